@@ -1,0 +1,82 @@
+/** The adapter contract: what joins nodes and keeps history. Proven by test/conformance/adapter.ts. */
+
+export type Id = string
+
+/** How an event's bytes are to be read: JSON text (default), plain text, or bytes. */
+export type Format = 'json' | 'text' | 'binary'
+
+/**
+ * One event of a linked log. `prev` is the id of the event before it in its topic; the first one's is the
+ * log's genesis, which is never used again: a log that was lost and begins anew has another.
+ */
+export interface LogEvent {
+  readonly id: Id
+  readonly prev: Id
+  readonly name: string
+  readonly data: Uint8Array
+  readonly format: Format
+  /** Which older event of this name it replaces for a conflating listener. */
+  readonly key?: string
+}
+
+/** An event of a topic without history: at most once. */
+export interface EphemeralEvent {
+  readonly name: string
+  readonly data: Uint8Array
+  readonly format: Format
+  readonly key?: string
+}
+
+export interface Retention {
+  readonly limit: number
+  /** ms */
+  readonly maxAge: number
+  readonly maxBytes: number
+}
+
+export interface AppendOptions {
+  retention: Retention
+  format: Format
+  key?: string
+  /** Appending again under this key within `retention.maxAge` returns the first id and appends nothing. */
+  dedupe?: string
+}
+
+export interface ReadLimits { count: number, bytes: number }
+
+/** What a read found. */
+export interface Page {
+  /** The log's last id (or its genesis), read before the events: what came later may be in `events` too. */
+  head: Id
+  /** Each links to the one before. When `after` is unknown they start with the oldest kept. */
+  events: LogEvent[]
+  /** `events[0].prev === after`, or there are none and `head === after`. */
+  linked: boolean
+  /** There is more behind the last of `events`: `limits` cut the page. */
+  more: boolean
+}
+
+/** What the hub gives an adapter at start. */
+export interface Sink {
+  /** In any order, repeated, with holes: the hub checks. */
+  event (topic: string, event: LogEvent): void
+  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): void
+  /** Something may have been missed. Called only once live again. */
+  suspect (topics: Iterable<string> | 'all'): void
+  state (state: 'up' | 'down', why?: Error): void
+}
+
+export interface Adapter {
+  readonly name: string
+  start (sink: Sink): Promise<void>
+  /** Atomic: linked, stored and announced, or nothing. A node's calls for one topic keep their order, over retries too. */
+  publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }>
+  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void>
+  /** Resolves with a head read after the subscription is live; later events reach the sink, or `suspect` is called. */
+  subscribe (topic: string, durable: boolean): Promise<Id>
+  unsubscribe (topic: string): void
+  /** Authoritative. An unknown id is `linked: false`, never an error. Caches nothing: that is the hub's. `after: null` reads from the oldest kept. */
+  read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page>
+  heads (topics: string[]): Promise<Array<Id | null>>
+  close (): Promise<void>
+}

@@ -1,0 +1,379 @@
+/** The public vocabulary: what an app writes and reads. Holds no code. */
+import type {
+  FastifyReply, FastifyRequest, FastifySchema, FastifyTypeProvider, FastifyTypeProviderDefault,
+  RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase, RawServerDefault,
+  RouteGenericInterface, RouteShorthandOptions, ContextConfigDefault, FastifyBaseLogger, HTTPMethods
+} from 'fastify'
+import type { Adapter } from './core/adapter.ts'
+
+/**
+ * Who a client is. Declare your own fields by merging:
+ * `declare module 'fastify-realtime' { interface RealtimeIdentity { name: string } }`.
+ */
+export interface RealtimeIdentity {
+  /** Unique for the person or machine behind the connection. */
+  id: string
+  /** True when `identify` named nobody; `id` is then unique to the connection. */
+  anonymous?: boolean
+}
+
+/** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
+export type EventId = string
+
+/** Which wire carries a connection. */
+export type WireKind = 'sse' | 'websocket'
+
+/** What to do with a client that does not read, once `maxBuffered` is reached. */
+export type SlowPolicy = 'close' | 'latest' | 'reset'
+
+type Simplify<T> = { [K in keyof T]: T[K] }
+type SegmentParam<S extends string> =
+  S extends `:${infer Name}` ? Name : S extends '*' ? '*' : never
+type ParamNames<P extends string> =
+  P extends `${infer Head}/${infer Rest}` ? SegmentParam<Head> | ParamNames<Rest> : SegmentParam<P>
+
+/** The params of a topic pattern: `'a/:b/*'` → `{ b: string, '*': string }`. */
+export type ParamsOf<P extends string> =
+  string extends P ? Record<string, string> : Simplify<{ [K in ParamNames<P>]: string }>
+
+/** A route's params: its own by name, and whatever its prefix brings. */
+export type RouteParams<Url extends string> = ParamsOf<Url> & { [fromPrefix: string]: string }
+
+/** Event name → JSON schema. */
+export type EventSchemas = Record<string, unknown>
+
+/** What a schema makes of data that is written. */
+export type Written<Provider, Schema> =
+  Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['serializer'] : unknown
+
+/** What a schema makes of data that was validated. */
+export type Validated<Provider, Schema> =
+  Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['validator'] : unknown
+
+/** Event name → data type; anything goes when a topic declares no events. */
+export type EventsOf<Schemas, Provider> =
+  [Schemas] extends [never] ? Record<string, unknown> : { [K in keyof Schemas]: Written<Provider, Schemas[K]> }
+
+export interface HistoryOptions {
+  /** Events kept per topic. Default 256. Size it ≥ rate × the longest outage to survive. */
+  limit?: number
+  /** How long an event is kept, ms. Default 120000. */
+  maxAge?: number
+  /** Bytes of data kept per topic. Default 1048576. */
+  maxBytes?: number
+}
+
+export interface AuthorizeContext<Params> {
+  /** The topic's full name. */
+  topic: string
+  params: Params
+  /** `subscribe` at each subscription, `publish` at each relayed client event. */
+  action: 'subscribe' | 'publish'
+}
+
+/** What `snapshot` may return to name its event or say how far it reaches. */
+export interface Snapshot {
+  data: unknown
+  /** The id `publish` returned for the last event this state contains: makes the join exact. */
+  at?: EventId
+  /** Sends the state as this event of the topic; otherwise it is `realtime:snapshot` (SSE) or `op: snapshot`. */
+  event?: string
+}
+
+export interface TopicOptions<Params, Schemas> {
+  /**
+   * Event name → JSON schema. `publish` is typed from it, data is checked in development and serialized
+   * through the app's serializer compiler. `message` is SSE's unnamed event. An event not named here is refused.
+   */
+  events?: Schemas
+  /** What a reconnecting client can be given. Default `{ limit: 256, maxAge: 120000, maxBytes: 1048576 }`. `false`: at most once, no ids. */
+  history?: HistoryOptions | false
+  /** Asked at every subscription, on both wires. False or a throw refuses (403 unless the error says otherwise). */
+  authorize?: (request: FastifyRequest, context: AuthorizeContext<Params>) => unknown
+  /** The topic's present state, sent first to a client that has no usable cursor. */
+  snapshot?: (params: Params) => unknown
+}
+
+export interface PublishOptions {
+  /** Publishing again with this key inside the history's age returns the first event's id and publishes nothing. At most 255 bytes. */
+  dedupe?: string
+  /** Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. At most 255 bytes. */
+  key?: string
+}
+
+export interface Published {
+  /** Undefined for a topic without history. */
+  id: EventId | undefined
+}
+
+/** One past event. */
+export interface HistoryEvent {
+  id: EventId
+  event: string
+  data: unknown
+}
+
+export interface HistoryPage {
+  events: HistoryEvent[]
+  /** False when `after` is no longer (or never was) in the log: events between may be gone. */
+  linked: boolean
+  /** True when `limit` cut the page. */
+  more: boolean
+}
+
+/** One topic of a pattern: what `topic.at(params)` returns. */
+export interface TopicRef<Params = Record<string, string>> {
+  readonly topic: Topic<Params, never>
+  readonly params: Readonly<Params>
+  readonly name: string
+}
+
+/** A declared topic. */
+export interface Topic<Params = Record<string, string>, Events = Record<string, unknown>> {
+  readonly pattern: string
+  /** False for `history: false`. */
+  readonly durable: boolean
+  /** The full name; params are percent-encoded. @throws FST_ERR_REALTIME_TOPIC_PARAMS */
+  name (params: Params): string
+  at (params: Params): TopicRef<Params>
+  /**
+   * Resolves when the adapter has taken the event.
+   * @throws FST_ERR_REALTIME_EVENT_UNKNOWN, FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_TOO_LARGE,
+   * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_CLOSED
+   */
+  publish <K extends keyof Events & string>(params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions): Promise<Published>
+  /** Past events in order. `after`: an event id; default the oldest kept. `limit`: default 100. */
+  history (params: Params, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+}
+
+/** Any topic, whatever its params and events. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- variance: a concrete Topic is assignable to no narrower type
+export type AnyTopic = Topic<any, any>
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
+export type AnyTopicRef = TopicRef<any>
+
+/** Why a connection ended: a row of the close-reasons table. */
+export interface CloseReason {
+  /** A stable word, e.g. `client-left`, `slow-client`, `shutting-down`. */
+  readonly name: string
+  /** The WebSocket close code (RFC 6455 §7.4). */
+  readonly code: number
+  readonly text: string
+  /** May the client come back? */
+  readonly reconnect: boolean
+}
+
+/** One client on one wire. */
+export interface Connection {
+  readonly id: string
+  readonly kind: WireKind
+  readonly identity: RealtimeIdentity
+  /** The names of the topics it listens to now. */
+  readonly topics: string[]
+  /** Aborted once, when the connection has ended for whatever reason. */
+  readonly signal: AbortSignal
+  readonly closed: boolean
+  /** Sends an event to this client alone. It carries no id and is not replayed. */
+  send (event: string, data: unknown): void
+  /** Joins one more topic; its `authorize` is asked. Resolves when live. */
+  subscribe (topic: AnyTopicRef | string): Promise<void>
+  unsubscribe (topic: AnyTopicRef | string): void
+  /** Ends the connection. Default reason: `closed-by-app`. */
+  close (reason?: { code?: number, text?: string }): void
+}
+
+/** What one client may be told by `source`. Strings and undefined data are sent as they are, all else as JSON. */
+export interface SourceEvent {
+  /** The event's name; without it the client's `onmessage` gets it. */
+  event?: string
+  data?: unknown
+  id?: string
+  /** Reconnection time, ms. */
+  retry?: number
+  comment?: string
+}
+
+export interface SourceContext {
+  /** The client's Last-Event-ID, or undefined. */
+  cursor: string | undefined
+  /** Aborted when the client has left. */
+  signal: AbortSignal
+}
+
+export type TopicsOption<Request> =
+  | AnyTopic | AnyTopicRef | string
+  | ReadonlyArray<AnyTopic | AnyTopicRef | string>
+  | ((request: Request) => TopicNames | Promise<TopicNames>)
+
+/** What a `topics` function returns: references, or full names. */
+export type TopicNames = AnyTopicRef | string | ReadonlyArray<AnyTopicRef | string>
+
+type GenericFor<Url extends string, Schema> =
+  Schema extends { params: unknown } ? RouteGenericInterface : { Params: RouteParams<Url> }
+
+export type RealtimeRequest<Url extends string, Schema extends FastifySchema, Provider> =
+  FastifyRequest<GenericFor<Url, Schema>, RawServerBase, RawRequestDefaultExpression<RawServerDefault>, Schema,
+    Provider extends FastifyTypeProvider ? Provider : FastifyTypeProviderDefault>
+
+type BaseRouteOptions<Schema extends FastifySchema> = Omit<
+  RouteShorthandOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression,
+    RouteGenericInterface, ContextConfigDefault, FastifySchema, FastifyTypeProviderDefault, FastifyBaseLogger>,
+  'handler' | 'websocket' | 'schema' | 'wsHandler'
+> & { schema?: Schema }
+
+interface LiveOptions<Request> {
+  /** ms between heartbeats of a quiet connection. Default: the plugin's (25000). */
+  heartbeat?: number
+  /** Bytes a client that does not read may cost. Default: the plugin's (1048576). */
+  maxBuffered?: number
+  /** What happens past `maxBuffered`. Default `close`. */
+  slow?: SlowPolicy
+  /** Runs before the first event is written; a throw refuses the connection. */
+  onConnect?: (connection: Connection, request: Request) => unknown
+  /** Runs exactly once for every connection that `onConnect` accepted. */
+  onDisconnect?: (connection: Connection, reason: CloseReason) => unknown
+}
+
+export interface StreamRoute<Url extends string, Schema extends FastifySchema, Provider>
+  extends LiveOptions<RealtimeRequest<Url, Schema, Provider>> {
+  /** `GET` (default) or `POST`. */
+  method?: 'GET' | 'POST' | Array<'GET' | 'POST'>
+  /** What is heard. Up to `maxTopics`. Either this or `source`. */
+  topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
+  /** Events for this one client, pulled with backpressure; its `finally` runs when the client leaves. */
+  source?: (request: RealtimeRequest<Url, Schema, Provider>, context: SourceContext) =>
+    AsyncIterable<SourceEvent> | Iterable<SourceEvent> | Promise<AsyncIterable<SourceEvent> | Iterable<SourceEvent>>
+  /** What a client gets that does not accept `text/event-stream`; without it 406. */
+  handler?: (request: RealtimeRequest<Url, Schema, Provider>, reply: FastifyReply) => unknown
+  /** Reconnection time told to the client, ms (jittered by a fifth). Default: the plugin's (2000). */
+  retry?: number
+  /** How the opening cursor is sent: an event `realtime:open` (default), an id-only block, or not. */
+  open?: 'event' | 'id' | false
+}
+
+export type StreamOptions<Url extends string, Schema extends FastifySchema, Provider> =
+  BaseRouteOptions<Schema> & StreamRoute<Url, Schema, Provider>
+
+export interface MessageContext<Params = Record<string, string>> {
+  connection: Connection
+  /** The upgrade request. */
+  request: FastifyRequest
+  params: Params
+}
+
+export type MessageOptions<Schema, Provider, Params> =
+  | {
+    /** JSON schema of the message's data, checked before the handler sees it. */
+    schema?: Schema
+    /** What it returns is the reply, when the client asked for one. */
+    handler: (data: Validated<Provider, Schema>, context: MessageContext<Params>) => unknown
+    relay?: never
+  }
+  | {
+    schema?: Schema
+    /** A client event: goes to the channel's topic, to the others, never stored. `authorize` is asked with action `publish`. */
+    relay: true
+    handler?: never
+  }
+
+export interface ChannelLimits {
+  /** Bytes of one inbound message. Default 65536. Past it the connection closes with 1009. */
+  messageBytes?: number
+  /** Inbound messages per second, on average. Default 50. Past it an `error` frame answers. */
+  messagesPerSecond?: number
+  /** Inbound messages in one burst. Default 100. */
+  burst?: number
+  /** Faults (bad JSON, unknown, invalid or too many messages) within a minute before the connection is closed with 4429 or 4400. Default 50. */
+  faults?: number
+  /** Messages that may wait while one is handled. Default 64. */
+  queue?: number
+}
+
+export interface ChannelRoute<Url extends string, Schema extends FastifySchema, Messages, Provider>
+  extends LiveOptions<RealtimeRequest<Url, Schema, Provider>> {
+  topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
+  /** Topics (patterns) the client may join and leave at run time with `subscribe` (envelope format). */
+  subscribe?: AnyTopic | ReadonlyArray<AnyTopic>
+  /** What clients may send. */
+  messages?: { [K in keyof Messages]: MessageOptions<Messages[K], Provider, ChannelParams<Url, Schema, Provider>> }
+  /** Inbound binary messages. Without it they are refused. */
+  binary?: (data: Uint8Array, context: MessageContext<ChannelParams<Url, Schema, Provider>>) => unknown
+  limits?: ChannelLimits
+  /** Origins allowed besides the request's own host; `'*'` allows all. Default: the plugin's. */
+  origins?: string[] | '*'
+}
+
+export type ChannelParams<Url extends string, Schema, Provider> =
+  Schema extends { params: infer P } ? Validated<Provider, P> : RouteParams<Url>
+
+export type ChannelOptions<Url extends string, Schema extends FastifySchema, Messages, Provider> =
+  BaseRouteOptions<Schema> & ChannelRoute<Url, Schema, Messages, Provider>
+
+export interface RealtimeOptions {
+  /** What joins nodes and keeps history. Default: `memory()`, one process. */
+  adapter?: Adapter
+  /** Who a request is. Default: `request.user`, when it has an `id` or a `sub`. */
+  identify?: (request: FastifyRequest) => RealtimeIdentity | null | undefined | Promise<RealtimeIdentity | null | undefined>
+  /** History of topics that do not say. `false`: none. */
+  history?: HistoryOptions | false
+  /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */
+  ringBytes?: number
+  /** ms between heartbeats of a quiet connection. Default 25000; 1000 to 300000. */
+  heartbeat?: number
+  /** SSE reconnection time, ms, jittered by a fifth. Default 2000. */
+  retry?: number
+  /** See {@link StreamRoute.open}. Default `event`. */
+  open?: 'event' | 'id' | false
+  /** Bytes a client that does not read may cost. Default 1048576. At least `maxEventBytes` × 1.5. */
+  maxBuffered?: number
+  /** Bytes of one published event's data. Default 65536. */
+  maxEventBytes?: number
+  /** Topics of one connection. Default 64; at most 64, since a cursor is bounded to 2 kB. */
+  maxTopics?: number
+  /** Connections on this node. Default 50000. Past it: a temporary refusal. */
+  maxConnections?: number
+  /** Connections of one address (`request.ip`). Default Infinity, since a proxy is one address without trustProxy. */
+  maxConnectionsPerAddress?: number
+  /** See {@link SlowPolicy}. Default `close`. */
+  slow?: SlowPolicy
+  /** How long `app.close()` waits for clients to take their leave, ms. Default 5000. */
+  closeTimeout?: number
+  /** Check published data against its schema. Default: true unless NODE_ENV is production. */
+  validate?: boolean
+  /** Cross-origin upgrades allowed on channels: a list, or `'*'`. Default: only the request's own host. */
+  origins?: string[] | '*'
+  /** Limits of every channel that does not say. */
+  limits?: ChannelLimits
+  /** `false`: never dispatch upgrades here; the app has @fastify/websocket. Default: only where nobody else does. */
+  websocket?: boolean
+}
+
+export interface RealtimeStats {
+  connections: { sse: number, websocket: number }
+  /** Topics with a listener on this node. */
+  topics: number
+  subscriptions: number
+  published: number
+  delivered: number
+  /** Clients that resumed without loss / that had to be told `reset`. */
+  recovered: number
+  resets: number
+  repairs: number
+  slowClosed: number
+  dropped: number
+  refused: number
+  ringBytes: number
+}
+
+export interface Realtime {
+  /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
+  publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
+  history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+  /** Listeners of a topic on this node. */
+  count (topic: string): number
+  /** The connections of this node now. */
+  connections (): Connection[]
+  stats (): RealtimeStats
+}
+
+export type RouteMethod = HTTPMethods
