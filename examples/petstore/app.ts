@@ -1,0 +1,45 @@
+/** Builds the shop without listening, so that tests can have their own. */
+import { fileURLToPath } from 'node:url'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import fastifyStatic from '@fastify/static'
+import realtime, { type RealtimeOptions } from 'fastify-realtime'
+import { auctions } from './auctions.ts'
+import { inventory } from './inventory.ts'
+import { notifications } from './notifications.ts'
+import { orders } from './orders.ts'
+import { session } from './session.ts'
+import { Store, type StoreOptions } from './store.ts'
+import { support } from './support.ts'
+
+export interface PetStoreOptions extends StoreOptions {
+  logger?: FastifyServerOptions['logger']
+  realtime?: RealtimeOptions
+}
+
+const pagePolicy = [
+  "default-src 'self'",
+  "img-src 'self' blob:",
+  "object-src 'none'",
+  "base-uri 'none'",
+  "form-action 'self'"
+].join('; ')
+
+export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyInstance> {
+  const app = Fastify({ logger: options.logger ?? false })
+  const store = new Store(options)
+
+  await app.register(session)
+  await app.register(realtime, { identify: request => request.person, ...options.realtime })
+
+  await app.register(notifications, { store })
+  await app.register(orders, { store })
+  await app.register(inventory, { store })
+  await app.register(auctions, { store })
+  await app.register(support)
+
+  await app.register(fastifyStatic, {
+    root: fileURLToPath(new URL('./public/', import.meta.url)),
+    setHeaders: reply => reply.header('content-security-policy', pagePolicy)
+  })
+  return app
+}

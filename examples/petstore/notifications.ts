@@ -1,0 +1,98 @@
+/** Pets over HTTP, and a stream of what happens to them: what is for everybody and what is for one person. */
+import { Type } from 'typebox'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { requirePerson, UserId } from './session.ts'
+import { petStatuses, type Pet, type Store } from './store.ts'
+
+const PetParams = Type.Object({ petId: Type.String({ maxLength: 64 }) })
+const StatusChange = Type.Object({ petId: Type.String(), status: Type.Enum([...petStatuses]) })
+const PriceChange = Type.Object({ petId: Type.String(), price: Type.Number() })
+const Note = Type.Object({ text: Type.String() })
+
+export const notifications: FastifyPluginAsyncTypebox<{ store: Store }> = async (app, { store }) => {
+  const pets = app.topic('pets', {
+    events: { 'status-change': StatusChange, 'price-change': PriceChange, message: Note }
+  })
+  // For those who watch a single pet, e.g. from its auction.
+  const pet = app.topic('pets/:petId', {
+    events: { 'status-change': StatusChange, 'price-change': PriceChange }
+  })
+  const personal = app.topic('users/:userId/notifications', {
+    events: {
+      adoption: Type.Object({ petId: Type.String(), petName: Type.String(), userId: Type.String() }),
+      message: Note
+    }
+  })
+
+  app.stream('/v1/pets/notifications', {
+    topics: ({ person }) => person === null
+      ? pets.at({})
+      : [pets.at({}), personal.at({ userId: person.id })]
+  })
+
+  app.get('/v1/pets', async () => ({ pets: store.pets() }))
+
+  app.patch('/v1/pets/:petId', {
+    schema: {
+      params: PetParams,
+      body: Type.Object({
+        status: Type.Optional(Type.Enum([...petStatuses])),
+        price: Type.Optional(Type.Number({ minimum: 0, maximum: 1e6 }))
+      }, { anyOf: [{ required: ['status'] }, { required: ['price'] }] })
+    }
+  }, async request => {
+    const changed = store.pet(request.params.petId)
+    const { status, price } = request.body
+    if (status !== undefined) changed.status = status
+    if (price !== undefined) changed.price = price
+    if (status !== undefined) await tellStatus(changed)
+    if (price !== undefined) await tellPrice(changed)
+    return changed
+  })
+
+  app.post('/v1/pets/:petId/adopt', {
+    schema: { params: PetParams, body: Type.Object({ userId: UserId }) }
+  }, async request => {
+    const { userId } = request.body
+    const adopted = store.adopt(request.params.petId)
+    const { petId, petName } = adopted
+    await Promise.all([
+      personal.publish({ userId }, 'adoption', { petId, petName, userId }),
+      tellStatus(adopted)
+    ])
+    return adopted
+  })
+
+  // `message` is the event without a name, which an EventSource hears as `onmessage`.
+  app.post('/v1/notifications', {
+    schema: { body: Type.Object({ text: Type.String({ minLength: 1, maxLength: 500 }), userId: Type.Optional(UserId) }) }
+  }, async (request, reply) => {
+    const { text, userId } = request.body
+    const { id } = userId === undefined
+      ? await pets.publish({}, 'message', { text })
+      : await personal.publish({ userId }, 'message', { text })
+    return reply.code(202).send({ id })
+  })
+
+  // For the page's "Drop connection": the cut is real, and the browser's EventSource comes back by itself.
+  app.post('/v1/connections/drop', { preHandler: requirePerson }, async ({ person }) => {
+    const topic = personal.name({ userId: person!.id })
+    const mine = app.realtime.connections().filter(({ kind, topics }) => kind === 'sse' && topics.includes(topic))
+    for (const connection of mine) connection.close()
+    return { dropped: mine.length }
+  })
+
+  async function tellStatus ({ petId, status }: Pet): Promise<void> {
+    await Promise.all([
+      pets.publish({}, 'status-change', { petId, status }),
+      pet.publish({ petId }, 'status-change', { petId, status })
+    ])
+  }
+
+  async function tellPrice ({ petId, price }: Pet): Promise<void> {
+    await Promise.all([
+      pets.publish({}, 'price-change', { petId, price }),
+      pet.publish({ petId }, 'price-change', { petId, price })
+    ])
+  }
+}

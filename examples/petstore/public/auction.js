@@ -1,0 +1,144 @@
+import { avatar, byId, clock, el, icon, money, prepend, toast } from './dom.js'
+import { openChannel, wireOf } from './live.js'
+import { api, me } from './person.js'
+import { petName } from './pets.js'
+
+const wire = wireOf('auction')
+const form = byId('auction-form')
+const bids = byId('auction-bids')
+let channel
+let auction
+let watching = new Set()
+
+export function startAuction (pets) {
+  byId('auction-pets').append(...pets.map(({ petId, petName, kind }) => el('button', {
+    type: 'button',
+    ariaLabel: petName,
+    title: petName,
+    ariaPressed: 'false',
+    dataset: { pet: petId },
+    onclick: () => enter(petId)
+  }, icon(`face-${kind}`, `face ${kind}`))))
+
+  form.addEventListener('submit', event => {
+    event.preventDefault()
+    bid(form.elements.amount.valueAsNumber)
+  })
+  for (const button of form.querySelectorAll('[data-raise]')) {
+    button.addEventListener('click', () => bid(floor() + Number(button.dataset.raise)))
+  }
+  byId('auction-watch').addEventListener('click', () => {
+    watching.add(auction.auctionId)
+    channel.send('watch', { petId: auction.auctionId })
+    render()
+  })
+  byId('auction-end').addEventListener('click', () => {
+    api('POST', `/v1/auctions/${auction.auctionId}/${auction.over ? 'open' : 'end'}`).catch(error => toast(error.message))
+  })
+  setInterval(tick, 500)
+  enter(pets[0].petId)
+}
+
+function enter (auctionId) {
+  channel?.close()
+  watching = new Set()
+  auction = { auctionId, startingPrice: 0, amount: null, leader: null, endsAt: null, over: false }
+  bids.replaceChildren()
+  banner('')
+  render()
+
+  const current = auction
+  channel = openChannel(`/auctions/${encodeURIComponent(auctionId)}`, {
+    state: wire,
+    onOpen () {
+      for (const petId of watching) channel.send('watch', { petId })
+      refresh(current)
+    },
+    on: {
+      bid ({ userId, amount }) {
+        const firstBid = auction.amount === null
+        Object.assign(auction, { leader: userId, amount })
+        log(`${userId === me ? 'You' : userId} bid ${money(amount)}`, userId)
+        if (userId === me) banner('You are in the lead.', 'good')
+        render()
+        // The first bid starts the clock, and a bid does not say when it stops.
+        if (firstBid) refresh(current)
+      },
+      outbid: ({ newAmount }) => banner(`You have been outbid: ${money(newAmount)}.`, 'alert'),
+      'auction-end' ({ winner }) {
+        Object.assign(auction, { over: true, leader: winner })
+        if (winner === null) banner('Over, without a bid.')
+        else banner(winner === me ? `It is yours for ${money(auction.amount)}!` : `Sold to ${winner} for ${money(auction.amount)}.`, winner === me ? 'good' : '')
+        render()
+      },
+      'auction-open' ({ startingPrice }) {
+        Object.assign(auction, { startingPrice, amount: null, leader: null, endsAt: null, over: false })
+        bids.replaceChildren()
+        banner('Open again.')
+        render()
+      },
+      'price-change': ({ petId, price }) => log(`${petName(petId)} now costs ${money(price)} without an auction`),
+      'status-change': ({ petId, status }) => log(`${petName(petId)} is ${status.toLowerCase()}`),
+      error: ({ message }) => banner(message, 'alert')
+    }
+  })
+}
+
+/** The channel brings what happens; what was before comes over HTTP, asked for once the channel is open. */
+async function refresh (current) {
+  try {
+    const found = await api('GET', `/v1/auctions/${encodeURIComponent(current.auctionId)}`)
+    if (auction !== current || (found.amount ?? 0) < (current.amount ?? 0)) return
+    Object.assign(auction, found)
+    render()
+  } catch (error) {
+    toast(error.message)
+  }
+}
+
+function bid (amount) {
+  if (Number.isFinite(amount)) channel.send('bid', { amount })
+}
+
+function floor () {
+  return auction.amount ?? auction.startingPrice
+}
+
+function render () {
+  const { auctionId, amount, leader, over, startingPrice } = auction
+  for (const button of byId('auction-pets').children) button.ariaPressed = String(button.dataset.pet === auctionId)
+  byId('auction-pet').textContent = `${petName(auctionId)} · ${amount === null ? 'starts at' : over ? 'sold for' : 'highest bid'}`
+  byId('auction-amount').textContent = money(amount ?? startingPrice)
+  byId('auction-leader').replaceChildren(...(leader === null ? ['No bids yet'] : [avatar(leader), leader === me ? 'You' : leader]))
+  form.elements.amount.placeholder = String(floor() + 5)
+  for (const control of form.elements) control.disabled = over
+  byId('auction-watch').disabled = watching.has(auctionId)
+  byId('auction-watch').textContent = watching.has(auctionId) ? 'Watching the price' : 'Watch the price'
+  byId('auction-end').textContent = over ? 'Open it again' : 'End the auction'
+  tick()
+}
+
+function tick () {
+  byId('auction-clock').textContent = auction.over
+    ? 'over'
+    : auction.endsAt === null ? 'the first bid starts the clock' : `${remaining(auction.endsAt - Date.now())} left`
+}
+
+function remaining (ms) {
+  const seconds = Math.max(0, Math.ceil(ms / 1000))
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
+}
+
+function banner (text, tone = '') {
+  const node = byId('auction-banner')
+  node.textContent = text
+  node.dataset.tone = tone
+  node.hidden = text === ''
+}
+
+function log (text, userId) {
+  prepend(bids, el('li', {},
+    userId === undefined ? el('span', { className: 'avatar news', ariaHidden: 'true' }, 'i') : avatar(userId),
+    el('span', { className: 'feed-text' }, text),
+    el('time', {}, clock())), 20)
+}

@@ -1,0 +1,105 @@
+/** The browser's own EventSource and WebSocket, with what each leaves to the page. */
+import { asMe, signIn } from './person.js'
+
+const words = { idle: '', connecting: 'connecting', live: 'live', gone: 'reconnecting', done: 'finished' }
+
+/** Shows a connection's state in its panel's header. */
+export function wireOf (panelId) {
+  const node = document.querySelector(`#${panelId} .wire`)
+  return state => {
+    node.dataset.state = state
+    node.textContent = words[state]
+  }
+}
+
+/**
+ * An EventSource that is never given up. It reconnects and resumes by itself after a lost connection, but
+ * for good it closes after any answer that is not 200 (a proxy's 502, a session that is over): then a new one
+ * goes on from the last id.
+ */
+export function openStream (path, { on, state }) {
+  let source
+  let lastId = ''
+  let retry
+  open()
+
+  function open () {
+    const url = asMe(path)
+    if (lastId !== '') url.searchParams.set('lastEventId', lastId)
+    state('connecting')
+    source = new EventSource(url)
+    source.onopen = () => state('live')
+    source.onerror = () => {
+      state('gone')
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(reopen, 2000)
+    }
+    for (const [name, hear] of Object.entries({ 'realtime:open': () => {}, ...on })) {
+      source.addEventListener(name, event => {
+        lastId = event.lastEventId
+        hear(JSON.parse(event.data), event)
+      })
+    }
+  }
+
+  async function reopen () {
+    await signIn().catch(() => {})
+    open()
+  }
+
+  return {
+    close () {
+      clearTimeout(retry)
+      source.close()
+    }
+  }
+}
+
+/** A WebSocket that comes back, a little later each time. */
+export function openChannel (path, { on, onBytes, onOpen, state }) {
+  let socket
+  let retry
+  let wait = 500
+  open()
+
+  function open () {
+    const url = asMe(path)
+    url.protocol = url.protocol.replace('http', 'ws')
+    state('connecting')
+    socket = new WebSocket(url)
+    socket.binaryType = 'arraybuffer'
+    socket.onopen = () => {
+      wait = 500
+      state('live')
+      onOpen?.()
+    }
+    socket.onmessage = ({ data }) => {
+      if (typeof data !== 'string') return onBytes?.(data)
+      const { type, ...rest } = JSON.parse(data)
+      on[type]?.(rest)
+    }
+    socket.onclose = () => {
+      state('gone')
+      retry = setTimeout(reopen, wait)
+      wait = Math.min(wait * 2, 8000)
+    }
+  }
+
+  async function reopen () {
+    await signIn().catch(() => {})
+    open()
+  }
+
+  return {
+    send (type, data) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type, ...data }))
+    },
+    sendBytes (bytes) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(bytes)
+    },
+    close () {
+      clearTimeout(retry)
+      socket.onclose = null
+      socket.close()
+    }
+  }
+}

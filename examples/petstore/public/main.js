@@ -1,0 +1,23 @@
+import { startAuction } from './auction.js'
+import { toast } from './dom.js'
+import { startInventory } from './inventory.js'
+import { startNotifications } from './notifications.js'
+import { startOrder } from './order.js'
+import { showPerson, signIn } from './person.js'
+import { applyPetChange, loadPets } from './pets.js'
+import { startSupport } from './support.js'
+
+showPerson()
+try {
+  await signIn()
+} catch (error) {
+  toast(error.message)
+}
+
+// Heard from first and loaded then: a change between the two is seen, not missed.
+startNotifications({ onPetChange: applyPetChange, onLoad: loadPets })
+startInventory()
+startSupport()
+const pets = await loadPets()
+startOrder(pets)
+startAuction(pets)

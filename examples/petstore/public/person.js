@@ -1,0 +1,50 @@
+/** Who this window is. Two windows of one browser share their cookies, so each says which person it is. */
+import { avatar, byId } from './dom.js'
+
+const animals = ['Otter', 'Heron', 'Badger', 'Lynx', 'Wren', 'Hare', 'Seal', 'Finch']
+
+export const me = new URLSearchParams(location.search).get('userId') ?? sessionStorage.getItem('person') ?? somebody()
+sessionStorage.setItem('person', me)
+
+/** The URL with this window's person in it. */
+export function asMe (path) {
+  const url = new URL(path, location.href)
+  url.searchParams.set('userId', me)
+  return url
+}
+
+/** Sets the signed cookie. */
+export async function signIn () {
+  const response = await fetch('/v1/session', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ userId: me })
+  })
+  if (!response.ok) throw new Error((await response.json()).message)
+}
+
+export async function api (method, path, body) {
+  const response = await fetch(asMe(path), {
+    method,
+    ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+  })
+  const answer = await response.json()
+  if (!response.ok) throw new Error(answer.message)
+  return answer
+}
+
+export function showPerson () {
+  document.title = `${me} · Pet store`
+  byId('who-avatar').replaceWith(avatar(me))
+  byId('who-name').value = me
+  byId('who').addEventListener('submit', event => {
+    event.preventDefault()
+    const name = byId('who-name').value.trim()
+    if (name !== '') location.assign(`/?userId=${encodeURIComponent(name)}`)
+  })
+}
+
+function somebody () {
+  const animal = animals[Math.floor(Math.random() * animals.length)]
+  return `${animal} ${Math.floor(10 + Math.random() * 90)}`
+}

@@ -1,0 +1,58 @@
+import { byId, el, icon, money, toast } from './dom.js'
+import { api, me } from './person.js'
+
+const pets = new Map()
+const statuses = ['AVAILABLE', 'PENDING', 'ADOPTED']
+
+export const petName = petId => pets.get(petId)?.petName ?? petId
+
+export async function loadPets () {
+  const { pets: all } = await api('GET', '/v1/pets')
+  for (const pet of all) {
+    if (!pets.has(pet.petId)) byId('pet-list').append(row(pet))
+    applyPetChange(pet)
+  }
+  return all
+}
+
+/** Takes any of a pet's members: what an event says, or all of it. */
+export function applyPetChange (change) {
+  const pet = Object.assign(pets.get(change.petId) ?? {}, change)
+  pets.set(pet.petId, pet)
+  const node = byId('pet-list').querySelector(`[data-pet="${CSS.escape(pet.petId)}"]`)
+  if (node === null || pet.petName === undefined) return
+  const status = node.querySelector('select')
+  status.value = pet.status
+  status.dataset.status = pet.status
+  node.querySelector('output').textContent = money(pet.price)
+  node.querySelector('.adopt').disabled = pet.status === 'ADOPTED'
+}
+
+function row ({ petId, petName, kind, about }) {
+  const change = body => api('PATCH', `/v1/pets/${petId}`, body).catch(refused)
+  const price = by => () => change({ price: Math.max(0, pets.get(petId).price + by) })
+  return el('li', { className: 'pet', dataset: { pet: petId } },
+    icon(`face-${kind}`, `face ${kind}`),
+    el('div', { className: 'pet-name' }, el('strong', {}, petName), el('span', {}, about)),
+    el('button', {
+      type: 'button',
+      className: 'adopt',
+      ariaLabel: `Adopt ${petName}`,
+      onclick: () => api('POST', `/v1/pets/${petId}/adopt`, { userId: me }).catch(refused)
+    }, 'Adopt'),
+    el('select', {
+      className: 'pill',
+      ariaLabel: `Status of ${petName}`,
+      onchange: ({ target }) => change({ status: target.value })
+    }, ...statuses.map(status => el('option', { value: status }, status.toLowerCase()))),
+    el('div', { className: 'stepper', role: 'group', ariaLabel: `Price of ${petName}` },
+      el('button', { type: 'button', ariaLabel: 'Cheaper', onclick: price(-5) }, '−'),
+      el('output', {}),
+      el('button', { type: 'button', ariaLabel: 'Dearer', onclick: price(5) }, '+')))
+}
+
+function refused (error) {
+  toast(error.message)
+  // What was chosen here did not happen: show what is.
+  loadPets().catch(() => {})
+}

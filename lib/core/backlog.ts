@@ -1,0 +1,150 @@
+/** What waits for a client whose buffer is full: bounded, with the route's verdict on a client that does not read. */
+import type { Connection, Subscription } from './connection.ts'
+import type { Entry } from './event.ts'
+import type { Id } from './adapter.ts'
+
+type Item =
+  | { bytes: Uint8Array, size: number, subscription: undefined, entry: undefined }
+  | { bytes: undefined, size: number, subscription: Subscription, entry: Entry }
+  | { bytes: Uint8Array, size: number, subscription: Subscription, entry: undefined }
+
+const entrySize = (entry: Entry): number => entry.data.byteLength + entry.name.length + 128
+
+export class Backlog {
+  bytes = 0
+  readonly #connection: Connection
+  /** Insertion order is the order of writing; the key is what a newer event replaces. */
+  readonly #items = new Map<string | number, Item>()
+  #next = 0
+  /** `latest`: from overflow on, an event replaces the older one of its topic, name and key. */
+  #conflating = false
+  /** `reset`: from overflow on, what these subscriptions miss. */
+  #missed: Set<Subscription> | undefined
+
+  constructor (connection: Connection) {
+    this.#connection = connection
+  }
+
+  /** False: past `maxBuffered`, and the client must go. */
+  add (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): boolean {
+    if (!subscription || !entries) this.#put({ bytes, size: bytes.byteLength, subscription: undefined, entry: undefined })
+    else if (this.#missed) this.#miss(subscription)
+    else if (this.#connection.settings.slow === 'latest') for (const entry of entries) this.#putEntry(subscription, entry)
+    else this.#put({ bytes, size: bytes.byteLength, subscription, entry: undefined })
+    return this.#within() || this.#relieve()
+  }
+
+  /** Writes what waits, while the client takes it. True when nothing is left. */
+  drain (): boolean {
+    for (const [key, item] of this.#items) {
+      if (this.#connection.closed) return true
+      if (this.#connection.full) return false
+      this.#items.delete(key)
+      this.bytes -= item.size
+      this.#write(item)
+    }
+    if (this.#connection.full) return this.#items.size === 0 && !this.#missed
+    this.#reportMissed()
+    return true
+  }
+
+  /** Lets go of what can be pulled from the ring instead. */
+  releaseEntries (): void {
+    for (const [key, item] of this.#items) {
+      if (!item.entry) continue
+      this.#items.delete(key)
+      this.bytes -= item.size
+    }
+  }
+
+  #within (): boolean {
+    return this.bytes + this.#connection.outlet.buffered <= this.#connection.settings.maxBuffered
+  }
+
+  /** Makes room as the policy says. */
+  #relieve (): boolean {
+    switch (this.#connection.settings.slow) {
+      case 'latest': return this.#conflate()
+      case 'reset': return this.#drop()
+      default: return false
+    }
+  }
+
+  #put (item: Item): void {
+    this.#items.set(this.#next++, item)
+    this.bytes += item.size
+  }
+
+  #putEntry (subscription: Subscription, entry: Entry): void {
+    // The client's position from here on is this subscription's own, no longer its room's.
+    if (subscription.at === undefined && entry.prev !== undefined) subscription.at = entry.prev
+    const item: Item = { bytes: undefined, size: entrySize(entry), subscription, entry }
+    if (!this.#conflating) return this.#put(item)
+    const key = conflationKey(subscription, entry)
+    const older = this.#items.get(key)
+    if (older) {
+      this.bytes -= older.size
+      this.#items.delete(key)
+      this.#connection.hub.counters.dropped++
+    }
+    this.#items.set(key, item)
+    this.bytes += item.size
+  }
+
+  #conflate (): boolean {
+    if (this.#conflating) return this.#within()
+    this.#conflating = true
+    const items = [...this.#items.values()]
+    this.#items.clear()
+    this.bytes = 0
+    for (const item of items) {
+      if (item.entry) this.#putEntry(item.subscription, item.entry)
+      else this.#put(item)
+    }
+    return this.#within()
+  }
+
+  #drop (): boolean {
+    this.#missed = new Set()
+    for (const [key, { subscription, size }] of this.#items) {
+      if (!subscription) continue
+      this.#items.delete(key)
+      this.bytes -= size
+      this.#miss(subscription)
+    }
+    return this.#within()
+  }
+
+  #miss (subscription: Subscription): void {
+    this.#missed?.add(subscription)
+    this.#connection.hub.counters.dropped++
+  }
+
+  #write (item: Item): void {
+    if (!item.entry) return this.#connection.force(item.bytes)
+    const { subscription, entry } = item
+    const { outlet } = this.#connection
+    if (entry.prev !== undefined && entry.prev !== subscription.at) {
+      subscription.at = entry.prev as Id
+      const moved = outlet.notice({ type: 'at', subscription, why: 'conflated' })
+      if (moved) this.#connection.force(moved)
+    }
+    if (entry.id !== undefined) subscription.at = entry.id
+    this.#connection.force(outlet.encodeOne(entry, subscription))
+  }
+
+  #reportMissed (): void {
+    const missed = this.#missed
+    this.#missed = undefined
+    if (!missed) return
+    for (const subscription of missed) {
+      if (this.#connection.closed) return
+      subscription.room.flush()
+      this.#connection.reset(subscription, 'slow')
+    }
+  }
+}
+
+function conflationKey (subscription: Subscription, entry: Entry): string {
+  return `${subscription.room.name}\u0000${entry.name}\u0000${entry.key ?? ''}`
+}

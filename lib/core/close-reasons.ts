@@ -1,0 +1,36 @@
+/**
+ * Why a connection ends: one table for both wires. The code is the WebSocket close code (RFC 6455 §7.4: 4000
+ * and up are the application's); SSE has no codes and is told by `retry:` whether and when to come back.
+ */
+export interface CloseReason {
+  readonly name: string
+  readonly code: number
+  readonly text: string
+  readonly reconnect: boolean
+}
+
+const reason = (name: string, code: number, reconnect: boolean, text: string): CloseReason =>
+  Object.freeze({ name, code, text, reconnect })
+
+export const clientLeft = reason('client-left', 1000, false, 'the client left')
+export const closedByApp = reason('closed-by-app', 1000, false, 'closed by the application')
+export const sourceEnded = reason('source-ended', 1000, false, 'the source has ended')
+export const unsupportedData = reason('unsupported-data', 1003, false, 'this kind of data is not taken here')
+export const connectionLost = reason('connection-lost', 1006, true, 'the connection was lost')
+export const invalidPayload = reason('invalid-payload', 1007, false, 'a text message must be UTF-8')
+export const messageTooBig = reason('message-too-big', 1009, false, 'the message is too big')
+export const protocolError = reason('protocol-error', 1002, false, 'the peer broke the WebSocket protocol')
+export const internalError = reason('internal-error', 1011, true, 'the server failed')
+export const shuttingDown = reason('shutting-down', 1012, true, 'the server is shutting down')
+export const tryAgainLater = reason('try-again-later', 1013, true, 'the server cannot take this connection now')
+export const tooManyFaults = reason('too-many-faults', 4400, false, 'too many faulty messages')
+export const forbidden = reason('forbidden', 4403, false, 'refused')
+export const openTimeout = reason('open-timeout', 4408, false, 'no open frame in time')
+export const slowClient = reason('slow-client', 4409, true, 'the client does not read')
+export const rateLimited = reason('rate-limited', 4429, true, 'too many messages')
+
+/** An application's own reason, as `connection.close()` takes it. */
+export function customReason (code: number | undefined, text: string | undefined): CloseReason {
+  if (code === undefined && text === undefined) return closedByApp
+  return reason('closed-by-app', code ?? closedByApp.code, false, text ?? closedByApp.text)
+}

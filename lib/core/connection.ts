@@ -1,0 +1,445 @@
+/**
+ * One client on one wire: its subscriptions, what waits for it, its end.
+ *
+ * A durable subscription is either *live*, a member of a group that is written to with shared bytes, or *behind*:
+ * it stands at `at` and pulls what follows from the room's log at its own pace, holding nothing. It turns live in
+ * the same synchronous step in which it has nothing left to pull.
+ */
+import type { Id } from './adapter.ts'
+import { Backlog } from './backlog.ts'
+import { customReason, internalError, slowClient, type CloseReason } from './close-reasons.ts'
+import type { Entry } from './event.ts'
+import type { Hub, Joined, Joining } from './hub.ts'
+import type { Group, Room, RoomSnapshot } from './room.ts'
+import type { Encoder, Notice, Outlet, ResetReason } from './wire.ts'
+import { ConnectionClosed } from '../errors.ts'
+
+export interface Subscription {
+  readonly connection: Connection
+  readonly room: Room
+  /** Where it stands when that is not where its room's groups are: while it is behind, or conflated. */
+  at: Id | undefined
+  /** Waits for a snapshot: it has no position to tell the client yet. */
+  held: boolean
+  /** Snapshots taken in vain. */
+  tries?: number
+  /** The snapshot, until the client takes it. */
+  snapshot: RoomSnapshot | undefined
+  group: Group | undefined
+  slot: number
+}
+
+/** The id up to which the client has been told everything; undefined while it has no position. */
+export function positionOf ({ room, at, held }: Subscription): Id | undefined {
+  return held || !room.log ? undefined : at ?? room.position
+}
+
+export interface ConnectionSettings {
+  readonly maxBuffered: number
+  readonly slow: 'close' | 'latest' | 'reset'
+  readonly heartbeat: number
+}
+
+/** Who the connection is; made by the plugin. */
+export interface ConnectionInit {
+  readonly id: string
+  readonly identity: { id: string }
+  readonly address: string
+  readonly settings: ConnectionSettings
+  /** Joins a topic as this client, `authorize` and all. */
+  readonly subscribe: (connection: Connection, topic: unknown) => Promise<void>
+  /** The full name of what the app named. */
+  readonly resolve: (topic: unknown) => string
+}
+
+/** Sends that may wait for a connection to begin. */
+const MAX_EARLY = 1024
+/** A snapshot whose ground was trimmed away while it was taken is taken again, so often. */
+const SNAPSHOT_TRIES = 3
+
+export class Connection {
+  readonly id: string
+  readonly identity: { id: string }
+  readonly address: string
+  readonly settings: ConnectionSettings
+  readonly hub: Hub
+  closed = false
+  /** Something was written since the last beat. */
+  wrote = false
+  onEnd: ((reason: CloseReason) => void) | undefined
+  readonly #init: ConnectionInit
+  readonly #subscriptions = new Map<string, Subscription>()
+  #outlet: Outlet | undefined
+  #encoder: Encoder | undefined
+  #full = false
+  #pumping = false
+  #begun = false
+  #early: Notice[] = []
+  #asked: Set<Subscription> | undefined
+  /** The replay encoder; null when its bytes are this connection's own; undefined when not known yet. */
+  #private: Encoder | null | undefined
+  #backlog: Backlog | undefined
+  #abort: AbortController | undefined
+  #reason: CloseReason | undefined
+
+  constructor (hub: Hub, init: ConnectionInit) {
+    this.hub = hub
+    this.id = init.id
+    this.identity = init.identity
+    this.address = init.address
+    this.settings = init.settings
+    this.#init = init
+  }
+
+  get kind (): 'sse' | 'websocket' { return this.outlet.kind }
+  get topics (): string[] { return [...this.#subscriptions.keys()] }
+  get subscriptions (): Subscription[] { return [...this.#subscriptions.values()] }
+
+  get outlet (): Outlet {
+    if (!this.#outlet) throw new ConnectionClosed()
+    return this.#outlet
+  }
+
+  /** Made when first asked for: most connections never need one. */
+  get signal (): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController()
+      if (this.closed) this.#abort.abort(this.#reason)
+    }
+    return this.#abort.signal
+  }
+
+  /** The wire is there. Nothing is written before `begin`. */
+  attach (outlet: Outlet): void {
+    this.#outlet = outlet
+  }
+
+  get attached (): boolean { return this.#outlet !== undefined }
+  get begun (): boolean { return this.#begun }
+
+  /** Joins and opens in one synchronous step. */
+  begin (joining: readonly Joining[]): void {
+    const joined = this.hub.join(this, joining)
+    this.#begun = true
+    this.tell({ type: 'opened', subscriptions: this.subscriptions })
+    this.announce(joined)
+    for (const notice of this.#early) this.tell(notice)
+    this.#early = []
+    this.settle()
+  }
+
+  /** Tells what became of each subscription's cursor. */
+  announce (joined: readonly Joined[], ref?: unknown): void {
+    for (const { subscription, recovered, reason } of joined) {
+      this.tell({ type: 'subscribed', subscription, recovered, snapshot: subscription.held, ref })
+      if (reason) this.tell({ type: 'reset', subscription, reason })
+    }
+  }
+
+  has (name: string): boolean {
+    return this.#subscriptions.has(name)
+  }
+
+  subscription (name: string): Subscription | undefined {
+    return this.#subscriptions.get(name)
+  }
+
+  // --- joining and leaving -------------------------------------------------
+
+  /** Registers a subscription that stands at `at`, or where its room is. Call `settle` when all are added. */
+  add (room: Room, at: Id | undefined, held: boolean): Subscription {
+    this.#disband()
+    room.flush()
+    const subscription: Subscription = {
+      connection: this, room, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
+    }
+    this.#subscriptions.set(room.name, subscription)
+    this.hub.entered(room)
+    return subscription
+  }
+
+  remove (name: string): boolean {
+    const subscription = this.#subscriptions.get(name)
+    if (!subscription || this.closed) return false
+    this.#disband()
+    this.#subscriptions.delete(name)
+    this.hub.left(subscription.room)
+    this.settle()
+    return true
+  }
+
+  /** Whoever has nothing to pull joins its groups, in this same step; the others start to pull. */
+  settle (): void {
+    for (const subscription of this.#subscriptions.values()) if (subscription.held) this.#askSnapshot(subscription)
+    this.#pump()
+  }
+
+  /** Leaves the groups: the set of topics, and with it the encoder, is about to change. */
+  #disband (): void {
+    this.#private = undefined
+    // Conflated events are pulled from the ring instead, from where the client stands.
+    this.#backlog?.releaseEntries()
+    if (!this.#encoder) return
+    for (const subscription of this.#subscriptions.values()) {
+      // What waits for the group belongs to this client too.
+      subscription.room.flush()
+      subscription.room.leave(subscription)
+      if (subscription.room.log) subscription.at ??= subscription.room.position
+    }
+    this.outlet.release(this.#encoder)
+    this.#encoder = undefined
+  }
+
+  /** Joins the groups. Every durable subscription stands at its room's position. */
+  #regroup (): void {
+    if (this.#encoder || this.closed) return
+    const encoder = this.outlet.encoder(this.subscriptions)
+    this.#encoder = encoder
+    for (const subscription of this.#subscriptions.values()) {
+      subscription.at = undefined
+      subscription.room.join(subscription, encoder)
+    }
+  }
+
+  // --- catching up ---------------------------------------------------------
+
+  /** Pulls while the client takes. When nothing is left for any topic, joins the groups in the same step. */
+  #pump (): void {
+    if (this.#pumping || this.#encoder || this.closed) return
+    this.#pumping = true
+    try {
+      let round: 'moved' | 'waiting' | 'level' = 'moved'
+      while (round === 'moved' && !this.#full && !this.closed) round = this.#pullRound()
+      if (round === 'level') this.#regroup()
+    } finally {
+      this.#pumping = false
+    }
+  }
+
+  /** One step of every topic. `level`: all stand where their rooms are. `waiting`: the others wait for a snapshot. */
+  #pullRound (): 'moved' | 'waiting' | 'level' {
+    let round: 'moved' | 'waiting' | 'level' = 'level'
+    for (const subscription of this.#subscriptions.values()) {
+      if (!subscription.room.log) continue
+      if (this.#full || this.closed) return 'moved'
+      if (subscription.held ? this.#giveSnapshot(subscription) : this.#pull(subscription)) round = 'moved'
+      else if (subscription.held && round === 'level') round = 'waiting'
+    }
+    return round
+  }
+
+  /** True when it moved. */
+  #pull (subscription: Subscription): boolean {
+    const { room } = subscription
+    room.flush()
+    const at = subscription.at ?? room.position
+    const encoder = this.#replayEncoder()
+    const moved = encoder ? this.#pullShared(subscription, at, encoder) : this.#pullPrivate(subscription, at)
+    if (moved === undefined) this.reset(subscription, 'expired')
+    return moved !== false
+  }
+
+  #pullShared (subscription: Subscription, at: Id, encoder: Encoder): boolean | undefined {
+    const step = subscription.room.replay(encoder, at)
+    if (!step?.bytes) return step && false
+    subscription.at = step.to
+    this.hub.counters.delivered += step.count
+    this.write(step.bytes)
+    return true
+  }
+
+  #pullPrivate (subscription: Subscription, at: Id): boolean | undefined {
+    const entries = subscription.room.after(at)
+    if (!entries || entries.length === 0) return entries && false
+    const blocks = entries.map((entry) => {
+      subscription.at = entry.id
+      return this.outlet.encodeOne(entry, subscription)
+    })
+    this.hub.counters.delivered += entries.length
+    this.write(Buffer.concat(blocks))
+    return true
+  }
+
+  /** The encoder of the groups to be, if its bytes do not depend on the positions of other topics. */
+  #replayEncoder (): Encoder | null {
+    if (this.#private === undefined) {
+      const encoder = this.outlet.encoder(this.subscriptions)
+      this.#private = encoder.shared ? encoder : null
+      this.outlet.release(encoder)
+    }
+    return this.#private
+  }
+
+  /** Events were lost for good: says so, and goes on from where the room is now. */
+  reset (subscription: Subscription, reason: ResetReason): void {
+    const { room } = subscription
+    this.hub.counters.resets++
+    room.flush()
+    if (room.topic.snapshot) {
+      this.#disband()
+      subscription.held = true
+    }
+    subscription.at = subscription.group ? undefined : room.log && room.position
+    this.tell({ type: 'reset', subscription, reason })
+    if (subscription.held) this.settle()
+  }
+
+  // --- snapshots -----------------------------------------------------------
+  // A subscription is held, in no group, until the client has its snapshot: an event that went ahead of it would be
+  // undone by it, and a cursor told before it would resume without it.
+
+  #askSnapshot (subscription: Subscription): void {
+    if (this.#asked?.has(subscription)) return
+    this.#asked ??= new Set()
+    this.#asked.add(subscription)
+    subscription.room.snapshot().then((snapshot) => {
+      this.#asked?.delete(subscription)
+      if (this.closed) return
+      subscription.snapshot = snapshot
+      this.#pump()
+    }, (error) => this.#snapshotFailed(error, subscription.room.name))
+  }
+
+  #snapshotFailed (error: unknown, topic: string): void {
+    if (this.closed) return
+    this.hub.log.error({ err: error, topic }, 'realtime: a snapshot failed')
+    this.end(internalError)
+  }
+
+  /** True when it was given. One whose ground was trimmed away while it was taken is taken again, some times. */
+  #giveSnapshot (subscription: Subscription): boolean {
+    const { room, snapshot } = subscription
+    if (!snapshot) return false
+    const kept = room.log?.locate(snapshot.from) !== undefined
+    subscription.snapshot = undefined
+    if (!kept && (subscription.tries = (subscription.tries ?? 0) + 1) < SNAPSHOT_TRIES) {
+      this.#askSnapshot(subscription)
+      return false
+    }
+    room.flush()
+    subscription.held = false
+    subscription.tries = 0
+    subscription.at = kept ? snapshot.from : room.position
+    this.tell({ type: 'snapshot', subscription, data: snapshot.data, event: snapshot.event })
+    if (!kept) this.tell({ type: 'reset', subscription, reason: 'expired' })
+    return true
+  }
+
+  // --- writing -------------------------------------------------------------
+
+  /** Called for every member of a group: the hot path. */
+  deliver (subscription: Subscription, bytes: Uint8Array, entries: readonly Entry[]): void {
+    this.wrote = true
+    if (!this.#full) this.#full = !this.outlet.write(bytes)
+    else this.#queue(bytes, subscription, entries)
+  }
+
+  /** Bytes for this client alone. */
+  write (bytes: Uint8Array): void {
+    this.wrote = true
+    if (!this.#full) this.#full = !this.outlet.write(bytes)
+    else this.#queue(bytes)
+  }
+
+  tell (notice: Notice): void {
+    if (this.closed) return
+    if (!this.#begun) return this.#tellLater(notice)
+    const bytes = this.outlet.notice(notice)
+    if (bytes) this.write(bytes)
+  }
+
+  /** What the app sends while it accepts the connection goes out behind the opening. */
+  #tellLater (notice: Notice): void {
+    if (this.#early.push(notice) > MAX_EARLY) this.end(slowClient)
+  }
+
+  #queue (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): void {
+    if (this.closed) return
+    this.#backlog ??= new Backlog(this)
+    if (this.#backlog.add(bytes, subscription, entries)) return
+    this.hub.counters.slowClosed++
+    this.end(slowClient)
+  }
+
+  /** The wire took everything: what waited goes out. */
+  drained (): void {
+    if (this.closed) return
+    this.#full = false
+    if (this.#backlog?.drain()) this.#caughtUp()
+    if (!this.#full) this.#pump()
+  }
+
+  /** Nothing waits any more: whoever was conflated stands where its room is again. */
+  #caughtUp (): void {
+    this.#backlog = undefined
+    for (const subscription of this.#subscriptions.values()) if (subscription.group) subscription.at = undefined
+  }
+
+  /** For bytes that must not be parted by what waits: written whatever the buffer says. */
+  force (bytes: Uint8Array): void {
+    this.#full = !this.outlet.write(bytes)
+  }
+
+  get full (): boolean { return this.#full }
+  /** Bytes this client costs now. */
+  get buffered (): number { return this.outlet.buffered + (this.#backlog?.bytes ?? 0) }
+
+  // --- the public face -----------------------------------------------------
+
+  send (event: string, data: unknown): void {
+    if (this.closed) return
+    this.tell({ type: 'direct', event, data: this.hub.encodeDirect(event, data) })
+  }
+
+  subscribe (topic: unknown): Promise<void> {
+    if (this.closed) return Promise.reject(new ConnectionClosed())
+    return this.#init.subscribe(this, topic)
+  }
+
+  unsubscribe (topic: unknown): void {
+    this.remove(this.#init.resolve(topic))
+  }
+
+  close (reason?: { code?: number, text?: string }): void {
+    this.end(customReason(reason?.code, reason?.text))
+  }
+
+  /** Once a heartbeat period. */
+  beat (): void {
+    this.#outlet?.beat(!this.wrote)
+    this.wrote = false
+  }
+
+  /** Ends from this side. */
+  end (reason: CloseReason, retry?: number): void {
+    if (this.closed) return
+    const outlet = this.#outlet
+    this.#finish(reason)
+    outlet?.close(reason, retry)
+  }
+
+  /** The other side is gone. */
+  gone (reason: CloseReason): void {
+    if (!this.closed) this.#finish(reason)
+    this.hub.ended(this)
+  }
+
+  #finish (reason: CloseReason): void {
+    this.closed = true
+    this.#reason = reason
+    if (this.#encoder) {
+      for (const subscription of this.#subscriptions.values()) subscription.room.leave(subscription)
+      this.outlet.release(this.#encoder)
+      this.#encoder = undefined
+    }
+    for (const { room } of this.#subscriptions.values()) this.hub.left(room)
+    this.#subscriptions.clear()
+    this.#backlog = undefined
+    this.hub.closing(this)
+    // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
+    queueMicrotask(() => {
+      this.#abort?.abort(reason)
+      this.onEnd?.(reason)
+    })
+  }
+}

@@ -1,0 +1,89 @@
+/**
+ * A client's position as text, for SSE ids. One durable topic: its event id as it is. Several: a version, then for
+ * each topic a short hash of its name and its id, packed. Opaque to clients; at most 2 kB.
+ */
+import { createHash } from 'node:crypto'
+import type { Id } from './adapter.ts'
+import type { Room } from './room.ts'
+
+export const MAX_CURSOR_BYTES = 2048
+const VERSION = 'v1~'
+/** In place of the last topics, where the bound left no room for them: a client that names it was cut short. */
+const TRUNCATED = '+'
+const HASH_CHARS = 5
+const ID = /^(\d+)-(\d+)\.([A-Za-z0-9_-]+)$/
+const CURSOR = /^[\x21-\x7e]+$/
+
+const keyOfHash = {}
+
+/** Short, since equality of ids does the real check: two topics of one hash give a reset, never a wrong event. */
+export function topicHash (room: Room): string {
+  let hash = room.derived.get(keyOfHash) as string | undefined
+  if (hash === undefined) room.derived.set(keyOfHash, hash = hashOf(room.name))
+  return hash
+}
+
+function hashOf (name: string): string {
+  return createHash('sha256').update(name).digest('base64url').slice(0, HASH_CHARS)
+}
+
+function pack (id: Id): string {
+  const match = ID.exec(id)
+  if (!match) return `!${id}`
+  const packed = `${Number(match[1]).toString(36)}-${Number(match[2]).toString(36)}.${match[3]}`
+  return unpack(packed) === id ? packed : `!${id}`
+}
+
+function unpack (text: string): Id | undefined {
+  if (text.startsWith('!')) return text.slice(1)
+  const match = /^([0-9a-z]{1,11})-([0-9a-z]{1,7})\.([A-Za-z0-9_-]+)$/.exec(text)
+  return match ? `${parseInt(match[1] as string, 36)}-${parseInt(match[2] as string, 36)}.${match[3]}` : undefined
+}
+
+/** One topic's part of a packed cursor. */
+export function cursorPart (room: Room, id: Id): string {
+  return topicHash(room) + pack(id)
+}
+
+export function joinCursor (parts: readonly string[]): string {
+  const text = VERSION + parts.join('~')
+  if (text.length <= MAX_CURSOR_BYTES) return text
+  let length = VERSION.length + TRUNCATED.length
+  const kept: string[] = []
+  for (const part of parts) {
+    length += part.length + 1
+    if (length > MAX_CURSOR_BYTES) break
+    kept.push(part)
+  }
+  return VERSION + [...kept, TRUNCATED].join('~')
+}
+
+/**
+ * What a client's cursor says of each topic: an id, `unknown` (it names none of ours: reset), or undefined (a topic
+ * that is new to this client). Never throws, whatever the client sent.
+ */
+export type Positions = (name: string) => { id: Id } | 'unknown' | undefined
+
+export function readCursor (text: string | undefined, topics: number): Positions {
+  if (text === undefined || text === '') return () => undefined
+  if (text.length > MAX_CURSOR_BYTES || !CURSOR.test(text)) return () => 'unknown'
+  if (text.startsWith(VERSION)) return readPacked(text.slice(VERSION.length))
+  // A bare id says nothing of a stream of several.
+  return topics === 1 ? () => ({ id: text }) : () => 'unknown'
+}
+
+function readPacked (text: string): Positions {
+  const known = new Map<string, Id>()
+  let truncated = false
+  for (const part of text.split('~')) {
+    const id = unpack(part.slice(HASH_CHARS))
+    if (part === TRUNCATED) truncated = true
+    else if (id === undefined) return () => 'unknown'
+    else known.set(part.slice(0, HASH_CHARS), id)
+  }
+  return (name) => {
+    const id = known.get(hashOf(name))
+    if (id !== undefined) return { id }
+    return truncated ? 'unknown' : undefined
+  }
+}

@@ -1,0 +1,83 @@
+/** What flows through the hub, and what may not enter a field. */
+import { EventNameInvalid, PublishOptionInvalid } from '../errors.ts'
+import type { EphemeralEvent, Format, Id, LogEvent } from './adapter.ts'
+import type { Encoder } from './wire.ts'
+
+/** An event on this node, with the bytes made of it so far. `id` and `prev` are undefined for ephemeral events. */
+export interface Entry {
+  readonly id: Id | undefined
+  readonly prev: Id | undefined
+  readonly name: string
+  readonly data: Uint8Array
+  readonly format: Format
+  readonly key: string | undefined
+  /** The connection that must not get it (the sender of a relay). */
+  readonly exclude: string | undefined
+  /** Bytes by encoder, where they depend on nothing but the event. */
+  encoded: Map<Encoder, Uint8Array> | undefined
+}
+
+export function durableEntry (event: LogEvent): Entry {
+  return {
+    id: event.id,
+    prev: event.prev,
+    name: event.name,
+    data: event.data,
+    format: event.format,
+    key: event.key,
+    exclude: undefined,
+    encoded: undefined
+  }
+}
+
+export function ephemeralEntry (event: EphemeralEvent, exclude?: string): Entry {
+  return {
+    id: undefined,
+    prev: undefined,
+    name: event.name,
+    data: event.data,
+    format: event.format,
+    key: event.key,
+    exclude,
+    encoded: undefined
+  }
+}
+
+// Threat: a CR, LF or NUL in an SSE field would forge fields or events (WHATWG, event stream interpretation).
+// eslint-disable-next-line no-control-regex -- controls are what is looked for
+const CONTROL = /[\u0000-\u001f\u007f]/
+const MAX_NAME_BYTES = 255
+
+export function hasControl (text: string): boolean {
+  return CONTROL.test(text)
+}
+
+/** Why a name cannot be an event's, or undefined. */
+export function eventNameFault (name: unknown): string | undefined {
+  if (typeof name !== 'string' || name === '') return 'must be a non-empty string'
+  if (CONTROL.test(name)) return 'must not hold control characters (CR, LF, NUL …)'
+  if (Buffer.byteLength(name) > MAX_NAME_BYTES) return `must not exceed ${MAX_NAME_BYTES} bytes`
+  if (!name.isWellFormed()) return 'must be well-formed Unicode'
+  if (name.startsWith('realtime:')) return 'starts with "realtime:", which is reserved'
+  // An SSE event of this name would fire EventSource's own handlers.
+  if (name === 'error' || name === 'open') return 'is reserved: it would fire EventSource\'s own handler'
+  return undefined
+}
+
+export function checkEventName (name: unknown): asserts name is string {
+  const fault = eventNameFault(name)
+  if (fault) throw new EventNameInvalid(printable(name), fault)
+}
+
+export function checkPublishKey (option: string, value: unknown): void {
+  if (value === undefined) return
+  if (typeof value !== 'string' || value === '' || Buffer.byteLength(value) > MAX_NAME_BYTES || CONTROL.test(value)) {
+    throw new PublishOptionInvalid(option, `must be a non-empty string of at most ${MAX_NAME_BYTES} bytes without control characters`)
+  }
+}
+
+/** Untrusted text made fit for a message or a log. */
+export function printable (value: unknown): string {
+  const text = String(value)
+  return text.slice(0, 80).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}

@@ -1,0 +1,403 @@
+/**
+ * This node's topics and who listens. The way out of a publish: hub → adapter; the way back: adapter → room → log
+ * (link check) → wire (one encode) → connections.
+ */
+import type { Adapter, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
+import { shuttingDown, type CloseReason } from './close-reasons.ts'
+import type { Connection, Subscription } from './connection.ts'
+import { Counters } from './counters.ts'
+import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
+import { Heartbeat } from './heartbeat.ts'
+import { Room } from './room.ts'
+import type { Params, TopicAt } from './topic.ts'
+import { TopicRegistry } from './topic.ts'
+import type { ResetReason } from './wire.ts'
+import { Closed, EventTooLarge, HistoryUnavailable, TooManyConnections } from '../errors.ts'
+
+export interface HubSettings {
+  readonly maxEventBytes: number
+  readonly ringBytes: number
+  readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
+  readonly closeTimeout: number
+  readonly retry: number
+  readonly log: HubLog
+}
+
+export interface HubLog {
+  warn (details: object, message: string): void
+  error (details: object, message: string): void
+  info (details: object, message: string): void
+}
+
+export interface PublishKeys { dedupe?: string, key?: string }
+export interface PublishedId { id: Id | undefined }
+export interface PastEvents {
+  events: Array<{ id: Id, event: string, data: unknown }>
+  linked: boolean
+  more: boolean
+}
+
+/** Where a client says it is in a topic. */
+export type Cursor = { id: Id } | 'unknown' | undefined
+
+/** A topic a connection is about to join: its room is open and its past at hand. */
+export interface Joining {
+  readonly at: TopicAt
+  readonly room: Room
+  readonly cursor: Cursor
+}
+
+export interface Joined {
+  readonly subscription: Subscription
+  /** Undefined when the client had no cursor. */
+  readonly recovered: boolean | undefined
+  readonly reason: ResetReason | undefined
+}
+
+/** A room without listeners is kept for so long: whoever comes back finds it warm. */
+const LINGER_MS = 5000
+const SWEEP_MS = 1000
+/** A publisher that does not yield is made to, so that sockets get their turn to drain. */
+const TURN_EVENTS = 128
+const TURN_BYTES = 128 * 1024
+/** Clients told to come back are spread so that about so many come each second. */
+const RETURNS_PER_SECOND = 1000
+const MAX_SPREAD_MS = 60_000
+
+export class Hub implements Sink {
+  readonly adapter: Adapter
+  readonly settings: HubSettings
+  readonly log: HubLog
+  readonly topics = new TopicRegistry()
+  readonly counters = new Counters()
+  readonly heartbeat = new Heartbeat()
+  readonly connections = new Set<Connection>()
+  stopping = false
+  readonly #rooms = new Map<string, Room>()
+  readonly #addresses = new Map<string, number>()
+  /** Closed from this side, and not over yet. */
+  readonly #leaving = new Set<Connection>()
+  #dirty: Room[] = []
+  #scheduled = false
+  #turnEvents = 0
+  #turnBytes = 0
+  #turn: Promise<void> | undefined
+  #sweep: NodeJS.Timeout | undefined
+  #allGone: (() => void) | undefined
+
+  constructor (adapter: Adapter, settings: HubSettings) {
+    this.adapter = adapter
+    this.settings = settings
+    this.log = settings.log
+  }
+
+  async start (): Promise<void> {
+    await this.adapter.start(this)
+    this.#sweep = setInterval(() => this.sweep(), SWEEP_MS).unref()
+  }
+
+  // --- out -------------------------------------------------------------------
+
+  async publish ({ topic, name }: TopicAt, event: string, data: unknown, keys: PublishKeys): Promise<PublishedId> {
+    if (this.stopping) throw new Closed()
+    checkEventName(event)
+    checkPublishKey('key', keys.key)
+    checkPublishKey('dedupe', keys.dedupe)
+    const encoded = topic.encode(name, event, data)
+    const size = encoded.data.byteLength
+    if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", event "${event}"`, size, this.settings.maxEventBytes)
+    this.counters.published++
+    const id = await this.#append(topic.retention, name, event, encoded, keys)
+    await this.#yieldAfter(size)
+    return { id }
+  }
+
+  async #append (retention: TopicAt['topic']['retention'], name: string, event: string,
+    { data, format }: ReturnType<TopicAt['topic']['encode']>, keys: PublishKeys): Promise<Id | undefined> {
+    const key = keys.key === undefined ? {} : { key: keys.key }
+    if (!retention) {
+      await this.adapter.ephemeral(name, { name: event, data, format, ...key })
+      return undefined
+    }
+    const dedupe = keys.dedupe === undefined ? {} : { dedupe: keys.dedupe }
+    return (await this.adapter.publish(name, event, data, { retention, format, ...key, ...dedupe })).id
+  }
+
+  /** A client's own event: to the others in the topic, never stored. */
+  async relay ({ topic, name }: TopicAt, event: string, data: unknown, sender: Connection): Promise<void> {
+    if (this.stopping) throw new Closed()
+    const encoded = topic.policy.events?.has(event)
+      ? topic.encode(name, event, data)
+      : { data: Buffer.from(JSON.stringify(data) ?? 'null'), format: 'json' as const }
+    await this.adapter.ephemeral(name, { name: event, ...encoded }, sender.id)
+  }
+
+  async #yieldAfter (bytes: number): Promise<void> {
+    this.#turnEvents++
+    this.#turnBytes += bytes
+    if (this.#turnEvents < TURN_EVENTS && this.#turnBytes < TURN_BYTES) return
+    this.#turn ??= new Promise((resolve) => setImmediate(() => {
+      this.#turn = undefined
+      this.#turnEvents = 0
+      this.#turnBytes = 0
+      resolve()
+    }))
+    await this.#turn
+  }
+
+  /** The bytes of an event for one connection alone. */
+  encodeDirect (event: string, data: unknown): Uint8Array {
+    checkEventName(event)
+    return Buffer.from(JSON.stringify(data) ?? 'null')
+  }
+
+  async history ({ topic, name }: TopicAt, { after, limit = 100 }: { after?: Id, limit?: number }): Promise<PastEvents> {
+    if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
+    const page = await this.adapter.read(name, after ?? null, { count: Math.min(Math.max(1, limit), 10_000), bytes: 16 << 20 })
+    return {
+      events: page.events.map((event) => ({ id: event.id, event: event.name, data: decode(event) })),
+      linked: page.linked,
+      more: page.more
+    }
+  }
+
+  // --- back: the sink ------------------------------------------------------------
+
+  event (topic: string, event: LogEvent): void {
+    this.#rooms.get(topic)?.event(event)
+  }
+
+  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): void {
+    const room = this.#rooms.get(topic)
+    if (room && room.listeners > 0) room.push(ephemeralEntry(event, exclude))
+  }
+
+  suspect (topics: Iterable<string> | 'all'): void {
+    for (const name of topics === 'all' ? [...this.#rooms.keys()] : topics) {
+      this.#rooms.get(name)?.log?.repair().catch((error) => this.log.error({ err: error, topic: name }, 'realtime: a repair failed'))
+    }
+  }
+
+  state (state: 'up' | 'down', why?: Error): void {
+    this.log.warn({ err: why, adapter: this.adapter.name }, `realtime: the adapter is ${state}`)
+  }
+
+  /** Everything delivered in this turn of the event loop is written at its end. */
+  schedule (room: Room): void {
+    this.#dirty.push(room)
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => this.flush())
+  }
+
+  flush (): void {
+    this.#scheduled = false
+    const dirty = this.#dirty
+    this.#dirty = []
+    for (const room of dirty) {
+      try {
+        room.endTurn()
+      } catch (error) {
+        this.log.error({ err: error, topic: room.name }, 'realtime: a delivery failed')
+      }
+    }
+  }
+
+  // --- rooms ------------------------------------------------------------------
+
+  room (name: string): Room | undefined {
+    return this.#rooms.get(name)
+  }
+
+  #hold ({ topic, params, name }: TopicAt): Room {
+    let room = this.#rooms.get(name)
+    if (!room) {
+      room = new Room(this, topic, params as Params, name)
+      this.#rooms.set(name, room)
+    }
+    room.holds++
+    return room
+  }
+
+  #let (room: Room): void {
+    room.holds--
+    this.#idle(room)
+  }
+
+  entered (room: Room): void {
+    room.listeners++
+    this.counters.subscriptions++
+  }
+
+  left (room: Room): void {
+    room.listeners--
+    this.counters.subscriptions--
+    this.#idle(room)
+  }
+
+  #idle (room: Room): void {
+    if (room.listeners === 0 && room.holds === 0) room.idleSince = performance.now()
+  }
+
+  /** Lets go of idle rooms and aged events, and keeps the rings within the node's bound. */
+  sweep (lingerMs = LINGER_MS): void {
+    const now = performance.now()
+    let bytes = 0
+    for (const room of this.#rooms.values()) {
+      if (room.listeners === 0 && room.holds === 0 && now - room.idleSince >= lingerMs) this.#release(room)
+      else bytes += this.#ringBytes(room)
+    }
+    for (const room of this.#rooms.values()) {
+      if (bytes <= this.settings.ringBytes) break
+      bytes -= room.log?.ring.bytes ?? 0
+      room.log?.forget()
+    }
+    this.counters.ringBytes = bytes
+  }
+
+  #ringBytes (room: Room): number {
+    room.log?.ring.expire()
+    return room.log?.ring.bytes ?? 0
+  }
+
+  #release (room: Room): void {
+    this.#rooms.delete(room.name)
+    room.close()
+    this.adapter.unsubscribe(room.name)
+  }
+
+  get listenedTopics (): number {
+    let count = 0
+    for (const room of this.#rooms.values()) if (room.listeners > 0) count++
+    return count
+  }
+
+  // --- connections ---------------------------------------------------------------
+
+  /** @throws TooManyConnections */
+  admit (connection: Connection): void {
+    const { maxConnections, maxConnectionsPerAddress } = this.settings
+    if (this.connections.size >= maxConnections) {
+      this.counters.refused++
+      throw new TooManyConnections(` on this node (maxConnections: ${maxConnections})`)
+    }
+    const sameAddress = this.#addresses.get(connection.address) ?? 0
+    if (sameAddress >= maxConnectionsPerAddress) {
+      this.counters.refused++
+      throw new TooManyConnections(` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress})`)
+    }
+    this.#addresses.set(connection.address, sameAddress + 1)
+    this.connections.add(connection)
+  }
+
+  /** Opens the rooms of the topics and brings what follows the cursors within reach. `let` must follow. */
+  async prepare (wanted: ReadonlyArray<{ at: TopicAt, cursor: Cursor }>): Promise<Joining[]> {
+    const joining = wanted.map(({ at, cursor }) => ({ at, cursor, room: this.#hold(at) }))
+    try {
+      await Promise.all(joining.map(async ({ room, cursor }) => {
+        await room.ready
+        if (typeof cursor === 'object') await room.log?.reach(cursor.id)
+      }))
+    } catch (error) {
+      for (const { room } of joining) if (room.listeners === 0) this.#forgetFailed(room)
+      this.let(joining)
+      throw error
+    }
+    return joining
+  }
+
+  let (joining: readonly Joining[]): void {
+    for (const { room } of joining) this.#let(room)
+  }
+
+  /** A room that could not be opened is not kept: the next one who asks tries again. */
+  #forgetFailed (room: Room): void {
+    if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name)
+    room.close()
+  }
+
+  /** Joins in one synchronous step: every subscription stands at its cursor, or where its room is. */
+  join (connection: Connection, joining: readonly Joining[]): Joined[] {
+    const joined = joining
+      .filter(({ room }) => !connection.has(room.name))
+      .map(({ room, cursor }) => this.#join(connection, room, cursor))
+    this.let(joining)
+    return joined
+  }
+
+  #join (connection: Connection, room: Room, cursor: Cursor): Joined {
+    const found = typeof cursor === 'object' && room.log?.locate(cursor.id) !== undefined
+    const lost = cursor !== undefined && !found && room.log !== undefined
+    const held = !found && room.topic.snapshot !== undefined
+    if (found) this.counters.recovered++
+    if (lost) this.counters.resets++
+    return {
+      subscription: connection.add(room, found ? cursor.id : undefined, held),
+      recovered: cursor === undefined || !room.log ? undefined : found,
+      reason: lost ? resetReason(room, cursor) : undefined
+    }
+  }
+
+  /** The connection has ended; its wire may still be saying so. */
+  closing (connection: Connection): void {
+    if (!this.connections.delete(connection)) return
+    const sameAddress = (this.#addresses.get(connection.address) ?? 1) - 1
+    if (sameAddress > 0) this.#addresses.set(connection.address, sameAddress)
+    else this.#addresses.delete(connection.address)
+    this.#leaving.add(connection)
+  }
+
+  /** Its wire is gone. */
+  ended (connection: Connection): void {
+    this.#leaving.delete(connection)
+    if (this.#leaving.size === 0 && this.connections.size === 0) this.#allGone?.()
+  }
+
+  /** When a client should come back (ms): spread over a window that grows with their number. */
+  retryAfter (clients = this.connections.size): number {
+    const window = Math.min(MAX_SPREAD_MS, Math.max(this.settings.retry, clients * 1000 / RETURNS_PER_SECOND))
+    return Math.round(this.settings.retry / 2 + Math.random() * window)
+  }
+
+  /** Tells every client to come back, and cuts those that have not left in time. */
+  async stop (): Promise<void> {
+    this.flush()
+    this.stopping = true
+    const clients = this.connections.size
+    for (const connection of [...this.connections]) this.#farewell(connection, shuttingDown, clients)
+    if (this.#leaving.size > 0) await this.#waitForLeaving()
+    this.heartbeat.stop()
+  }
+
+  #farewell (connection: Connection, reason: CloseReason, clients: number): void {
+    connection.end(reason, this.retryAfter(clients))
+  }
+
+  async #waitForLeaving (): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    await new Promise<void>((resolve) => {
+      this.#allGone = resolve
+      timer = setTimeout(resolve, this.settings.closeTimeout)
+    })
+    clearTimeout(timer)
+    for (const connection of [...this.#leaving]) connection.outlet.destroy()
+  }
+
+  async close (): Promise<void> {
+    clearInterval(this.#sweep)
+    for (const room of this.#rooms.values()) room.close()
+    this.#rooms.clear()
+    await this.adapter.close()
+  }
+}
+
+function resetReason (room: Room, cursor: Cursor): ResetReason {
+  return typeof cursor === 'object' && room.log ? room.log.fault(cursor.id) : 'unknown-cursor'
+}
+
+function decode ({ data, format }: LogEvent): unknown {
+  if (format === 'binary') return new Uint8Array(data)
+  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
+  return format === 'text' ? text : JSON.parse(text)
+}

@@ -1,0 +1,244 @@
+/** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
+import type { Id, LogEvent } from './adapter.ts'
+import type { Connection, Subscription } from './connection.ts'
+import type { Entry } from './event.ts'
+import { TopicLog } from './topic-log.ts'
+import type { DeclaredTopic } from './topic.ts'
+import type { Encoder, ResetReason } from './wire.ts'
+import { idParts } from './ids.ts'
+import type { Hub } from './hub.ts'
+
+/** Listeners that get the same bytes. */
+export interface Group {
+  readonly encoder: Encoder
+  readonly members: Subscription[]
+}
+
+/** A topic's state as sent to those who join, and the position it was taken at. */
+export interface RoomSnapshot {
+  data: Uint8Array
+  event: string | undefined
+  /** Where the live events start for whoever is given this. */
+  from: Id
+}
+
+/** Some events that follow an id, as bytes. */
+export interface ReplayStep {
+  readonly bytes: Uint8Array | undefined
+  readonly to: Id
+  readonly count: number
+}
+
+/** Replay steps kept for the rest of a turn. */
+const MAX_REPLAYS = 16
+/** Written within the turn once so much waits: a burst must not become one huge buffer. */
+const FLUSH_BYTES = 256 * 1024
+/** Bytes of one step of a replay. */
+const REPLAY_BYTES = 64 * 1024
+
+export class Room {
+  readonly name: string
+  readonly topic: DeclaredTopic
+  readonly params: Record<string, string>
+  readonly hub: Hub
+  /** Undefined for a topic without history. */
+  readonly log: TopicLog | undefined
+  /** The id up to which the groups have been written. */
+  position: Id = ''
+  /** Who needs this room although not (yet) listening. */
+  holds = 0
+  /** Listeners, in a group or catching up. */
+  listeners = 0
+  /** When the last listener left (performance.now). */
+  idleSince = 0
+  ready: Promise<void>
+  /** Free for a wire to keep what it derives from the name. */
+  readonly derived = new Map<object, unknown>()
+  readonly #groups = new Map<Encoder, Group>()
+  readonly #replays = new Map<Encoder, Map<Id, ReplayStep>>()
+  #pending: Entry[] = []
+  #pendingBytes = 0
+  #relays = false
+  #snapshot: Promise<RoomSnapshot> | undefined
+
+  constructor (hub: Hub, topic: DeclaredTopic, params: Record<string, string>, name: string) {
+    this.hub = hub
+    this.topic = topic
+    this.params = params
+    this.name = name
+    this.log = topic.retention && new TopicLog(this.#logHost(), topic.retention)
+    this.ready = this.#open()
+    // Whoever waits for it sees the error; nobody may be waiting.
+    this.ready.catch(() => {})
+  }
+
+  async #open (): Promise<void> {
+    const head = await this.hub.adapter.subscribe(this.name, this.log !== undefined)
+    this.position = head
+    this.log?.open(head, idParts(head)?.ms === 0)
+  }
+
+  close (): void {
+    this.log?.close()
+  }
+
+  event (event: LogEvent): void {
+    this.log?.deliver(event)
+  }
+
+  /** Queues for the groups; written once at the end of the turn. */
+  push (entry: Entry): void {
+    if (this.#pending.length === 0) this.hub.schedule(this)
+    this.#pending.push(entry)
+    this.#pendingBytes += entry.data.byteLength
+    if (entry.exclude !== undefined) this.#relays = true
+    if (this.#pendingBytes > FLUSH_BYTES) this.flush()
+  }
+
+  /** The turn is over. */
+  endTurn (): void {
+    this.flush()
+    this.#replays.clear()
+  }
+
+  /** Writes what waits, and brings `position` to the log's end. */
+  flush (): void {
+    const entries = this.#pending
+    if (entries.length > 0) {
+      this.#pending = []
+      this.#pendingBytes = 0
+      this.#replays.clear()
+      for (const group of this.#groups.values()) this.#fanOut(group, entries)
+      this.#relays = false
+    }
+    if (this.log) this.position = this.log.last
+  }
+
+  #fanOut ({ encoder, members }: Group, entries: Entry[]): void {
+    if (members.length === 0) return
+    const bytes = this.bytesOf(encoder, entries)
+    this.hub.counters.delivered += members.length * entries.length
+    // From the end: a member that leaves while it is written to is replaced by one that had its turn.
+    for (let i = members.length - 1; i >= 0; i--) {
+      const member = members[i] as Subscription
+      if (this.#relays && entries.some((entry) => entry.exclude === member.connection.id)) this.#withoutOwn(member, encoder, entries)
+      else member.connection.deliver(member, bytes, entries)
+    }
+  }
+
+  /** A relay does not come back to its sender. */
+  #withoutOwn (member: Subscription, encoder: Encoder, entries: Entry[]): void {
+    const others = entries.filter((entry) => entry.exclude !== member.connection.id)
+    if (others.length > 0) member.connection.deliver(member, this.bytesOf(encoder, others), others)
+  }
+
+  /** One encode per event and encoder, whatever the number of listeners. */
+  bytesOf (encoder: Encoder, entries: readonly Entry[]): Uint8Array {
+    if (!encoder.shared) return encoder.encode(entries, this)
+    if (entries.length === 1) return this.#encoded(encoder, entries[0] as Entry)
+    return encoder.encode(entries, this)
+  }
+
+  #encoded (encoder: Encoder, entry: Entry): Uint8Array {
+    const known = entry.encoded?.get(encoder)
+    if (known) return known
+    const bytes = encoder.encode([entry], this)
+    entry.encoded ??= new Map()
+    entry.encoded.set(encoder, bytes)
+    return bytes
+  }
+
+  join (subscription: Subscription, encoder: Encoder): void {
+    let group = this.#groups.get(encoder)
+    if (!group) {
+      group = { encoder, members: [] }
+      this.#groups.set(encoder, group)
+    }
+    subscription.group = group
+    subscription.slot = group.members.push(subscription) - 1
+  }
+
+  leave (subscription: Subscription): void {
+    const group = subscription.group
+    if (!group) return
+    const last = group.members.pop() as Subscription
+    if (last !== subscription) {
+      group.members[subscription.slot] = last
+      last.slot = subscription.slot
+    }
+    subscription.group = undefined
+    if (group.members.length === 0) this.#groups.delete(group.encoder)
+  }
+
+  /** Events after `id`, up to some bytes; undefined when they are not in the ring any more. */
+  after (id: Id): Entry[] | undefined {
+    const log = this.log
+    const start = log?.locate(id)
+    if (!log || start === undefined) return undefined
+    const entries: Entry[] = []
+    let bytes = 0
+    for (let i = start; i < log.ring.end && bytes < REPLAY_BYTES; i++) {
+      const entry = log.ring.at(i) as Entry
+      entries.push(entry)
+      bytes += entry.data.byteLength
+    }
+    return entries
+  }
+
+  /**
+   * The bytes of a replay step from `id`, shared by all who come back to the same place in this turn; undefined when
+   * the ring does not reach back to it any more.
+   */
+  replay (encoder: Encoder, id: Id): ReplayStep | undefined {
+    const known = this.#replays.get(encoder)?.get(id)
+    if (known) return known
+    const entries = this.after(id)
+    if (!entries) return undefined
+    if (entries.length === 0) return { bytes: undefined, to: id, count: 0 }
+    const step = { bytes: encoder.encode(entries, this), to: entries.at(-1)?.id as Id, count: entries.length }
+    this.#keepReplay(encoder, id, step)
+    return step
+  }
+
+  #keepReplay (encoder: Encoder, id: Id, step: ReplayStep): void {
+    const steps = this.#replays.get(encoder) ?? new Map<Id, ReplayStep>()
+    if (steps.size >= MAX_REPLAYS) steps.clear()
+    this.#replays.set(encoder, steps.set(id, step))
+    this.hub.schedule(this)
+  }
+
+  /** The topic's state, with the position fixed before it starts. Those who ask at the same moment share one. */
+  snapshot (): Promise<RoomSnapshot> {
+    this.#snapshot ??= this.#takeSnapshot().finally(() => { this.#snapshot = undefined })
+    return this.#snapshot
+  }
+
+  async #takeSnapshot (): Promise<RoomSnapshot> {
+    const from = (this.log as TopicLog).last
+    const { data, event, at } = await this.topic.takeSnapshot(this.params)
+    const exact = at !== undefined && this.log?.locate(at) !== undefined
+    return { data, event, from: exact ? at : from }
+  }
+
+  #logHost (): ConstructorParameters<typeof TopicLog>[0] {
+    return {
+      append: (entry) => this.push(entry),
+      reset: (reason) => this.#reset(reason),
+      read: (after, limits) => {
+        this.hub.counters.reads++
+        return this.hub.adapter.read(this.name, after, limits)
+      },
+      readFailed: (error) => this.hub.log.warn({ err: error, topic: this.name }, 'realtime: history cannot be read, trying again'),
+      repaired: () => { this.hub.counters.repairs++ }
+    }
+  }
+
+  /** Tells everybody in the groups; those who catch up find out by themselves. */
+  #reset (reason: ResetReason): void {
+    this.flush()
+    this.#replays.clear()
+    const connections: Array<[Connection, Subscription]> = []
+    for (const group of this.#groups.values()) for (const member of group.members) connections.push([member.connection, member])
+    for (const [connection, subscription] of connections) if (!connection.closed) connection.reset(subscription, reason)
+  }
+}

@@ -1,0 +1,46 @@
+/** Every coded error a caller can catch. Each says what to do. */
+import createError from '@fastify/error'
+
+const make = (code: string, message: string, status = 500) => createError(`FST_ERR_REALTIME_${code}`, message, status)
+
+// Options and declarations: thrown while the app is being built.
+export const OptionInvalid = make('OPTION_INVALID', 'fastify-realtime option "%s" %s')
+export const AlreadyRegistered = make('ALREADY_REGISTERED',
+  'fastify-realtime is registered already in this scope or above it. Register it once, at the root, and declare topics, streams and channels in any child.')
+export const PatternInvalid = make('PATTERN_INVALID',
+  'topic pattern "%s" %s. A pattern is segments joined by "/": text, ":param", and a final "*".')
+export const PatternTaken = make('PATTERN_TAKEN', 'topic pattern "%s" is declared already%s. Declare it once and share the Topic.')
+export const EventNameInvalid = make('EVENT_NAME_INVALID', 'event name "%s" %s')
+export const SchemaInvalid = make('SCHEMA_INVALID', 'the schema of %s cannot be used: %s')
+export const RouteInvalid = make('ROUTE_INVALID', '%s "%s" %s')
+export const TopicUndeclared = make('TOPIC_UNDECLARED',
+  '%s "%s" names the topic "%s", which no declared pattern matches. Declare it with fastify.topic() before the app is ready.')
+export const TopicParamsMissing = make('TOPIC_PARAMS_MISSING',
+  '%s carries the topic "%s", but its URL has no param "%s". Use a function: topics: (request) => topic.at({ … }).')
+export const NoDispatcher = make('NO_DISPATCHER',
+  'channels are declared, but nothing dispatches WebSocket upgrades. Remove "websocket: false", or register @fastify/websocket.')
+export const AlreadyStarted = make('ALREADY_STARTED', 'cannot declare %s "%s": the app is ready already')
+
+// Publishing and subscribing.
+export const TopicUnknown = make('TOPIC_UNKNOWN', 'no declared topic matches "%s". Declare its pattern with fastify.topic().', 404)
+export const TopicParamsInvalid = make('TOPIC_PARAMS', 'topic "%s": %s', 400)
+export const EventUnknown = make('EVENT_UNKNOWN', 'topic "%s" declares no event "%s". Add it to its events.')
+export const EventDataInvalid = make('EVENT_DATA', 'topic "%s", event "%s": %s')
+export const EventTooLarge = make('EVENT_TOO_LARGE',
+  '%s: %s bytes of data are more than maxEventBytes (%s). Publish less, or raise the limit.', 413)
+export const PublishOptionInvalid = make('PUBLISH_OPTION', 'publish option "%s" %s', 400)
+export const Closed = make('CLOSED', 'the app is closing: nothing can be published or subscribed any more', 503)
+export const HistoryUnavailable = make('HISTORY_UNAVAILABLE', 'topic "%s" has history: false, so there is none to read')
+
+// Connections: what a client is answered.
+export const NotAcceptable = make('NOT_ACCEPTABLE', 'this route answers text/event-stream only: send "accept: text/event-stream"', 406)
+export const UpgradeRequired = make('UPGRADE_REQUIRED', 'this route is a WebSocket channel: send an upgrade request', 426)
+export const UpgradeInvalid = make('UPGRADE_INVALID', 'not a valid WebSocket upgrade: %s', 400)
+export const SubprotocolUnknown = make('SUBPROTOCOL_UNKNOWN', 'none of the subprotocols offered is known: offer "fastify-realtime.v1", or none', 400)
+export const OriginRefused = make('ORIGIN_REFUSED', 'origin "%s" may not open this channel. List it in "origins".', 403)
+export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this client', 403)
+export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than maxTopics (%s)', 400)
+export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)
+export const ShuttingDown = make('SHUTTING_DOWN', 'the server is shutting down', 503)
+export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
+export const Unavailable = make('UNAVAILABLE', 'the topic cannot be read now: %s', 503)

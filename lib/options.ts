@@ -1,0 +1,173 @@
+/** Every default and check of the plugin's options, once. */
+import type { FastifyRequest } from 'fastify'
+import type { Adapter, Retention } from './core/adapter.ts'
+import { OptionInvalid } from './errors.ts'
+import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
+
+export interface Limits {
+  readonly messageBytes: number
+  readonly messagesPerSecond: number
+  readonly burst: number
+  readonly faults: number
+  readonly queue: number
+}
+
+export interface LiveSettings {
+  readonly heartbeat: number
+  readonly maxBuffered: number
+  readonly slow: SlowPolicy
+}
+
+export interface Settings extends LiveSettings {
+  readonly adapter: Adapter | undefined
+  readonly identify: (request: FastifyRequest) => RealtimeIdentity | null | undefined | Promise<RealtimeIdentity | null | undefined>
+  readonly history: Retention | undefined
+  readonly ringBytes: number
+  readonly retry: number
+  readonly open: 'event' | 'id' | false
+  readonly maxEventBytes: number
+  readonly maxTopics: number
+  readonly maxConnections: number
+  readonly maxConnectionsPerAddress: number
+  readonly closeTimeout: number
+  readonly validate: boolean
+  readonly origins: readonly string[] | '*'
+  readonly limits: Limits
+  readonly websocket: boolean
+}
+
+const MiB = 1 << 20
+const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
+const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, faults: 50, queue: 64 })
+const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
+  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'slow', 'closeTimeout', 'validate', 'origins', 'limits', 'websocket',
+  // What Fastify's register takes for itself.
+  'prefix', 'logLevel', 'logSerializers'] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
+/** What a frame adds to its data: base64 of bytes grows them by a third. */
+const FRAMING = 1.5
+
+export function readOptions (options: RealtimeOptions): Settings {
+  onlyKnown('', options, KNOWN)
+  const maxEventBytes = integer('maxEventBytes', options.maxEventBytes ?? 65_536, 1, 512 * MiB)
+  const live = readLive(options, { heartbeat: 25_000, maxBuffered: Math.max(MiB, Math.ceil(maxEventBytes * FRAMING)), slow: 'close' })
+  if (live.maxBuffered < maxEventBytes * FRAMING) {
+    throw new OptionInvalid('maxBuffered', `must be at least 1.5 × maxEventBytes (${Math.ceil(maxEventBytes * FRAMING)}), or one event could never be sent`)
+  }
+  return Object.freeze({
+    ...live,
+    adapter: readAdapter(options.adapter),
+    identify: callable('identify', options.identify) ?? identifyUser,
+    history: readHistory('history', options.history, DEFAULT_HISTORY),
+    ringBytes: integer('ringBytes', options.ringBytes ?? 64 * MiB, 0),
+    retry: readRetry(options.retry ?? 2000),
+    open: readOpen(options.open ?? 'event'),
+    maxEventBytes,
+    maxTopics: integer('maxTopics', options.maxTopics ?? 64, 1, 64),
+    maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
+    maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? Infinity, 1),
+    closeTimeout: integer('closeTimeout', options.closeTimeout ?? 5000, 0, 300_000),
+    validate: flag('validate', options.validate ?? process.env.NODE_ENV !== 'production'),
+    origins: readOrigins(options.origins ?? []),
+    limits: readLimits(options.limits, DEFAULT_LIMITS),
+    websocket: flag('websocket', options.websocket ?? true)
+  })
+}
+
+/** The options that a route may override. */
+export function readLive (options: Partial<LiveSettings>, defaults: LiveSettings): LiveSettings {
+  return {
+    heartbeat: integer('heartbeat', options.heartbeat ?? defaults.heartbeat, 20, 300_000),
+    maxBuffered: integer('maxBuffered', options.maxBuffered ?? defaults.maxBuffered, 1024),
+    slow: oneOf('slow', options.slow ?? defaults.slow, ['close', 'latest', 'reset'])
+  }
+}
+
+export const readRetry = (value: unknown): number => integer('retry', value, 0, 3_600_000)
+export const readOpen = (value: unknown): 'event' | 'id' | false => oneOf('open', value, ['event', 'id', false])
+
+export function readHistory (name: string, value: HistoryOptions | false | undefined, defaults: Retention | undefined): Retention | undefined {
+  if (value === false) return undefined
+  if (value === undefined) return defaults
+  record(name, value)
+  onlyKnown(name, value, new Set(['limit', 'maxAge', 'maxBytes']))
+  return Object.freeze({
+    limit: integer(`${name}.limit`, value.limit ?? DEFAULT_HISTORY.limit, 1),
+    maxAge: integer(`${name}.maxAge`, value.maxAge ?? DEFAULT_HISTORY.maxAge, 1),
+    maxBytes: integer(`${name}.maxBytes`, value.maxBytes ?? DEFAULT_HISTORY.maxBytes, 1)
+  })
+}
+
+export function readLimits (value: ChannelLimits | undefined, defaults: Limits): Limits {
+  if (value === undefined) return defaults
+  record('limits', value)
+  onlyKnown('limits', value, new Set(Object.keys(DEFAULT_LIMITS)))
+  return Object.freeze({
+    messageBytes: integer('limits.messageBytes', value.messageBytes ?? defaults.messageBytes, 1, 512 * MiB),
+    messagesPerSecond: integer('limits.messagesPerSecond', value.messagesPerSecond ?? defaults.messagesPerSecond, 1),
+    burst: integer('limits.burst', value.burst ?? defaults.burst, 1),
+    faults: integer('limits.faults', value.faults ?? defaults.faults, 1),
+    queue: integer('limits.queue', value.queue ?? defaults.queue, 1)
+  })
+}
+
+export function readOrigins (value: unknown): readonly string[] | '*' {
+  if (value === '*') return value
+  if (!Array.isArray(value) || !value.every((origin) => typeof origin === 'string')) {
+    throw new OptionInvalid('origins', 'must be "*" or an array of origins like "https://app.example"')
+  }
+  return Object.freeze(value.map((origin) => {
+    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase()) {
+      throw new OptionInvalid('origins', `holds "${origin}", which is not an origin like "https://app.example"`)
+    }
+    return origin.toLowerCase()
+  }))
+}
+
+function readAdapter (adapter: Adapter | undefined): Adapter | undefined {
+  if (adapter === undefined) return undefined
+  const methods = ['start', 'publish', 'ephemeral', 'subscribe', 'unsubscribe', 'read', 'heads', 'close'] as const
+  if (typeof adapter !== 'object' || adapter === null || methods.some((method) => typeof adapter[method] !== 'function')) {
+    throw new OptionInvalid('adapter', 'must be an adapter, e.g. memory()')
+  }
+  return adapter
+}
+
+function identifyUser (request: FastifyRequest): RealtimeIdentity | undefined {
+  const user = (request as { user?: unknown }).user
+  if (typeof user !== 'object' || user === null) return undefined
+  const { id, sub } = user as { id?: unknown, sub?: unknown }
+  const known = id ?? sub
+  return typeof known === 'string' || typeof known === 'number' ? { ...user, id: String(known) } : undefined
+}
+
+export function integer (name: string, value: unknown, min: number, max = Infinity): number {
+  const whole = typeof value === 'number' && (Number.isInteger(value) || value === Infinity)
+  if (!whole || value < min || value > max) {
+    throw new OptionInvalid(name, `must be a whole number from ${min}${max === Infinity ? '' : ` to ${max}`}, not ${String(value)}`)
+  }
+  return value
+}
+
+export function flag (name: string, value: unknown): boolean {
+  return oneOf(name, value, [true, false])
+}
+
+export function oneOf<T> (name: string, value: unknown, allowed: readonly T[]): T {
+  if (!allowed.includes(value as T)) throw new OptionInvalid(name, `must be one of ${allowed.map(String).join(', ')}, not ${String(value)}`)
+  return value as T
+}
+
+export function callable<T> (name: string, value: T): T {
+  if (value !== undefined && typeof value !== 'function') throw new OptionInvalid(name, 'must be a function')
+  return value
+}
+
+export function record (name: string, value: unknown): asserts value is object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new OptionInvalid(name, 'must be an object')
+}
+
+export function onlyKnown (name: string, value: object, known: ReadonlySet<string>): void {
+  for (const key of Object.keys(value)) {
+    if (!known.has(key)) throw new OptionInvalid(name ? `${name}.${key}` : key, `is not known. Known: ${[...known].join(', ')}`)
+  }
+}

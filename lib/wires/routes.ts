@@ -1,0 +1,224 @@
+/** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
+import { randomBytes } from 'node:crypto'
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import { Connection, type ConnectionSettings } from '../core/connection.ts'
+import type { CloseReason } from '../core/close-reasons.ts'
+import type { Hub, Cursor } from '../core/hub.ts'
+import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
+import { Closed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
+import type { Settings } from '../options.ts'
+import type { Connection as PublicConnection } from '../types.ts'
+
+/** What the plugin gives its wires. */
+export interface WireContext {
+  readonly hub: Hub
+  readonly settings: Settings
+  /** Runs when every plugin is loaded, before the app listens; a throw fails `ready()`. */
+  readonly onReady: (check: () => void) => void
+}
+
+/** The routes made by one call: a prefix with "/" makes two from it. */
+export type MadeRoute = RouteOptions & { url: string, routePath?: string, method: string | string[] }
+
+type TopicsFor = (request: FastifyRequest) => TopicAt[] | Promise<TopicAt[]>
+
+/** `'stream "/x"'`, for errors. */
+export interface RouteLabel { readonly kind: 'stream' | 'channel', readonly url: string }
+
+/** Wraps `route()`: what it makes is collected, and `last` is called with it once every hook of others is in place. */
+export function makeRoutes (scope: FastifyInstance, collector: RouteCollector, options: object): MadeRoute[] {
+  const made = collector.collect(() => scope.route(options as RouteOptions))
+  if (made.length === 0) throw new RouteInvalid('route', (options as { url: string }).url, 'could not be made')
+  return made
+}
+
+/** Sees the routes that Fastify makes of ours (an onRoute hook of the plugin feeds it). */
+export class RouteCollector {
+  #made: MadeRoute[] | undefined
+
+  see (route: MadeRoute): void {
+    this.#made?.push(route)
+  }
+
+  collect (make: () => void): MadeRoute[] {
+    this.#made = []
+    try {
+      make()
+      return this.#made
+    } finally {
+      this.#made = undefined
+    }
+  }
+}
+
+/** The `topics` option, understood: checked before the app is ready, and asked at each request. */
+export function planTopics (context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[]): TopicsFor {
+  if (topics === undefined) return () => []
+  if (typeof topics === 'function') return async (request) => unique(context, [(await topics(request))].flat().map((one) => resolveTopic(context, one)))
+  const list: unknown[] = Array.isArray(topics) ? topics : [topics]
+  const plans = list.map((one) => planOne(context, label, one))
+  context.onReady(() => {
+    if (list.length > context.settings.maxTopics) throw new TooManyTopics(list.length, context.settings.maxTopics)
+    for (const plan of plans) for (const url of urls()) plan.check(url)
+  })
+  return (request) => unique(context, plans.map((plan) => plan.at(request.params as Params)))
+}
+
+interface TopicPlan {
+  check (url: string): void
+  at (params: Params): TopicAt
+}
+
+function planOne (context: WireContext, label: RouteLabel, one: unknown): TopicPlan {
+  if (one instanceof DeclaredTopic) return planDeclared(label, one)
+  if (isTopicAt(one)) return { check: () => {}, at: () => one }
+  if (typeof one === 'string') return planTemplate(context, label, one)
+  throw new RouteInvalid(label.kind, label.url, 'has "topics" that are neither a Topic, topic.at(…), a name, nor a function')
+}
+
+function planDeclared (label: RouteLabel, topic: DeclaredTopic): TopicPlan {
+  return {
+    check: (url) => {
+      for (const name of topic.paramNames) needParam(label, topic.pattern, url, name)
+    },
+    at: (params) => topic.at(params)
+  }
+}
+
+/** A name with `:params` of the route, e.g. `auctions/:id`, found among the declared patterns. */
+function planTemplate (context: WireContext, label: RouteLabel, template: string): TopicPlan {
+  const segments = template.split('/')
+  const fill = (value: (param: string) => string): string => segments
+    .map((segment) => segment === '*' ? value('*') : segment.startsWith(':') ? value(segment.slice(1)) : segment).join('/')
+  const params = segments.filter((segment) => segment === '*' || segment.startsWith(':')).map((segment) => segment === '*' ? '*' : segment.slice(1))
+  return {
+    check: (url) => {
+      if (!context.hub.topics.owner(fill((param) => `~${param}`))) throw new TopicUndeclared(label.kind, label.url, template)
+      for (const name of params) needParam(label, template, url, name)
+    },
+    at: (values) => context.hub.topics.resolve(fill((param) => param === '*'
+      ? (values['*'] ?? '').split('/').map(encodeURIComponent).join('/')
+      : encodeURIComponent(values[param] ?? '')))
+  }
+}
+
+function needParam (label: RouteLabel, topic: string, url: string, name: string): void {
+  const has = name === '*' ? url.includes('*') : new RegExp(`:${name}(?![A-Za-z0-9_])`).test(url)
+  if (!has) throw new TopicParamsMissing(`${label.kind} "${label.url}"`, topic, name)
+}
+
+export function isTopicAt (value: unknown): value is TopicAt {
+  return typeof value === 'object' && value !== null && (value as TopicAt).topic instanceof DeclaredTopic && typeof (value as TopicAt).name === 'string'
+}
+
+/** A reference or a full name → a topic. @throws TopicUnknown */
+export function resolveTopic (context: WireContext, value: unknown): TopicAt {
+  // Named anew from its topic and params: a reference could have been put together by hand.
+  if (isTopicAt(value)) return value.topic.at(value.params)
+  return context.hub.topics.resolve(value)
+}
+
+function unique (context: WireContext, topics: TopicAt[]): TopicAt[] {
+  const seen = new Map(topics.map((at) => [at.name, at]))
+  if (seen.size > context.settings.maxTopics) throw new TooManyTopics(seen.size, context.settings.maxTopics)
+  return [...seen.values()]
+}
+
+/** Asks the topic's `authorize`. @throws Forbidden, or the hook's own error when it says a status */
+export async function authorize (request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
+  const ask = at.topic.policy.authorize
+  if (!ask) return
+  let answer: unknown
+  try {
+    answer = await ask(request as never, { topic: at.name, params: at.params, action })
+  } catch (error) {
+    if (typeof (error as { statusCode?: unknown } | null)?.statusCode === 'number') throw error
+    request.log.info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
+    answer = false
+  }
+  if (answer === false) throw new Forbidden(at.name, action === 'publish' ? 'published to' : 'subscribed to')
+}
+
+export async function authorizeAll (request: FastifyRequest, topics: readonly TopicAt[]): Promise<void> {
+  await Promise.all(topics.map((at) => authorize(request, at, 'subscribe')))
+}
+
+export type LiveCallbacks = {
+  onConnect?: ((connection: PublicConnection, request: FastifyRequest) => unknown) | undefined
+  onDisconnect?: ((connection: PublicConnection, reason: CloseReason) => unknown) | undefined
+}
+
+/** A client on its way in: registered, allowed, with the topics that `connect` added. */
+export class Arrival {
+  readonly connection: Connection
+  readonly topics: TopicAt[]
+  readonly #context: WireContext
+  readonly #request: FastifyRequest
+
+  private constructor (context: WireContext, request: FastifyRequest, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
+    this.#context = context
+    this.#request = request
+    this.topics = topics
+    this.connection = new Connection(context.hub, {
+      id,
+      identity,
+      address: request.ip ?? '',
+      settings,
+      subscribe: (_, topic) => this.#subscribe(topic),
+      resolve: (topic) => resolveTopic(context, topic).name
+    })
+  }
+
+  /** Asks topics, `authorize` and `identify`, and counts the client in. */
+  static async of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): Promise<Arrival> {
+    const topics = await topicsFor(request)
+    await authorizeAll(request, topics)
+    const id = randomBytes(9).toString('base64url')
+    const identity = await context.settings.identify(request) ?? { id: `anonymous:${id}`, anonymous: true }
+    const arrival = new Arrival(context, request, identity, id, settings, topics)
+    if (context.hub.stopping) throw new Closed()
+    context.hub.admit(arrival.connection)
+    return arrival
+  }
+
+  /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
+  async connect ({ onConnect, onDisconnect }: LiveCallbacks): Promise<void> {
+    await onConnect?.(this.connection as unknown as PublicConnection, this.#request)
+    if (!onDisconnect) return
+    const { log } = this.#request
+    this.connection.onEnd = (reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) }
+  }
+
+  /** At once while the client is on its way in; later in one step with what it missed meanwhile: nothing. */
+  async #subscribe (topic: unknown): Promise<void> {
+    const at = resolveTopic(this.#context, topic)
+    const { connection } = this
+    if (connection.has(at.name)) return
+    if (connection.topics.length + 1 > this.#context.settings.maxTopics) throw new TooManyTopics(connection.topics.length + 1, this.#context.settings.maxTopics)
+    await authorize(this.#request, at, 'subscribe')
+    if (!connection.begun) {
+      if (!this.topics.some((known) => known.name === at.name)) this.topics.push(at)
+      return
+    }
+    await joinLater(connection, at, undefined)
+  }
+}
+
+/** A topic joined at run time. */
+export async function joinLater (connection: Connection, at: TopicAt, cursor: Cursor, ref?: unknown): Promise<void> {
+  const { hub } = connection
+  const joining = await hub.prepare([{ at, cursor }])
+  if (connection.closed) return hub.let(joining)
+  const joined = hub.join(connection, joining)
+  connection.announce(joined, ref)
+  connection.settle()
+}
+
+/** App code whose failure must not end more than itself. */
+export function runSafely (log: FastifyBaseLogger, run: () => unknown): void {
+  try {
+    Promise.resolve(run()).catch((error: unknown) => log.error({ err: error }, 'realtime: a callback failed'))
+  } catch (error) {
+    log.error({ err: error }, 'realtime: a callback failed')
+  }
+}

@@ -1,0 +1,112 @@
+/** Events → the bytes of an event stream (WHATWG HTML §9.2.5). Pure. */
+import { cursorPart, joinCursor } from '../../core/cursor.ts'
+import type { Entry } from '../../core/event.ts'
+import type { Room } from '../../core/room.ts'
+import type { Encoder } from '../../core/wire.ts'
+
+const LF = 10
+const CR = 13
+const END = Buffer.from('\n\n')
+const CRLF = Buffer.from('\r\n')
+/** A comment: keeps proxies and clients from taking a quiet stream for a dead one. */
+export const HEARTBEAT = Buffer.from(':\n\n')
+
+/** One line of a field per line of the text, whichever of the three line endings it uses. */
+export function dataLines (text: string): string {
+  return 'data: ' + text.replace(/\r\n|\r|\n/g, '\ndata: ')
+}
+
+/** `id` and `event` lines. What they hold was checked at the door: no CR, LF or NUL. */
+function fields (id: string | undefined, name: string): string {
+  const idLine = id === undefined ? '' : `id: ${id}\n`
+  return name === 'message' ? idLine : `${idLine}event: ${name}\n`
+}
+
+/** One block. JSON text goes in as the bytes it was published as. */
+export function eventBlock (entry: Entry, id: string | undefined): Buffer {
+  const { data, format, name } = entry
+  const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  if (format === 'binary') return Buffer.from(`${fields(id, name)}data: ${view.toString('base64')}\n\n`)
+  if (view.includes(LF) || view.includes(CR)) return Buffer.from(`${fields(id, name)}${dataLines(view.toString())}\n\n`)
+  return Buffer.concat([Buffer.from(`${fields(id, name)}data: `), view, END])
+}
+
+export interface Block { id?: string | undefined, event?: string | undefined, data?: string | undefined, retry?: number | undefined, comment?: string | undefined }
+
+/** A block from its fields, for what is not an event of a topic. */
+export function block ({ id, event, data, retry, comment }: Block): Buffer {
+  let text = comment === undefined ? '' : comment.replace(/^/gm, ': ').replace(/\r\n|\r/g, '\n') + '\n'
+  if (retry !== undefined) text += `retry: ${retry}\n`
+  if (id !== undefined) text += `id: ${id}\n`
+  if (event !== undefined && event !== 'message') text += `event: ${event}\n`
+  if (data !== undefined) text += dataLines(data) + '\n'
+  return Buffer.from(text + '\n')
+}
+
+/** HTTP/1.1 chunk framing (RFC 9112 §7.1), so that shared bytes can go to a socket as they are. */
+export function chunk (bytes: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from(bytes.byteLength.toString(16) + '\r\n'), bytes, CRLF])
+}
+
+/** Streams with at most one durable topic: the id is the event's own. */
+class SingleEncoder implements Encoder {
+  readonly shared = true
+  readonly #framed: boolean
+
+  constructor (framed: boolean) {
+    this.#framed = framed
+  }
+
+  encode (entries: readonly Entry[]): Uint8Array {
+    const blocks = entries.map((entry) => eventBlock(entry, entry.id))
+    const bytes = blocks.length === 1 ? blocks[0] as Buffer : Buffer.concat(blocks)
+    return this.#framed ? chunk(bytes) : bytes
+  }
+}
+
+/** Streams of several durable topics: those with the same set, all live, stand at the same positions. */
+export class SetEncoder implements Encoder {
+  readonly shared = false
+  readonly key: string
+  users = 0
+  readonly #rooms: readonly Room[]
+  readonly #framed: boolean
+
+  constructor (key: string, rooms: readonly Room[], framed: boolean) {
+    this.key = key
+    this.#rooms = rooms
+    this.#framed = framed
+  }
+
+  encode (entries: readonly Entry[], room: Room): Uint8Array {
+    const index = this.#rooms.indexOf(room)
+    const parts = this.#rooms.map((other) => cursorPart(other, other.position))
+    const bytes = Buffer.concat(entries.map((entry) => {
+      if (entry.id === undefined) return eventBlock(entry, undefined)
+      parts[index] = cursorPart(room, entry.id)
+      return eventBlock(entry, joinCursor(parts))
+    }))
+    return this.#framed ? chunk(bytes) : bytes
+  }
+}
+
+const framedSingle = new SingleEncoder(true)
+const plainSingle = new SingleEncoder(false)
+
+/** The encoders in use: one for each set of topics and framing. */
+export class Encoders {
+  readonly #sets = new Map<string, SetEncoder>()
+
+  acquire (durable: readonly Room[], framed: boolean): Encoder {
+    if (durable.length <= 1) return framed ? framedSingle : plainSingle
+    const key = `${framed ? 'f' : 'p'} ${durable.map((room) => room.name).join(' ')}`
+    let encoder = this.#sets.get(key)
+    if (!encoder) this.#sets.set(key, encoder = new SetEncoder(key, durable, framed))
+    encoder.users++
+    return encoder
+  }
+
+  release (encoder: Encoder): void {
+    if (encoder instanceof SetEncoder && --encoder.users === 0) this.#sets.delete(encoder.key)
+  }
+}

@@ -1,0 +1,97 @@
+// Packs the package and looks at it as its users will: its files, what `import` and `require` give, the
+// packages its types need, and what publint and attw say.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, relative } from 'node:path'
+import ts from 'typescript'
+import { bin, npm, readJson, root } from './project.mjs'
+
+const { name, dependencies, exports } = readJson('package.json')
+const entries = Object.values(exports).filter((target) => typeof target === 'object')
+const documents = ['CHANGELOG.md', 'LICENSE', 'PROTOCOL.md', 'README.md', 'package.json']
+
+const cache = join(root, '.cache/package')
+const installed = join(cache, 'node_modules', name)
+
+const tarball = await pack()
+const problems = [...wrongFiles(), ...wrongTypeImports()]
+problems.forEach((problem) => console.error(problem))
+
+const ok = [
+  problems.length === 0,
+  load('module', (specifier) => `await import('${specifier}')`),
+  load('commonjs', (specifier) => `require('${specifier}')`),
+  passes([bin('publint'), tarball, '--strict']),
+  passes([bin('@arethetypeswrong/cli', 'attw'), tarball,
+    '--profile', 'esm-only', '--no-definitely-typed', '--format', 'ascii'])
+]
+process.exitCode = ok.every(Boolean) ? 0 : 1
+
+/** Leaves the tarball in the cache, and its content where a package of that name is looked for. */
+async function pack () {
+  rmSync(cache, { recursive: true, force: true })
+  mkdirSync(installed, { recursive: true })
+  writeFileSync(join(cache, 'package.json'), '{}')
+  const code = await npm(['pack', '--ignore-scripts', '--silent', '--pack-destination', cache],
+    { stdio: ['ignore', 'ignore', 'inherit'] })
+  if (code !== 0) process.exit(code)
+  const tarball = join(cache, readdirSync(cache).find((file) => file.endsWith('.tgz')))
+  execFileSync('tar', ['-xzf', tarball, '-C', installed, '--strip-components=1'])
+  return tarball
+}
+
+function wrongFiles () {
+  const files = readdirSync(installed, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => relative(installed, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+  const required = [...documents, ...entries.flatMap(Object.values).map((file) => file.slice('./'.length))]
+  return [
+    ...required.filter((file) => !files.includes(file)).map((file) => `${file} is missing from the package`),
+    ...files.filter((file) => !file.startsWith('dist/') && !documents.includes(file))
+      .map((file) => `${file} does not belong into the package`)
+  ]
+}
+
+/** Types may only name packages that come along with this one, and Fastify. */
+function wrongTypeImports () {
+  const known = new Set([...Object.keys(dependencies), 'fastify'])
+  return [...typeImports()]
+    .filter((specifier) => !specifier.startsWith('node:') && !known.has(packageWithTypes(specifier)))
+    .map((specifier) => `the published types import ${specifier}: ${packageWithTypes(specifier)} must be a dependency`)
+}
+
+function typeImports () {
+  const found = new Set()
+  const files = new Set(entries.map(({ types }) => join(installed, types)))
+  for (const file of files) {
+    if (!existsSync(file)) continue
+    for (const { fileName } of ts.preProcessFile(readFileSync(file, 'utf8')).importedFiles) {
+      if (!fileName.startsWith('.')) found.add(fileName)
+      else files.add(join(dirname(file), fileName.replace(/\.ts$|\.js$/, '.d.ts')))
+    }
+  }
+  return found
+}
+
+function packageWithTypes (specifier) {
+  const [name] = /^(@[^/]+\/)?[^/]+/.exec(specifier)
+  const types = `@types/${name.replace(/^@/, '').replace('/', '__')}`
+  return existsSync(join(root, 'node_modules', types)) ? types : name
+}
+
+/** With import and with require: the plugin, and every other entry without an error. */
+function load (type, expression) {
+  const [plugin, ...others] = Object.keys(exports)
+    .filter((path) => !path.endsWith('.json'))
+    .map((path) => expression(name + path.slice(1)))
+  const source = `if (typeof (${plugin}).default !== 'function') throw new Error('no plugin')\n${others.join('\n')}`
+  return passes([`--input-type=${type}`, '--eval', source])
+}
+
+/** Says something only when it fails. */
+function passes (args) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: cache, encoding: 'utf8' })
+  if (status !== 0) console.error(stdout + stderr)
+  return status === 0
+}

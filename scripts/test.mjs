@@ -1,0 +1,79 @@
+// npm test [-- <arguments for tap>]: installs what is missing and checks everything, up to the first step that fails.
+// The last line of the output is always "N passed, N failed, N skipped".
+
+import { spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import { findChromium } from './chromium.mjs'
+import { checkCoverage, forgetCoverage } from './coverage.mjs'
+import { bin, install, node, requireNode, root } from './project.mjs'
+
+const args = process.argv.slice(2)
+const totals = { passed: 0, failed: 0, skipped: 0 }
+
+const steps = {
+  'install dependencies': install,
+  'find a browser': findBrowser,
+  lint: () => node([bin('eslint'), '--max-warnings=0']),
+  'check types': () => node([bin('typescript', 'tsc'), '-p', 'tsconfig.json']),
+  'build the package': () => node(['scripts/build.mjs']),
+  'build the examples': () => node(['scripts/build.mjs', 'examples']),
+  'test types': () => node([bin('tstyche')]),
+  'check the package': () => node(['scripts/package.mjs']),
+  test
+}
+
+requireNode()
+if (!process.stdout.isTTY) process.env.NO_COLOR = '1'
+const ok = await runSteps()
+if (!ok && totals.failed === 0) totals.failed = 1
+console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
+process.exitCode = ok ? 0 : 1
+
+async function runSteps () {
+  for (const [name, step] of Object.entries(steps)) {
+    console.log(`\n# ${name}`)
+    const start = performance.now()
+    const code = await attempt(step)
+    const seconds = ((performance.now() - start) / 1000).toFixed(1)
+    console.log(`# ${name}: ${code === 0 ? 'ok' : 'FAILED'} (${seconds} s)`)
+    if (code !== 0) return false
+  }
+  return true
+}
+
+async function attempt (step) {
+  try {
+    return await step()
+  } catch (error) {
+    console.error(error)
+    return 1
+  }
+}
+
+async function findBrowser () {
+  const chromium = await findChromium()
+  if (!chromium) return 1
+  process.env.CHROMIUM_BIN = chromium
+  console.log(chromium)
+  return 0
+}
+
+/** Coverage is judged when all tests ran. */
+async function test () {
+  if (args.length > 0) return tap(args)
+  forgetCoverage()
+  const code = await tap(['--coverage-report=text', '--coverage-report=json-summary'])
+  return checkCoverage() ? code : 1
+}
+
+/** Passes on what tap prints, less the reporter's last line: there may be more to say after it. */
+async function tap (args) {
+  const child = spawn(process.execPath, [bin('tap'), ...args], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+  const closed = new Promise((resolve) => child.once('close', resolve))
+  for await (const line of createInterface({ input: child.stdout })) {
+    const last = /^(\d+) passed, (\d+) failed, (\d+) skipped$/.exec(line)
+    if (!last && !line.startsWith('json-summary report: ')) console.log(line)
+    if (last) [totals.passed, totals.failed, totals.skipped] = last.slice(1).map(Number)
+  }
+  return await closed ?? 1
+}
