@@ -52,6 +52,8 @@ export interface ConnectionInit {
   readonly resolve: (topic: unknown) => string
 }
 
+/** Shared by all connections that have none: most never do. */
+const NONE: never[] = []
 /** Sends that may wait for a connection to begin. */
 const MAX_EARLY = 1024
 /** A snapshot whose ground was trimmed away while it was taken is taken again, so often. */
@@ -66,7 +68,6 @@ export class Connection {
   closed = false
   /** Something was written since the last beat. */
   wrote = false
-  onEnd: ((reason: CloseReason) => void) | undefined
   readonly #init: ConnectionInit
   readonly #subscriptions = new Map<string, Subscription>()
   #outlet: Outlet | undefined
@@ -74,13 +75,16 @@ export class Connection {
   #full = false
   #pumping = false
   #begun = false
-  #early: Notice[] = []
+  #ended = false
+  #early: readonly Notice[] = NONE
   #asked: Set<Subscription> | undefined
   /** The replay encoder; null when its bytes are this connection's own; undefined when not known yet. */
   #private: Encoder | null | undefined
   #backlog: Backlog | undefined
+  #waiters: Array<() => void> = NONE
   #abort: AbortController | undefined
   #reason: CloseReason | undefined
+  #onEnd: ((reason: CloseReason) => void) | undefined
 
   constructor (hub: Hub, init: ConnectionInit) {
     this.hub = hub
@@ -124,7 +128,7 @@ export class Connection {
     this.tell({ type: 'opened', subscriptions: this.subscriptions })
     this.announce(joined)
     for (const notice of this.#early) this.tell(notice)
-    this.#early = []
+    this.#early = NONE
     this.settle()
   }
 
@@ -350,7 +354,8 @@ export class Connection {
 
   /** What the app sends while it accepts the connection goes out behind the opening. */
   #tellLater (notice: Notice): void {
-    if (this.#early.push(notice) > MAX_EARLY) this.end(slowClient)
+    this.#early = [...this.#early, notice]
+    if (this.#early.length > MAX_EARLY) this.end(slowClient)
   }
 
   #queue (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): void {
@@ -366,7 +371,21 @@ export class Connection {
     if (this.closed) return
     this.#full = false
     if (this.#backlog?.drain()) this.#caughtUp()
-    if (!this.#full) this.#pump()
+    if (this.#full) return
+    this.#pump()
+    if (!this.#full) this.#wake()
+  }
+
+  /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */
+  writable (): Promise<void> | undefined {
+    if (!this.#full || this.closed) return undefined
+    return new Promise((resolve) => { this.#waiters = [...this.#waiters, resolve] })
+  }
+
+  #wake (): void {
+    const waiters = this.#waiters
+    this.#waiters = NONE
+    for (const resolve of waiters) resolve()
   }
 
   /** Nothing waits any more: whoever was conflated stands where its room is again. */
@@ -436,10 +455,18 @@ export class Connection {
     this.#subscriptions.clear()
     this.#backlog = undefined
     this.hub.closing(this)
+    this.#wake()
     // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
     queueMicrotask(() => {
+      this.#ended = true
       this.#abort?.abort(reason)
-      this.onEnd?.(reason)
+      this.#onEnd?.(reason)
     })
+  }
+
+  /** Runs once, also where the end has come already. */
+  whenEnded (callback: (reason: CloseReason) => void): void {
+    if (this.#ended) callback(this.#reason as CloseReason)
+    else this.#onEnd = callback
   }
 }

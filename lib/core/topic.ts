@@ -23,6 +23,8 @@ export interface Codec {
 
 export interface TopicPolicy {
   retention: Retention | undefined
+  /** The events' schemas as declared. */
+  schemas: Record<string, unknown> | undefined
   /** Undefined: any event. */
   events: Map<string, Codec> | undefined
   authorize: ((request: never, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown) | undefined

@@ -6,13 +6,21 @@ import type { CloseReason } from '../core/close-reasons.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
 import { Closed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
-import type { Settings } from '../options.ts'
-import type { Connection as PublicConnection } from '../types.ts'
+import type { Limits, LiveSettings, Settings } from '../options.ts'
+import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 
 /** What the plugin gives its wires. */
 export interface WireContext {
   readonly hub: Hub
   readonly settings: Settings
+  /** The settings that a route may override, checked. */
+  readonly live: (options: Partial<LiveSettings>) => LiveSettings
+  readonly limits: (options: ChannelLimits | undefined) => Limits
+  readonly retry: (value: unknown) => number
+  readonly open: (value: unknown) => 'event' | 'id' | false
+  readonly origins: (value: unknown) => readonly string[] | '*'
+  /** A check for what clients send, made from its schema when the app becomes ready. */
+  readonly validator: (scope: FastifyInstance, what: string, schema: unknown) => (data: unknown) => string | undefined
   /** Runs when every plugin is loaded, before the app listens; a throw fails `ready()`. */
   readonly onReady: (check: () => void) => void
 }
@@ -186,7 +194,7 @@ export class Arrival {
     await onConnect?.(this.connection as unknown as PublicConnection, this.#request)
     if (!onDisconnect) return
     const { log } = this.#request
-    this.connection.onEnd = (reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) }
+    this.connection.whenEnded((reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) })
   }
 
   /** At once while the client is on its way in; later in one step with what it missed meanwhile: nothing. */

@@ -11,13 +11,18 @@ self.onconnect = ({ ports: [port] }) => {
 
 function open () {
   const source = new EventSource('/v1/inventory/stream')
-  source.onopen = () => tell({ state: state = 'live' })
+  source.onopen = () => turn('live')
   source.onerror = () => {
-    tell({ state: state = 'gone' })
+    turn('gone')
     if (source.readyState === EventSource.CLOSED) setTimeout(open, 2000)
   }
   source.addEventListener('inventory', ({ data }) => keep(JSON.parse(data).items))
   source.addEventListener('stock', ({ data }) => keep([JSON.parse(data)]))
+}
+
+function turn (now) {
+  state = now
+  tell({ state })
 }
 
 function keep (changed) {

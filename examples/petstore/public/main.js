@@ -14,7 +14,6 @@ try {
   toast(error.message)
 }
 
-// Heard from first and loaded then: a change between the two is seen, not missed.
 startNotifications({ onPetChange: applyPetChange, onLoad: loadPets })
 startInventory()
 startSupport()

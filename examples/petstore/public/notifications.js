@@ -6,11 +6,17 @@ import { petName } from './pets.js'
 export function startNotifications ({ onPetChange, onLoad }) {
   const show = wireOf('notifications')
   const cut = cutDemo()
+  let heard = false
 
   openStream('/v1/pets/notifications', {
     state (state) {
       show(state)
       cut.state(state)
+      // From here on changes are heard, so what is loaded now cannot grow old unseen.
+      if (state === 'live' && !heard) {
+        heard = true
+        load()
+      }
     },
     on: {
       adoption: ({ petName, userId }) => tell('adoption', `${petName} has found a home with ${userId}`),
@@ -29,10 +35,14 @@ export function startNotifications ({ onPetChange, onLoad }) {
       },
       'realtime:reset' ({ reason }) {
         tell('realtime:reset', `What happened meanwhile is gone (${reason}); loaded anew`)
-        onLoad().catch(error => toast(error.message))
+        load()
       }
     }
   })
+
+  function load () {
+    onLoad().catch(error => toast(error.message))
+  }
 
   byId('note-form').addEventListener('submit', event => {
     event.preventDefault()

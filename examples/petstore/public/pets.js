@@ -6,26 +6,35 @@ const statuses = ['AVAILABLE', 'PENDING', 'ADOPTED']
 
 export const petName = petId => pets.get(petId)?.petName ?? petId
 
+/** Changes heard before the first list was here. */
+let early = []
+
 export async function loadPets () {
   const { pets: all } = await api('GET', '/v1/pets')
   for (const pet of all) {
     if (!pets.has(pet.petId)) byId('pet-list').append(row(pet))
-    applyPetChange(pet)
+    pets.set(pet.petId, pet)
   }
+  for (const change of early) Object.assign(pets.get(change.petId) ?? {}, change)
+  early = []
+  for (const pet of all) render(pet)
   return all
 }
 
-/** Takes any of a pet's members: what an event says, or all of it. */
+/** Takes some of a pet's members, as an event says them. */
 export function applyPetChange (change) {
-  const pet = Object.assign(pets.get(change.petId) ?? {}, change)
-  pets.set(pet.petId, pet)
-  const node = byId('pet-list').querySelector(`[data-pet="${CSS.escape(pet.petId)}"]`)
-  if (node === null || pet.petName === undefined) return
-  const status = node.querySelector('select')
-  status.value = pet.status
-  status.dataset.status = pet.status
-  node.querySelector('output').textContent = money(pet.price)
-  node.querySelector('.adopt').disabled = pet.status === 'ADOPTED'
+  const pet = pets.get(change.petId)
+  if (pet === undefined) early.push(change)
+  else render(Object.assign(pet, change))
+}
+
+function render ({ petId, status, price }) {
+  const node = byId('pet-list').querySelector(`[data-pet="${CSS.escape(petId)}"]`)
+  const pill = node.querySelector('select')
+  pill.value = status
+  pill.dataset.status = status
+  node.querySelector('output').textContent = money(price)
+  node.querySelector('.adopt').disabled = status === 'ADOPTED'
 }
 
 function row ({ petId, petName, kind, about }) {

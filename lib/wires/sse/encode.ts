@@ -35,7 +35,7 @@ export interface Block { id?: string | undefined, event?: string | undefined, da
 
 /** A block from its fields, for what is not an event of a topic. */
 export function block ({ id, event, data, retry, comment }: Block): Buffer {
-  let text = comment === undefined ? '' : comment.replace(/^/gm, ': ').replace(/\r\n|\r/g, '\n') + '\n'
+  let text = comment === undefined ? '' : `: ${comment.replace(/\r\n|\r|\n/g, '\n: ')}\n`
   if (retry !== undefined) text += `retry: ${retry}\n`
   if (id !== undefined) text += `id: ${id}\n`
   if (event !== undefined && event !== 'message') text += `event: ${event}\n`

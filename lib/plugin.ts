@@ -1,0 +1,160 @@
+/** Builds the settings, the adapter and the hub, and decorates the app. */
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import { memory } from './adapters/memory.ts'
+import { eventNameFault, printable } from './core/event.ts'
+import { Hub } from './core/hub.ts'
+import { DeclaredTopic, type Codec } from './core/topic.ts'
+import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid } from './errors.ts'
+import { Http2Sessions } from './http2.ts'
+import { callable, onlyKnown, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readRetry, record, type Settings } from './options.ts'
+import { LazyCodec, Schemas } from './schemas.ts'
+import type { Connection, Realtime, RealtimeOptions, RealtimeStats, TopicOptions } from './types.ts'
+import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
+import { Encoders } from './wires/sse/encode.ts'
+import { streamDecorator } from './wires/sse/route.ts'
+import { Upgrades } from './wires/websocket/dispatch.ts'
+import { channelDecorator } from './wires/websocket/route.ts'
+
+type AnyTopicOptions = TopicOptions<never, Record<string, unknown>>
+
+export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, options) => {
+  if (fastify.hasDecorator('realtime')) throw new AlreadyRegistered()
+  const settings = readOptions(options)
+  const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log })
+  const app = new App(fastify, settings, hub)
+  await hub.start()
+  app.decorate()
+}
+
+class App {
+  readonly #fastify: FastifyInstance
+  readonly #settings: Settings
+  readonly #hub: Hub
+  readonly #collector = new RouteCollector()
+  readonly #upgrades: Upgrades
+  readonly #sessions = new Http2Sessions()
+  readonly #schemas = new WeakMap<FastifyInstance, Schemas>()
+  readonly #checks: Array<() => void> = []
+  #ready = false
+
+  constructor (fastify: FastifyInstance, settings: Settings, hub: Hub) {
+    this.#fastify = fastify
+    this.#settings = settings
+    this.#hub = hub
+    this.#upgrades = new Upgrades(fastify, settings.websocket)
+  }
+
+  decorate (): void {
+    const fastify = this.#fastify
+    const context = this.#wireContext()
+    const app = this
+    fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
+    fastify.decorate('realtime', this.#realtime())
+    fastify.decorate('topic', function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
+      return app.#topic(this, pattern, options ?? {})
+    } as never)
+    fastify.decorate('stream', streamDecorator(context, this.#collector, new Encoders()) as never)
+    fastify.decorate('channel', channelDecorator(context, this.#collector, this.#upgrades) as never)
+    fastify.addHook('onReady', async () => this.#becomeReady())
+    fastify.addHook('preClose', async () => await this.#stop())
+    fastify.addHook('onClose', async () => await this.#hub.close())
+    this.#sessions.watch(fastify)
+  }
+
+  #becomeReady (): void {
+    this.#ready = true
+    for (const check of this.#checks) check()
+    this.#upgrades.ready()
+  }
+
+  async #stop (): Promise<void> {
+    // The sessions' streams end with the connections, so both are told before either is waited for.
+    const stopped = this.#hub.stop()
+    await Promise.all([stopped, this.#sessions.close(this.#settings.closeTimeout)])
+  }
+
+  #wireContext (): WireContext {
+    const settings = this.#settings
+    return {
+      hub: this.#hub,
+      settings,
+      live: (options) => readLiveFor(this.#hub, options, settings),
+      limits: (limits) => readLimits(limits, settings.limits),
+      retry: readRetry,
+      open: readOpen,
+      origins: readOrigins,
+      validator: (scope, what, schema) => this.#validator(scope, what, schema),
+      onReady: (check) => { this.#checks.push(check) }
+    }
+  }
+
+  #schemasOf (scope: FastifyInstance): Schemas {
+    let schemas = this.#schemas.get(scope)
+    if (!schemas) this.#schemas.set(scope, schemas = new Schemas(scope))
+    return schemas
+  }
+
+  #validator (scope: FastifyInstance, what: string, schema: unknown): (data: unknown) => string | undefined {
+    let validate: ((data: unknown) => string | undefined) | undefined
+    const compile = () => { validate = this.#schemasOf(scope).validator(what, schema, 'received') }
+    this.#checks.push(compile)
+    return (data) => validate?.(data)
+  }
+
+  #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
+    if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
+    record('topic options', options)
+    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot']))
+    const retention = readHistory('history', options.history, this.#settings.history)
+    if (options.snapshot !== undefined && !retention) {
+      throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')
+    }
+    const topic = new DeclaredTopic(this.#hub, this.#hub.topics, pattern, {
+      retention,
+      schemas: options.events,
+      events: this.#codecs(scope, pattern, options.events),
+      authorize: callable('authorize', options.authorize) as never,
+      snapshot: callable('snapshot', options.snapshot) as never,
+      validate: this.#settings.validate
+    })
+    this.#hub.topics.add(topic)
+    return topic
+  }
+
+  #codecs (scope: FastifyInstance, pattern: string, events: Record<string, unknown> | undefined): Map<string, Codec> | undefined {
+    if (events === undefined) return undefined
+    record('events', events)
+    const schemas = this.#schemasOf(scope)
+    return new Map(Object.entries(events).map(([name, schema]) => {
+      const fault = eventNameFault(name)
+      if (fault) throw new EventNameInvalid(printable(name), fault)
+      const codec = new LazyCodec(schemas, `topic "${pattern}", event "${name}"`, schema)
+      this.#checks.push(() => codec.compile())
+      return [name, codec]
+    }))
+  }
+
+  #realtime (): Realtime {
+    const hub = this.#hub
+    return Object.freeze<Realtime>({
+      publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options ?? {}),
+      history: async (name, options) => await hub.history(hub.topics.resolve(name), options ?? {}),
+      count: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
+      connections: () => [...hub.connections] as unknown as Connection[],
+      stats: () => stats(hub)
+    })
+  }
+}
+
+function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings): ReturnType<WireContext['live']> {
+  const live = Object.freeze(readLive(options, settings))
+  hub.heartbeat.allow(live.heartbeat)
+  return { heartbeat: live.heartbeat, maxBuffered: live.maxBuffered, slow: live.slow }
+}
+
+function stats (hub: Hub): RealtimeStats {
+  const connections = { sse: 0, websocket: 0 }
+  for (const connection of hub.connections) if (connection.attached) connections[connection.kind]++
+  const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes } = hub.counters
+  return { connections, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes }
+}

@@ -1,0 +1,168 @@
+/** One client's end of an SSE response: HTTP/1.1, HTTP/1.0, HTTP/2 and `inject` alike. */
+import { Socket } from 'node:net'
+import type { ServerResponse } from 'node:http'
+import { clientLeft, connectionLost, shuttingDown, type CloseReason } from '../../core/close-reasons.ts'
+import { positionOf, type Connection, type Subscription } from '../../core/connection.ts'
+import { cursorPart, joinCursor } from '../../core/cursor.ts'
+import type { Entry } from '../../core/event.ts'
+import type { Encoder, Notice, Outlet } from '../../core/wire.ts'
+import { HEARTBEAT, block, chunk, eventBlock, type Encoders } from './encode.ts'
+
+export interface SseOutletOptions {
+  readonly retry: number
+  readonly open: 'event' | 'id' | false
+}
+
+const FRAMED_HEARTBEAT = chunk(HEARTBEAT)
+
+/** HTTP/1.1 and HTTP/2 responses, as far as they are used here. */
+export type RawResponse = ServerResponse & { stream?: { session?: { destroyed: boolean } } }
+
+export class SseOutlet implements Outlet {
+  readonly kind = 'sse'
+  readonly #connection: Connection
+  readonly #raw: RawResponse
+  readonly #options: SseOutletOptions
+  readonly #encoders: Encoders
+  /** The socket, where ready chunks can be written beside the response; undefined where the response must frame them. */
+  readonly #socket: Socket | undefined
+  #ended = false
+
+  constructor (connection: Connection, raw: RawResponse, options: SseOutletOptions, encoders: Encoders) {
+    this.#connection = connection
+    this.#raw = raw
+    this.#options = options
+    this.#encoders = encoders
+    const { socket } = raw
+    // An injected request's socket takes nothing, HTTP/1.0 has no chunks, HTTP/2 frames by itself.
+    this.#socket = socket instanceof Socket && raw.chunkedEncoding && !raw.stream ? socket : undefined
+    this.#listen(socket)
+  }
+
+  #listen (socket: Socket | null): void {
+    const drained = (): void => this.#connection.drained()
+    if (this.#socket) this.#socket.on('drain', drained)
+    else this.#raw.on('drain', drained)
+    if (!socket || this.#raw.stream) return
+    // A quiet stream outlives the server's connectionTimeout.
+    socket.setTimeout?.(0)
+    // The client has closed its side: it takes nothing more, and what waits for it would wait for ever.
+    const left = (): void => { if (!this.#ended) socket.destroy() }
+    socket.once('end', left)
+    this.#raw.once('close', () => {
+      socket.off('end', left)
+      socket.off('drain', drained)
+    })
+  }
+
+  encoder (subscriptions: readonly Subscription[]): Encoder {
+    const durable = subscriptions.filter(({ room }) => room.log).map(({ room }) => room)
+    return this.#encoders.acquire(durable, this.#socket !== undefined)
+  }
+
+  release (encoder: Encoder): void {
+    this.#encoders.release(encoder)
+  }
+
+  encodeOne (entry: Entry, subscription: Subscription): Uint8Array {
+    const bytes = eventBlock(entry, entry.id === undefined ? undefined : this.#cursor(subscription.connection.subscriptions))
+    return this.#framed(bytes)
+  }
+
+  notice (notice: Notice): Uint8Array | undefined {
+    const bytes = this.#noticeBlock(notice)
+    return bytes && this.#framed(bytes)
+  }
+
+  #noticeBlock (notice: Notice): Buffer | undefined {
+    switch (notice.type) {
+      case 'opened': return this.#opening(notice.subscriptions)
+      case 'subscribed': return undefined
+      case 'reset': return this.#about(notice.subscription, 'realtime:reset', { topic: notice.subscription.room.name, reason: notice.reason })
+      case 'snapshot': return this.#snapshot(notice)
+      case 'at': return block({ id: this.#cursor(notice.subscription.connection.subscriptions) ?? '' })
+      case 'direct': return block({ event: notice.event, data: Buffer.from(notice.data).toString() })
+    }
+  }
+
+  #opening (subscriptions: readonly Subscription[]): Buffer {
+    const { open } = this.#options
+    // One block for both: a client cut between them would not know where it started.
+    const retry = jitter(this.#options.retry)
+    const id = this.#cursor(subscriptions)
+    if (open === false) return block({ retry })
+    return block(open === 'event' ? { retry, id, event: 'realtime:open', data: '{}' } : { retry, id })
+  }
+
+  #snapshot ({ subscription, data, event }: Notice & { type: 'snapshot' }): Buffer {
+    const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
+    const id = this.#cursor(subscription.connection.subscriptions)
+    if (event !== undefined) return block({ id, event, data: text })
+    return block({ id, event: 'realtime:snapshot', data: `{"topic":${JSON.stringify(subscription.room.name)},"data":${text}}` })
+  }
+
+  #about (subscription: Subscription, event: string, data: object): Buffer {
+    return block({ id: this.#cursor(subscription.connection.subscriptions), event, data: JSON.stringify(data) })
+  }
+
+  /** Where the client has got to, as an id; undefined while it has no position at all. */
+  #cursor (subscriptions: readonly Subscription[]): string | undefined {
+    const durable = subscriptions.filter(({ room }) => room.log)
+    const [only] = durable
+    if (durable.length === 1 && only) return positionOf(only)
+    const parts: string[] = []
+    for (const subscription of durable) {
+      const id = positionOf(subscription)
+      if (id !== undefined) parts.push(cursorPart(subscription.room, id))
+    }
+    return parts.length === 0 ? undefined : joinCursor(parts)
+  }
+
+  #framed (bytes: Buffer): Buffer {
+    return this.#socket ? chunk(bytes) : bytes
+  }
+
+  write (bytes: Uint8Array): boolean {
+    if (this.#socket) return !this.#socket.writable || this.#socket.write(bytes)
+    return this.#raw.writableEnded || this.#raw.destroyed || this.#raw.write(bytes)
+  }
+
+  /** A block from outside the topics: what a `source` yields. */
+  writeBlock (bytes: Buffer): void {
+    this.#connection.write(this.#framed(bytes))
+  }
+
+  get buffered (): number {
+    return this.#socket ? this.#socket.writableLength : this.#raw.writableLength
+  }
+
+  beat (quiet: boolean): void {
+    if (quiet && !this.#connection.full) this.write(this.#socket ? FRAMED_HEARTBEAT : HEARTBEAT)
+  }
+
+  close (reason: CloseReason, retry: number | undefined): void {
+    if (this.#ended) return
+    this.#ended = true
+    if (retry !== undefined && this.buffered === 0) this.write(this.#framed(block({ retry })))
+    // A client that does not read would hold the end back as well.
+    if (reason.name === 'slow-client') return this.destroy()
+    this.#raw.end()
+    // Fastify answers 503 on connections that it keeps while it closes: this one is not to be used again.
+    if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
+  }
+
+  destroy (): void {
+    this.#ended = true
+    this.#raw.destroy()
+  }
+
+  /** The response is over, however that came. */
+  over (): void {
+    this.#connection.gone(this.#raw.writableEnded ? clientLeft : connectionLost)
+  }
+}
+
+/** By a fifth: clients that came together do not come back together. */
+function jitter (ms: number): number {
+  return Math.round(ms * (0.8 + Math.random() * 0.4))
+}

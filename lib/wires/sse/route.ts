@@ -1,0 +1,245 @@
+/** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
+import { Readable } from 'node:stream'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import { clientLeft, internalError } from '../../core/close-reasons.ts'
+import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
+import type { Joining } from '../../core/hub.ts'
+import { NotAcceptable, RouteInvalid } from '../../errors.ts'
+import type { LiveSettings } from '../../options.ts'
+import { Arrival, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { wantsEventStream } from './accept.ts'
+import { block, type Encoders } from './encode.ts'
+import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
+import { documentEvents } from './schema.ts'
+import { openSource, runSource, type Source, type SourceIterator } from './source.ts'
+
+interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
+  method?: string | string[]
+  schema?: Record<string, unknown>
+  topics?: unknown
+  source?: Source
+  handler?: (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply) => unknown
+  retry?: number
+  open?: 'event' | 'id' | false
+}
+
+const HEADERS = {
+  'content-type': 'text/event-stream',
+  // no-transform also keeps compressing proxies, and @fastify/compress, away.
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no'
+} as const
+
+interface Plan extends SseOutletOptions {
+  readonly context: WireContext
+  readonly encoders: Encoders
+  readonly live: LiveSettings
+  readonly callbacks: LiveCallbacks
+  readonly topicsFor: ReturnType<typeof planTopics>
+  readonly source: Source | undefined
+}
+
+export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
+  return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
+    const { topics, source, handler, retry, open, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const label: RouteLabel = { kind: 'stream', url }
+    checkStream(label, options)
+    const urls: string[] = []
+    const plan: Plan = {
+      context,
+      encoders,
+      live: context.live(definedOnly({ heartbeat, maxBuffered, slow })),
+      retry: retry === undefined ? context.settings.retry : context.retry(retry),
+      open: open === undefined ? context.settings.open : context.open(open),
+      callbacks: { onConnect, onDisconnect },
+      topicsFor: planTopics(context, label, topics, () => urls),
+      source
+    }
+    const made = makeRoutes(this, collector, {
+      ...route,
+      method: route.method ?? 'GET',
+      url,
+      schema: documentEvents(route.schema, topics, context.hub.topics),
+      handler: streamHandler(plan, handler)
+    })
+    for (const one of made) {
+      urls.push(one.url)
+      // Behind every onSend hook that others have added: it takes the response over.
+      if (one.method !== 'HEAD') one.onSend = [...[one.onSend ?? []].flat(), takeOver]
+    }
+    return this
+  }
+}
+
+function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): void {
+  if (typeof options !== 'object' || options === null) throw new RouteInvalid(kind, url, 'needs options with "topics" or "source"')
+  const { topics, source, handler, method = 'GET' } = options
+  if ((topics === undefined) === (source === undefined)) throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
+  if (source !== undefined && typeof source !== 'function') throw new RouteInvalid(kind, url, 'has a "source" that is not a function')
+  if (handler !== undefined && typeof handler !== 'function') throw new RouteInvalid(kind, url, 'has a "handler" that is not a function')
+  const methods = [method].flat()
+  if (methods.length === 0 || methods.some((one) => !['GET', 'POST'].includes(String(one).toUpperCase()))) {
+    throw new RouteInvalid(kind, url, 'has a method other than GET and POST')
+  }
+  for (const name of ['onConnect', 'onDisconnect'] as const) {
+    if (options[name] !== undefined && typeof options[name] !== 'function') throw new RouteInvalid(kind, url, `has an "${name}" that is not a function`)
+  }
+}
+
+function definedOnly<T extends object> (options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}
+
+// Not async: a stream is taken over in onSend, after the handler, and a hijacked async handler would be warned about.
+function streamHandler (plan: Plan, other: StreamRouteOptions['handler']) {
+  return function (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply): unknown {
+    if (!wantsEventStream(request.headers.accept, other !== undefined)) {
+      if (other) return other.call(this, request, reply)
+      throw new NotAcceptable()
+    }
+    if (request.method === 'HEAD') {
+      reply.headers(HEADERS).send(Readable.from([]))
+      return undefined
+    }
+    arrive(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
+    return undefined
+  }
+}
+
+async function arrive (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const arrival = await Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const start = new StreamStart(plan, request, reply, arrival)
+  try {
+    await start.prepare()
+  } catch (error) {
+    start.abandon()
+    throw error
+  }
+  // The client may have left, or handlerTimeout answered, while this was prepared.
+  if (reply.sent || start.abandoned) return start.abandon()
+  reply.headers(HEADERS).send(start)
+}
+
+/** A refusal that is only for now must not be final to an EventSource: any status but 200 would be. */
+function refuse (plan: Plan, request: FastifyRequest, reply: FastifyReply, error: unknown): void {
+  if (reply.sent) return
+  const { statusCode, code } = error as { statusCode?: number, code?: unknown }
+  const temporary = statusCode === 503 && typeof code === 'string' && code.startsWith('FST_ERR_REALTIME_')
+  if (!temporary) {
+    reply.send(error)
+    return
+  }
+  const retry = plan.context.hub.retryAfter()
+  request.log.info({ err: error }, 'realtime: refused for now')
+  if (/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) reply.headers(HEADERS).send(block({ retry }).toString())
+  else reply.header('retry-after', Math.ceil(retry / 1000)).send(error)
+}
+
+const takeOver: onSendHookHandler = (_request, reply, payload, done): void => {
+  if (!(payload instanceof StreamStart)) return done(null, payload)
+  // No call of done: from here on the response is the stream's.
+  reply.hijack()
+  payload.begin()
+}
+
+/** A stream that is allowed and about to start; the payload that the route sends. */
+class StreamStart {
+  readonly #plan: Plan
+  readonly #request: FastifyRequest
+  readonly #reply: FastifyReply
+  readonly #arrival: Arrival
+  #joining: Joining[] = []
+  #events: SourceIterator | undefined
+  #outlet: SseOutlet | undefined
+
+  constructor (plan: Plan, request: FastifyRequest, reply: FastifyReply, arrival: Arrival) {
+    this.#plan = plan
+    this.#request = request
+    this.#reply = reply
+    this.#arrival = arrival
+    const over = (): void => this.#over()
+    reply.raw.once('close', over)
+    // A pipelined response has no socket yet, and never closes by itself.
+    if (request.raw.socket && request.raw.socket !== reply.raw.socket) request.raw.socket.once('close', over)
+  }
+
+  get abandoned (): boolean { return this.#arrival.connection.closed }
+
+  async prepare (): Promise<void> {
+    const { connection, topics } = this.#arrival
+    await this.#arrival.connect(this.#plan.callbacks)
+    const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
+    const joining = await this.#plan.context.hub.prepare(topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined })))
+    if (connection.closed) return this.#plan.context.hub.let(joining)
+    this.#joining = joining
+    const { source } = this.#plan
+    if (source) this.#events = await openSource(source, this.#request, sourceCursor(this.#request), connection.signal)
+  }
+
+  /** Head, opening and the first events leave together. */
+  begin (): void {
+    const { connection } = this.#arrival
+    if (connection.closed) return
+    const raw = this.#reply.raw as RawResponse
+    const { socket } = raw
+    socket?.cork?.()
+    raw.writeHead(200, streamHeaders(this.#reply, raw.stream !== undefined))
+    raw.flushHeaders?.()
+    this.#outlet = new SseOutlet(connection, raw, this.#plan, this.#plan.encoders)
+    connection.attach(this.#outlet)
+    const joining = this.#joining
+    this.#joining = []
+    connection.begin(joining)
+    this.#plan.context.hub.heartbeat.add(connection, this.#plan.live.heartbeat)
+    if (socket) process.nextTick(() => socket.uncork?.())
+    if (this.#events) this.#run(this.#events, this.#outlet)
+  }
+
+  #run (events: SourceIterator, outlet: SseOutlet): void {
+    const { connection } = this.#arrival
+    runSource(connection, outlet, events).catch((error: unknown) => {
+      this.#request.log.error({ err: error }, 'realtime: a source failed')
+      connection.end(internalError)
+    })
+  }
+
+  #over (): void {
+    if (this.#outlet) this.#outlet.over()
+    else this.abandon()
+  }
+
+  /** It never began: nothing of it stays. */
+  abandon (): void {
+    this.#plan.context.hub.let(this.#joining)
+    this.#joining = []
+    this.#arrival.connection.gone(clientLeft)
+  }
+}
+
+/** What hooks have set, less what does not belong to a stream of unknown length. */
+function streamHeaders (reply: FastifyReply, http2: boolean): Record<string, string | string[] | number> {
+  const headers = { ...reply.getHeaders() } as Record<string, string | string[] | number>
+  delete headers['content-length']
+  delete headers['transfer-encoding']
+  if (http2) {
+    // RFC 9113 §8.2.2
+    delete headers.connection
+    delete headers['keep-alive']
+  }
+  return headers
+}
+
+/** The header wins; the query is for clients that cannot set headers. */
+function lastEventId (request: FastifyRequest): string | undefined {
+  const header = request.headers['last-event-id']
+  if (typeof header === 'string' && header !== '') return header
+  const query = request.raw.url?.split('?', 2)[1]
+  return query?.includes('lastEventId=') ? new URLSearchParams(query).getAll('lastEventId').at(-1) : undefined
+}
+
+/** Headers arrive as latin1; an EventSource sends UTF-8. */
+function sourceCursor (request: FastifyRequest): string | undefined {
+  const id = lastEventId(request)
+  if (id === undefined || id === '' || id.length > MAX_CURSOR_BYTES) return undefined
+  return id === request.headers['last-event-id'] ? Buffer.from(id, 'latin1').toString() : id
+}

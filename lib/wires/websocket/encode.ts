@@ -1,0 +1,110 @@
+/** Events → WebSocket frames (RFC 6455 §5.2), built once and written to every socket as they are. Pure. */
+import type { Entry } from '../../core/event.ts'
+import type { Room } from '../../core/room.ts'
+import type { Encoder } from '../../core/wire.ts'
+
+const TEXT = 0x81
+const BINARY = 0x82
+const COMMA = 0x2c
+const QUOTED_TYPE = Buffer.from('"type"')
+
+/** One unfragmented, unmasked frame. */
+export function frame (kind: 'text' | 'binary', ...parts: readonly Uint8Array[]): Buffer {
+  const length = parts.reduce((sum, part) => sum + part.byteLength, 0)
+  return Buffer.concat([header(kind === 'text' ? TEXT : BINARY, length), ...parts])
+}
+
+function header (opcode: number, length: number): Buffer {
+  if (length < 126) return Buffer.from([opcode, length])
+  if (length < 65_536) return Buffer.from([opcode, 126, length >> 8, length & 0xff])
+  const bytes = Buffer.alloc(10)
+  bytes[0] = opcode
+  bytes[1] = 127
+  bytes.writeBigUInt64BE(BigInt(length), 2)
+  return bytes
+}
+
+export function jsonFrame (value: unknown): Buffer {
+  return frame('text', Buffer.from(JSON.stringify(value)))
+}
+
+/** The JSON text of an event's data. */
+function json ({ data, format }: { data: Uint8Array, format: Entry['format'] }): Uint8Array {
+  return format === 'text' ? Buffer.from(JSON.stringify(Buffer.from(data).toString())) : data
+}
+
+/**
+ * `{"type":name, …data}`. Data that is no object, or has a `type` of its own which would forge the name, is put under
+ * `data` instead.
+ */
+export function flatFrame (name: string, data: Uint8Array): Buffer {
+  const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  const start = Buffer.from(`{"type":${JSON.stringify(name)}`)
+  const body = membersOf(view)
+  if (body === undefined) return frame('text', start, Buffer.from(',"data":'), view, Buffer.from('}'))
+  return body.byteLength === 1 ? frame('text', start, body) : frame('text', start, Buffer.from([COMMA]), body)
+}
+
+/** What follows the opening brace, when the text is an object without a `type`. */
+function membersOf (text: Buffer): Buffer | undefined {
+  if (text[0] !== 0x7b) return undefined
+  if (mayHoldType(text) && Object.hasOwn(JSON.parse(text.toString()) as object, 'type')) return undefined
+  let start = 1
+  while (text[start] === 0x20 || text[start] === 0x0a || text[start] === 0x0d || text[start] === 0x09) start++
+  return text.subarray(start)
+}
+
+// A key can be written with escapes ("\u0074ype"), so a backslash calls for the closer look as well.
+function mayHoldType (text: Buffer): boolean {
+  return text.includes(QUOTED_TYPE) || text.includes(0x5c)
+}
+
+class FlatEncoder implements Encoder {
+  readonly shared = true
+
+  encode (entries: readonly Entry[]): Uint8Array {
+    return joined(entries.map((entry) => entry.format === 'binary' ? frame('binary', entry.data) : flatFrame(entry.name, json(entry))))
+  }
+}
+
+class EnvelopeEncoder implements Encoder {
+  readonly shared = true
+
+  encode (entries: readonly Entry[], room: Room): Uint8Array {
+    return joined(entries.map((entry) => envelopeFrame(entry, room)))
+  }
+}
+
+const keyOfTopic = {}
+const keyOfEvents = {}
+
+/** `{"topic":"…","event":` of a room, kept with it. */
+function prefixOf (room: Room, name: string): string {
+  let topic = room.derived.get(keyOfTopic) as string | undefined
+  if (topic === undefined) room.derived.set(keyOfTopic, topic = `{"topic":${JSON.stringify(room.name)},"event":`)
+  let events = room.derived.get(keyOfEvents) as Map<string, string> | undefined
+  if (!events) room.derived.set(keyOfEvents, events = new Map())
+  let prefix = events.get(name)
+  if (prefix === undefined) {
+    prefix = topic + JSON.stringify(name)
+    if (events.size < 64) events.set(name, prefix)
+  }
+  return prefix
+}
+
+function envelopeFrame (entry: Entry, room: Room): Buffer {
+  const position = entry.id === undefined ? '' : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
+  const start = prefixOf(room, entry.name) + position
+  if (entry.format !== 'binary') return frame('text', Buffer.from(start + ',"data":'), json(entry), Buffer.from('}'))
+  const head = Buffer.from(start + '}')
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(head.byteLength)
+  return frame('binary', length, head, entry.data)
+}
+
+function joined (frames: Buffer[]): Buffer {
+  return frames.length === 1 ? frames[0] as Buffer : Buffer.concat(frames)
+}
+
+export const flat: Encoder = new FlatEncoder()
+export const envelope: Encoder = new EnvelopeEncoder()

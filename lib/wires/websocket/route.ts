@@ -1,0 +1,240 @@
+/** `fastify.channel`: a WebSocket route in the calling scope. Hooks run first; a refusal is an ordinary response. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { WebSocketServer, type WebSocket } from 'ws'
+import * as reasons from '../../core/close-reasons.ts'
+import { DeclaredTopic } from '../../core/topic.ts'
+import { OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
+import type { LiveSettings } from '../../options.ts'
+import type { ChannelLimits } from '../../types.ts'
+import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { eventNameFault } from '../../core/event.ts'
+import type { Upgrade, Upgrades } from './dispatch.ts'
+import { WebSocketOutlet, type ChannelFormat } from './outlet.ts'
+import { Session, type Message, type SessionPlan } from './session.ts'
+
+export const SUBPROTOCOL = 'fastify-realtime.v1'
+/** How long a client may take to say `open`. */
+const OPEN_TIMEOUT_MS = 10_000
+
+interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
+  method?: unknown
+  schema?: Record<string, unknown>
+  preHandler?: unknown
+  topics?: unknown
+  subscribe?: unknown
+  messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: boolean }>
+  binary?: SessionPlan['binary']
+  limits?: ChannelLimits
+  origins?: string[] | '*'
+}
+
+interface Plan extends SessionPlan {
+  readonly context: WireContext
+  readonly live: LiveSettings
+  readonly callbacks: LiveCallbacks
+  readonly topicsFor: ReturnType<typeof planTopics>
+  readonly origins: readonly string[] | '*'
+  readonly server: WebSocketServer
+  readonly upgrades: Upgrades
+}
+
+export function channelDecorator (context: WireContext, collector: RouteCollector, upgrades: Upgrades) {
+  return function channel (this: FastifyInstance, url: string, options: ChannelRouteOptions): FastifyInstance {
+    const { topics, subscribe, messages, binary, limits, origins, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const label: RouteLabel = { kind: 'channel', url }
+    checkChannel(label, options)
+    const urls: string[] = []
+    const ownLimits = context.limits(limits)
+    const plan: Plan = {
+      context,
+      hub: context.hub,
+      upgrades,
+      limits: ownLimits,
+      maxTopics: context.settings.maxTopics,
+      live: context.live(Object.fromEntries(Object.entries({ heartbeat, maxBuffered, slow }).filter(([, value]) => value !== undefined))),
+      callbacks: { onConnect, onDisconnect },
+      topicsFor: planTopics(context, label, topics, () => urls),
+      subscribe: readSubscribe(label, subscribe),
+      messages: readMessages(context, this, label, messages ?? {}),
+      binary: binary && ((data, ctx) => binary.call(this, data, ctx)),
+      origins: origins === undefined ? context.settings.origins : context.origins(origins),
+      server: new WebSocketServer({
+        noServer: true,
+        clientTracking: false,
+        maxPayload: ownLimits.messageBytes,
+        perMessageDeflate: false,
+        handleProtocols: (offered) => offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false
+      })
+    }
+    checkFlatEvents(context, label, topics)
+    const made = makeRoutes(this, collector, {
+      ...route,
+      method: 'GET',
+      url,
+      exposeHeadRoute: false,
+      schema: { ...route.schema, hide: true },
+      handler: (_request: FastifyRequest, reply: FastifyReply) => { reply.header('upgrade', 'websocket').send(new UpgradeRequired()) }
+    })
+    for (const one of made) {
+      urls.push(one.url)
+      upgrades.expect(one.url)
+      // Behind every hook that could refuse.
+      one.preHandler = [...[one.preHandler ?? []].flat(), (request: FastifyRequest, reply: FastifyReply) => upgrade(plan, request, reply)] as never
+    }
+    return this
+  }
+}
+
+function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions): void {
+  if (typeof options !== 'object' || options === null) throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages"')
+  const { topics, subscribe, messages, binary, method } = options
+  if (method !== undefined && String(method).toUpperCase() !== 'GET') throw new RouteInvalid(kind, url, 'is always GET')
+  if (topics === undefined && subscribe === undefined && messages === undefined && binary === undefined) {
+    throw new RouteInvalid(kind, url, 'needs "topics", "subscribe", "messages" or "binary"')
+  }
+  for (const name of ['onConnect', 'onDisconnect', 'binary'] as const) {
+    if (options[name] !== undefined && typeof options[name] !== 'function') throw new RouteInvalid(kind, url, `has "${name}", which is not a function`)
+  }
+}
+
+function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): DeclaredTopic[] {
+  const topics = subscribe === undefined ? [] : [subscribe].flat()
+  for (const topic of topics) {
+    if (!(topic instanceof DeclaredTopic)) throw new RouteInvalid(kind, url, 'has "subscribe" that is not a Topic or an array of them')
+  }
+  return topics as DeclaredTopic[]
+}
+
+function readMessages (context: WireContext, scope: FastifyInstance, { kind, url }: RouteLabel, messages: NonNullable<ChannelRouteOptions['messages']>): Map<string, Message> {
+  const read = new Map<string, Message>()
+  for (const [name, message] of Object.entries(messages)) {
+    const fault = eventNameFault(name)
+    if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
+    if ((typeof message?.handler === 'function') === (message?.relay === true)) {
+      throw new RouteInvalid(kind, url, `has a message "${name}" that needs either a "handler" or "relay: true"`)
+    }
+    read.set(name, {
+      fault: message.schema === undefined ? undefined : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema),
+      handler: message.handler && ((data, ctx) => message.handler?.call(scope, data, ctx))
+    })
+  }
+  return read
+}
+
+/** A flat client's events are objects without a `type` of their own: where the schema shows otherwise, say so now. */
+function checkFlatEvents (context: WireContext, { kind, url }: RouteLabel, topics: unknown): void {
+  for (const one of [topics].flat()) {
+    const topic = one instanceof DeclaredTopic ? one : isTopicAt(one) ? one.topic : typeof one === 'string' ? context.hub.topics.byPattern(one) : undefined
+    for (const [event, schema] of Object.entries(topic?.policy.schemas ?? {})) {
+      const { type, properties } = (schema ?? {}) as { type?: unknown, properties?: object }
+      const where = `${kind} "${url}", event "${event}"`
+      if (typeof type === 'string' && type !== 'object') throw new SchemaInvalid(where, `a channel's event data must be an object, not ${type}`)
+      if (properties && Object.hasOwn(properties, 'type')) throw new SchemaInvalid(where, 'a channel\'s event data must not have a "type": it is the event\'s name for flat clients')
+    }
+  }
+}
+
+// --- one upgrade --------------------------------------------------------------------
+
+async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
+  const pending = plan.upgrades.of(request.raw)
+  // An ordinary request: the route's handler answers 426.
+  if (!pending) return undefined
+  checkOrigin(plan, request)
+  const format = checkHandshake(request)
+  const arrival = await Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const { connection } = arrival
+  if (pending.socket.destroyed || reply.sent) {
+    connection.gone(reasons.clientLeft)
+    return reply
+  }
+  reply.hijack()
+  reply.raw.detachSocket?.(pending.socket as never)
+  try {
+    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => open(plan, arrival, request, pending, ws, format))
+  } finally {
+    // Refused by ws itself, which has answered.
+    if (!connection.attached) connection.gone(reasons.clientLeft)
+  }
+  return reply
+}
+
+// Browsers send an Origin with an upgrade, and no CORS protects it (RFC 6455 §10.2).
+function checkOrigin ({ origins }: Plan, request: FastifyRequest): void {
+  const origin = request.headers.origin
+  if (origin === undefined || origins === '*' || origins.includes(origin.toLowerCase())) return
+  if (URL.canParse(origin)) {
+    const { protocol, host } = new URL(origin)
+    const own = `${protocol}//${request.host}`
+    if (URL.canParse(own) && new URL(own).host === host) return
+  }
+  throw new OriginRefused(origin.slice(0, 200))
+}
+
+const KEY = /^[+/0-9A-Za-z]{22}==$/
+
+/** What ws would refuse without Fastify's error shape. */
+function checkHandshake (request: FastifyRequest): ChannelFormat {
+  const { upgrade, 'sec-websocket-key': key, 'sec-websocket-version': version, 'sec-websocket-protocol': protocols } = request.headers
+  if (upgrade?.toLowerCase() !== 'websocket') throw new UpgradeInvalid('"upgrade" is not "websocket"')
+  if (typeof key !== 'string' || !KEY.test(key)) throw new UpgradeInvalid('"sec-websocket-key" is missing or malformed')
+  if (String(version) !== '13') throw new UpgradeInvalid('"sec-websocket-version" must be 13')
+  if (protocols === undefined) return 'flat'
+  const offered = protocols.split(',').map((protocol) => protocol.trim())
+  if (offered.some((protocol) => !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(protocol)) || new Set(offered).size !== offered.length) {
+    throw new UpgradeInvalid('"sec-websocket-protocol" is malformed')
+  }
+  if (!offered.includes(SUBPROTOCOL)) throw new SubprotocolUnknown()
+  return 'envelope'
+}
+
+/** Everything is attached in the turn of the upgrade: no message and no end can go by unseen. */
+function open (plan: Plan, arrival: Arrival, request: FastifyRequest, { socket }: Upgrade, ws: WebSocket, format: ChannelFormat): void {
+  const { connection } = arrival
+  const outlet = new WebSocketOutlet(connection, ws, socket, format)
+  connection.attach(outlet)
+  const session = new Session(plan, arrival, outlet, request, (cursors) => begin(plan, arrival, cursors))
+  ws.on('message', (data, binary) => {
+    session.receive(data as Buffer, binary)
+    if (session.crowded) ws.pause()
+  })
+  session.onRoom = () => { if (ws.isPaused && !session.crowded) ws.resume() }
+  ws.on('close', (code) => outlet.over(code))
+  // ws closes by itself after an error of the peer's; an expected disconnect is no error line.
+  ws.on('error', (error) => request.log.debug({ err: error }, 'realtime: the peer broke off'))
+  plan.hub.heartbeat.add(connection, plan.live.heartbeat)
+  accept(plan, arrival, session, format, request).catch((error: unknown) => refuse(arrival, request, error))
+}
+
+async function accept (plan: Plan, arrival: Arrival, session: Session, format: ChannelFormat, request: FastifyRequest): Promise<void> {
+  await arrival.connect(plan.callbacks)
+  if (arrival.connection.closed) return
+  if (format === 'flat') await begin(plan, arrival, new Map())
+  else awaitOpen(arrival, request)
+  session.accept()
+}
+
+/** Joins the channel's topics, from the client's cursors where it named some. */
+async function begin ({ hub }: Plan, { connection, topics }: Arrival, cursors: ReadonlyMap<string, string>): Promise<void> {
+  const joining = await hub.prepare(topics.map((at) => {
+    const id = cursors.get(at.name)
+    return { at, cursor: id === undefined || !at.topic.durable ? undefined : { id } }
+  }))
+  if (connection.closed) return hub.let(joining)
+  connection.begin(joining)
+}
+
+function awaitOpen ({ connection }: Arrival, request: FastifyRequest): void {
+  const timer = setTimeout(() => {
+    if (connection.begun) return
+    request.log.info('realtime: no open frame in time')
+    connection.end(reasons.openTimeout)
+  }, OPEN_TIMEOUT_MS).unref()
+  connection.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
+}
+
+function refuse ({ connection }: Arrival, request: FastifyRequest, error: unknown): void {
+  const { statusCode } = error as { statusCode?: number }
+  request.log.info({ err: error }, 'realtime: the connection was refused')
+  connection.end(statusCode === 503 ? reasons.tryAgainLater : reasons.forbidden)
+}

@@ -1,0 +1,251 @@
+/** What a client sends: parsed, checked, and carried out one after the other. */
+import sjson from 'secure-json-parse'
+import type { FastifyRequest } from 'fastify'
+import * as reasons from '../../core/close-reasons.ts'
+import { positionOf, type Connection } from '../../core/connection.ts'
+import type { Cursor, Hub } from '../../core/hub.ts'
+import type { DeclaredTopic, TopicAt } from '../../core/topic.ts'
+import { printable } from '../../core/event.ts'
+import type { Limits } from '../../options.ts'
+import type { Arrival } from '../routes.ts'
+import { authorize, joinLater } from '../routes.ts'
+import { flatFrame, jsonFrame } from './encode.ts'
+import { errorFrame, type WebSocketOutlet } from './outlet.ts'
+import { Rate } from './rate.ts'
+
+export interface Message {
+  readonly fault: ((data: unknown) => string | undefined) | undefined
+  readonly handler: ((data: unknown, context: object) => unknown) | undefined
+}
+
+export interface SessionPlan {
+  readonly messages: ReadonlyMap<string, Message>
+  readonly binary: ((data: Uint8Array, context: object) => unknown) | undefined
+  readonly subscribe: readonly DeclaredTopic[]
+  readonly limits: Limits
+  readonly maxTopics: number
+  readonly hub: Hub
+}
+
+type Json = Record<string, unknown>
+type Inbound = { text: string } | { bytes: Uint8Array }
+
+/** A fault of the client's, to be answered. */
+class Fault extends Error {
+  readonly code: string
+  constructor (code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** The most topics an `open` may name. */
+const MAX_CURSORS = 64
+
+export class Session {
+  readonly #plan: SessionPlan
+  readonly #arrival: Arrival
+  readonly #connection: Connection
+  readonly #outlet: WebSocketOutlet
+  readonly #request: FastifyRequest
+  readonly #rate: Rate
+  readonly #opened: (cursors: ReadonlyMap<string, string>) => Promise<void>
+  #queue: Inbound[] = []
+  #working = false
+  #accepted = false
+
+  /** `opened` starts the delivery: at once for a flat client, at its `open` for the other. */
+  constructor (plan: SessionPlan, arrival: Arrival, outlet: WebSocketOutlet, request: FastifyRequest, opened: (cursors: ReadonlyMap<string, string>) => Promise<void>) {
+    this.#plan = plan
+    this.#arrival = arrival
+    this.#connection = arrival.connection
+    this.#outlet = outlet
+    this.#request = request
+    this.#rate = new Rate(plan.limits)
+    this.#opened = opened
+  }
+
+  /** The app has accepted the connection: what came before is handled now. */
+  accept (): void {
+    this.#accepted = true
+    this.#work()
+  }
+
+  /** True when so much waits that no more should be read. */
+  get crowded (): boolean { return this.#queue.length >= this.#plan.limits.queue }
+
+  receive (data: Buffer, binary: boolean): void {
+    if (this.#connection.closed) return
+    if (!this.#rate.take()) return this.#refuse(new Fault('RATE_LIMITED', 'too many messages: slow down'), undefined, true)
+    this.#queue.push(binary ? { bytes: data } : { text: data.toString() })
+    this.#work()
+  }
+
+  /** Called when the queue has room again. */
+  onRoom: (() => void) | undefined
+
+  #work (): void {
+    if (this.#working || !this.#accepted) return
+    this.#working = true
+    this.#drain().catch((error: unknown) => {
+      this.#request.log.error({ err: error }, 'realtime: a message could not be handled')
+      this.#connection.end(reasons.internalError)
+    }).finally(() => { this.#working = false })
+  }
+
+  async #drain (): Promise<void> {
+    for (let inbound = this.#queue.shift(); inbound && !this.#connection.closed; inbound = this.#queue.shift()) {
+      const ref: { value: unknown } = { value: undefined }
+      try {
+        await this.#handle(inbound, ref)
+      } catch (error) {
+        this.#answer(error, ref.value)
+      }
+      this.onRoom?.()
+    }
+  }
+
+  async #handle (inbound: Inbound, ref: { value: unknown }): Promise<void> {
+    if ('bytes' in inbound) return await this.#binary(inbound.bytes)
+    const message = parse(inbound.text)
+    if (this.#outlet.format === 'flat') return await this.#flat(message)
+    if (message.ref !== undefined && typeof message.ref !== 'string' && typeof message.ref !== 'number') {
+      throw new Fault('INVALID_FRAME', '"ref" must be a string or a number')
+    }
+    ref.value = message.ref
+    if (message.op !== undefined) return await this.#command(message)
+    this.#mustBeOpen()
+    if (typeof message.event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
+    const result = await this.#message(message.event, message.data, message.topic)
+    if (message.ref !== undefined) this.#connection.write(jsonFrame({ op: 'reply', ref: message.ref, data: result ?? null }))
+  }
+
+  async #flat ({ type, ...data }: Json): Promise<void> {
+    if (typeof type !== 'string') throw new Fault('INVALID_FRAME', 'a message needs a "type"')
+    const result = await this.#message(type, data, undefined)
+    if (typeof result !== 'object' || result === null || typeof (result as Json).type !== 'string') return
+    const { type: name, ...rest } = result as Json & { type: string }
+    if (!this.#connection.closed) this.#connection.write(flatFrame(name, Buffer.from(JSON.stringify(rest))))
+  }
+
+  async #message (name: string, data: unknown, topic: unknown): Promise<unknown> {
+    const message = this.#plan.messages.get(name)
+    if (!message) throw new Fault('UNKNOWN_MESSAGE', `no message "${printable(name)}" is declared here`)
+    const fault = message.fault?.(data)
+    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
+    if (message.handler) return await message.handler(data, this.#context())
+    const at = this.#relayTopic(topic)
+    await authorize(this.#request, at, 'publish')
+    await this.#plan.hub.relay(at, name, data, this.#connection)
+    return undefined
+  }
+
+  /** The channel's topic; where there are several, the one named, or the first. */
+  #relayTopic (named: unknown): TopicAt {
+    const at = named === undefined ? this.#arrival.topics[0] : this.#resolve(named)
+    if (!at || !this.#connection.has(at.name)) throw new Fault('UNKNOWN_TOPIC', 'this client is not in the topic')
+    return at
+  }
+
+  async #binary (bytes: Uint8Array): Promise<void> {
+    this.#mustBeOpen()
+    if (!this.#plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel takes no binary messages')
+    await this.#plan.binary(bytes, this.#context())
+  }
+
+  #context (): object {
+    return { connection: this.#connection, request: this.#request, params: this.#request.params ?? {} }
+  }
+
+  // --- commands of the envelope format ----------------------------------------
+
+  async #command (command: Json): Promise<void> {
+    switch (command.op) {
+      case 'open': return await this.#open(command.cursors)
+      case 'ping': return this.#connection.write(jsonFrame({ op: 'pong' }))
+      case 'subscribe': return await this.#subscribe(command)
+      case 'unsubscribe': return this.#unsubscribe(command)
+      default: throw new Fault('INVALID_FRAME', `no command "${printable(command.op)}"`)
+    }
+  }
+
+  async #open (cursors: unknown): Promise<void> {
+    if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'open already')
+    await this.#opened(readCursors(cursors))
+  }
+
+  async #subscribe ({ topic, id, ref }: Json): Promise<void> {
+    this.#mustBeOpen()
+    if (id !== undefined && typeof id !== 'string') throw new Fault('INVALID_FRAME', '"id" must be a string')
+    const at = this.#resolve(topic)
+    const own = this.#arrival.topics.some(({ name }) => name === at.name)
+    if (!own && !this.#plan.subscribe.includes(at.topic)) throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
+    const known = this.#connection.subscription(at.name)
+    if (known) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, id: positionOf(known), ref }))
+    if (this.#connection.topics.length >= this.#plan.maxTopics) throw new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`)
+    await authorize(this.#request, at, 'subscribe')
+    const cursor: Cursor = id === undefined || !at.topic.durable ? undefined : { id }
+    await joinLater(this.#connection, at, cursor, ref)
+  }
+
+  #unsubscribe ({ topic, ref }: Json): void {
+    this.#mustBeOpen()
+    const { name } = this.#resolve(topic)
+    this.#connection.remove(name)
+    this.#connection.write(jsonFrame({ op: 'unsubscribed', topic: name, ref }))
+  }
+
+  #resolve (topic: unknown): TopicAt {
+    try {
+      return this.#plan.hub.topics.resolve(topic)
+    } catch {
+      throw new Fault('UNKNOWN_TOPIC', `no topic "${printable(topic)}"`)
+    }
+  }
+
+  #mustBeOpen (): void {
+    if (!this.#connection.begun) throw new Fault('INVALID_FRAME', 'the first frame must be {"op":"open"}')
+  }
+
+  // --- answers ------------------------------------------------------------------
+
+  #answer (error: unknown, ref: unknown): void {
+    if (error instanceof Fault) return this.#refuse(error, ref, false)
+    const { code, statusCode, message } = error as { code?: unknown, statusCode?: unknown, message?: string }
+    if (code === 'FST_ERR_REALTIME_FORBIDDEN') return this.#tell('FORBIDDEN', message ?? '', ref)
+    const expected = typeof statusCode === 'number' && statusCode < 500 && typeof code === 'string'
+    if (expected) return this.#tell(code, message ?? '', ref)
+    this.#request.log.error({ err: error }, 'realtime: a message handler failed')
+    this.#tell('INTERNAL', 'the server failed', ref)
+  }
+
+  #tell (code: string, message: string, ref: unknown): void {
+    if (!this.#connection.closed) this.#connection.write(errorFrame(this.#outlet.format, { code, message, ref }))
+  }
+
+  #refuse (fault: Fault, ref: unknown, rate: boolean): void {
+    this.#tell(fault.code, fault.message, ref)
+    if (this.#rate.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
+  }
+}
+
+// Threat: "__proto__" and "constructor.prototype" in a client's JSON would reach objects that the app merges.
+function parse (text: string): Json {
+  let value: unknown
+  try {
+    value = sjson.parse(text, { protoAction: 'error', constructorAction: 'error' })
+  } catch {
+    throw new Fault('INVALID_JSON', 'not JSON, or with a forbidden key')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_JSON', 'a message must be a JSON object')
+  return value as Json
+}
+
+function readCursors (value: unknown): ReadonlyMap<string, string> {
+  if (value === undefined) return new Map()
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_FRAME', '"cursors" must be an object')
+  const entries = Object.entries(value)
+  if (entries.length > MAX_CURSORS) throw new Fault('INVALID_FRAME', `more than ${MAX_CURSORS} cursors`)
+  if (!entries.every(([, id]) => typeof id === 'string')) throw new Fault('INVALID_FRAME', 'a cursor must be a string')
+  return new Map(entries as Array<[string, string]>)
+}
