@@ -1,0 +1,176 @@
+/** A test client of a WebSocket channel, in either format. */
+import { WebSocket } from 'ws'
+import type { FastifyInstance } from 'fastify'
+import { Inbox, parsed, type Received } from './inbox.ts'
+import { endWithTest, type TestContext } from './lifetime.ts'
+import { linkTo, type Link } from './link.ts'
+
+export interface ConnectChannelOptions {
+  /** `flat` (default): the app's own JSON. `envelope`: the subprotocol `fastify-realtime.v1`, with resume. */
+  format?: 'flat' | 'envelope'
+  headers?: Record<string, string>
+  /** Last ids by topic to resume from (envelope). */
+  cursors?: Record<string, string>
+  /** How long `next()` waits, ms. Default 5000. */
+  timeout?: number
+  /** A test context (`t` of tap or node:test): the client closes when the test ends. */
+  t?: TestContext
+}
+
+/** Thrown when the upgrade was answered by an ordinary response. */
+export class ChannelRefused extends Error {
+  readonly statusCode: number
+  readonly body: unknown
+  constructor (statusCode: number, body: string) {
+    super(`the channel was refused with ${statusCode}: ${body.slice(0, 200)}`)
+    this.statusCode = statusCode
+    this.body = parsed(body)
+  }
+}
+
+type Frame = Record<string, unknown>
+
+/** Why and how a channel ended. */
+export interface ChannelEnd { code: number, reason: string }
+
+export class ChannelClient {
+  readonly #link: Link
+  readonly #url: string
+  readonly #options: ConnectChannelOptions
+  readonly #inbox: Inbox
+  #ws: WebSocket | undefined
+  #ended: Promise<ChannelEnd> = Promise.resolve({ code: 1000, reason: '' })
+  #refs = 0
+  /** The last id received, by topic: what `resume()` sends (envelope). */
+  readonly cursors: Record<string, string>
+
+  constructor (link: Link, url: string, options: ConnectChannelOptions) {
+    this.#link = link
+    this.#url = url
+    this.#options = options
+    this.#inbox = new Inbox(options.timeout ?? 5000)
+    this.cursors = { ...options.cursors }
+    endWithTest(options.t, () => this.close())
+  }
+
+  /** Everything received so far, over all connections. The protocol's frames are named `realtime:<op>`. */
+  get events (): readonly Received[] { return this.#inbox.events }
+  /** Resolves when the connection is over, whoever ended it. */
+  get ended (): Promise<ChannelEnd> { return this.#ended }
+
+  /** The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed over. */
+  next (event?: string): Promise<Received> {
+    return this.#inbox.take(event)
+  }
+
+  /** A message of the app's. */
+  send (event: string, data?: object): void {
+    this.sendRaw(JSON.stringify(this.#envelope ? { event, data } : { type: event, ...data }))
+  }
+
+  /** A message that is answered (envelope). Rejects with the error's `code`. */
+  async request (event: string, data?: unknown): Promise<unknown> {
+    const ref = ++this.#refs
+    this.sendRaw(JSON.stringify({ event, data, ref }))
+    const { data: frame } = await this.next(`realtime:reply:${ref}`) as { data: Frame }
+    if (frame.op === 'error') throw Object.assign(new Error(String(frame.message)), { code: frame.code })
+    return frame.data
+  }
+
+  /** Whatever it is: text or bytes. */
+  sendRaw (data: string | Uint8Array): void {
+    this.#ws?.send(data)
+  }
+
+  /** Cuts the connection, as a network does. */
+  async drop (): Promise<void> {
+    this.#ws?.terminate()
+    await this.#ended
+  }
+
+  /** Connects again; in the envelope format from the last ids. */
+  async resume (): Promise<void> {
+    await this.drop()
+    await this.open()
+  }
+
+  async close (): Promise<ChannelEnd> {
+    this.#ws?.close(1000)
+    return await this.#ended
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.close()
+  }
+
+  get #envelope (): boolean { return this.#options.format === 'envelope' }
+
+  /** @throws ChannelRefused */
+  async open (): Promise<void> {
+    const ws = new WebSocket(`ws://${this.#link.host}${this.#url}`, this.#envelope ? ['fastify-realtime.v1'] : [], {
+      createConnection: () => this.#link.open() as never,
+      headers: this.#options.headers ?? {}
+    })
+    this.#ws = ws
+    // Listening before the upgrade: the first message may come with its answer.
+    ws.on('message', (data, binary) => this.#receive(data as Buffer, binary))
+    await upgraded(ws)
+    this.#inbox.reopen()
+    this.#ended = new Promise((resolve) => ws.once('close', (code, reason) => {
+      this.#inbox.end(`the channel was closed: ${code} ${String(reason)}`)
+      resolve({ code, reason: String(reason) })
+    }))
+    if (this.#envelope) this.sendRaw(JSON.stringify({ op: 'open', cursors: this.cursors }))
+  }
+
+  #receive (data: Buffer, binary: boolean): void {
+    if (binary) return this.#receiveBytes(data)
+    const frame = parsed(String(data)) as Frame
+    if (this.#envelope) return this.#receiveFrame(frame)
+    const { type, ...rest } = frame
+    this.#inbox.put({ event: String(type), data: rest })
+  }
+
+  #receiveBytes (data: Buffer): void {
+    if (!this.#envelope) return this.#inbox.put({ event: 'binary', data })
+    const length = data.readUInt32BE(0)
+    const header = parsed(data.subarray(4, 4 + length).toString()) as Frame
+    this.#receiveFrame({ ...header, data: data.subarray(4 + length) })
+  }
+
+  #receiveFrame (frame: Frame): void {
+    const { op, topic, event, id, prev, data, ref } = frame
+    if (typeof topic === 'string' && typeof id === 'string') this.cursors[topic] = id
+    const position = { ...(id === undefined ? {} : { id: String(id) }), ...(prev === undefined ? {} : { prev: String(prev) }) }
+    const where = topic === undefined ? {} : { topic: String(topic) }
+    if (op === undefined) return this.#inbox.put({ event: String(event), data, ...position, ...where })
+    const answers = (op === 'reply' || op === 'error') && ref !== undefined
+    this.#inbox.put({ event: answers ? `realtime:reply:${String(ref)}` : `realtime:${String(op)}`, data: frame, ...position, ...where })
+  }
+}
+
+function upgraded (ws: WebSocket): Promise<void> {
+  return new Promise((resolve, reject) => {
+    ws.once('open', () => {
+      ws.on('error', () => {})
+      resolve()
+    })
+    ws.on('error', reject)
+    ws.once('unexpected-response', (_request, response) => {
+      let body = ''
+      response.setEncoding('utf8')
+      response.on('data', (text: string) => { body += text })
+      response.once('end', () => reject(new ChannelRefused(response.statusCode ?? 0, body)))
+    })
+  })
+}
+
+/**
+ * Connects to a channel: over a real socket when the app listens, else in memory.
+ * @throws ChannelRefused
+ */
+export async function connectChannel (app: FastifyInstance, url: string, options: ConnectChannelOptions = {}): Promise<ChannelClient> {
+  const client = new ChannelClient(await linkTo(app), url, options)
+  await client.open()
+  return client
+}

@@ -1,0 +1,80 @@
+/** What a test client has received: taken in order, by name, each once. */
+
+export interface Received {
+  /** The event's name; `message` for an unnamed one, `realtime:…` for the protocol's own. */
+  event: string
+  /** Parsed JSON where it is JSON, else the text or the bytes. */
+  data: unknown
+  id?: string
+  prev?: string
+  topic?: string
+}
+
+interface Waiter {
+  readonly matches: (event: Received) => boolean
+  readonly resolve: (event: Received) => void
+  readonly reject: (error: Error) => void
+}
+
+export class Inbox {
+  /** Everything received so far. */
+  readonly events: Received[] = []
+  readonly #untaken: Received[] = []
+  #waiters: Waiter[] = []
+  #over: Error | undefined
+  readonly #timeoutMs: number
+
+  constructor (timeoutMs: number) {
+    this.#timeoutMs = timeoutMs
+  }
+
+  put (event: Received): void {
+    this.events.push(event)
+    const index = this.#waiters.findIndex(({ matches }) => matches(event))
+    if (index === -1) this.#untaken.push(event)
+    else (this.#waiters.splice(index, 1)[0] as Waiter).resolve(event)
+  }
+
+  take (name: string | undefined): Promise<Received> {
+    const matches = (event: Received): boolean => name === undefined ? !event.event.startsWith('realtime:') : event.event === name
+    const index = this.#untaken.findIndex(matches)
+    if (index !== -1) return Promise.resolve(this.#untaken.splice(index, 1)[0] as Received)
+    if (this.#over) return Promise.reject(this.#over)
+    return this.#wait(name ?? 'any event', matches)
+  }
+
+  #wait (what: string, matches: Waiter['matches']): Promise<Received> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.#waiters = this.#waiters.filter((one) => one !== waiter)
+        const got = this.events.map(({ event }) => event).join(', ')
+        reject(new Error(`no "${what}" within ${this.#timeoutMs} ms; received: ${got || 'nothing'}`))
+      }, this.#timeoutMs)
+      const settle = <T>(then: (value: T) => void) => (value: T): void => {
+        clearTimeout(timer)
+        then(value)
+      }
+      const waiter: Waiter = { matches, resolve: settle(resolve), reject: settle(reject) }
+      this.#waiters.push(waiter)
+    })
+  }
+
+  /** The connection is back: waiting makes sense again. */
+  reopen (): void {
+    this.#over = undefined
+  }
+
+  /** Nothing more will come on this connection. */
+  end (why: string): void {
+    this.#over = new Error(why)
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#over)
+  }
+}
+
+export function parsed (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,72 @@
+/** How a test client reaches the app: a real socket where it listens, else a pair of streams given to its HTTP server. */
+import { connect, type AddressInfo, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { Duplex } from 'node:stream'
+import type { FastifyInstance } from 'fastify'
+
+export interface Link {
+  readonly host: string
+  readonly open: () => Duplex
+}
+
+export async function linkTo (app: FastifyInstance): Promise<Link> {
+  await app.ready()
+  const address = app.server.address()
+  if (address && typeof address === 'object') return overSocket(app, address)
+  return { host: 'localhost', open: () => inMemory(app) }
+}
+
+function overSocket (app: FastifyInstance, { address, port }: AddressInfo): Link {
+  const host = address === '::' || address === '0.0.0.0' ? '127.0.0.1' : address
+  const secure = 'addContext' in app.server
+  const open = (): Socket => secure ? connectTls({ host, port, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] }) : connect({ host, port })
+  return { host: `${host.includes(':') ? `[${host}]` : host}:${port}`, open }
+}
+
+/** `net.Server` takes any duplex as a connection. */
+function inMemory (app: FastifyInstance): Duplex {
+  const [client, server] = pair()
+  app.server.emit('connection', server)
+  return client
+}
+
+function pair (): [Duplex, Duplex] {
+  const client = new Half()
+  const server = new Half()
+  client.other = server
+  server.other = client
+  return [client, server]
+}
+
+class Half extends Duplex {
+  other!: Half
+  #resume: (() => void) | undefined
+
+  constructor () {
+    super({ allowHalfOpen: true, autoDestroy: true })
+  }
+
+  override _read (): void {
+    const resume = this.#resume
+    this.#resume = undefined
+    resume?.()
+  }
+
+  override _write (chunk: Buffer, _encoding: BufferEncoding, done: () => void): void {
+    if (this.other.destroyed) return done()
+    if (this.other.push(chunk)) process.nextTick(done)
+    else this.other.#resume = done
+  }
+
+  override _final (done: () => void): void {
+    if (!this.other.destroyed) this.other.push(null)
+    done()
+  }
+
+  /** One side cut is both sides cut. */
+  override _destroy (error: Error | null, done: (error: Error | null) => void): void {
+    const { other } = this
+    process.nextTick(() => other.destroy())
+    done(error)
+  }
+}

@@ -1,0 +1,155 @@
+/** A test client of an SSE stream. */
+import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import { Inbox, parsed, type Received } from './inbox.ts'
+import { endWithTest, type TestContext } from './lifetime.ts'
+import { linkTo, type Link } from './link.ts'
+import { EventStreamParser } from './parser.ts'
+
+export interface ConnectStreamOptions {
+  /** Default GET. */
+  method?: 'GET' | 'POST'
+  headers?: Record<string, string>
+  /** A JSON body, for POST. */
+  body?: unknown
+  /** Where to resume from, as `Last-Event-ID`. */
+  lastEventId?: string
+  /** How long `next()` waits, ms. Default 5000. */
+  timeout?: number
+  /** A test context (`t` of tap or node:test): the client closes when the test ends. */
+  t?: TestContext
+}
+
+/** Thrown when the answer is no event stream. */
+export class StreamRefused extends Error {
+  readonly statusCode: number
+  readonly headers: IncomingHttpHeaders
+  readonly body: unknown
+  constructor (statusCode: number, headers: IncomingHttpHeaders, body: string) {
+    super(`the stream was refused with ${statusCode}: ${body.slice(0, 200)}`)
+    this.statusCode = statusCode
+    this.headers = headers
+    this.body = parsed(body)
+  }
+}
+
+export class StreamClient {
+  readonly #link: Link
+  readonly #url: string
+  readonly #options: ConnectStreamOptions
+  readonly #inbox: Inbox
+  #request: ClientRequest | undefined
+  #ended: Promise<void> = Promise.resolve()
+  statusCode = 0
+  headers: IncomingHttpHeaders = {}
+  /** The last id received: what `resume()` sends. */
+  lastEventId: string | undefined
+  /** The reconnection time the server named, ms. */
+  retry: number | undefined
+
+  constructor (link: Link, url: string, options: ConnectStreamOptions) {
+    this.#link = link
+    this.#url = url
+    this.#options = options
+    this.#inbox = new Inbox(options.timeout ?? 5000)
+    this.lastEventId = options.lastEventId
+    endWithTest(options.t, () => this.close())
+  }
+
+  /** Everything received so far, over all connections. */
+  get events (): readonly Received[] { return this.#inbox.events }
+  /** Resolves when the connection is over, whoever ended it. */
+  get ended (): Promise<void> { return this.#ended }
+
+  /** The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed over. */
+  next (event?: string): Promise<Received> {
+    return this.#inbox.take(event)
+  }
+
+  /** Cuts the connection, as a network does. */
+  async drop (): Promise<void> {
+    this.#request?.destroy()
+    await this.#ended
+  }
+
+  /** Connects again from the last id. */
+  async resume (): Promise<void> {
+    await this.drop()
+    await this.open()
+  }
+
+  async close (): Promise<void> {
+    await this.drop()
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.close()
+  }
+
+  /** @throws StreamRefused */
+  async open (): Promise<void> {
+    const response = await this.#send()
+    this.statusCode = response.statusCode ?? 0
+    this.headers = response.headers
+    if (this.statusCode !== 200 || !String(response.headers['content-type']).startsWith('text/event-stream')) {
+      throw new StreamRefused(this.statusCode, response.headers, await textOf(response))
+    }
+    this.#inbox.reopen()
+    this.#ended = this.#read(response)
+  }
+
+  #send (): Promise<IncomingMessage> {
+    const { method = 'GET', headers, body } = this.#options
+    const payload = body === undefined ? undefined : JSON.stringify(body)
+    return new Promise((resolve, reject) => {
+      this.#request = httpRequest({
+        method,
+        path: this.#url,
+        createConnection: () => this.#link.open() as never,
+        headers: {
+          host: this.#link.host,
+          accept: 'text/event-stream',
+          ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+          ...(this.lastEventId === undefined ? {} : { 'last-event-id': this.lastEventId }),
+          ...headers
+        }
+      }, resolve)
+      this.#request.on('error', reject)
+      this.#request.end(payload)
+    })
+  }
+
+  #read (response: IncomingMessage): Promise<void> {
+    const parser = new EventStreamParser((block) => {
+      if (block.retry !== undefined) this.retry = block.retry
+      if (block.id !== undefined) this.lastEventId = block.id
+      if (block.data === undefined) return
+      const id = this.lastEventId
+      this.#inbox.put({ event: block.event ?? 'message', data: parsed(block.data), ...(id === undefined ? {} : { id }) })
+    })
+    response.setEncoding('utf8')
+    response.on('data', (text: string) => parser.push(text))
+    response.on('error', () => {})
+    return new Promise((resolve) => response.once('close', () => {
+      this.#inbox.end('the stream has ended')
+      resolve()
+    }))
+  }
+}
+
+async function textOf (response: IncomingMessage): Promise<string> {
+  response.setEncoding('utf8')
+  let text = ''
+  for await (const part of response) text += part as string
+  return text
+}
+
+/**
+ * Connects to an SSE stream: over a real socket when the app listens, else in memory.
+ * @throws StreamRefused
+ */
+export async function connectStream (app: FastifyInstance, url: string, options: ConnectStreamOptions = {}): Promise<StreamClient> {
+  const client = new StreamClient(await linkTo(app), url, options)
+  await client.open()
+  return client
+}
