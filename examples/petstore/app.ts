@@ -7,7 +7,7 @@ import { auctions } from './auctions.ts'
 import { inventory } from './inventory.ts'
 import { notifications } from './notifications.ts'
 import { orders } from './orders.ts'
-import { session } from './session.ts'
+import { session, whoIsAsking } from './session.ts'
 import { Store, type StoreOptions } from './store.ts'
 import { support } from './support.ts'
 
@@ -31,11 +31,15 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
   await app.register(session)
   await app.register(realtime, { identify: request => request.person, ...options.realtime })
 
-  await app.register(notifications, { store })
-  await app.register(orders, { store })
-  await app.register(inventory, { store })
-  await app.register(auctions, { store })
-  await app.register(support)
+  // In a scope of their own: the page and the login are for those, too, of whom nothing is known yet.
+  await app.register(async shop => {
+    shop.addHook('onRequest', whoIsAsking)
+    await shop.register(notifications, { store })
+    await shop.register(orders, { store })
+    await shop.register(inventory, { store })
+    await shop.register(auctions, { store })
+    await shop.register(support)
+  })
 
   await app.register(fastifyStatic, {
     root: fileURLToPath(new URL('./public/', import.meta.url)),

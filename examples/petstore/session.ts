@@ -31,20 +31,6 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
   await app.register(cookie, { secret: process.env.SESSION_SECRET ?? randomBytes(32).toString('hex') })
   app.decorateRequest('person', null)
 
-  app.addHook('onRequest', async request => {
-    const signedIn = peopleOf(request)
-    const asked = askedFor(request)
-    if (asked === undefined) {
-      const id = signedIn.at(-1)
-      if (id !== undefined) request.person = { id }
-      return
-    }
-    // Demo only: whoever has no cookie is believed, so that curl and other clients can try everything.
-    // A real shop refuses here.
-    if (signedIn.length > 0 && !signedIn.includes(asked)) throw new NotThisPerson(asked)
-    request.person = { id: asked }
-  })
-
   app.post('/v1/session', { schema: { body: Type.Object({ userId: UserId }) } }, async (request, reply) => {
     const { userId } = request.body
     // Cookies are shared by a browser's windows. The cookie therefore lists everybody who signed in here,
@@ -54,11 +40,17 @@ const plugin: FastifyPluginAsyncTypebox = async app => {
     reply.setCookie(name, value, { signed: true, httpOnly: true, sameSite: 'lax', path: '/' })
     return { userId }
   })
+}
 
-  app.delete('/v1/session', async (_request, reply) => {
-    reply.clearCookie(name, { path: '/' })
-    return reply.code(204).send()
-  })
+/** An onRequest hook: from here on `request.person` is known. */
+export async function whoIsAsking (request: FastifyRequest, _reply: FastifyReply): Promise<void> {
+  const signedIn = peopleOf(request)
+  const asked = askedFor(request)
+  // Demo only: whoever has no cookie is believed, so that curl and other clients can try everything.
+  // A real shop refuses here.
+  if (asked !== undefined && signedIn.length > 0 && !signedIn.includes(asked)) throw new NotThisPerson(asked)
+  const id = asked ?? signedIn.at(-1)
+  request.person = id === undefined ? null : { id }
 }
 
 /** A hook for routes that no guest may use. */

@@ -9,6 +9,7 @@ import type { Id } from './adapter.ts'
 import { Backlog } from './backlog.ts'
 import { customReason, internalError, slowClient, type CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
+import type { Hand } from './heartbeat.ts'
 import type { Hub, Joined, Joining } from './hub.ts'
 import type { Group, Room, RoomSnapshot } from './room.ts'
 import type { Encoder, Notice, Outlet, ResetReason } from './wire.ts'
@@ -74,6 +75,8 @@ export class Connection {
   #encoder: Encoder | undefined
   #full = false
   #pumping = false
+  #kind: 'sse' | 'websocket' = 'sse'
+  #hand: Hand | undefined
   #begun = false
   #ended = false
   #early: readonly Notice[] = NONE
@@ -95,7 +98,7 @@ export class Connection {
     this.#init = init
   }
 
-  get kind (): 'sse' | 'websocket' { return this.outlet.kind }
+  get kind (): 'sse' | 'websocket' { return this.#kind }
   get topics (): string[] { return [...this.#subscriptions.keys()] }
   get subscriptions (): Subscription[] { return [...this.#subscriptions.values()] }
 
@@ -116,8 +119,12 @@ export class Connection {
   /** The wire is there. Nothing is written before `begin`. */
   attach (outlet: Outlet): void {
     this.#outlet = outlet
+    this.#kind = outlet.kind
+    this.#hand = this.hub.heartbeat.add(this, this.settings.heartbeat)
   }
 
+  /** Why it ended. */
+  get reason (): CloseReason | undefined { return this.#reason }
   get attached (): boolean { return this.#outlet !== undefined }
   get begun (): boolean { return this.#begun }
 
@@ -455,6 +462,7 @@ export class Connection {
     this.#subscriptions.clear()
     this.#backlog = undefined
     this.hub.closing(this)
+    if (this.#hand) this.hub.heartbeat.remove(this.#hand)
     this.#wake()
     // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
     queueMicrotask(() => {

@@ -3,12 +3,12 @@
  * beats are spread and a tick costs only what is due.
  */
 export interface Beating {
-  readonly closed: boolean
   /** Once a period. */
   beat (): void
 }
 
-interface Hand { target: Beating, every: number, rounds: number }
+/** A place on the wheel. */
+export interface Hand { target: Beating | undefined, readonly every: number, rounds: number }
 
 const SLOTS = 256
 const TICKS_PER_PERIOD = 50
@@ -33,12 +33,21 @@ export class Heartbeat {
     this.#start()
   }
 
-  add (target: Beating, periodMs: number): void {
+  add (target: Beating, periodMs: number): Hand {
     const every = Math.max(1, Math.round(periodMs / this.#tickMs))
     // The first beat falls anywhere in the period: clients that came together are not beaten together.
-    this.#place({ target, every, rounds: 0 }, 1 + Math.floor(Math.random() * every))
+    const hand: Hand = { target, every, rounds: 0 }
+    this.#place(hand, 1 + Math.floor(Math.random() * every))
     this.#count++
     this.#start()
+    return hand
+  }
+
+  /** Lets go of it at once: a turn of the wheel can be long. */
+  remove (hand: Hand): void {
+    if (!hand.target) return
+    hand.target = undefined
+    if (--this.#count === 0) this.stop()
   }
 
   stop (): void {
@@ -60,8 +69,8 @@ export class Heartbeat {
     const due = this.#wheel[this.#now] as Hand[]
     this.#wheel[this.#now] = []
     for (const hand of due) {
-      if (hand.target.closed) this.#count--
-      else if (hand.rounds > 0) {
+      if (!hand.target) continue
+      if (hand.rounds > 0) {
         hand.rounds--
         this.#wheel[this.#now]?.push(hand)
       } else {
@@ -69,6 +78,5 @@ export class Heartbeat {
         this.#place(hand, hand.every)
       }
     }
-    if (this.#count === 0) this.stop()
   }
 }

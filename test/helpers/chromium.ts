@@ -22,7 +22,7 @@ export interface Window {
 /** A window of its own browser profile, so that two of them share nothing. */
 export async function openWindow (browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Window> {
   const context = await browser.newContext(options)
-  context.setDefaultTimeout(15_000)
+  context.setDefaultTimeout(30_000)
   const page = await context.newPage()
   const complaints: string[] = []
   const frames: Window['frames'] = []

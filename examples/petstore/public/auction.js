@@ -23,6 +23,7 @@ export function startAuction (pets) {
   form.addEventListener('submit', event => {
     event.preventDefault()
     bid(form.elements.amount.valueAsNumber)
+    form.reset()
   })
   for (const button of form.querySelectorAll('[data-raise]')) {
     button.addEventListener('click', () => bid(floor() + Number(button.dataset.raise)))

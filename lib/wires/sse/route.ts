@@ -1,10 +1,10 @@
 /** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
-import { clientLeft, internalError } from '../../core/close-reasons.ts'
+import { clientLeft, internalError, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
 import type { Joining } from '../../core/hub.ts'
-import { NotAcceptable, RouteInvalid } from '../../errors.ts'
+import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import { Arrival, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
@@ -115,9 +115,17 @@ async function arrive (plan: Plan, request: FastifyRequest, reply: FastifyReply)
     start.abandon()
     throw error
   }
-  // The client may have left, or handlerTimeout answered, while this was prepared.
-  if (reply.sent || start.abandoned) return start.abandon()
+  if (start.abandoned || reply.sent) return answerAbandoned(start, reply)
   reply.headers(HEADERS).send(start)
+}
+
+/** While it was prepared the client left, handlerTimeout answered, or the connection was closed from this side. */
+function answerAbandoned (start: StreamStart, reply: FastifyReply): void {
+  start.abandon()
+  if (reply.sent || reply.raw.destroyed) return
+  if (start.reason?.reconnect) throw new Closed()
+  // To an EventSource: do not come back.
+  reply.code(204).send()
 }
 
 /** A refusal that is only for now must not be final to an EventSource: any status but 200 would be. */
@@ -164,6 +172,7 @@ class StreamStart {
   }
 
   get abandoned (): boolean { return this.#arrival.connection.closed }
+  get reason (): CloseReason | undefined { return this.#arrival.connection.reason }
 
   async prepare (): Promise<void> {
     const { connection, topics } = this.#arrival
@@ -181,7 +190,7 @@ class StreamStart {
     const { connection } = this.#arrival
     if (connection.closed) return
     const raw = this.#reply.raw as RawResponse
-    const { socket } = raw
+    const socket = raw.stream ? undefined : raw.socket
     socket?.cork?.()
     raw.writeHead(200, streamHeaders(this.#reply, raw.stream !== undefined))
     raw.flushHeaders?.()
@@ -190,7 +199,6 @@ class StreamStart {
     const joining = this.#joining
     this.#joining = []
     connection.begin(joining)
-    this.#plan.context.hub.heartbeat.add(connection, this.#plan.live.heartbeat)
     if (socket) process.nextTick(() => socket.uncork?.())
     if (this.#events) this.#run(this.#events, this.#outlet)
   }

@@ -2,8 +2,9 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { WebSocketServer, type WebSocket } from 'ws'
 import * as reasons from '../../core/close-reasons.ts'
+import type { Connection } from '../../core/connection.ts'
 import { DeclaredTopic } from '../../core/topic.ts'
-import { OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
+import { Closed, OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
 import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
@@ -144,9 +145,9 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   const format = checkHandshake(request)
   const arrival = await Arrival.of(plan.context, request, plan.topicsFor, plan.live)
   const { connection } = arrival
-  if (pending.socket.destroyed || reply.sent) {
+  if (connection.closed || pending.socket.destroyed || reply.sent) {
     connection.gone(reasons.clientLeft)
-    return reply
+    throw new Closed()
   }
   reply.hijack()
   reply.raw.detachSocket?.(pending.socket as never)
@@ -193,25 +194,30 @@ function open (plan: Plan, arrival: Arrival, request: FastifyRequest, { socket }
   const { connection } = arrival
   const outlet = new WebSocketOutlet(connection, ws, socket, format)
   connection.attach(outlet)
-  const session = new Session(plan, arrival, outlet, request, (cursors) => begin(plan, arrival, cursors))
+  const waiting: { timer?: NodeJS.Timeout } = {}
+  const session = new Session(plan, arrival, outlet, request, (cursors) => {
+    clearTimeout(waiting.timer)
+    return begin(plan, arrival, cursors)
+  })
   ws.on('message', (data, binary) => {
     session.receive(data as Buffer, binary)
     if (session.crowded) ws.pause()
   })
   session.onRoom = () => { if (ws.isPaused && !session.crowded) ws.resume() }
-  ws.on('close', (code) => outlet.over(code))
+  ws.on('close', (code) => {
+    clearTimeout(waiting.timer)
+    outlet.over(code)
+  })
   // ws closes by itself after an error of the peer's; an expected disconnect is no error line.
   ws.on('error', (error) => request.log.debug({ err: error }, 'realtime: the peer broke off'))
-  plan.hub.heartbeat.add(connection, plan.live.heartbeat)
-  accept(plan, arrival, session, format, request).catch((error: unknown) => refuse(arrival, request, error))
-}
-
-async function accept (plan: Plan, arrival: Arrival, session: Session, format: ChannelFormat, request: FastifyRequest): Promise<void> {
-  await arrival.connect(plan.callbacks)
-  if (arrival.connection.closed) return
-  if (format === 'flat') await begin(plan, arrival, new Map())
-  else awaitOpen(arrival, request)
-  session.accept()
+  const accept = async (): Promise<void> => {
+    await arrival.connect(plan.callbacks)
+    if (connection.closed) return
+    if (format === 'flat') await begin(plan, arrival, new Map())
+    else waiting.timer = openTimer(connection)
+    session.accept()
+  }
+  accept().catch((error: unknown) => refuse(arrival, request, error))
 }
 
 /** Joins the channel's topics, from the client's cursors where it named some. */
@@ -224,13 +230,9 @@ async function begin ({ hub }: Plan, { connection, topics }: Arrival, cursors: R
   connection.begin(joining)
 }
 
-function awaitOpen ({ connection }: Arrival, request: FastifyRequest): void {
-  const timer = setTimeout(() => {
-    if (connection.begun) return
-    request.log.info('realtime: no open frame in time')
-    connection.end(reasons.openTimeout)
-  }, OPEN_TIMEOUT_MS).unref()
-  connection.signal.addEventListener('abort', () => clearTimeout(timer), { once: true })
+/** The only timer of a connection, and only until it has said `open`. */
+function openTimer (connection: Connection): NodeJS.Timeout {
+  return setTimeout(() => { if (!connection.begun) connection.end(reasons.openTimeout) }, OPEN_TIMEOUT_MS).unref()
 }
 
 function refuse ({ connection }: Arrival, request: FastifyRequest, error: unknown): void {
