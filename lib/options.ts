@@ -97,6 +97,27 @@ export function readHistory (name: string, value: HistoryOptions | false | undef
   })
 }
 
+export interface ResumableSettings {
+  readonly maxAge: number
+  readonly maxBytes: number
+  readonly key: (request: FastifyRequest) => string
+}
+
+/** The path alone: the query may differ from one attempt to the next (`lastEventId`). */
+const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] as string
+
+export function readResumable (value: unknown): ResumableSettings {
+  if (value === true) return readResumable({})
+  record('resumable', value)
+  onlyKnown('resumable', value, new Set(['maxAge', 'maxBytes', 'key']))
+  const { maxAge, maxBytes, key } = value as Partial<ResumableSettings>
+  return Object.freeze({
+    maxAge: integer('resumable.maxAge', maxAge ?? 600_000, 1, 86_400_000),
+    maxBytes: integer('resumable.maxBytes', maxBytes ?? MiB, 1),
+    key: callable('resumable.key', key) ?? pathOf
+  })
+}
+
 export function readLimits (value: ChannelLimits | undefined, defaults: Limits): Limits {
   if (value === undefined) return defaults
   record('limits', value)

@@ -6,7 +6,7 @@ import { Hub } from './core/hub.ts'
 import { DeclaredTopic, type Codec } from './core/topic.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
-import { callable, onlyKnown, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readRetry, record, type Settings } from './options.ts'
+import { callable, onlyKnown, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, TopicOptions } from './types.ts'
 import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
@@ -81,6 +81,7 @@ class App {
       live: (options) => readLiveFor(this.#hub, options, settings),
       limits: (limits) => readLimits(limits, settings.limits),
       retry: readRetry,
+      resumable: readResumable,
       open: readOpen,
       origins: readOrigins,
       validator: (scope, what, schema) => this.#validator(scope, what, schema),
@@ -139,6 +140,7 @@ class App {
     return Object.freeze<Realtime>({
       publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options ?? {}),
       history: async (name, options) => await hub.history(hub.topics.resolve(name), options ?? {}),
+      stop: (key) => hub.runs.stop(key),
       count: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
       connections: () => [...hub.connections] as unknown as Connection[],
       stats: () => stats(hub)

@@ -211,13 +211,14 @@ export type TopicNames = AnyTopicRef | string | ReadonlyArray<AnyTopicRef | stri
 type GenericFor<Url extends string, Schema> =
   Schema extends { params: unknown } ? RouteGenericInterface : { Params: RouteParams<Url> }
 
-export type RealtimeRequest<Url extends string, Schema extends FastifySchema, Provider> =
-  FastifyRequest<GenericFor<Url, Schema>, RawServerBase, RawRequestDefaultExpression<RawServerDefault>, Schema,
-    Provider extends FastifyTypeProvider ? Provider : FastifyTypeProviderDefault>
+type ProviderOf<Provider> = Provider extends FastifyTypeProvider ? Provider : FastifyTypeProviderDefault
 
-type BaseRouteOptions<Schema extends FastifySchema> = Omit<
+export type RealtimeRequest<Url extends string, Schema extends FastifySchema, Provider> =
+  FastifyRequest<GenericFor<Url, Schema>, RawServerBase, RawRequestDefaultExpression<RawServerDefault>, Schema, ProviderOf<Provider>>
+
+type BaseRouteOptions<Url extends string, Schema extends FastifySchema, Provider> = Omit<
   RouteShorthandOptions<RawServerDefault, RawRequestDefaultExpression, RawReplyDefaultExpression,
-    RouteGenericInterface, ContextConfigDefault, FastifySchema, FastifyTypeProviderDefault, FastifyBaseLogger>,
+    GenericFor<Url, Schema>, ContextConfigDefault, Schema, ProviderOf<Provider>, FastifyBaseLogger>,
   'handler' | 'websocket' | 'schema' | 'wsHandler'
 > & { schema?: Schema }
 
@@ -234,6 +235,15 @@ interface LiveOptions<Request> {
   onDisconnect?: (connection: Connection, reason: CloseReason) => unknown
 }
 
+export interface ResumableOptions<Request> {
+  /** How long an ended source is kept, ms. Default 600000, at most a day. */
+  maxAge?: number
+  /** Bytes one source may yield. Default 1048576; past it, it is aborted with the reason `too-large`. */
+  maxBytes?: number
+  /** Requests with the same key share one run. Default: the URL's path. Whoever passes the route's hooks may read it. */
+  key?: (request: Request) => string
+}
+
 export interface StreamRoute<Url extends string, Schema extends FastifySchema, Provider>
   extends LiveOptions<RealtimeRequest<Url, Schema, Provider>> {
   /** `GET` (default) or `POST`. */
@@ -243,6 +253,11 @@ export interface StreamRoute<Url extends string, Schema extends FastifySchema, P
   /** Events for this one client, pulled with backpressure; its `finally` runs when the client leaves. */
   source?: (request: RealtimeRequest<Url, Schema, Provider>, context: SourceContext) =>
     AsyncIterable<SourceEvent> | Iterable<SourceEvent> | Promise<AsyncIterable<SourceEvent> | Iterable<SourceEvent>>
+  /**
+   * With `source`: what it yields is kept, so that whoever asks again, with or without a cursor, gets what was said and
+   * then the rest; the source runs once. It ends with an event `realtime:end`, or `realtime:aborted`.
+   */
+  resumable?: boolean | ResumableOptions<RealtimeRequest<Url, Schema, Provider>>
   /** What a client gets that does not accept `text/event-stream`; without it 406. */
   handler?: (request: RealtimeRequest<Url, Schema, Provider>, reply: FastifyReply) => unknown
   /** Reconnection time told to the client, ms (jittered by a fifth). Default: the plugin's (2000). */
@@ -252,7 +267,7 @@ export interface StreamRoute<Url extends string, Schema extends FastifySchema, P
 }
 
 export type StreamOptions<Url extends string, Schema extends FastifySchema, Provider> =
-  BaseRouteOptions<Schema> & StreamRoute<Url, Schema, Provider>
+  BaseRouteOptions<Url, Schema, Provider> & StreamRoute<Url, Schema, Provider>
 
 export interface MessageContext<Params = Record<string, string>> {
   connection: Connection
@@ -307,7 +322,7 @@ export type ChannelParams<Url extends string, Schema, Provider> =
   Schema extends { params: infer P } ? Validated<Provider, P> : RouteParams<Url>
 
 export type ChannelOptions<Url extends string, Schema extends FastifySchema, Messages, Provider> =
-  BaseRouteOptions<Schema> & ChannelRoute<Url, Schema, Messages, Provider>
+  BaseRouteOptions<Url, Schema, Provider> & ChannelRoute<Url, Schema, Messages, Provider>
 
 export interface RealtimeOptions {
   /** What joins nodes and keeps history. Default: `memory()`, one process. */
@@ -369,6 +384,8 @@ export interface Realtime {
   /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
   publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
   history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+  /** Stops the resumable source of this key (by default the path, e.g. `/answers/42`). False when it does not run here. */
+  stop (key: string): boolean
   /** Listeners of a topic on this node. */
   count (topic: string): number
   /** The connections of this node now. */

@@ -167,15 +167,15 @@ t.test('an auction in two windows', async t => {
 
   await ben.page.locator('#auction-watch').click()
   await seen(ben, '#auction-watch', 'Watching')
-  // A second message behind it is answered, so the first has been handled.
-  await bid(ben, 1)
-  await ben.page.waitForFunction(() => document.querySelector('#auction-banner')!.textContent!.includes('700'))
+  // Messages are handled one after the other: when this one is, the one before it has been.
+  await bid(ben, 800)
+  await seen(ben, '#auction-bids li', 'You bid $800')
   await shop.send('PATCH', '/v1/pets/019b4132', { price: 99 })
   await seen(ben, '#auction-bids li', 'Whiskers now costs $99')
 
   await ada.page.locator('#auction-end').click()
-  await seen(ben, '#auction-banner', 'Sold to Ada for $700')
-  await seen(ada, '#auction-banner', 'It is yours for $700!')
+  await seen(ada, '#auction-banner', 'Sold to Ben for $800')
+  await seen(ben, '#auction-banner', 'It is yours for $800!')
   t.same(await ada.page.locator('#auction-bids li', { hasText: 'costs' }).count(), 0, 'only who watches is told')
   shop.consolesAreEmpty()
 })

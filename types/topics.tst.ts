@@ -78,8 +78,8 @@ describe('events with TypeBox', () => {
 
   test('data has the type of its schema', () => {
     expect(auction).type.toBe<Topic<{ auctionId: string }, {
-      bid: { userId: string, amount: number }
-      'auction-end': { winner?: string }
+      readonly bid: { userId: string, amount: number }
+      readonly 'auction-end': { winner?: string }
     }>>()
     expect(auction.publish).type.toBeCallableWith(params, 'bid', { userId: 'u1', amount: 500 })
     expect(auction.publish).type.toBeCallableWith(params, 'auction-end', {})
@@ -124,7 +124,7 @@ describe('events with plain JSON schema', () => {
 
   test('data has the type of its schema, without "as const"', () => {
     expect(order).type.toBe<Topic<{ orderId: string }, {
-      readonly placed: { total: number, note?: string | undefined }
+      readonly placed: { total: number, note?: string }
       readonly status: 'packed' | 'shipped'
     }>>()
     expect(order.publish).type.toBeCallableWith(params, 'placed', { total: 9.5 })

@@ -22,6 +22,8 @@ interface Log {
   retention: Retention
   dedupe: Map<string, { id: Id, at: number }>
   touched: number
+  /** When all of its events go (performance.now). */
+  expires: number
 }
 
 const EVENT_OVERHEAD = 300
@@ -71,6 +73,7 @@ export class MemoryAdapter implements Adapter {
     if (known !== undefined) return { id: known }
     const event = this.#link(log, name, data, options)
     this.#store(log, event)
+    log.expires = log.touched + (options.lifetime ?? Infinity)
     if (options.dedupe !== undefined) this.#remember(log, options.dedupe, event.id)
     if (this.#bytes > this.#maxBytes) this.#evict(topic)
     if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
@@ -118,12 +121,13 @@ export class MemoryAdapter implements Adapter {
   }
 
   #genesis (topic: string): Id {
-    return `0-0.${this.#boot}g${(this.#generations[hash(topic)] as number).toString(36)}`
+    const name = hash(topic)
+    return `0-0.${this.#boot}g${(this.#generations[name % GENERATIONS] as number).toString(36)}h${name.toString(36)}`
   }
 
   #open (topic: string, retention: Retention): Log {
     const log = this.#logs.get(topic) ??
-      { head: this.#head(topic), ms: 0, seq: 0, events: [], times: [], bytes: 0, retention, dedupe: new Map(), touched: 0 }
+      { head: this.#head(topic), ms: 0, seq: 0, events: [], times: [], bytes: 0, retention, dedupe: new Map(), touched: 0, expires: Infinity }
     log.retention = retention
     log.touched = performance.now()
     this.#logs.delete(topic)
@@ -168,6 +172,7 @@ export class MemoryAdapter implements Adapter {
   }
 
   #trim (log: Log): void {
+    if (log.expires < performance.now()) return this.#drop(log, log.events.length)
     const { limit, maxAge, maxBytes } = log.retention
     const oldest = performance.now() - maxAge
     let drop = Math.max(0, log.events.length - limit)
@@ -188,12 +193,24 @@ export class MemoryAdapter implements Adapter {
     for (const event of log.events.splice(0, count)) this.#count(log, -cost(event))
   }
 
-  /** Over the node's bound: the events of topics published to least recently go first, their heads stay. */
+  /**
+   * Over the node's bound: the events of topics published to least recently go first, their heads stay. The one just
+   * published to is the last of them, and keeps its newest event.
+   */
   #evict (current: string): void {
+    const enough = this.#maxBytes * 0.9
     for (const [topic, log] of this.#logs) {
-      if (this.#bytes <= this.#maxBytes * 0.9) return
-      if (topic !== current) this.#drop(log, log.events.length)
+      if (topic === current) break
+      if (this.#bytes <= enough) return
+      this.#drop(log, log.events.length)
     }
+    this.#shrink(this.#logs.get(current) as Log, enough)
+  }
+
+  #shrink (log: Log, enough: number): void {
+    let drop = 0
+    for (let bytes = this.#bytes; bytes > enough && drop < log.events.length - 1; drop++) bytes -= cost(log.events[drop] as LogEvent)
+    this.#drop(log, drop)
   }
 
   /** Old events go; and so does a head nobody asked about for long, which makes its topic begin anew. */
@@ -204,7 +221,7 @@ export class MemoryAdapter implements Adapter {
       if (log.touched > oldest || this.#subscribed.has(topic)) continue
       this.#drop(log, log.events.length)
       this.#logs.delete(topic)
-      const generation = hash(topic)
+      const generation = hash(topic) % GENERATIONS
       this.#generations[generation] = (this.#generations[generation] as number) + 1
     }
   }
@@ -230,5 +247,5 @@ function take (events: LogEvent[], start: number, { count, bytes }: ReadLimits):
 function hash (topic: string): number {
   let value = 0x811c9dc5
   for (let i = 0; i < topic.length; i++) value = Math.imul(value ^ topic.charCodeAt(i), 0x01000193)
-  return (value >>> 0) % GENERATIONS
+  return value >>> 0
 }

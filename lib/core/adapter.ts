@@ -40,6 +40,8 @@ export interface AppendOptions {
   key?: string
   /** Appending again under this key within `retention.maxAge` returns the first id and appends nothing. */
   dedupe?: string
+  /** ms after which the whole log is forgotten, its head excepted, unless it is appended to again. */
+  lifetime?: number
 }
 
 export interface ReadLimits { count: number, bytes: number }

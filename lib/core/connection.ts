@@ -7,7 +7,7 @@
  */
 import type { Id } from './adapter.ts'
 import { Backlog } from './backlog.ts'
-import { customReason, internalError, slowClient, type CloseReason } from './close-reasons.ts'
+import { customReason, internalError, slowClient, sourceEnded, type CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
 import type { Hand } from './heartbeat.ts'
 import type { Hub, Joined, Joining } from './hub.ts'
@@ -24,6 +24,8 @@ export interface Subscription {
   held: boolean
   /** Snapshots taken in vain. */
   tries?: number
+  /** The position from which history was asked for, after the ring had let go of what follows it. */
+  sought?: { readonly from: Id, done: boolean }
   /** The snapshot, until the client takes it. */
   snapshot: RoomSnapshot | undefined
   group: Group | undefined
@@ -87,6 +89,7 @@ export class Connection {
   #waiters: Array<() => void> = NONE
   #abort: AbortController | undefined
   #reason: CloseReason | undefined
+  #finale: CloseReason | undefined
   #onEnd: ((reason: CloseReason) => void) | undefined
 
   constructor (hub: Hub, init: ConnectionInit) {
@@ -209,7 +212,15 @@ export class Connection {
     for (const subscription of this.#subscriptions.values()) {
       subscription.at = undefined
       subscription.room.join(subscription, encoder)
+      if (subscription.room.topic.policy.whole && subscription.room.final) this.finish(sourceEnded)
     }
+  }
+
+  /** Ends once the client has been given everything that waits for it. */
+  finish (reason: CloseReason): void {
+    if (this.closed) return
+    this.#finale = reason
+    if (this.#encoder && !this.#full && !this.#backlog) this.end(reason)
   }
 
   // --- catching up ---------------------------------------------------------
@@ -233,21 +244,37 @@ export class Connection {
     for (const subscription of this.#subscriptions.values()) {
       if (!subscription.room.log) continue
       if (this.#full || this.closed) return 'moved'
-      if (subscription.held ? this.#giveSnapshot(subscription) : this.#pull(subscription)) round = 'moved'
-      else if (subscription.held && round === 'level') round = 'waiting'
+      const moved = subscription.held ? this.#giveSnapshot(subscription) : this.#pull(subscription)
+      if (moved) round = 'moved'
+      else if (moved === undefined && round === 'level') round = 'waiting'
     }
     return round
   }
 
-  /** True when it moved. */
-  #pull (subscription: Subscription): boolean {
+  /** True when it moved; undefined when it waits for a read. */
+  #pull (subscription: Subscription): boolean | undefined {
     const { room } = subscription
     room.flush()
     const at = subscription.at ?? room.position
     const encoder = this.#replayEncoder()
     const moved = encoder ? this.#pullShared(subscription, at, encoder) : this.#pullPrivate(subscription, at)
-    if (moved === undefined) this.reset(subscription, 'expired')
-    return moved !== false
+    return moved ?? this.#seek(subscription, at)
+  }
+
+  /** The ring has let go of what follows: the adapter may still have it. */
+  #seek (subscription: Subscription, at: Id): boolean | undefined {
+    if (subscription.sought?.from === at) {
+      if (!subscription.sought.done) return undefined
+      this.reset(subscription, 'expired')
+      return true
+    }
+    const sought = { from: at, done: false }
+    subscription.sought = sought
+    subscription.room.log?.reach(at).then(() => {
+      sought.done = true
+      this.#pump()
+    }, (error) => this.#broken(error, subscription.room.name))
+    return undefined
   }
 
   #pullShared (subscription: Subscription, at: Id, encoder: Encoder): boolean | undefined {
@@ -308,24 +335,25 @@ export class Connection {
       if (this.closed) return
       subscription.snapshot = snapshot
       this.#pump()
-    }, (error) => this.#snapshotFailed(error, subscription.room.name))
+    }, (error) => this.#broken(error, subscription.room.name))
   }
 
-  #snapshotFailed (error: unknown, topic: string): void {
+  /** What this client needs could not be had: it may come back and try again. */
+  #broken (error: unknown, topic: string): void {
     if (this.closed) return
-    this.hub.log.error({ err: error, topic }, 'realtime: a snapshot failed')
+    this.hub.log.error({ err: error, topic }, 'realtime: a snapshot or a read failed')
     this.end(internalError)
   }
 
-  /** True when it was given. One whose ground was trimmed away while it was taken is taken again, some times. */
-  #giveSnapshot (subscription: Subscription): boolean {
+  /** True when it was given; undefined while it is waited for. One whose ground was trimmed away while it was taken is taken again, some times. */
+  #giveSnapshot (subscription: Subscription): boolean | undefined {
     const { room, snapshot } = subscription
-    if (!snapshot) return false
+    if (!snapshot) return undefined
     const kept = room.log?.locate(snapshot.from) !== undefined
     subscription.snapshot = undefined
     if (!kept && (subscription.tries = (subscription.tries ?? 0) + 1) < SNAPSHOT_TRIES) {
       this.#askSnapshot(subscription)
-      return false
+      return undefined
     }
     room.flush()
     subscription.held = false
@@ -380,6 +408,7 @@ export class Connection {
     if (this.#backlog?.drain()) this.#caughtUp()
     if (this.#full) return
     this.#pump()
+    if (this.#finale) this.finish(this.#finale)
     if (!this.#full) this.#wake()
   }
 

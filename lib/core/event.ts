@@ -17,6 +17,9 @@ export interface Entry {
   encoded: Map<Encoder, Uint8Array> | undefined
 }
 
+/** After one of these nothing follows in its topic: the end of a run. */
+export const FINAL_EVENTS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
+
 export function durableEntry (event: LogEvent): Entry {
   return {
     id: event.id,

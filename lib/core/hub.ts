@@ -2,13 +2,14 @@
  * This node's topics and who listens. The way out of a publish: hub → adapter; the way back: adapter → room → log
  * (link check) → wire (one encode) → connections.
  */
-import type { Adapter, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
+import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Counters } from './counters.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Room } from './room.ts'
+import { Runs } from './runs.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
 import type { ResetReason } from './wire.ts'
@@ -38,14 +39,16 @@ export interface PastEvents {
   more: boolean
 }
 
-/** Where a client says it is in a topic. */
-export type Cursor = { id: Id } | 'unknown' | undefined
+/** Where a client says it is in a topic. `start`: before the oldest event kept. */
+export type Cursor = { id: Id } | 'unknown' | 'start' | undefined
 
 /** A topic a connection is about to join: its room is open and its past at hand. */
 export interface Joining {
   readonly at: TopicAt
   readonly room: Room
-  readonly cursor: Cursor
+  cursor: Cursor
+  /** The cursor was not found, and another was put in its place. */
+  lost?: ResetReason
 }
 
 export interface Joined {
@@ -72,6 +75,7 @@ export class Hub implements Sink {
   readonly topics = new TopicRegistry()
   readonly counters = new Counters()
   readonly heartbeat = new Heartbeat()
+  readonly runs = new Runs(this)
   readonly connections = new Set<Connection>()
   stopping = false
   readonly #rooms = new Map<string, Room>()
@@ -122,6 +126,12 @@ export class Hub implements Sink {
     }
     const dedupe = keys.dedupe === undefined ? {} : { dedupe: keys.dedupe }
     return (await this.adapter.publish(name, event, data, { retention, format, ...key, ...dedupe })).id
+  }
+
+  /** Appends what the hub itself has to say (the events of a run). */
+  async append (name: string, event: string, data: Uint8Array, options: AppendOptions): Promise<void> {
+    await this.adapter.publish(name, event, data, options)
+    await this.#yieldAfter(data.byteLength)
   }
 
   /** A client's own event: to the others in the topic, never stored. */
@@ -293,18 +303,32 @@ export class Hub implements Sink {
 
   /** Opens the rooms of the topics and brings what follows the cursors within reach. `let` must follow. */
   async prepare (wanted: ReadonlyArray<{ at: TopicAt, cursor: Cursor }>): Promise<Joining[]> {
-    const joining = wanted.map(({ at, cursor }) => ({ at, cursor, room: this.#hold(at) }))
+    const joining = wanted.map(({ at, cursor }): Joining => ({ at, cursor, room: this.#hold(at) }))
     try {
-      await Promise.all(joining.map(async ({ room, cursor }) => {
-        await room.ready
-        if (typeof cursor === 'object') await room.log?.reach(cursor.id)
-      }))
+      await Promise.all(joining.map((one) => this.#reach(one)))
     } catch (error) {
       for (const { room } of joining) if (room.listeners === 0) this.#forgetFailed(room)
       this.let(joining)
       throw error
     }
     return joining
+  }
+
+  async #reach (one: Joining): Promise<void> {
+    const { room, at } = one
+    await room.ready
+    if (one.cursor === 'start') one.cursor = await this.#startOf(at.name)
+    if (typeof one.cursor === 'object') await room.log?.reach(one.cursor.id)
+    // What is only of use as a whole is told from its start to whoever lost the thread.
+    if (!at.topic.policy.whole || one.cursor === undefined || found(one)) return
+    one.lost = resetReason(room, one.cursor)
+    one.cursor = await this.#startOf(at.name)
+    if (one.cursor !== undefined) await room.log?.reach(one.cursor.id)
+  }
+
+  async #startOf (name: string): Promise<{ id: Id } | undefined> {
+    const { events } = await this.adapter.read(name, null, { count: 1, bytes: 1 })
+    return events[0] && { id: events[0].prev }
   }
 
   let (joining: readonly Joining[]): void {
@@ -321,21 +345,22 @@ export class Hub implements Sink {
   join (connection: Connection, joining: readonly Joining[]): Joined[] {
     const joined = joining
       .filter(({ room }) => !connection.has(room.name))
-      .map(({ room, cursor }) => this.#join(connection, room, cursor))
+      .map((one) => this.#join(connection, one))
     this.let(joining)
     return joined
   }
 
-  #join (connection: Connection, room: Room, cursor: Cursor): Joined {
-    const found = typeof cursor === 'object' && room.log?.locate(cursor.id) !== undefined
-    const lost = cursor !== undefined && !found && room.log !== undefined
-    const held = !found && room.topic.snapshot !== undefined
-    if (found) this.counters.recovered++
-    if (lost) this.counters.resets++
+  #join (connection: Connection, one: Joining): Joined {
+    const { room, cursor } = one
+    const recovered = one.lost === undefined && found(one)
+    const reason = one.lost ?? (cursor === undefined || recovered || !room.log ? undefined : resetReason(room, cursor))
+    if (recovered) this.counters.recovered++
+    if (reason) this.counters.resets++
+    const at = typeof cursor === 'object' && found(one) ? cursor.id : undefined
     return {
-      subscription: connection.add(room, found ? cursor.id : undefined, held),
-      recovered: cursor === undefined || !room.log ? undefined : found,
-      reason: lost ? resetReason(room, cursor) : undefined
+      subscription: connection.add(room, at, !recovered && room.topic.snapshot !== undefined),
+      recovered: reason ? false : recovered || undefined,
+      reason
     }
   }
 
@@ -362,6 +387,7 @@ export class Hub implements Sink {
 
   /** Tells every client to come back, and cuts those that have not left in time. */
   async stop (): Promise<void> {
+    this.runs.close()
     this.flush()
     this.stopping = true
     const clients = this.connections.size
@@ -390,6 +416,11 @@ export class Hub implements Sink {
     this.#rooms.clear()
     await this.adapter.close()
   }
+}
+
+/** The log still holds the cursor's place. */
+function found ({ room, cursor }: Joining): boolean {
+  return typeof cursor === 'object' && room.log?.locate(cursor.id) !== undefined
 }
 
 function resetReason (room: Room, cursor: Cursor): ResetReason {

@@ -1,7 +1,8 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
 import type { Id, LogEvent } from './adapter.ts'
 import type { Connection, Subscription } from './connection.ts'
-import type { Entry } from './event.ts'
+import { sourceEnded } from './close-reasons.ts'
+import { FINAL_EVENTS, type Entry } from './event.ts'
 import { TopicLog } from './topic-log.ts'
 import type { DeclaredTopic } from './topic.ts'
 import type { Encoder, ResetReason } from './wire.ts'
@@ -99,6 +100,15 @@ export class Room {
   endTurn (): void {
     this.flush()
     this.#replays.clear()
+    if (!this.topic.policy.whole || !this.final) return
+    for (const { members } of this.#groups.values()) for (const member of [...members]) member.connection.finish(sourceEnded)
+  }
+
+  /** The last event says that nothing follows. */
+  get final (): boolean {
+    const ring = this.log?.ring
+    const last = ring?.at(ring.end - 1)
+    return last !== undefined && FINAL_EVENTS.has(last.name)
   }
 
   /** Writes what waits, and brings `position` to the log's end. */

@@ -29,6 +29,8 @@ export interface TopicPolicy {
   events: Map<string, Codec> | undefined
   authorize: ((request: never, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown) | undefined
   snapshot: ((params: Params) => unknown) | undefined
+  /** Told from its start to whoever has no cursor: the events of a run. */
+  whole?: boolean
   /** Check data against its schema at publish. */
   validate: boolean
 }
@@ -44,8 +46,16 @@ export class DeclaredTopic {
   readonly #registry: TopicRegistry
   readonly #segments: readonly string[]
 
-  constructor (hub: Hub, registry: TopicRegistry, pattern: string, policy: TopicPolicy) {
-    this.#segments = checkPattern(pattern)
+  /** One of the hub's own: its pattern starts with `realtime:`, and no name that a client or the app gives finds it. */
+  static reserved (hub: Hub, registry: TopicRegistry, pattern: string, policy: TopicPolicy): DeclaredTopic {
+    return new DeclaredTopic(hub, registry, pattern, policy, pattern.split('/'))
+  }
+
+  readonly #reserved: boolean
+
+  constructor (hub: Hub, registry: TopicRegistry, pattern: string, policy: TopicPolicy, reserved?: string[]) {
+    this.#segments = reserved ?? checkPattern(pattern)
+    this.#reserved = reserved !== undefined
     this.pattern = pattern
     this.policy = policy
     this.paramNames = this.#segments.filter(isParam).map(paramName)
@@ -62,7 +72,7 @@ export class DeclaredTopic {
   name (params: Params): string {
     const name = this.#segments.map((segment) => isParam(segment) ? this.#encode(paramName(segment), params) : segment).join('/')
     if (Buffer.byteLength(name) > MAX_NAME_BYTES) this.#refuse(`the name would exceed ${MAX_NAME_BYTES} bytes`)
-    if (this.paramNames.length > 0 && this.#registry.owner(name) !== this) this.#refuse('these params name a topic of another pattern')
+    if (!this.#reserved && this.paramNames.length > 0 && this.#registry.owner(name) !== this) this.#refuse('these params name a topic of another pattern')
     return name
   }
 

@@ -4,8 +4,9 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RouteOptions }
 import { Connection, type ConnectionSettings } from '../core/connection.ts'
 import type { CloseReason } from '../core/close-reasons.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
+import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
-import { Closed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
+import { Closed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 
@@ -17,6 +18,7 @@ export interface WireContext {
   readonly live: (options: Partial<LiveSettings>) => LiveSettings
   readonly limits: (options: ChannelLimits | undefined) => Limits
   readonly retry: (value: unknown) => number
+  readonly resumable: (value: unknown) => RunSettings & { readonly key: (request: FastifyRequest) => string }
   readonly open: (value: unknown) => 'event' | 'id' | false
   readonly origins: (value: unknown) => readonly string[] | '*'
   /** A check for what clients send, made from its schema when the app becomes ready. */
@@ -35,23 +37,25 @@ export interface RouteLabel { readonly kind: 'stream' | 'channel', readonly url:
 
 /** Wraps `route()`: what it makes is collected, and `last` is called with it once every hook of others is in place. */
 export function makeRoutes (scope: FastifyInstance, collector: RouteCollector, options: object): MadeRoute[] {
-  const made = collector.collect(() => scope.route(options as RouteOptions))
+  const made = collector.collect((mark) => scope.route({ ...options, [mark]: true } as unknown as RouteOptions))
   if (made.length === 0) throw new RouteInvalid('route', (options as { url: string }).url, 'could not be made')
   return made
 }
 
 /** Sees the routes that Fastify makes of ours (an onRoute hook of the plugin feeds it). */
 export class RouteCollector {
+  /** Ours bear it: another plugin's onRoute hook may make routes of its own meanwhile. */
+  readonly #mark = Symbol('fastify-realtime')
   #made: MadeRoute[] | undefined
 
   see (route: MadeRoute): void {
-    this.#made?.push(route)
+    if (this.#mark in route) this.#made?.push(route)
   }
 
-  collect (make: () => void): MadeRoute[] {
+  collect (make: (mark: symbol) => void): MadeRoute[] {
     this.#made = []
     try {
-      make()
+      make(this.#mark)
       return this.#made
     } finally {
       this.#made = undefined
@@ -99,14 +103,21 @@ function planTemplate (context: WireContext, label: RouteLabel, template: string
   const fill = (value: (param: string) => string): string => segments
     .map((segment) => segment === '*' ? value('*') : segment.startsWith(':') ? value(segment.slice(1)) : segment).join('/')
   const params = segments.filter((segment) => segment === '*' || segment.startsWith(':')).map((segment) => segment === '*' ? '*' : segment.slice(1))
+  let owner: DeclaredTopic | undefined
   return {
     check: (url) => {
-      if (!context.hub.topics.owner(fill((param) => `~${param}`))) throw new TopicUndeclared(label.kind, label.url, template)
+      owner = context.hub.topics.owner(fill((param) => `~${param}`))
+      if (!owner) throw new TopicUndeclared(label.kind, label.url, template)
       for (const name of params) needParam(label, template, url, name)
     },
-    at: (values) => context.hub.topics.resolve(fill((param) => param === '*'
-      ? (values['*'] ?? '').split('/').map(encodeURIComponent).join('/')
-      : encodeURIComponent(values[param] ?? '')))
+    at: (values) => {
+      const at = context.hub.topics.resolve(fill((param) => param === '*'
+        ? (values['*'] ?? '').split('/').map(encodeURIComponent).join('/')
+        : encodeURIComponent(values[param] ?? '')))
+      // Threat: an id that is the text of a more exact pattern ("users/me" beside "users/:id") would reach that one.
+      if (at.topic !== owner) throw new TopicParamsInvalid(template, 'these params name a topic of another pattern')
+      return at
+    }
   }
 }
 

@@ -43,15 +43,15 @@ export function startAuction (pets) {
 function enter (auctionId) {
   channel?.close()
   watching = new Set()
-  auction = { auctionId, startingPrice: 0, amount: null, leader: null, endsAt: null, over: false }
-  bids.replaceChildren()
+  const current = auction = { auctionId }
+  begin({ startingPrice: 0 })
   banner('')
-  render()
 
-  const current = auction
   channel = openChannel(`/auctions/${encodeURIComponent(auctionId)}`, {
     state: wire,
+    // A plain JSON channel does not resume: what was missed while it was away comes with the state.
     onOpen () {
+      begin({ startingPrice: 0 })
       for (const petId of watching) channel.send('watch', { petId })
       refresh(current)
     },
@@ -73,10 +73,8 @@ function enter (auctionId) {
         render()
       },
       'auction-open' ({ startingPrice }) {
-        Object.assign(auction, { startingPrice, amount: null, leader: null, endsAt: null, over: false })
-        bids.replaceChildren()
+        begin({ startingPrice })
         banner('Open again.')
-        render()
       },
       'price-change': ({ petId, price }) => log(`${petName(petId)} now costs ${money(price)} without an auction`),
       'status-change': ({ petId, status }) => log(`${petName(petId)} is ${status.toLowerCase()}`),
@@ -85,12 +83,20 @@ function enter (auctionId) {
   })
 }
 
+function begin ({ startingPrice }) {
+  Object.assign(auction, { startingPrice, amount: null, leader: null, endsAt: null, over: false })
+  bids.replaceChildren()
+  render()
+}
+
 /** The channel brings what happens; what was before comes over HTTP, asked for once the channel is open. */
 async function refresh (current) {
   try {
     const found = await api('GET', `/v1/auctions/${encodeURIComponent(current.auctionId)}`)
-    if (auction !== current || (found.amount ?? 0) < (current.amount ?? 0)) return
-    Object.assign(auction, found)
+    if (auction !== current) return
+    // A bid that was heard since the answer was made is newer than the answer.
+    const older = (found.amount ?? 0) < (auction.amount ?? 0)
+    Object.assign(auction, older ? { endsAt: found.endsAt } : found)
     render()
   } catch (error) {
     toast(error.message)

@@ -13,14 +13,15 @@ export function wireOf (panelId) {
 }
 
 /**
- * An EventSource that is never given up. It reconnects and resumes by itself after a lost connection, but
- * for good it closes after any answer that is not 200 (a proxy's 502, a session that is over): then a new one
- * goes on from the last id.
+ * An EventSource that is not given up. After a lost connection it comes back and resumes by itself. After any
+ * answer that is not 200 (a proxy's 502, a session that is over) it closes for good: then a new one goes on from
+ * the last id, unless there is nothing to hear any more.
  */
-export function openStream (path, { on, state }) {
+export function openStream (path, { on, state, isOver = async () => false }) {
   let source
   let lastId = ''
   let retry
+  let closed = false
   open()
 
   function open () {
@@ -43,11 +44,15 @@ export function openStream (path, { on, state }) {
 
   async function reopen () {
     await signIn().catch(() => {})
-    open()
+    const over = await isOver()
+    if (closed) return
+    if (over) state('idle')
+    else open()
   }
 
   return {
     close () {
+      closed = true
       clearTimeout(retry)
       source.close()
     }
@@ -59,6 +64,7 @@ export function openChannel (path, { on, onBytes, onOpen, state }) {
   let socket
   let retry
   let wait = 500
+  let closed = false
   open()
 
   function open () {
@@ -86,7 +92,7 @@ export function openChannel (path, { on, onBytes, onOpen, state }) {
 
   async function reopen () {
     await signIn().catch(() => {})
-    open()
+    if (!closed) open()
   }
 
   return {
@@ -97,6 +103,7 @@ export function openChannel (path, { on, onBytes, onOpen, state }) {
       if (socket.readyState === WebSocket.OPEN) socket.send(bytes)
     },
     close () {
+      closed = true
       clearTimeout(retry)
       socket.onclose = null
       socket.close()

@@ -33,9 +33,10 @@ export function startNotifications ({ onPetChange, onLoad }) {
         tell('message', text)
         cut.note(text)
       },
-      'realtime:reset' ({ reason }) {
-        tell('realtime:reset', `What happened meanwhile is gone (${reason}); loaded anew`)
-        load()
+      // Away for longer than the history reaches, or the server began anew.
+      'realtime:reset' ({ topic, reason }) {
+        tell('realtime:reset', `What happened meanwhile in ${topic} is gone (${reason})`)
+        if (topic === 'pets') load()
       }
     }
   })

@@ -46,6 +46,7 @@ function listen () {
   stop('connecting')
   stream = openStream(`/v1/orders/${encodeURIComponent(orderId)}/events`, {
     state: wire,
+    isOver: () => api('GET', `/v1/orders/${encodeURIComponent(orderId)}`).then(() => false, ({ status }) => status === 404),
     on: Object.fromEntries(steps.map(step => [step, show]))
   })
 }

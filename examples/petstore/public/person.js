@@ -29,7 +29,7 @@ export async function api (method, path, body) {
     ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
   })
   const answer = await response.json()
-  if (!response.ok) throw new Error(answer.message)
+  if (!response.ok) throw Object.assign(new Error(answer.message), { status: response.status })
   return answer
 }
 

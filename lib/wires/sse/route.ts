@@ -1,12 +1,14 @@
 /** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
-import { clientLeft, internalError, type CloseReason } from '../../core/close-reasons.ts'
+import { clientLeft, internalError, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
-import type { Joining } from '../../core/hub.ts'
+import type { Cursor, Joining } from '../../core/hub.ts'
+import type { RunSettings } from '../../core/runs.ts'
+import type { TopicAt } from '../../core/topic.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
-import { Arrival, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, authorizeAll, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
@@ -18,6 +20,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   schema?: Record<string, unknown>
   topics?: unknown
   source?: Source
+  resumable?: boolean | { maxAge?: number, maxBytes?: number, key?: (request: FastifyRequest) => string }
   handler?: (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply) => unknown
   retry?: number
   open?: 'event' | 'id' | false
@@ -37,11 +40,16 @@ interface Plan extends SseOutletOptions {
   readonly callbacks: LiveCallbacks
   readonly topicsFor: ReturnType<typeof planTopics>
   readonly source: Source | undefined
+  readonly resumable: Resumable | undefined
+}
+
+interface Resumable extends RunSettings {
+  readonly key: (request: FastifyRequest) => string
 }
 
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
-    const { topics, source, handler, retry, open, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const { topics, source, resumable, handler, retry, open, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
     checkStream(label, options)
     const urls: string[] = []
@@ -53,7 +61,8 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       open: open === undefined ? context.settings.open : context.open(open),
       callbacks: { onConnect, onDisconnect },
       topicsFor: planTopics(context, label, topics, () => urls),
-      source
+      source,
+      resumable: readResumable(context, label, options)
     }
     const made = makeRoutes(this, collector, {
       ...route,
@@ -86,6 +95,12 @@ function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): v
   }
 }
 
+function readResumable (context: WireContext, { kind, url }: RouteLabel, { source, resumable }: StreamRouteOptions): Resumable | undefined {
+  if (resumable === undefined || resumable === false) return undefined
+  if (source === undefined) throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
+  return context.resumable(resumable)
+}
+
 function definedOnly<T extends object> (options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
 }
@@ -97,13 +112,16 @@ function streamHandler (plan: Plan, other: StreamRouteOptions['handler']) {
       if (other) return other.call(this, request, reply)
       throw new NotAcceptable()
     }
-    if (request.method === 'HEAD') {
-      reply.headers(HEADERS).send(Readable.from([]))
-      return undefined
-    }
-    arrive(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
+    const answer = request.method === 'HEAD' ? head : arrive
+    answer(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
     return undefined
   }
+}
+
+/** What GET would say, and no stream. */
+async function head (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  await authorizeAll(request, await plan.topicsFor(request))
+  reply.headers(HEADERS).send(Readable.from([]))
 }
 
 async function arrive (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -139,6 +157,8 @@ function refuse (plan: Plan, request: FastifyRequest, reply: FastifyReply, error
   }
   const retry = plan.context.hub.retryAfter()
   request.log.info({ err: error }, 'realtime: refused for now')
+  // A connection kept alive would keep the app from closing.
+  if (plan.context.hub.stopping && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
   if (/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) reply.headers(HEADERS).send(block({ retry }).toString())
   else reply.header('retry-after', Math.ceil(retry / 1000)).send(error)
 }
@@ -178,11 +198,23 @@ class StreamStart {
     const { connection, topics } = this.#arrival
     await this.#arrival.connect(this.#plan.callbacks)
     const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
-    const joining = await this.#plan.context.hub.prepare(topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined })))
-    if (connection.closed) return this.#plan.context.hub.let(joining)
+    const { hub } = this.#plan.context
+    const { source, resumable } = this.#plan
+    const wanted = topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
+    const joining = await hub.prepare(source && resumable ? await this.#run(source, resumable) : wanted)
+    if (connection.closed) return hub.let(joining)
     this.#joining = joining
-    const { source } = this.#plan
-    if (source) this.#events = await openSource(source, this.#request, sourceCursor(this.#request), connection.signal)
+    if (source && !resumable) this.#events = await openSource(source, this.#request, sourceCursor(this.#request), connection.signal)
+  }
+
+  /** The source's topic, from the client's place in it or from its start; the source runs, has run, or is started. */
+  async #run (source: Source, { key, ...settings }: Resumable): Promise<Array<{ at: TopicAt, cursor: Cursor }>> {
+    const { runs } = this.#plan.context.hub
+    const at = runs.at(key(this.#request), settings)
+    await runs.ensure(at, settings, (signal) => openSource(source, this.#request, undefined, signal))
+    const cursor = readCursor(lastEventId(this.#request), 1)(at.name)
+    if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)
+    return [{ at, cursor: cursor ?? 'start' }]
   }
 
   /** Head, opening and the first events leave together. */
@@ -200,10 +232,10 @@ class StreamStart {
     this.#joining = []
     connection.begin(joining)
     if (socket) process.nextTick(() => socket.uncork?.())
-    if (this.#events) this.#run(this.#events, this.#outlet)
+    if (this.#events) this.#pull(this.#events, this.#outlet)
   }
 
-  #run (events: SourceIterator, outlet: SseOutlet): void {
+  #pull (events: SourceIterator, outlet: SseOutlet): void {
     const { connection } = this.#arrival
     runSource(connection, outlet, events).catch((error: unknown) => {
       this.#request.log.error({ err: error }, 'realtime: a source failed')

@@ -14,6 +14,10 @@ export interface Upgrade {
   readonly head: Buffer
 }
 
+/** The listeners of every instance, since scopes beside each other may each have one. */
+const notes = new WeakSet<object>()
+const dispatchers = new WeakSet<object>()
+
 export class Upgrades {
   readonly #app: FastifyInstance
   readonly #enabled: boolean
@@ -24,6 +28,8 @@ export class Upgrades {
   constructor (app: FastifyInstance, enabled: boolean) {
     this.#app = app
     this.#enabled = enabled
+    notes.add(this.#note)
+    dispatchers.add(this.#dispatch)
   }
 
   /** The upgrade that this request is, if it is one. */
@@ -46,28 +52,59 @@ export class Upgrades {
   }
 
   #channelRouter (): ReturnType<typeof FindMyWay> {
-    const { caseSensitive = true, ignoreTrailingSlash = false, ignoreDuplicateSlashes = false } = this.#app.initialConfig
-    const router = FindMyWay({ caseSensitive, ignoreTrailingSlash, ignoreDuplicateSlashes })
+    const { routerOptions = {}, caseSensitive = true, ignoreTrailingSlash = false, ignoreDuplicateSlashes = false } =
+      this.#app.initialConfig as RouterConfig & { routerOptions?: RouterConfig }
+    const router = FindMyWay({
+      caseSensitive: caseSensitive && routerOptions.caseSensitive !== false,
+      ignoreTrailingSlash: ignoreTrailingSlash || routerOptions.ignoreTrailingSlash === true,
+      ignoreDuplicateSlashes: ignoreDuplicateSlashes || routerOptions.ignoreDuplicateSlashes === true,
+      allowUnsafeRegex: true,
+      // The app's own router says what is too long, with an answer.
+      maxParamLength: 1 << 16
+    })
     for (const url of this.#urls) router.on('GET', url, () => {})
     return router
   }
 
   readonly #note = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
     this.#pending.set(raw, { socket, head })
+    // @fastify/websocket stops listening as soon as the app closes: nobody else would answer, nor let the socket go.
+    const listeners = this.#app.server.listeners('upgrade')
+    if (listeners[0] === this.#note && listeners.every((listener) => notes.has(listener))) this.#route(raw, socket)
   }
 
   readonly #dispatch = (raw: IncomingMessage, socket: Duplex): void => {
+    const listeners = this.#app.server.listeners('upgrade').filter((listener) => !notes.has(listener))
     // Others may listen too (socket.io …): theirs are left to them.
-    const others = this.#app.server.listeners('upgrade').some((listener) => listener !== this.#note && listener !== this.#dispatch)
-    if (others && !this.#router?.find('GET', raw.url ?? '/')) return
+    const others = listeners.some((listener) => !dispatchers.has(listener))
+    // Of several of ours the first takes them all: it is the same app.
+    const mine = others ? this.#router?.find('GET', raw.url ?? '/') : listeners[0] === this.#dispatch
+    if (mine) this.#route(raw, socket)
+  }
+
+  #route (raw: IncomingMessage, socket: Duplex): void {
     // Node took its own error listener off before 'upgrade'.
     socket.on('error', () => socket.destroy())
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket as never)
-    response.once('finish', () => socket.end())
+    response.once('finish', () => letGo(socket))
     this.#app.routing(raw, response)
   }
+
+  /** The upgrade was refused: the answer is out, whoever dispatched it. */
+  refused (raw: IncomingMessage): void {
+    const socket = this.#pending.get(raw)?.socket
+    if (socket) letGo(socket)
+  }
+}
+
+type RouterConfig = { caseSensitive?: boolean, ignoreTrailingSlash?: boolean, ignoreDuplicateSlashes?: boolean }
+
+/** Ends both sides: a peer that keeps its own open would keep the app from closing. What it still sends is dropped. */
+function letGo (socket: Duplex): void {
+  socket.resume()
+  socket.end(() => socket.destroy())
 }
 
 /** Anywhere in the app, whatever the order of registration. */

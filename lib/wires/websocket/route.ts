@@ -81,6 +81,8 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       upgrades.expect(one.url)
       // Behind every hook that could refuse.
       one.preHandler = [...[one.preHandler ?? []].flat(), (request: FastifyRequest, reply: FastifyReply) => upgrade(plan, request, reply)] as never
+      // Never after an upgrade: that has no response.
+      one.onResponse = [...[one.onResponse ?? []].flat(), async (request: FastifyRequest) => upgrades.refused(request.raw)] as never
     }
     return this
   }
