@@ -42,5 +42,6 @@ export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this cli
 export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than maxTopics (%s)', 400)
 export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)
 export const ShuttingDown = make('SHUTTING_DOWN', 'the server is shutting down', 503)
+export const CloseCodeInvalid = make('CLOSE_CODE', 'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
 export const Unavailable = make('UNAVAILABLE', 'the topic cannot be read now: %s', 503)

@@ -168,6 +168,8 @@ export interface Connection {
   readonly id: string
   readonly kind: WireKind
   readonly identity: RealtimeIdentity
+  /** The app's own: whatever it wants to know of this connection. */
+  data: Record<string, unknown>
   /** The names of the topics it listens to now. */
   readonly topics: string[]
   /** Aborted once, when the connection has ended for whatever reason. */
@@ -178,8 +180,11 @@ export interface Connection {
   /** Joins one more topic; its `authorize` is asked. Resolves when live. */
   subscribe (topic: AnyTopicRef | string): Promise<void>
   unsubscribe (topic: AnyTopicRef | string): void
-  /** Ends the connection. Default reason: `closed-by-app`. */
-  close (reason?: { code?: number, text?: string }): void
+  /**
+   * Ends the connection, with the WebSocket code 1000 unless told otherwise. `reconnect: true` asks an envelope client
+   * (and an SSE client, which knows nothing else) to come back. @throws FST_ERR_REALTIME_CLOSE_CODE
+   */
+  close (reason?: { code?: number, text?: string, reconnect?: boolean }): void
 }
 
 /** What one client may be told by `source`. Strings and undefined data are sent as they are, all else as JSON. */
@@ -286,8 +291,11 @@ export type MessageOptions<Schema, Provider, Params> =
   }
   | {
     schema?: Schema
-    /** A client event: goes to the channel's topic, to the others, never stored. `authorize` is asked with action `publish`. */
-    relay: true
+    /**
+     * A client event: goes to the channel's topic, to the others, never stored. `authorize` is asked with action
+     * `publish`. A function says what is sent in place of the client's data, e.g. with the sender's id; undefined: nothing.
+     */
+    relay: true | ((data: Validated<Provider, Schema>, context: MessageContext<Params>) => unknown)
     handler?: never
   }
 

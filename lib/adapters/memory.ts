@@ -72,8 +72,10 @@ export class MemoryAdapter implements Adapter {
     const known = this.#deduped(log, options)
     if (known !== undefined) return { id: known }
     const event = this.#link(log, name, data, options)
-    this.#store(log, event)
+    // What it held is forgotten already; what is appended now is not.
+    if (log.expires < log.touched) this.#drop(log, log.events.length)
     log.expires = log.touched + (options.lifetime ?? Infinity)
+    this.#store(log, event)
     if (options.dedupe !== undefined) this.#remember(log, options.dedupe, event.id)
     if (this.#bytes > this.#maxBytes) this.#evict(topic)
     if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)

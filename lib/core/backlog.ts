@@ -1,4 +1,5 @@
 /** What waits for a client whose buffer is full: bounded, with the route's verdict on a client that does not read. */
+import { report } from './diagnostics.ts'
 import type { Connection, Subscription } from './connection.ts'
 import type { Entry } from './event.ts'
 import type { Id } from './adapter.ts'
@@ -85,7 +86,7 @@ export class Backlog {
     if (older) {
       this.bytes -= older.size
       this.#items.delete(key)
-      this.#connection.hub.counters.dropped++
+      this.#dropped(subscription)
     }
     this.#items.set(key, item)
     this.bytes += item.size
@@ -117,7 +118,12 @@ export class Backlog {
 
   #miss (subscription: Subscription): void {
     this.#missed?.add(subscription)
+    this.#dropped(subscription)
+  }
+
+  #dropped ({ room }: Subscription): void {
     this.#connection.hub.counters.dropped++
+    report('drop', () => ({ connection: this.#connection, topic: room.name }))
   }
 
   #write (item: Item): void {

@@ -2,6 +2,8 @@
  * Why a connection ends: one table for both wires. The code is the WebSocket close code (RFC 6455 §7.4: 4000
  * and up are the application's); SSE has no codes and is told by `retry:` whether and when to come back.
  */
+import { CloseCodeInvalid } from '../errors.ts'
+
 export interface CloseReason {
   readonly name: string
   readonly code: number
@@ -29,8 +31,13 @@ export const openTimeout = reason('open-timeout', 4408, false, 'no open frame in
 export const slowClient = reason('slow-client', 4409, true, 'the client does not read')
 export const rateLimited = reason('rate-limited', 4429, true, 'too many messages')
 
+/** What an endpoint may send besides 1000 and 3000 to 4999. */
+const SENDABLE: ReadonlySet<number> = new Set([1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013])
+
 /** An application's own reason, as `connection.close()` takes it. */
-export function customReason (code: number | undefined, text: string | undefined): CloseReason {
-  if (code === undefined && text === undefined) return closedByApp
-  return reason('closed-by-app', code ?? closedByApp.code, false, text ?? closedByApp.text)
+export function customReason ({ code = closedByApp.code, text = closedByApp.text, reconnect = false }: Partial<CloseReason>): CloseReason {
+  if (!(code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999) || SENDABLE.has(code))) {
+    throw new CloseCodeInvalid(String(code))
+  }
+  return reason('closed-by-app', code, reconnect, text)
 }

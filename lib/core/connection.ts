@@ -7,6 +7,7 @@
  */
 import type { Id } from './adapter.ts'
 import { Backlog } from './backlog.ts'
+import { report } from './diagnostics.ts'
 import { customReason, internalError, slowClient, sourceEnded, type CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
 import type { Hand } from './heartbeat.ts'
@@ -18,6 +19,8 @@ import { ConnectionClosed } from '../errors.ts'
 export interface Subscription {
   readonly connection: Connection
   readonly room: Room
+  /** Where it joined. */
+  readonly from: Id
   /** Where it stands when that is not where its room's groups are: while it is behind, or conflated. */
   at: Id | undefined
   /** Waits for a snapshot: it has no position to tell the client yet. */
@@ -66,6 +69,8 @@ export class Connection {
   readonly id: string
   readonly identity: { id: string }
   readonly address: string
+  /** The app's own. */
+  data: Record<string, unknown> = {}
   readonly settings: ConnectionSettings
   readonly hub: Hub
   closed = false
@@ -135,6 +140,7 @@ export class Connection {
   begin (joining: readonly Joining[]): void {
     const joined = this.hub.join(this, joining)
     this.#begun = true
+    report('connect', () => ({ connection: this }))
     this.tell({ type: 'opened', subscriptions: this.subscriptions })
     this.announce(joined)
     for (const notice of this.#early) this.tell(notice)
@@ -165,7 +171,7 @@ export class Connection {
     this.#disband()
     room.flush()
     const subscription: Subscription = {
-      connection: this, room, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
+      connection: this, room, from: at ?? room.position, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
     }
     this.#subscriptions.set(room.name, subscription)
     this.hub.entered(room)
@@ -178,6 +184,7 @@ export class Connection {
     this.#disband()
     this.#subscriptions.delete(name)
     this.hub.left(subscription.room)
+    report('unsubscribe', () => ({ connection: this, topic: name }))
     this.settle()
     return true
   }
@@ -212,7 +219,8 @@ export class Connection {
     for (const subscription of this.#subscriptions.values()) {
       subscription.at = undefined
       subscription.room.join(subscription, encoder)
-      if (subscription.room.topic.policy.whole && subscription.room.final) this.finish(sourceEnded)
+      // Not whoever came behind the end: another run of the source has begun since.
+      if (subscription.room.final && subscription.from !== subscription.room.position) this.finish(sourceEnded)
     }
   }
 
@@ -319,6 +327,7 @@ export class Connection {
     }
     subscription.at = subscription.group ? undefined : room.log && room.position
     this.tell({ type: 'reset', subscription, reason })
+    report('reset', () => ({ connection: this, topic: room.name, reason }))
     if (subscription.held) this.settle()
   }
 
@@ -398,6 +407,7 @@ export class Connection {
     this.#backlog ??= new Backlog(this)
     if (this.#backlog.add(bytes, subscription, entries)) return
     this.hub.counters.slowClosed++
+    report('slow', () => ({ connection: this, buffered: this.buffered }))
     this.end(slowClient)
   }
 
@@ -455,8 +465,8 @@ export class Connection {
     this.remove(this.#init.resolve(topic))
   }
 
-  close (reason?: { code?: number, text?: string }): void {
-    this.end(customReason(reason?.code, reason?.text))
+  close (reason: { code?: number, text?: string, reconnect?: boolean } = {}): void {
+    this.end(customReason(reason), reason.reconnect ? this.hub.retryAfter() : undefined)
   }
 
   /** Once a heartbeat period. */
@@ -496,6 +506,7 @@ export class Connection {
     // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
     queueMicrotask(() => {
       this.#ended = true
+      report('disconnect', () => ({ connection: this, reason }))
       this.#abort?.abort(reason)
       this.#onEnd?.(reason)
     })

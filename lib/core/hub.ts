@@ -6,6 +6,7 @@ import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from 
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Counters } from './counters.ts'
+import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Room } from './room.ts'
@@ -113,6 +114,7 @@ export class Hub implements Sink {
     if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", event "${event}"`, size, this.settings.maxEventBytes)
     this.counters.published++
     const id = await this.#append(topic.retention, name, event, encoded, keys)
+    report('publish', () => ({ topic: name, event, id, bytes: size }))
     await this.#yieldAfter(size)
     return { id }
   }
@@ -190,6 +192,7 @@ export class Hub implements Sink {
   }
 
   state (state: 'up' | 'down', why?: Error): void {
+    report('adapter', () => ({ adapter: this.adapter.name, state, error: why }))
     this.log.warn({ err: why, adapter: this.adapter.name }, `realtime: the adapter is ${state}`)
   }
 
@@ -289,16 +292,21 @@ export class Hub implements Sink {
   admit (connection: Connection): void {
     const { maxConnections, maxConnectionsPerAddress } = this.settings
     if (this.connections.size >= maxConnections) {
-      this.counters.refused++
-      throw new TooManyConnections(` on this node (maxConnections: ${maxConnections})`)
+      this.#refuse(connection, ` on this node (maxConnections: ${maxConnections})`)
     }
     const sameAddress = this.#addresses.get(connection.address) ?? 0
     if (sameAddress >= maxConnectionsPerAddress) {
-      this.counters.refused++
-      throw new TooManyConnections(` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress})`)
+      this.#refuse(connection, ` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress})`)
     }
     this.#addresses.set(connection.address, sameAddress + 1)
     this.connections.add(connection)
+  }
+
+  #refuse (connection: Connection, why: string): never {
+    this.counters.refused++
+    const error = new TooManyConnections(why)
+    report('refuse', () => ({ address: connection.address, error }))
+    throw error
   }
 
   /** Opens the rooms of the topics and brings what follows the cursors within reach. `let` must follow. */
@@ -356,6 +364,8 @@ export class Hub implements Sink {
     const reason = one.lost ?? (cursor === undefined || recovered || !room.log ? undefined : resetReason(room, cursor))
     if (recovered) this.counters.recovered++
     if (reason) this.counters.resets++
+    if (recovered || reason) report('resume', () => ({ connection, topic: room.name, recovered }))
+    report('subscribe', () => ({ connection, topic: room.name }))
     const at = typeof cursor === 'object' && found(one) ? cursor.id : undefined
     return {
       subscription: connection.add(room, at, !recovered && room.topic.snapshot !== undefined),

@@ -1,6 +1,7 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
 import type { Id, LogEvent } from './adapter.ts'
 import type { Connection, Subscription } from './connection.ts'
+import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
 import { FINAL_EVENTS, type Entry } from './event.ts'
 import { TopicLog } from './topic-log.ts'
@@ -100,12 +101,13 @@ export class Room {
   endTurn (): void {
     this.flush()
     this.#replays.clear()
-    if (!this.topic.policy.whole || !this.final) return
+    if (!this.final) return
     for (const { members } of this.#groups.values()) for (const member of [...members]) member.connection.finish(sourceEnded)
   }
 
   /** The last event says that nothing follows. */
   get final (): boolean {
+    if (!this.topic.policy.whole) return false
     const ring = this.log?.ring
     const last = ring?.at(ring.end - 1)
     return last !== undefined && FINAL_EVENTS.has(last.name)
@@ -128,6 +130,7 @@ export class Room {
     if (members.length === 0) return
     const bytes = this.bytesOf(encoder, entries)
     this.hub.counters.delivered += members.length * entries.length
+    report('deliver', () => ({ topic: this.name, events: entries.length, listeners: members.length }))
     // From the end: a member that leaves while it is written to is replaced by one that had its turn.
     for (let i = members.length - 1; i >= 0; i--) {
       const member = members[i] as Subscription
@@ -239,7 +242,10 @@ export class Room {
         return this.hub.adapter.read(this.name, after, limits)
       },
       readFailed: (error) => this.hub.log.warn({ err: error, topic: this.name }, 'realtime: history cannot be read, trying again'),
-      repaired: () => { this.hub.counters.repairs++ }
+      repaired: () => {
+        this.hub.counters.repairs++
+        report('repair', () => ({ topic: this.name }))
+      }
     }
   }
 

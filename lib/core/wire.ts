@@ -29,7 +29,7 @@ export type Notice =
   | { type: 'subscribed', subscription: Subscription, recovered: boolean | undefined, snapshot: boolean, ref: unknown }
   | { type: 'reset', subscription: Subscription, reason: ResetReason }
   | { type: 'snapshot', subscription: Subscription, data: Uint8Array, event: string | undefined }
-  | { type: 'at', subscription: Subscription, why: 'conflated' | 'snapshot' }
+  | { type: 'at', subscription: Subscription, why: 'conflated' }
   | { type: 'direct', event: string, data: Uint8Array }
 
 /** One connection's end of a wire. */

@@ -247,6 +247,17 @@ export function adapterConformance (name: string, makeAdapter: MakeAdapter, { el
     t.same(page.events.map(({ prev }) => prev), [last])
   })
 
+  test('a log with a lifetime is forgotten after it, its head excepted, unless it is appended to again', async (t, { node }) => {
+    const genesis = await node.subscribe('lifetime', true)
+    const first = await put(node, 'lifetime', 'first', { lifetime: 300 })
+    t.match(await node.read('lifetime', genesis, ALL), { linked: true, events: [{ id: first }] })
+    await elapse(t, 400)
+    t.match(await node.read('lifetime', genesis, ALL), { linked: false, events: [], head: first }, 'forgotten')
+    t.match(await node.read('lifetime', first, ALL), { linked: true, events: [], head: first })
+    const second = await put(node, 'lifetime', 'second', { lifetime: 300 })
+    t.match(await node.read('lifetime', first, ALL), { linked: true, events: [{ id: second, prev: first }], head: second }, 'what comes later is kept')
+  })
+
   test('keeps `maxBytes` of data, and the newest event whatever its size', async (t, { node }) => {
     const retention = { ...RETENTION, maxBytes: 1000 }
     for (let i = 0; i < 6; i++) await put(node, 'bytes', `${i}`.repeat(300), { retention })

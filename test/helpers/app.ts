@@ -64,12 +64,15 @@ export function calls<T> () {
 /** A TCP client: what it says and hears is written out. */
 export class RawClient {
   readonly socket: Socket
+  /** The server's end of it. */
+  readonly peer: Socket
   readonly closed: Promise<void>
   text = ''
   #waiting: Array<() => void> = []
 
-  constructor (socket: Socket) {
+  constructor (socket: Socket, peer: Socket) {
     this.socket = socket
+    this.peer = peer
     const woken = (): void => { for (const wake of this.#waiting.splice(0)) wake() }
     this.closed = new Promise((resolve) => socket.once('close', () => {
       woken()
@@ -94,6 +97,11 @@ export class RawClient {
     return this.send(`${line} HTTP/1.1\r\n${lines.join('')}\r\n${body}`)
   }
 
+  /** Resolves when the server has let go of its end. */
+  async letGo (): Promise<void> {
+    if (!this.peer.closed) await once(this.peer, 'close')
+  }
+
   /** Resolves when the text holds this; rejects when the server closes before. */
   async until (wanted: string | RegExp): Promise<string> {
     const found = (): boolean => typeof wanted === 'string' ? this.text.includes(wanted) : wanted.test(this.text)
@@ -109,8 +117,8 @@ export class RawClient {
 export async function dial (t: Test, app: FastifyInstance, { half = false, host = '127.0.0.1' } = {}): Promise<RawClient> {
   const socket = connect({ port: portOf(app), host, allowHalfOpen: half })
   t.teardown(() => { socket.destroy() })
-  await once(socket, 'connect')
-  return new RawClient(socket)
+  const [[peer]] = await Promise.all([once(app.server, 'connection'), once(socket, 'connect')])
+  return new RawClient(socket, peer as Socket)
 }
 
 export const HANDSHAKE = {

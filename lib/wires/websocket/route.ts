@@ -23,7 +23,7 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   preHandler?: unknown
   topics?: unknown
   subscribe?: unknown
-  messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: boolean }>
+  messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: boolean | Message['stamp'] }>
   binary?: SessionPlan['binary']
   limits?: ChannelLimits
   origins?: string[] | '*'
@@ -113,12 +113,14 @@ function readMessages (context: WireContext, scope: FastifyInstance, { kind, url
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
     if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
-    if ((typeof message?.handler === 'function') === (message?.relay === true)) {
+    const relay = message?.relay
+    if ((typeof message?.handler === 'function') === (relay === true || typeof relay === 'function')) {
       throw new RouteInvalid(kind, url, `has a message "${name}" that needs either a "handler" or "relay: true"`)
     }
     read.set(name, {
       fault: message.schema === undefined ? undefined : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema),
-      handler: message.handler && ((data, ctx) => message.handler?.call(scope, data, ctx))
+      handler: message.handler && ((data, ctx) => message.handler?.call(scope, data, ctx)),
+      stamp: typeof relay === 'function' ? (data, ctx) => relay.call(scope, data, ctx) : undefined
     })
   }
   return read

@@ -16,6 +16,8 @@ import { Rate } from './rate.ts'
 export interface Message {
   readonly fault: ((data: unknown) => string | undefined) | undefined
   readonly handler: ((data: unknown, context: object) => unknown) | undefined
+  /** What is relayed in place of the client's data. */
+  readonly stamp: ((data: unknown, context: object) => unknown) | undefined
 }
 
 export interface SessionPlan {
@@ -136,7 +138,8 @@ export class Session {
     if (message.handler) return await message.handler(data, this.#context())
     const at = this.#relayTopic(topic)
     await authorize(this.#request, at, 'publish')
-    await this.#plan.hub.relay(at, name, data, this.#connection)
+    const sent = message.stamp ? await message.stamp(data, this.#context()) : data
+    if (sent !== undefined) await this.#plan.hub.relay(at, name, sent, this.#connection)
     return undefined
   }
 

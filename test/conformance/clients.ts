@@ -1,0 +1,377 @@
+/** Plain clients for the wire tests, written from PROTOCOL.md: they share no code with the library. */
+import { once } from 'node:events'
+import { get, type IncomingMessage } from 'node:http'
+import { connect, type AddressInfo, type Socket } from 'node:net'
+import { randomBytes } from 'node:crypto'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { WebSocket } from 'ws'
+import realtime, { type Connection, type RealtimeOptions } from '../../lib/index.ts'
+
+export type Json = Record<string, unknown>
+
+const GIVE_UP_MS = 10_000
+export const SUBPROTOCOL = 'fastify-realtime.v1'
+
+/** An app that listens, and closes when the test ends. */
+export async function serve (t: Test, options: RealtimeOptions, declare: (app: FastifyInstance) => void, log?: Log): Promise<FastifyInstance> {
+  const app = log ? Fastify({ logger: { level: 'trace', stream: log } }) : Fastify()
+  await app.register(realtime, options)
+  declare(app)
+  t.teardown(() => app.close())
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  return app
+}
+
+export const portOf = (app: FastifyInstance): number => (app.server.address() as AddressInfo).port
+export const connectionsOf = (app: FastifyInstance): Connection[] => app.realtime.connections()
+
+/** What an app has logged. */
+export class Log {
+  readonly lines: Json[] = []
+
+  write (line: string): void {
+    this.lines.push(JSON.parse(line) as Json)
+  }
+
+  /** The codes (or messages) of the errors logged at this level or above. */
+  errors (level = 50): unknown[] {
+    return this.lines.filter((line) => Number(line.level) >= level)
+      .map(({ err }) => (err as Json | undefined)?.code ?? (err as Json | undefined)?.message)
+  }
+}
+
+/** What came, taken in order, and a way to wait for what has not. */
+export class Inbox<T> {
+  readonly all: T[] = []
+  #untaken: T[] = []
+  #look: Array<() => void> = []
+  #over: string | undefined
+
+  push (item: T): void {
+    this.all.push(item)
+    this.#untaken.push(item)
+    this.#wake()
+  }
+
+  end (why: string): void {
+    this.#over = why
+    this.#wake()
+  }
+
+  #wake (): void {
+    for (const look of [...this.#look]) look()
+  }
+
+  /** The first one of these that was not taken yet; those before it stay. */
+  take (wanted: (item: T) => boolean = () => true, what = 'anything more'): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const settle = (then: () => void): void => {
+        clearTimeout(timer)
+        this.#look = this.#look.filter((one) => one !== look)
+        then()
+      }
+      const fail = (why: string): void => settle(() => {
+        reject(new Error(`${why} while waiting for ${what}; got ${JSON.stringify(this.all.slice(-12))?.slice(0, 2000)}`))
+      })
+      const timer = setTimeout(() => fail('gave up'), GIVE_UP_MS)
+      const look = (): void => {
+        const index = this.#untaken.findIndex(wanted)
+        if (index >= 0) settle(() => resolve(this.#untaken.splice(index, 1)[0] as T))
+        else if (this.#over !== undefined) fail(this.#over)
+      }
+      this.#look.push(look)
+      look()
+    })
+  }
+
+  /** Everything not taken yet, and takes it. */
+  drain (): T[] {
+    return this.#untaken.splice(0)
+  }
+}
+
+// --- event streams ------------------------------------------------------------
+
+/** As an EventSource hands it on. */
+export interface StreamEvent { type: string, data: string, lastEventId: string }
+
+/** Strictly the algorithm of WHATWG HTML §9.2.6, for text that comes in pieces. */
+export class EventStreamReader {
+  readonly events: StreamEvent[] = []
+  readonly comments: string[] = []
+  /** The blocks as they came: their fields in order, without comments. */
+  readonly blocks: Array<Array<[field: string, value: string]>> = []
+  lastEventId = ''
+  retry: number | undefined
+  onEvent: (event: StreamEvent) => void = () => {}
+  onBlock: (block: Array<[string, string]>) => void = () => {}
+  onComment: (comment: string) => void = () => {}
+  #line = ''
+  #afterCr = false
+  #fields: Array<[string, string]> = []
+  #data = ''
+  #type = ''
+  #id: string | undefined
+
+  push (text: string): this {
+    for (const character of text) {
+      const lf = character === '\n'
+      if (lf && this.#afterCr) this.#afterCr = false
+      else if (lf || character === '\r') {
+        this.#afterCr = !lf
+        this.#endLine()
+      } else {
+        this.#afterCr = false
+        this.#line += character
+      }
+    }
+    return this
+  }
+
+  #endLine (): void {
+    const line = this.#line
+    this.#line = ''
+    if (line === '') return this.#dispatch()
+    const colon = line.indexOf(':')
+    if (colon === 0) {
+      this.comments.push(line.slice(1))
+      return this.onComment(line.slice(1))
+    }
+    const name = colon < 0 ? line : line.slice(0, colon)
+    let value = colon < 0 ? '' : line.slice(colon + 1)
+    if (value.startsWith(' ')) value = value.slice(1)
+    this.#fields.push([name, value])
+    if (name === 'event') this.#type = value
+    else if (name === 'data') this.#data += value + '\n'
+    else if (name === 'id' && !value.includes('\0')) this.#id = value
+    else if (name === 'retry' && /^[0-9]+$/.test(value)) this.retry = Number(value)
+  }
+
+  #dispatch (): void {
+    if (this.#id !== undefined) this.lastEventId = this.#id
+    const [data, type, fields] = [this.#data, this.#type || 'message', this.#fields]
+    this.#data = this.#type = ''
+    this.#fields = []
+    if (fields.length > 0) {
+      this.blocks.push(fields)
+      this.onBlock(fields)
+    }
+    if (data === '') return
+    const event = { type, data: data.slice(0, -1), lastEventId: this.lastEventId }
+    this.events.push(event)
+    this.onEvent(event)
+  }
+}
+
+/** Text of a whole stream, interpreted. */
+export const readEventStream = (text: string): EventStreamReader => new EventStreamReader().push(text)
+
+export class Stream {
+  readonly inbox = new Inbox<StreamEvent>()
+  readonly blocks = new Inbox<Array<[string, string]>>()
+  readonly comments = new Inbox<string>()
+  readonly reader = new EventStreamReader()
+  readonly response: IncomingMessage
+  readonly ended: Promise<void>
+
+  constructor (response: IncomingMessage) {
+    this.response = response
+    this.reader.onEvent = (event) => this.inbox.push(event)
+    this.reader.onBlock = (block) => this.blocks.push(block)
+    this.reader.onComment = (comment) => this.comments.push(comment)
+    response.setEncoding('utf8')
+    response.on('data', (text: string) => this.reader.push(text))
+    response.on('error', () => {})
+    this.ended = new Promise((resolve) => response.once('close', () => {
+      for (const inbox of [this.inbox, this.blocks, this.comments]) inbox.end('the stream ended')
+      resolve()
+    }))
+  }
+
+  get socket (): Socket { return this.response.socket }
+  get lastEventId (): string { return this.reader.lastEventId }
+
+  next (type?: string): Promise<StreamEvent> {
+    return this.inbox.take((event) => type === undefined ? !event.type.startsWith('realtime:') : event.type === type, type ?? 'any event')
+  }
+
+  /** The data of the next event. */
+  async json (type?: string): Promise<unknown> {
+    return JSON.parse((await this.next(type)).data)
+  }
+
+  async leave (): Promise<void> {
+    this.response.destroy()
+    await this.ended
+  }
+}
+
+/** The answer to a request, whatever it is. */
+export async function request (t: Test, app: FastifyInstance, path: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+  const asked = get({ host: '127.0.0.1', port: portOf(app), path, agent: false, headers: { accept: 'text/event-stream', ...headers } })
+  t.teardown(() => asked.destroy())
+  const [response] = await once(asked, 'response') as [IncomingMessage]
+  asked.on('error', () => {})
+  return response
+}
+
+/** An answer that is no stream. */
+export async function answer (t: Test, app: FastifyInstance, path: string, headers: Record<string, string> = {}): Promise<{ status: number, headers: IncomingMessage['headers'], text: string }> {
+  const response = await request(t, app, path, headers)
+  response.setEncoding('utf8')
+  let text = ''
+  for await (const part of response) text += part as string
+  return { status: response.statusCode ?? 0, headers: response.headers, text }
+}
+
+/** A stream that is open. */
+export async function openStream (t: Test, app: FastifyInstance, path: string, { lastEventId, ...headers }: Record<string, string> & { lastEventId?: string } = {}): Promise<Stream> {
+  const response = await request(t, app, path, { ...headers, ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }) })
+  if (response.statusCode !== 200) throw Object.assign(new Error(`answered ${response.statusCode}`), { statusCode: response.statusCode })
+  return new Stream(response)
+}
+
+// --- WebSockets ---------------------------------------------------------------
+
+export interface Ended { code: number, reason: string }
+
+export class Channel {
+  readonly ws: WebSocket
+  /** Text frames, parsed. */
+  readonly inbox = new Inbox<Json>()
+  readonly bytes = new Inbox<Buffer>()
+  readonly ended: Promise<Ended>
+
+  constructor (ws: WebSocket) {
+    this.ws = ws
+    ws.on('message', (data: Buffer, binary) => {
+      if (binary) this.bytes.push(data)
+      else this.inbox.push(JSON.parse(data.toString()) as Json)
+    })
+    ws.on('error', () => {})
+    this.ended = new Promise((resolve) => ws.once('close', (code, reason) => {
+      this.inbox.end(`the channel was closed with ${code}`)
+      this.bytes.end(`the channel was closed with ${code}`)
+      resolve({ code, reason: reason.toString() })
+    }))
+  }
+
+  /** A frame with these members. */
+  next (members: Json = {}): Promise<Json> {
+    const wanted = Object.entries(members)
+    return this.inbox.take((frame) => wanted.every(([key, value]) => frame[key] === value), JSON.stringify(members))
+  }
+
+  send (message: unknown): void {
+    this.ws.send(typeof message === 'string' || message instanceof Uint8Array ? message : JSON.stringify(message))
+  }
+
+  async leave (): Promise<Ended> {
+    this.ws.close(1000)
+    return await this.ended
+  }
+}
+
+export interface ChannelHeaders { protocols?: string[], headers?: Record<string, string> }
+
+/** A WebSocket that is open. */
+export async function openChannel (t: Test, app: FastifyInstance, path: string, { protocols = [], headers = {} }: ChannelHeaders = {}): Promise<Channel> {
+  const ws = new WebSocket(`ws://127.0.0.1:${portOf(app)}${path}`, protocols, { headers, perMessageDeflate: false })
+  const channel = new Channel(ws)
+  t.teardown(() => ws.terminate())
+  await new Promise<void>((resolve, reject) => {
+    ws.once('open', resolve)
+    ws.once('unexpected-response', (_request, { statusCode }) => {
+      ws.terminate()
+      reject(Object.assign(new Error(`answered ${statusCode}`), { statusCode }))
+    })
+  })
+  return channel
+}
+
+/** One that speaks the envelope, and has said `open`. */
+export async function openEnvelope (t: Test, app: FastifyInstance, path: string, cursors?: Record<string, string>): Promise<Channel> {
+  const channel = await openChannel(t, app, path, { protocols: [SUBPROTOCOL] })
+  channel.send({ op: 'open', cursors })
+  await channel.next({ op: 'open' })
+  return channel
+}
+
+// --- bytes --------------------------------------------------------------------
+
+/** A WebSocket made by hand: it sends what it is told, and answers nothing. */
+export class RawSocket {
+  readonly socket: Socket
+  readonly frames = new Inbox<{ opcode: number, payload: Buffer }>()
+  readonly closed: Promise<void>
+  #rest = Buffer.alloc(0)
+
+  private constructor (socket: Socket) {
+    this.socket = socket
+    this.closed = new Promise((resolve) => socket.once('close', () => {
+      this.frames.end('the socket was closed')
+      resolve()
+    }))
+  }
+
+  static async open (t: Test, app: FastifyInstance, path: string, { protocol = '', early = Buffer.alloc(0) as Uint8Array } = {}): Promise<RawSocket> {
+    const socket = connect({ host: '127.0.0.1', port: portOf(app) })
+    t.teardown(() => socket.destroy())
+    socket.on('error', () => {})
+    const raw = new RawSocket(socket)
+    const head = [`GET ${path} HTTP/1.1`, 'Host: 127.0.0.1', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13',
+      `Sec-WebSocket-Key: ${randomBytes(16).toString('base64')}`, ...protocol ? [`Sec-WebSocket-Protocol: ${protocol}`] : [], '', ''].join('\r\n')
+    const upgraded = new Promise<void>((resolve) => {
+      let answered = false
+      socket.on('data', (bytes) => {
+        raw.#rest = Buffer.concat([raw.#rest, bytes])
+        const end = answered ? -1 : raw.#rest.indexOf('\r\n\r\n')
+        if (end >= 0) {
+          answered = true
+          raw.#rest = raw.#rest.subarray(end + 4)
+          resolve()
+        }
+        if (answered) raw.#cut()
+      })
+    })
+    socket.write(Buffer.concat([Buffer.from(head), early]))
+    await upgraded
+    return raw
+  }
+
+  #cut (): void {
+    for (let frame = this.#frame(); frame; frame = this.#frame()) this.frames.push(frame)
+  }
+
+  #frame (): { opcode: number, payload: Buffer } | undefined {
+    const bytes = this.#rest
+    if (bytes.length < 2) return undefined
+    const short = (bytes[1] as number) & 0x7f
+    const start = short === 127 ? 10 : short === 126 ? 4 : 2
+    if (bytes.length < start) return undefined
+    const length = short === 127 ? Number(bytes.readBigUInt64BE(2)) : short === 126 ? bytes.readUInt16BE(2) : short
+    if (bytes.length < start + length) return undefined
+    this.#rest = bytes.subarray(start + length)
+    return { opcode: (bytes[0] as number) & 0x0f, payload: bytes.subarray(start, start + length) }
+  }
+
+  send (opcode: number, payload: Uint8Array | string): void {
+    this.socket.write(maskedFrame(opcode, payload))
+  }
+}
+
+/** A client's frame (RFC 6455 §5.2), masked. */
+export function maskedFrame (opcode: number, payload: Uint8Array | string, final = true): Buffer {
+  const data = Buffer.from(payload as string)
+  const mask = randomBytes(4)
+  const extended = data.length > 65_535 ? 127 : data.length > 125 ? 126 : data.length
+  const length = Buffer.alloc(extended === 127 ? 8 : extended === 126 ? 2 : 0)
+  if (extended === 127) length.writeBigUInt64BE(BigInt(data.length))
+  if (extended === 126) length.writeUInt16BE(data.length)
+  for (let i = 0; i < data.length; i++) data[i] = (data[i] as number) ^ (mask[i % 4] as number)
+  return Buffer.concat([Buffer.from([(final ? 0x80 : 0) | opcode, 0x80 | extended]), length, mask, data])
+}
+
+/** The next turn of the event loop: what was published in this one is written by then. */
+export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))

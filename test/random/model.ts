@@ -1,0 +1,192 @@
+/** What must have been heard: a model that knows what was published and what each client was given, and no code of lib/. */
+
+export class Fault extends Error {}
+
+/** One event, as it was published. */
+export interface Said {
+  readonly n: number
+  readonly name: string
+  readonly key: string | undefined
+  /** Its data, exactly. */
+  readonly text: string
+  /** What `publish` returned. */
+  id: string | undefined
+}
+
+export class TopicModel {
+  readonly name: string
+  /** Events kept; undefined for a topic without history. */
+  readonly limit: number | undefined
+  readonly snapshot: boolean
+  readonly events: Said[] = []
+  /** Up to here some client was given it: the node has delivered that far. */
+  heard = 0
+  /** So many of the first publishes have been answered. */
+  acknowledged = 0
+  readonly #numbers = new Map<string, number>()
+  #genesis: string | undefined
+
+  constructor (name: string, limit: number | undefined, snapshot: boolean) {
+    this.name = name
+    this.limit = limit
+    this.snapshot = snapshot
+  }
+
+  get count (): number { return this.events.length }
+
+  say (name: string, key: string | undefined, text: string): Said {
+    const said: Said = { n: this.events.length, name, key, text, id: undefined }
+    this.events.push(said)
+    return said
+  }
+
+  acknowledge (said: Said, id: string | undefined): void {
+    this.#learn(said, id)
+    while (this.acknowledged < this.count && (this.limit === undefined || this.events[this.acknowledged]?.id !== undefined)) this.acknowledged++
+  }
+
+  #learn (said: Said, id: string | undefined): void {
+    if ((id === undefined) !== (this.limit === undefined)) throw new Fault(`${this.name}: event ${said.n} has the id ${id}`)
+    if (id === undefined) return
+    if (said.id !== undefined && said.id !== id) throw new Fault(`${this.name}: event ${said.n} has the ids ${said.id} and ${id}`)
+    const known = this.#numbers.get(id)
+    if (known !== undefined && known !== said.n) throw new Fault(`${this.name}: events ${known} and ${said.n} have one id, ${id}`)
+    said.id = id
+    this.#numbers.set(id, said.n)
+  }
+
+  /** The event a client says it got, with everything about it right. */
+  recognize (n: unknown, name: string, text: string, id?: string): Said {
+    const said = this.events[n as number]
+    if (!said) throw new Fault(`${this.name}: nobody published ${text}`)
+    if (said.name !== name || said.text !== text) throw new Fault(`${this.name}: event ${said.n} arrived changed: ${name} ${text}`)
+    if (id !== undefined) this.#learn(said, id)
+    return said
+  }
+
+  /** The number of the event after `id`; undefined when that cannot be told yet. */
+  after (id: string): number | undefined {
+    const known = this.#numbers.get(id)
+    if (known !== undefined) return known + 1
+    if (this.acknowledged < this.count) return undefined
+    this.#genesis ??= id
+    if (id !== this.#genesis) throw new Fault(`${this.name}: nobody knows the id ${id}`)
+    return 0
+  }
+
+  /** Could a client that waits for event `n` (or an earlier one) have lost it for good? */
+  mayBeGone (n: number): boolean {
+    return this.limit !== undefined && this.count - n > this.limit
+  }
+}
+
+/** What one client knows of one topic: the next event's number lies between `lo` and `hi`. */
+export class View {
+  readonly topic: TopicModel
+  lo: number | undefined
+  hi = 0
+  /** No event may come before the snapshot. */
+  awaits = false
+  /** A conflated client: events that were left out, and those that came. */
+  readonly skipped: number[] = []
+  readonly seen = new Set<number>()
+  /** The next event may leave some out (`slow: 'latest'`). */
+  mayJump = false
+
+  constructor (topic: TopicModel) {
+    this.topic = topic
+  }
+
+  #fault (text: string): never {
+    throw new Fault(`${this.topic.name}: ${text} (the next is ${this.lo}..${this.hi} of ${this.topic.count})`)
+  }
+
+  get placed (): boolean { return this.lo !== undefined }
+
+  starts (lo: number, hi: number): void {
+    if (lo > hi) this.#fault(`a client starts between ${lo} and ${hi}`)
+    this.lo = lo
+    this.hi = hi
+  }
+
+  event (n: number): void {
+    if (this.awaits) this.#fault(`event ${n} came before the snapshot`)
+    if (this.lo === undefined) this.#fault(`event ${n} came before there was a position`)
+    if (n < this.lo) this.#fault(this.seen.has(n) ? `event ${n} came twice` : `event ${n} came late`)
+    if (n > this.hi) this.#jump(n)
+    this.lo = this.hi = n + 1
+    this.seen.add(n)
+    this.topic.heard = Math.max(this.topic.heard, n + 1)
+  }
+
+  #jump (n: number): void {
+    if (this.topic.limit !== undefined && !this.mayJump) this.#fault(`event ${n} came, and nobody said what became of those before it`)
+    for (let i = this.hi; i < n; i++) this.skipped.push(i)
+    this.mayJump = false
+  }
+
+  /** The server says that the position moved, without loss of anything that counts. */
+  moves (to: number): void {
+    if (this.lo === undefined || to < this.lo || to > this.topic.count) this.#fault(`the position moved to ${to}`)
+    for (let i = this.hi; i < to; i++) this.skipped.push(i)
+    this.lo = this.hi = to
+  }
+
+  /** Events were lost for good. `to`: where it goes on, if that was said. */
+  reset (reason: unknown, slow: boolean, to?: number): void {
+    const { topic } = this
+    const from = this.lo ?? 0
+    const allowed = reason === 'slow' ? slow : (reason === 'expired' || reason === 'lost') && topic.mayBeGone(from)
+    if (!allowed) this.#fault(`reset for ${String(reason)} without need`)
+    if (to !== undefined && (to < from || to > topic.count)) this.#fault(`reset to ${to}`)
+    this.lo = to ?? from
+    this.hi = to ?? topic.count
+    // What was left out before is not owed any more.
+    this.skipped.length = 0
+    this.awaits = topic.snapshot
+  }
+
+  /** The state as of the first `n` events; those that follow it must come, some that it contains may. */
+  snapshot (n: number, to?: number): void {
+    if (!this.topic.snapshot) this.#fault('a snapshot of a topic that has none')
+    if (n > this.topic.count) this.#fault(`a snapshot of ${n}`)
+    if (to !== undefined && (to > n || to < (this.lo ?? 0))) this.#fault(`a snapshot of ${n}, to be followed by ${to}`)
+    this.lo = to ?? Math.min(this.lo ?? 0, n)
+    this.hi = to ?? n
+    this.awaits = false
+  }
+
+  get level (): boolean {
+    return this.lo !== undefined && !this.awaits && this.hi >= this.topic.count
+  }
+
+  get exact (): boolean {
+    return this.level && this.lo === this.topic.count
+  }
+
+  /** An event that was left out was replaced by a newer one of its name and key. */
+  checkSkipped (): void {
+    const { events } = this.topic
+    for (const n of this.skipped) {
+      const { name, key } = events[n] as Said
+      if (!events.some((later) => later.n > n && later.name === name && later.key === key && this.seen.has(later.n))) {
+        this.#fault(`event ${n} (${name}, ${key}) was left out, and nothing newer came in its place`)
+      }
+    }
+  }
+}
+
+/** A topic without history: at most once, in order. */
+export class LooseView {
+  readonly topic: TopicModel
+  #next = 0
+
+  constructor (topic: TopicModel) {
+    this.topic = topic
+  }
+
+  event (n: number): void {
+    if (n < this.#next) throw new Fault(`${this.topic.name}: event ${n} came twice or late (the next was ${this.#next})`)
+    this.#next = n + 1
+  }
+}
