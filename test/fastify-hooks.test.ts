@@ -340,7 +340,7 @@ t.test('an OpenAPI document shows streams with their events, and no channels', a
 
   const { paths } = app.swagger() as unknown as { paths: Record<string, { get: Record<string, unknown> }> }
   t.same(Object.keys(paths).sort(), ['/any', '/auctions/{id}', '/named/{id}', '/own'])
-  const event = (name: string, data: object) => ({ properties: { event: { const: name }, data }, required: ['event', 'data'] })
+  const event = (name: string, data: object) => ({ properties: { event: { enum: [name] }, data }, required: ['event', 'data'] })
   const content = { 'text/event-stream': { schema: { oneOf: [event('bid', bid), event('end', { properties: { total: { $ref: /schemas/ } } })] } } }
   t.match(paths['/auctions/{id}']?.get, { tags: ['live'], parameters: [{ in: 'path', name: 'id' }], responses: { 200: { content }, 404: { description: 'no such auction' } } })
   t.match(paths['/named/{id}']?.get, { responses: { 200: { content } } })

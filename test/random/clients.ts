@@ -67,6 +67,11 @@ export abstract class Client {
     if (this.#paused) this.hold()
   }
 
+  /** Reasons of a reset that need no history to be gone. */
+  protected get excuses (): string[] {
+    return this.slow === 'reset' ? ['slow'] : []
+  }
+
   #nextCut (): Cut | undefined {
     if (this.#cutsLeft <= 0 || this.random.chance(0.2)) return undefined
     this.#cutsLeft--
@@ -182,12 +187,19 @@ export abstract class Client {
 export class SseClient extends Client {
   readonly kind = 'sse'
   #lastEventId = ''
+  /** An event's own id, from a time when there was one topic, and now there are several: it says nothing of those. */
+  #outgrown = false
   readonly #leaving = new Map<string, number>()
+  #live = false
 
   protected open (link: Duplex): void {
+    this.#live = false
+    for (const view of this.views.values()) view.jumping = view.mayJump
     const names = [...this.topics.keys()].filter((name) => !this.#leaving.has(name))
     // A stream that was left by the app alone is not in the next request.
     for (const name of this.#leaving.keys()) this.#forget(name)
+    const durable = [...this.topics.values()].filter(({ limit }) => limit !== undefined)
+    this.#outgrown = durable.length > 1 && /^\d/.test(this.#lastEventId)
     const parts: Buffer[] = []
     link.write(`GET /stream/${this.slow}?client=${this.name}&topics=${names.join(',')} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n` +
       (this.#lastEventId === '' ? '' : `last-event-id: ${this.#lastEventId}\r\n`) + '\r\n')
@@ -205,7 +217,14 @@ export class SseClient extends Client {
       body.push(all.subarray(end + 4))
     }))
     link.on('error', () => {})
-    link.once('close', () => this.over())
+    link.once('close', () => {
+      this.#live = false
+      this.over()
+    })
+  }
+
+  protected override get excuses (): string[] {
+    return this.#outgrown ? [...super.excuses, 'unknown-cursor'] : super.excuses
   }
 
   #forget (name: string): void {
@@ -231,7 +250,7 @@ export class SseClient extends Client {
     const durable = [...this.views.values()]
     const only = durable.length === 1 && this.#leaving.size === 0 && this.topics.size === 1 ? this.#lastEventId : undefined
     this.event(name, text, only)
-    if (this.slow === 'latest') for (const view of durable) view.mayJump = false
+    for (const view of durable) if (!view.jumping) view.mayJump = false
   }
 
   #opened (data: string): void {
@@ -242,12 +261,14 @@ export class SseClient extends Client {
       const view = this.view(topic)
       view.awaits = topic.snapshot && !view.placed
       if (!view.placed && !topic.snapshot) view.starts(this.stood.get(topic.name) ?? 0, topic.count)
+      if (view.hi === Infinity) view.hi = topic.count
     }
+    this.#live = true
   }
 
   #reset ({ topic: name, reason }: Json): void {
     this.trace(`reset of ${String(name)}: ${String(reason)}`)
-    this.view(this.topic(name)).reset(reason, this.slow === 'reset')
+    this.view(this.topic(name)).reset(reason, this.excuses)
   }
 
   #snapshot ({ topic: name, data }: Json): void {
@@ -272,7 +293,7 @@ export class SseClient extends Client {
   /** By the app: the client is not told. */
   join (topic: TopicModel): void {
     const connection = this.world.connections.get(this.name)
-    if (!connection || connection.closed || this.topics.has(topic.name)) return
+    if (!this.#live || !connection || connection.closed || this.topics.has(topic.name)) return
     this.trace(`joins ${topic.name}`)
     this.topics.set(topic.name, topic)
     if (topic.limit !== undefined) {
@@ -286,7 +307,8 @@ export class SseClient extends Client {
 
   leave (topic: TopicModel): void {
     const connection = this.world.connections.get(this.name)
-    if (!connection || connection.closed || !this.topics.has(topic.name) || this.topics.size === 1) return
+    if (!this.#live || !connection || connection.closed || !this.topics.has(topic.name) || this.#leaving.has(topic.name) ||
+      this.topics.size - this.#leaving.size < 2) return
     this.trace(`leaves ${topic.name}`)
     connection.unsubscribe(topic.name)
     this.#leaving.set(topic.name, topic.count)
@@ -449,7 +471,7 @@ export class FlatClient extends SocketClient {
     if (type !== 'error') return this.event(String(type), JSON.stringify(rest))
     if (rest.code !== 'reset') throw new Fault(`an error: ${JSON.stringify(rest)}`)
     this.trace(`reset of ${String(rest.topic)}: ${String(rest.reason)}`)
-    this.view(this.topic(rest.topic)).reset(rest.reason, this.slow === 'reset')
+    this.view(this.topic(rest.topic)).reset(rest.reason, this.excuses)
   }
 
   #synced (): void {
@@ -472,6 +494,8 @@ export class EnvelopeClient extends SocketClient {
   /** The cursors that this connection was asked to go on from. */
   readonly #asked = new Map<string, string>()
   readonly #leaving = new Set<string>()
+  /** Topics that were left, with the place to go on from. */
+  readonly #left = new Map<string, { id: string, view: View }>()
   /** A `reset` must come: the cursor was not found. */
   readonly #owed = new Set<string>()
 
@@ -510,6 +534,9 @@ export class EnvelopeClient extends SocketClient {
     const topic = this.topic(name)
     if (op === 'unsubscribed') {
       this.#leaving.delete(topic.name)
+      const id = this.#held.get(topic.name)
+      const view = this.views.get(topic.name)
+      if (id !== undefined && view?.placed) this.#left.set(topic.name, { id, view })
       return this.#forget(topic.name)
     }
     if (topic.limit === undefined) return
@@ -534,7 +561,7 @@ export class EnvelopeClient extends SocketClient {
       case 'subscribed': return this.#subscribed(view, id, to, frame.recovered)
       case 'reset':
         this.#owed.delete(topic.name)
-        return view.reset(frame.reason, this.slow === 'reset', to)
+        return view.reset(frame.reason, this.excuses, to)
       case 'snapshot': return view.snapshot(this.stateOf(frame.data), to)
       case 'at':
         if (frame.why !== 'conflated' || this.slow !== 'latest' || to === undefined) throw new Fault(`a move: ${JSON.stringify(frame)}`)
@@ -562,9 +589,17 @@ export class EnvelopeClient extends SocketClient {
     this.trace(`joins ${topic.name}`)
     this.topics.set(topic.name, topic)
     this.stood.set(topic.name, this.world.floor(topic))
-    if (topic.limit !== undefined) this.view(topic)
-    this.#asked.delete(topic.name)
-    this.send({ op: 'subscribe', topic: topic.name })
+    const left = this.random.chance(0.6) ? this.#left.get(topic.name) : undefined
+    this.#left.delete(topic.name)
+    if (left) {
+      this.views.set(topic.name, left.view)
+      this.#held.set(topic.name, left.id)
+      this.#asked.set(topic.name, left.id)
+    } else {
+      if (topic.limit !== undefined) this.view(topic)
+      this.#asked.delete(topic.name)
+    }
+    this.send({ op: 'subscribe', topic: topic.name, ...(left && { id: left.id }) })
   }
 
   leave (topic: TopicModel): void {

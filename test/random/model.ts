@@ -90,8 +90,10 @@ export class View {
   /** A conflated client: events that were left out, and those that came. */
   readonly skipped: number[] = []
   readonly seen = new Set<number>()
-  /** The next event may leave some out (`slow: 'latest'`). */
+  /** The next event may leave some out (`slow: 'latest'`): so the client was told, in a block that is not for one topic. */
   mayJump = false
+  /** It was cut off before that event. */
+  jumping = false
 
   constructor (topic: TopicModel) {
     this.topic = topic
@@ -115,6 +117,7 @@ export class View {
     if (n < this.lo) this.#fault(this.seen.has(n) ? `event ${n} came twice` : `event ${n} came late`)
     if (n > this.hi) this.#jump(n)
     this.lo = this.hi = n + 1
+    this.mayJump = this.jumping = false
     this.seen.add(n)
     this.topic.heard = Math.max(this.topic.heard, n + 1)
   }
@@ -122,7 +125,6 @@ export class View {
   #jump (n: number): void {
     if (this.topic.limit !== undefined && !this.mayJump) this.#fault(`event ${n} came, and nobody said what became of those before it`)
     for (let i = this.hi; i < n; i++) this.skipped.push(i)
-    this.mayJump = false
   }
 
   /** The server says that the position moved, without loss of anything that counts. */
@@ -132,12 +134,12 @@ export class View {
     this.lo = this.hi = to
   }
 
-  /** Events were lost for good. `to`: where it goes on, if that was said. */
-  reset (reason: unknown, slow: boolean, to?: number): void {
+  /** Events were lost for good, for one of the reasons that go without proof, or because they are gone. `to`: where it goes on, if that was said. */
+  reset (reason: unknown, excused: readonly string[], to?: number): void {
     const { topic } = this
     const from = this.lo ?? 0
-    const allowed = reason === 'slow' ? slow : (reason === 'expired' || reason === 'lost') && topic.mayBeGone(from)
-    if (!allowed) this.#fault(`reset for ${String(reason)} without need`)
+    const gone = (reason === 'expired' || reason === 'lost') && topic.mayBeGone(from)
+    if (!gone && !excused.includes(String(reason))) this.#fault(`reset for ${String(reason)} without need`)
     if (to !== undefined && (to < from || to > topic.count)) this.#fault(`reset to ${to}`)
     this.lo = to ?? from
     this.hi = to ?? topic.count

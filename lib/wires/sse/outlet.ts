@@ -16,7 +16,7 @@ export interface SseOutletOptions {
 const FRAMED_HEARTBEAT = chunk(HEARTBEAT)
 
 /** HTTP/1.1 and HTTP/2 responses, as far as they are used here. */
-export type RawResponse = ServerResponse & { stream?: { session?: { destroyed: boolean } } }
+export type RawResponse = ServerResponse & { stream?: { destroyed: boolean, session?: { destroyed: boolean } } }
 
 export class SseOutlet implements Outlet {
   readonly kind = 'sse'

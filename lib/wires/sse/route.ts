@@ -126,6 +126,8 @@ async function head (plan: Plan, request: FastifyRequest, reply: FastifyReply): 
 
 async function arrive (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   const arrival = await Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  // Its end has come and gone unheard: nobody would ever let go of it.
+  if (hasLeft(request, reply)) return arrival.connection.gone(clientLeft)
   const start = new StreamStart(plan, request, reply, arrival)
   try {
     await start.prepare()
@@ -135,6 +137,11 @@ async function arrive (plan: Plan, request: FastifyRequest, reply: FastifyReply)
   }
   if (start.abandoned || reply.sent) return answerAbandoned(start, reply)
   reply.headers(HEADERS).send(start)
+}
+
+function hasLeft (request: FastifyRequest, { raw }: FastifyReply): boolean {
+  const { stream } = raw as RawResponse
+  return stream ? stream.destroyed : raw.destroyed || request.raw.socket?.destroyed === true
 }
 
 /** While it was prepared the client left, handlerTimeout answered, or the connection was closed from this side. */
