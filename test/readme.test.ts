@@ -31,6 +31,9 @@ mkdirSync(folder, { recursive: true })
 for (const [file, code] of snippets) writeFileSync(folder + file, code)
 
 let launched: Promise<Browser> | undefined
+// A browser and a dozen processes, on machines of any size.
+t.setTimeout(180_000)
+t.jobs = 6
 t.teardown(async () => { await (await launched)?.close() })
 
 t.test('every snippet with a file name has its test', async (t) => {

@@ -71,6 +71,10 @@ describe('app.realtime', () => {
     expect(app.realtime.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1)
   })
 
+  test('stops a resumable source', () => {
+    expect(app.realtime.stop('/answers/42')).type.toBe<boolean>()
+  })
+
   test('counts', () => {
     expect(app.realtime.count('auctions/42')).type.toBe<number>()
     expect(app.realtime.connections()).type.toBe<Connection[]>()
@@ -99,6 +103,7 @@ describe('a connection', () => {
     expect(connection.topics).type.toBe<string[]>()
     expect(connection.signal).type.toBe<AbortSignal>()
     expect(connection.closed).type.toBe<boolean>()
+    expect(connection.data).type.toBe<Record<string, unknown>>()
   })
 
   test('what it can be told', () => {
@@ -110,7 +115,7 @@ describe('a connection', () => {
     expect(connection.subscribe).type.not.toBeCallableWith(auction)
     expect(connection.unsubscribe).type.toBeCallableWith('auctions/42')
     expect(connection.close).type.toBeCallableWith()
-    expect(connection.close).type.toBeCallableWith({ code: 4000, text: 'kicked' })
+    expect(connection.close).type.toBeCallableWith({ code: 4000, text: 'kicked', reconnect: true })
     expect(connection.close).type.not.toBeCallableWith(4000)
   })
 })

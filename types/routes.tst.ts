@@ -208,6 +208,24 @@ describe('messages', () => {
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: () => {} } })
   })
 
+  test('a relay may say what is sent in place of the data', () => {
+    typebox.channel('/rooms/:roomId', {
+      topics: pets,
+      messages: {
+        typing: {
+          schema: Type.Object({ text: Type.String() }),
+          relay: (data, { connection, params }) => {
+            expect(data).type.toBe<{ text: string }>()
+            expect(params.roomId).type.toBe<string>()
+            return { by: connection.identity.id }
+          }
+        },
+        bid: { schema: Type.Object({ amount: Type.Number() }), handler: (data) => { expect(data).type.toBe<{ amount: number }>() } }
+      }
+    })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: () => ({}), handler () {} } } })
+  })
+
   test('the context can be named in a function of its own', () => {
     const leave = (_data: unknown, { connection, params }: MessageContext<{ roomId: string }>): void => {
       connection.unsubscribe(`rooms/${params.roomId}`)
@@ -283,6 +301,24 @@ describe('options of routes', () => {
     expect(app.channel).type.not.toBeCallableWith('/a', { topics: pets, retry: 500 })
     expect(app.channel).type.not.toBeCallableWith('/a', { topics: pets, handler: () => {} })
     expect(app.channel).type.not.toBeCallableWith('/a', { topics: pets, websocket: true })
+  })
+
+  test('a resumable source', () => {
+    app.stream('/answers/:answerId', {
+      source: () => [{ data: 'a' }],
+      resumable: {
+        maxAge: 1000,
+        maxBytes: 1000,
+        key: (request) => {
+          expect(request.params.answerId).type.toBe<string>()
+          return request.params.answerId
+        }
+      }
+    })
+    expect(app.stream).type.toBeCallableWith('/a', { source: () => [], resumable: true })
+    expect(app.stream).type.not.toBeCallableWith('/a', { source: () => [], resumable: { maxEvents: 10 } })
+    expect(app.stream).type.not.toBeCallableWith('/a', { source: () => [], resumable: { key: () => 7 } })
+    expect(app.channel).type.not.toBeCallableWith('/a', { topics: pets, resumable: true })
   })
 
   test('a source may be any iterable of events', () => {

@@ -7,7 +7,7 @@ import type { Id } from './adapter.ts'
 type Item =
   | { bytes: Uint8Array, size: number, subscription: undefined, entry: undefined }
   | { bytes: undefined, size: number, subscription: Subscription, entry: Entry }
-  | { bytes: Uint8Array, size: number, subscription: Subscription, entry: undefined }
+  | { bytes: Uint8Array, size: number, subscription: Subscription, entry: undefined, prev: Id | undefined }
 
 const entrySize = (entry: Entry): number => entry.data.byteLength + entry.name.length + 128
 
@@ -29,9 +29,9 @@ export class Backlog {
   /** False: past `maxBuffered`, and the client must go. */
   add (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): boolean {
     if (!subscription || !entries) this.#put({ bytes, size: bytes.byteLength, subscription: undefined, entry: undefined })
-    else if (this.#missed) this.#miss(subscription)
+    else if (this.#missed) this.#miss(subscription, entries[0]?.prev)
     else if (this.#connection.settings.slow === 'latest') for (const entry of entries) this.#putEntry(subscription, entry)
-    else this.#put({ bytes, size: bytes.byteLength, subscription, entry: undefined })
+    else this.#put({ bytes, size: bytes.byteLength, subscription, entry: undefined, prev: entries[0]?.prev })
     return this.#within() || this.#relieve()
   }
 
@@ -44,9 +44,8 @@ export class Backlog {
       this.bytes -= item.size
       this.#write(item)
     }
-    if (this.#connection.full) return this.#items.size === 0 && !this.#missed
-    this.#reportMissed()
-    return true
+    if (!this.#connection.full) this.#reportMissed()
+    return this.#items.size === 0 && !this.#missed
   }
 
   /** Lets go of what can be pulled from the ring instead. */
@@ -107,16 +106,18 @@ export class Backlog {
 
   #drop (): boolean {
     this.#missed = new Set()
-    for (const [key, { subscription, size }] of this.#items) {
-      if (!subscription) continue
+    for (const [key, item] of this.#items) {
+      if (!item.subscription || item.entry) continue
       this.#items.delete(key)
-      this.bytes -= size
-      this.#miss(subscription)
+      this.bytes -= item.size
+      this.#miss(item.subscription, item.prev)
     }
     return this.#within()
   }
 
-  #miss (subscription: Subscription): void {
+  /** `prev`: where the client stays until it is told. */
+  #miss (subscription: Subscription, prev: Id | undefined): void {
+    subscription.at ??= prev
     this.#missed?.add(subscription)
     this.#dropped(subscription)
   }
@@ -145,8 +146,8 @@ export class Backlog {
     if (!missed) return
     for (const subscription of missed) {
       if (this.#connection.closed) return
-      subscription.room.flush()
-      this.#connection.reset(subscription, 'slow')
+      // It may have been left meanwhile.
+      if (this.#connection.subscription(subscription.room.name) === subscription) this.#connection.reset(subscription, 'slow')
     }
   }
 }

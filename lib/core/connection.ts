@@ -29,6 +29,8 @@ export interface Subscription {
   tries?: number
   /** The position from which history was asked for, after the ring had let go of what follows it. */
   sought?: { readonly from: Id, done: boolean }
+  /** The client's cursor was not found, and it has not been told yet. */
+  lost?: boolean
   /** The snapshot, until the client takes it. */
   snapshot: RoomSnapshot | undefined
   group: Group | undefined
@@ -152,6 +154,7 @@ export class Connection {
   announce (joined: readonly Joined[], ref?: unknown): void {
     for (const { subscription, recovered, reason } of joined) {
       this.tell({ type: 'subscribed', subscription, recovered, snapshot: subscription.held, ref })
+      subscription.lost = false
       if (reason) this.tell({ type: 'reset', subscription, reason })
     }
   }
@@ -320,15 +323,14 @@ export class Connection {
   reset (subscription: Subscription, reason: ResetReason): void {
     const { room } = subscription
     this.hub.counters.resets++
+    // What is conflated must not wait before this: it would be written with the positions told here.
+    this.#disband()
     room.flush()
-    if (room.topic.snapshot) {
-      this.#disband()
-      subscription.held = true
-    }
-    subscription.at = subscription.group ? undefined : room.log && room.position
+    subscription.held = room.topic.snapshot !== undefined
+    subscription.at = room.log && room.position
     this.tell({ type: 'reset', subscription, reason })
     report('reset', () => ({ connection: this, topic: room.name, reason }))
-    if (subscription.held) this.settle()
+    this.settle()
   }
 
   // --- snapshots -----------------------------------------------------------
@@ -367,9 +369,12 @@ export class Connection {
     room.flush()
     subscription.held = false
     subscription.tries = 0
-    subscription.at = kept ? snapshot.from : room.position
+    // Not yet where the reset goes on from: a client that is cut between the two must not resume behind the loss.
+    subscription.at = snapshot.from
     this.tell({ type: 'snapshot', subscription, data: snapshot.data, event: snapshot.event })
-    if (!kept) this.tell({ type: 'reset', subscription, reason: 'expired' })
+    if (kept) return true
+    subscription.at = room.position
+    this.tell({ type: 'reset', subscription, reason: 'expired' })
     return true
   }
 
@@ -415,11 +420,21 @@ export class Connection {
   drained (): void {
     if (this.closed) return
     this.#full = false
-    if (this.#backlog?.drain()) this.#caughtUp()
+    if (this.#drain()) this.#caughtUp()
     if (this.#full) return
     this.#pump()
     if (this.#finale) this.finish(this.#finale)
     if (!this.#full) this.#wake()
+  }
+
+  /** True when nothing waits any more. Nobody is pulled for meanwhile: what is pulled comes behind it. */
+  #drain (): boolean {
+    this.#pumping = true
+    try {
+      return this.#backlog?.drain() ?? false
+    } finally {
+      this.#pumping = false
+    }
   }
 
   /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */
@@ -480,7 +495,9 @@ export class Connection {
     if (this.closed) return
     const outlet = this.#outlet
     this.#finish(reason)
-    outlet?.close(reason, retry)
+    if (outlet) outlet.close(reason, retry)
+    // On its way in still: there is no wire whose end could be waited for.
+    else this.hub.ended(this)
   }
 
   /** The other side is gone. */

@@ -315,7 +315,6 @@ export class Hub implements Sink {
     try {
       await Promise.all(joining.map((one) => this.#reach(one)))
     } catch (error) {
-      for (const { room } of joining) if (room.listeners === 0) this.#forgetFailed(room)
       this.let(joining)
       throw error
     }
@@ -324,7 +323,7 @@ export class Hub implements Sink {
 
   async #reach (one: Joining): Promise<void> {
     const { room, at } = one
-    await room.ready
+    await this.#ready(room)
     if (one.cursor === 'start') one.cursor = await this.#startOf(at.name)
     if (typeof one.cursor === 'object') await room.log?.reach(one.cursor.id)
     // What is only of use as a whole is told from its start to whoever lost the thread.
@@ -344,9 +343,14 @@ export class Hub implements Sink {
   }
 
   /** A room that could not be opened is not kept: the next one who asks tries again. */
-  #forgetFailed (room: Room): void {
-    if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name)
-    room.close()
+  async #ready (room: Room): Promise<void> {
+    try {
+      await room.ready
+    } catch (error) {
+      if (this.#rooms.get(room.name) === room) this.#rooms.delete(room.name)
+      room.close()
+      throw error
+    }
   }
 
   /** Joins in one synchronous step: every subscription stands at its cursor, or where its room is. */
@@ -367,11 +371,9 @@ export class Hub implements Sink {
     if (recovered || reason) report('resume', () => ({ connection, topic: room.name, recovered }))
     report('subscribe', () => ({ connection, topic: room.name }))
     const at = typeof cursor === 'object' && found(one) ? cursor.id : undefined
-    return {
-      subscription: connection.add(room, at, !recovered && room.topic.snapshot !== undefined),
-      recovered: reason ? false : recovered || undefined,
-      reason
-    }
+    const subscription = connection.add(room, at, !recovered && room.topic.snapshot !== undefined)
+    subscription.lost = reason !== undefined
+    return { subscription, recovered: reason ? false : recovered || undefined, reason }
   }
 
   /** The connection has ended; its wire may still be saying so. */

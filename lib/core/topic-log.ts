@@ -35,7 +35,8 @@ export class TopicLog {
   readonly #host: LogHost
   #held: LogEvent[] = []
   #heldBytes = 0
-  #overflowed = false
+  /** Something may be missing that the read under way does not show: another must follow. */
+  #again = false
   #repairing: Promise<void> | undefined
   #opening = true
   #closed = false
@@ -55,7 +56,7 @@ export class TopicLog {
     this.last = head
     this.#complete = genesis
     this.#opening = false
-    if (this.#held.length > 0 || this.#overflowed) this.repair().catch(() => {})
+    if (this.#held.length > 0 || this.#again) this.repair().catch(() => {})
   }
 
   close (): void {
@@ -72,10 +73,13 @@ export class TopicLog {
     }
   }
 
-  /** Reads what follows `last` and passes it on. Single flight. */
-  repair (): Promise<void> {
-    this.#repairing ??= this.#repair().finally(() => { this.#repairing = undefined })
-    return this.#repairing
+  /** Reads what follows `last` and passes it on. Single flight: asked meanwhile, it reads once more. */
+  async repair (): Promise<void> {
+    this.#again = true
+    // There is no `last` to read from yet: `open` sees to it.
+    if (this.#opening) return
+    this.#repairing ??= this.#repair()
+    await this.#repairing
   }
 
   /** Where the event after `cursor` stands in the ring; undefined when the ring does not reach back that far. */
@@ -129,12 +133,12 @@ export class TopicLog {
   }
 
   #hold (event: LogEvent): void {
-    if (this.#overflowed) return
+    if (this.#again) return
     this.#held.push(event)
     this.#heldBytes += event.data.byteLength
     if (this.#held.length > MAX_HELD || this.#heldBytes > MAX_HELD_BYTES) {
       this.#takeHeld()
-      this.#overflowed = true
+      this.#again = true
     }
   }
 
@@ -146,15 +150,20 @@ export class TopicLog {
   }
 
   async #repair (): Promise<void> {
-    for (let more = true; more && !this.#closed;) {
-      // Held before this read starts: the read shows them, or they are older than `last`.
-      const held = this.#takeHeld()
-      this.#overflowed = false
-      const complete = await this.#readOn()
-      if (this.#closed) return
-      if (complete) for (const event of held) this.#appendIfNext(event)
-      for (const event of this.#takeHeld()) if (!this.#appendIfNext(event) && !this.#seen(event.id)) this.#hold(event)
-      more = !complete || this.#held.length > 0 || this.#overflowed
+    try {
+      for (let more = true; more && !this.#closed;) {
+        // Held before this read starts: the read shows them, or they are older than `last`.
+        const held = this.#takeHeld()
+        this.#again = false
+        const complete = await this.#readOn()
+        if (this.#closed) return
+        if (complete) for (const event of held) this.#appendIfNext(event)
+        for (const event of this.#takeHeld()) if (!this.#appendIfNext(event) && !this.#seen(event.id)) this.#hold(event)
+        more = !complete || this.#held.length > 0 || this.#again
+      }
+    } finally {
+      // In the same step as the last look: an event that came after it would be held for nobody.
+      this.#repairing = undefined
     }
     this.#host.repaired()
   }

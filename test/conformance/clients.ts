@@ -115,16 +115,17 @@ export class EventStreamReader {
   #id: string | undefined
 
   push (text: string): this {
-    for (const character of text) {
-      const lf = character === '\n'
-      if (lf && this.#afterCr) this.#afterCr = false
-      else if (lf || character === '\r') {
-        this.#afterCr = !lf
-        this.#endLine()
-      } else {
-        this.#afterCr = false
-        this.#line += character
-      }
+    let start = 0
+    // The second half of a CRLF that came in two pieces.
+    if (this.#afterCr && text.startsWith('\n')) start = 1
+    if (text !== '') this.#afterCr = text.endsWith('\r')
+    while (start < text.length) {
+      const [cr, lf] = [text.indexOf('\r', start), text.indexOf('\n', start)]
+      const end = Math.min(cr < 0 ? Infinity : cr, lf < 0 ? Infinity : lf)
+      this.#line += text.slice(start, end)
+      if (end === Infinity) break
+      this.#endLine()
+      start = end + (end === cr && lf === cr + 1 ? 2 : 1)
     }
     return this
   }
@@ -189,7 +190,18 @@ export class Stream {
     }))
   }
 
-  get socket (): Socket { return this.response.socket }
+  /** Stops reading. */
+  pause (): void {
+    // Both: a response that flows would make its socket flow again.
+    this.response.pause()
+    this.response.socket.pause()
+  }
+
+  resume (): void {
+    this.response.socket.resume()
+    this.response.resume()
+  }
+
   get lastEventId (): string { return this.reader.lastEventId }
 
   next (type?: string): Promise<StreamEvent> {
@@ -375,3 +387,11 @@ export function maskedFrame (opcode: number, payload: Uint8Array | string, final
 
 /** The next turn of the event loop: what was published in this one is written by then. */
 export const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
+export interface Deferred<T> { promise: Promise<T>, resolve: (value: T) => void, reject: (error: unknown) => void }
+
+export function deferred<T> (): Deferred<T> {
+  const made = {} as Deferred<T>
+  made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }))
+  return made
+}

@@ -176,6 +176,12 @@ export abstract class Client {
     loose.event(said.n)
   }
 
+  protected reset (topic: TopicModel, reason: unknown): void {
+    this.trace(`reset of ${topic.name}: ${String(reason)}`)
+    if (topic.limit !== undefined) this.view(topic).reset(reason, this.excuses)
+    else if (!this.excuses.includes(String(reason))) throw new Fault(`${topic.name}: reset for ${String(reason)}, and it has no history`)
+  }
+
   protected stateOf (data: unknown): number {
     const { n } = data as { n: unknown }
     if (typeof n !== 'number') throw new Fault(`a snapshot without its number: ${JSON.stringify(data)}`)
@@ -267,8 +273,7 @@ export class SseClient extends Client {
   }
 
   #reset ({ topic: name, reason }: Json): void {
-    this.trace(`reset of ${String(name)}: ${String(reason)}`)
-    this.view(this.topic(name)).reset(reason, this.excuses)
+    this.reset(this.topic(name), reason)
   }
 
   #snapshot ({ topic: name, data }: Json): void {
@@ -470,8 +475,7 @@ export class FlatClient extends SocketClient {
     if (type === 'state') return this.view(this.topic(rest.topic)).snapshot(this.stateOf(rest))
     if (type !== 'error') return this.event(String(type), JSON.stringify(rest))
     if (rest.code !== 'reset') throw new Fault(`an error: ${JSON.stringify(rest)}`)
-    this.trace(`reset of ${String(rest.topic)}: ${String(rest.reason)}`)
-    this.view(this.topic(rest.topic)).reset(rest.reason, this.excuses)
+    this.reset(this.topic(rest.topic), rest.reason)
   }
 
   #synced (): void {

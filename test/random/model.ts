@@ -87,6 +87,8 @@ export class View {
   hi = 0
   /** No event may come before the snapshot. */
   awaits = false
+  /** It has come, and no event since. */
+  #fresh = false
   /** A conflated client: events that were left out, and those that came. */
   readonly skipped: number[] = []
   readonly seen = new Set<number>()
@@ -117,7 +119,7 @@ export class View {
     if (n < this.lo) this.#fault(this.seen.has(n) ? `event ${n} came twice` : `event ${n} came late`)
     if (n > this.hi) this.#jump(n)
     this.lo = this.hi = n + 1
-    this.mayJump = this.jumping = false
+    this.mayJump = this.jumping = this.#fresh = false
     this.seen.add(n)
     this.topic.heard = Math.max(this.topic.heard, n + 1)
   }
@@ -145,7 +147,8 @@ export class View {
     this.hi = to ?? topic.count
     // What was left out before is not owed any more.
     this.skipped.length = 0
-    this.awaits = topic.snapshot
+    // Another snapshot follows, but for the one that outlived what it stood on.
+    this.awaits = topic.snapshot && !this.#fresh
   }
 
   /** The state as of the first `n` events; those that follow it must come, some that it contains may. */
@@ -156,6 +159,7 @@ export class View {
     this.lo = to ?? Math.min(this.lo ?? 0, n)
     this.hi = to ?? n
     this.awaits = false
+    this.#fresh = true
   }
 
   get level (): boolean {

@@ -133,11 +133,11 @@ export class Schedule {
     for (let i = 0; i < count; i++) this.#publish(topic)
   }
 
-  #publish (topic: TopicModel): void {
+  #publish (topic: TopicModel, anew = false): void {
     const random = this.#random
     const name = random.pick(EVENT_NAMES)
     const key = random.chance(0.5) ? random.pick(['a', 'b']) : undefined
-    const dedupe = topic.limit !== undefined && random.chance(0.15) ? `${topic.name} ${random.int(0, 3)}` : undefined
+    const dedupe = topic.limit !== undefined && !anew && random.chance(0.15) ? `${topic.name} ${random.int(0, 3)}` : undefined
     const first = dedupe === undefined ? undefined : this.#dedupes.get(dedupe)
     const said = first ?? topic.say(name, key, textOf(random, topic))
     if (dedupe !== undefined) this.#dedupes.set(dedupe, said)
@@ -155,7 +155,7 @@ export class Schedule {
     for (const client of this.#clients) client.calm()
     await Promise.all(this.#publishing)
     await this.#reach('level', () => this.#clients.every((client) => client.level))
-    for (const topic of this.#topics) this.#publish(topic)
+    for (const topic of this.#topics) this.#publish(topic, true)
     await Promise.all(this.#publishing)
     await this.#reach('the last events', () => this.#clients.every((client) => client.exact))
     for (const client of this.#clients) for (const view of client.views.values()) view.checkSkipped()

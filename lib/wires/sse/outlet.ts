@@ -107,6 +107,8 @@ export class SseOutlet implements Outlet {
 
   /** Where the client has got to, as an id; undefined while it has no position at all. */
   #cursor (subscriptions: readonly Subscription[]): string | undefined {
+    // The client keeps its own until the last loss is told: cut before that, it must find out again.
+    if (subscriptions.some(({ lost }) => lost)) return undefined
     const durable = subscriptions.filter(({ room }) => room.log)
     const [only] = durable
     if (durable.length === 1 && only) return positionOf(only)

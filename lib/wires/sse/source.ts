@@ -1,4 +1,5 @@
 /** A `source`: events for one client, pulled no faster than it reads, and returned when it leaves. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import { sourceEnded } from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection.ts'
@@ -18,15 +19,21 @@ export async function openSource (source: Source, request: FastifyRequest, curso
   return iteratorOf(await source(request, { cursor, signal }))
 }
 
+/** A source that never waits is made to, so that others get their turns. */
+const TURN_EVENTS = 64
+
 export async function runSource (connection: Connection, outlet: SseOutlet, iterator: SourceIterator): Promise<void> {
   // A source that waits for something of its own is told at once, not at its next event.
   const left = (): void => {
-    Promise.resolve(iterator.return?.()).catch((error: unknown) => connection.hub.log.error({ err: error }, 'realtime: a source failed'))
+    // Called in a promise: what a sync iterator throws must not reach the signal's listeners.
+    Promise.resolve().then(() => iterator.return?.()).catch((error: unknown) => connection.hub.log.error({ err: error }, 'realtime: a source failed'))
   }
   connection.signal.addEventListener('abort', left, { once: true })
+  let events = 0
   for (let result = await iterator.next(); !result.done && !connection.closed; result = await iterator.next()) {
     outlet.writeBlock(sourceBlock(result.value))
     await connection.writable()
+    if (++events % TURN_EVENTS === 0) await nextTurn()
   }
   connection.signal.removeEventListener('abort', left)
   connection.end(sourceEnded)
@@ -48,6 +55,7 @@ function sourceBlock (value: SourceEvent): Buffer {
   if (id !== undefined && (typeof id !== 'string' || hasControl(id))) {
     throw new EventDataInvalid('source', event ?? 'message', 'an id must be a string without control characters')
   }
+  if (comment !== undefined && typeof comment !== 'string') throw new EventDataInvalid('source', event ?? 'message', 'a comment must be a string')
   if (retry !== undefined && !(Number.isInteger(retry) && retry >= 0)) {
     throw new EventDataInvalid('source', event ?? 'message', 'retry must be a whole number of ms')
   }

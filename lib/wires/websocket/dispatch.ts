@@ -70,21 +70,22 @@ export class Upgrades {
     this.#pending.set(raw, { socket, head })
     // @fastify/websocket stops listening as soon as the app closes: nobody else would answer, nor let the socket go.
     const listeners = this.#app.server.listeners('upgrade')
-    if (listeners[0] === this.#note && listeners.every((listener) => notes.has(listener))) this.#route(raw, socket)
+    if (listeners[0] === this.#note && listeners.every((listener) => notes.has(listener))) this.#route(raw, socket, head)
   }
 
-  readonly #dispatch = (raw: IncomingMessage, socket: Duplex): void => {
+  readonly #dispatch = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
     const listeners = this.#app.server.listeners('upgrade').filter((listener) => !notes.has(listener))
     // Others may listen too (socket.io …): theirs are left to them.
     const others = listeners.some((listener) => !dispatchers.has(listener))
     // Of several of ours the first takes them all: it is the same app.
     const mine = others ? this.#router?.find('GET', raw.url ?? '/') : listeners[0] === this.#dispatch
-    if (mine) this.#route(raw, socket)
+    if (mine) this.#route(raw, socket, head)
   }
 
-  #route (raw: IncomingMessage, socket: Duplex): void {
+  #route (raw: IncomingMessage, socket: Duplex, head: Buffer): void {
     // Node took its own error listener off before 'upgrade'.
     socket.on('error', () => socket.destroy())
+    if (raw.headers.upgrade?.toLowerCase() !== 'websocket') return readAnew(this.#app, raw, socket, head)
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket as never)
@@ -100,6 +101,22 @@ export class Upgrades {
 }
 
 type RouterConfig = { caseSensitive?: boolean, ignoreTrailingSlash?: boolean, ignoreDuplicateSlashes?: boolean }
+
+/**
+ * Some clients offer h2c with every request (Java's do), and Node parts such a request from its body as soon as anybody
+ * listens for upgrades. An offer may be ignored (RFC 9110 §7.8): the request is read once more, without it.
+ */
+function readAnew (app: FastifyInstance, raw: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const lines = [`${raw.method} ${raw.url} HTTP/${raw.httpVersion}`]
+  for (let i = 0; i < raw.rawHeaders.length; i += 2) {
+    const [name, value] = [raw.rawHeaders[i] as string, raw.rawHeaders[i + 1] as string]
+    if (!/^(upgrade|connection|http2-settings)$/i.test(name)) lines.push(`${name}: ${value}`)
+    else if (/^connection$/i.test(name) && /(^|[\s,])close([\s,]|$)/i.test(value)) lines.push('connection: close')
+  }
+  socket.unshift(head)
+  socket.unshift(Buffer.from(lines.join('\r\n') + '\r\n\r\n', 'latin1'))
+  app.server.emit('encrypted' in socket ? 'secureConnection' : 'connection', socket)
+}
 
 /** Ends both sides: a peer that keeps its own open would keep the app from closing. What it still sends is dropped. */
 function letGo (socket: Duplex): void {

@@ -208,12 +208,16 @@ function open (plan: Plan, arrival: Arrival, request: FastifyRequest, { socket }
     if (session.crowded) ws.pause()
   })
   session.onRoom = () => { if (ws.isPaused && !session.crowded) ws.resume() }
+  let fault: number | undefined
   ws.on('close', (code) => {
     clearTimeout(waiting.timer)
-    outlet.over(code)
+    outlet.over(fault ?? code)
   })
-  // ws closes by itself after an error of the peer's; an expected disconnect is no error line.
-  ws.on('error', (error) => request.log.debug({ err: error }, 'realtime: the peer broke off'))
+  // ws closes by itself after an error of the peer's, and then reports 1006; an expected disconnect is no error line.
+  ws.on('error', (error) => {
+    fault ??= faultCode(error)
+    request.log.debug({ err: error }, 'realtime: the peer broke off')
+  })
   const accept = async (): Promise<void> => {
     await arrival.connect(plan.callbacks)
     if (connection.closed) return
@@ -235,6 +239,13 @@ async function begin ({ hub }: Plan, { connection, topics }: Arrival, cursors: R
 }
 
 /** The only timer of a connection, and only until it has said `open`. */
+/** The close code for what ws found wrong with a frame. */
+function faultCode ({ code = '' }: NodeJS.ErrnoException): number | undefined {
+  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return reasons.messageTooBig.code
+  if (code === 'WS_ERR_INVALID_UTF8') return reasons.invalidPayload.code
+  return code.startsWith('WS_ERR_') ? reasons.protocolError.code : undefined
+}
+
 function openTimer (connection: Connection): NodeJS.Timeout {
   return setTimeout(() => { if (!connection.begun) connection.end(reasons.openTimeout) }, OPEN_TIMEOUT_MS).unref()
 }

@@ -1,0 +1,29 @@
+import buildApp from './app.ts'
+
+const port = Number(process.env.PORT ?? 3000)
+const host = process.env.HOST ?? '127.0.0.1'
+
+if (!Number.isInteger(port) || port < 0 || port > 65535) {
+  console.error(`PORT has to be a number from 0 to 65535, not '${process.env.PORT}'.`)
+  process.exit(1)
+}
+
+const app = await buildApp({ logger: { level: process.env.LOG_LEVEL ?? 'warn' } })
+
+try {
+  console.log(`AI answer: ${await app.listen({ port, host })} (Ctrl+C ends it)`)
+} catch (error) {
+  console.error((error as NodeJS.ErrnoException).code === 'EADDRINUSE'
+    ? `Port ${port} is in use; choose another with PORT=${port + 1} npm start -- ai-answer`
+    : error)
+  process.exit(1)
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    app.close().then(() => process.exit(0), error => {
+      console.error(error)
+      process.exit(1)
+    })
+  })
+}

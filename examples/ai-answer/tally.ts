@@ -1,0 +1,13 @@
+/** What two sides compare to know that they have the same text. public/tally.js does the same. */
+export interface Tally { words: number, characters: number, checksum: string }
+
+export function tally (text: string): Tally {
+  return { words: text.match(/\S+/g)?.length ?? 0, characters: text.length, checksum: checksum(text) }
+}
+
+/** FNV-1a, 32 bits, over UTF-16 code units. */
+function checksum (text: string): string {
+  let hash = 0x811c9dc5
+  for (let index = 0; index < text.length; index++) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
+  return (hash >>> 0).toString(16).padStart(8, '0')
+}
