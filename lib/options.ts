@@ -30,6 +30,7 @@ export interface Settings extends LiveSettings {
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
   readonly closeTimeout: number
+  readonly joinTimeout: number
   readonly validate: boolean
   readonly origins: readonly string[] | '*'
   readonly limits: Limits
@@ -40,7 +41,7 @@ const MiB = 1 << 20
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, faults: 50, queue: 64 })
 const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
-  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'slow', 'closeTimeout', 'validate', 'origins', 'limits', 'websocket',
+  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'slow', 'closeTimeout', 'joinTimeout', 'validate', 'origins', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
 /** What a frame adds to its data: base64 of bytes grows them by a third. */
@@ -65,6 +66,7 @@ export function readOptions (options: RealtimeOptions): Settings {
     maxTopics: integer('maxTopics', options.maxTopics ?? 64, 1, 64),
     maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
     maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? Infinity, 1),
+    joinTimeout: integer('joinTimeout', options.joinTimeout ?? 5000, 1, 300_000),
     closeTimeout: integer('closeTimeout', options.closeTimeout ?? 5000, 0, 300_000),
     validate: flag('validate', options.validate ?? process.env.NODE_ENV !== 'production'),
     origins: readOrigins(options.origins ?? []),

@@ -361,6 +361,8 @@ export interface RealtimeOptions {
   slow?: SlowPolicy
   /** How long `app.close()` waits for clients to take their leave, ms. Default 5000. */
   closeTimeout?: number
+  /** How long a client waits for its topics' history, ms. Default 5000. Past it: a temporary refusal. */
+  joinTimeout?: number
   /** Check published data against its schema. Default: true unless NODE_ENV is production. */
   validate?: boolean
   /** Cross-origin upgrades allowed on channels: a list, or `'*'`. Default: only the request's own host. */

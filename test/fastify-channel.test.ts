@@ -1,7 +1,7 @@
 /** Channels beside everything else that upgrades: @fastify/websocket in any order, other listeners, bad handshakes, other origins. */
 import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
-import { Duplex } from 'node:stream'
+import type { Duplex } from 'node:stream'
 import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'

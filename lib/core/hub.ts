@@ -14,7 +14,7 @@ import { Runs } from './runs.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
 import type { ResetReason } from './wire.ts'
-import { Closed, EventTooLarge, HistoryUnavailable, TooManyConnections } from '../errors.ts'
+import { Closed, EventTooLarge, HistoryUnavailable, TooManyConnections, Unavailable } from '../errors.ts'
 
 export interface HubSettings {
   readonly maxEventBytes: number
@@ -22,6 +22,7 @@ export interface HubSettings {
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
   readonly closeTimeout: number
+  readonly joinTimeout: number
   readonly retry: number
   readonly log: HubLog
 }
@@ -90,6 +91,8 @@ export class Hub implements Sink {
   #turn: Promise<void> | undefined
   #sweep: NodeJS.Timeout | undefined
   #allGone: (() => void) | undefined
+  /** Why the adapter is away. */
+  #down: string | undefined
 
   constructor (adapter: Adapter, settings: HubSettings) {
     this.adapter = adapter
@@ -192,6 +195,7 @@ export class Hub implements Sink {
   }
 
   state (state: 'up' | 'down', why?: Error): void {
+    this.#down = state === 'down' ? why?.message ?? 'the adapter is away' : undefined
     report('adapter', () => ({ adapter: this.adapter.name, state, error: why }))
     this.log.warn({ err: why, adapter: this.adapter.name }, `realtime: the adapter is ${state}`)
   }
@@ -312,13 +316,29 @@ export class Hub implements Sink {
   /** Opens the rooms of the topics and brings what follows the cursors within reach. `let` must follow. */
   async prepare (wanted: ReadonlyArray<{ at: TopicAt, cursor: Cursor }>): Promise<Joining[]> {
     const joining = wanted.map(({ at, cursor }): Joining => ({ at, cursor, room: this.#hold(at) }))
+    if (joining.every(atHand)) return joining
     try {
-      await Promise.all(joining.map((one) => this.#reach(one)))
+      await this.#soon(Promise.all(joining.map((one) => this.#reach(one))))
     } catch (error) {
       this.let(joining)
       throw error
     }
     return joining
+  }
+
+  /** A client waits for the adapter only so long, and not at all for one that is known to be away: it is to come back. */
+  async #soon (work: Promise<unknown>): Promise<void> {
+    work.catch(() => {})
+    if (this.#down) throw new Unavailable(this.#down)
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Unavailable('the adapter did not answer in time')), this.settings.joinTimeout)
+    })
+    try {
+      await Promise.race([work, late])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async #reach (one: Joining): Promise<void> {
@@ -428,6 +448,14 @@ export class Hub implements Sink {
     this.#rooms.clear()
     await this.adapter.close()
   }
+}
+
+/** Nothing need be asked of the adapter. */
+function atHand (one: Joining): boolean {
+  const { room, cursor, at } = one
+  if (!room.opened || cursor === 'start') return false
+  if (cursor === undefined || found(one)) return true
+  return cursor === 'unknown' && !at.topic.policy.whole
 }
 
 /** The log still holds the cursor's place. */

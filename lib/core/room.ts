@@ -54,6 +54,8 @@ export class Room {
   /** When the last listener left (performance.now). */
   idleSince = 0
   ready: Promise<void>
+  /** `ready` has come. */
+  opened = false
   /** Free for a wire to keep what it derives from the name. */
   readonly derived = new Map<object, unknown>()
   readonly #groups = new Map<Encoder, Group>()
@@ -78,6 +80,7 @@ export class Room {
     const head = await this.hub.adapter.subscribe(this.name, this.log !== undefined)
     this.position = head
     this.log?.open(head, idParts(head)?.ms === 0)
+    this.opened = true
   }
 
   close (): void {

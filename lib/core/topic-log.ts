@@ -26,7 +26,7 @@ const READ: ReadLimits = { count: 512, bytes: 1 << 20 }
 const MAX_HELD = 1024
 const MAX_HELD_BYTES = 1 << 20
 const RETRY_FIRST_MS = 50
-const RETRY_MAX_MS = 5000
+const RETRY_MAX_MS = 500
 
 export class TopicLog {
   /** The id delivered last. */
