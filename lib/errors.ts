@@ -44,4 +44,5 @@ export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connect
 export const ShuttingDown = make('SHUTTING_DOWN', 'the server is shutting down', 503)
 export const CloseCodeInvalid = make('CLOSE_CODE', 'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
+export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old: Redis 7 or Valkey 7.2 is needed')
 export const Unavailable = make('UNAVAILABLE', 'the topic cannot be read now: %s', 503)

@@ -7,7 +7,7 @@ import { dirname, join, relative } from 'node:path'
 import ts from 'typescript'
 import { bin, npm, readJson, root } from './project.mjs'
 
-const { name, dependencies, exports } = readJson('package.json')
+const { name, dependencies, peerDependencies, exports } = readJson('package.json')
 const entries = Object.values(exports).filter((target) => typeof target === 'object')
 const documents = ['CHANGELOG.md', 'LICENSE', 'PROTOCOL.md', 'README.md', 'package.json']
 
@@ -55,7 +55,7 @@ function wrongFiles () {
 
 /** Types may only name packages that come along with this one, and Fastify. */
 function wrongTypeImports () {
-  const known = new Set([...Object.keys(dependencies), 'fastify'])
+  const known = new Set([...Object.keys({ ...dependencies, ...peerDependencies }), 'fastify'])
   return [...typeImports()]
     .filter((specifier) => !specifier.startsWith('node:') && !known.has(packageWithTypes(specifier)))
     .map((specifier) => `the published types import ${specifier}: ${packageWithTypes(specifier)} must be a dependency`)

@@ -42,6 +42,8 @@ export interface AppendOptions {
   dedupe?: string
   /** ms after which the whole log is forgotten, its head excepted, unless it is appended to again. */
   lifetime?: number
+  /** Appends only while the topic belongs to this owner (see Ownership). */
+  owner?: string
 }
 
 export interface ReadLimits { count: number, bytes: number }
@@ -79,6 +81,18 @@ export interface Adapter {
   unsubscribe (topic: string): void
   /** Authoritative. An unknown id is `linked: false`, never an error. Caches nothing: that is the hub's. `after: null` reads from the oldest kept. */
   read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page>
+  /** The last id of each; null where nothing was ever published, or nothing is known of it any more. */
   heads (topics: string[]): Promise<Array<Id | null>>
   close (): Promise<void>
+  /** How many nodes listen to a topic. Without it this node is the only one. */
+  nodes? (topic: string): Promise<number>
+  /** What is going on, for `realtime.stats()`. */
+  stats? (): Record<string, unknown>
+}
+
+/** Who alone may append to a topic (the node that runs a source). A lease: it ends `ms` after it was claimed last. */
+export interface Ownership {
+  /** Claims, or claims again. Resolves with whom it belongs to now. */
+  claim (topic: string, owner: string, ms: number): Promise<string>
+  release (topic: string, owner: string): Promise<void>
 }

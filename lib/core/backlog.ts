@@ -26,6 +26,9 @@ export class Backlog {
     this.#connection = connection
   }
 
+  /** Events were dropped, and the client has not been told. */
+  get missing (): boolean { return this.#missed !== undefined }
+
   /** False: past `maxBuffered`, and the client must go. */
   add (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): boolean {
     if (!subscription || !entries) this.#put({ bytes, size: bytes.byteLength, subscription: undefined, entry: undefined })
@@ -105,7 +108,7 @@ export class Backlog {
   }
 
   #drop (): boolean {
-    this.#missed = new Set()
+    this.#missed ??= new Set()
     for (const [key, item] of this.#items) {
       if (!item.subscription || item.entry) continue
       this.#items.delete(key)

@@ -176,6 +176,7 @@ export class Connection {
     const subscription: Subscription = {
       connection: this, room, from: at ?? room.position, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
     }
+    if (this.closed) return subscription
     this.#subscriptions.set(room.name, subscription)
     this.hub.entered(room)
     return subscription
@@ -201,12 +202,12 @@ export class Connection {
   /** Leaves the groups: the set of topics, and with it the encoder, is about to change. */
   #disband (): void {
     this.#private = undefined
+    // What waits for the groups belongs to this client too. It may be one event too many for it.
+    if (this.#encoder) for (const { room } of this.subscriptions) room.flush()
     // Conflated events are pulled from the ring instead, from where the client stands.
     this.#backlog?.releaseEntries()
     if (!this.#encoder) return
     for (const subscription of this.#subscriptions.values()) {
-      // What waits for the group belongs to this client too.
-      subscription.room.flush()
       subscription.room.leave(subscription)
       if (subscription.room.log) subscription.at ??= subscription.room.position
     }
@@ -418,6 +419,9 @@ export class Connection {
 
   /** The wire took everything: what waited goes out. */
   drained (): void {
+    if (this.closed) return
+    // While it counts as full: what waits in the rooms is missed too, and must not be written before that is told.
+    if (this.#backlog?.missing) for (const { room } of this.subscriptions) room.flush()
     if (this.closed) return
     this.#full = false
     if (this.#drain()) this.#caughtUp()

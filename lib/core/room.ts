@@ -230,10 +230,13 @@ export class Room {
   }
 
   async #takeSnapshot (): Promise<RoomSnapshot> {
-    const from = (this.log as TopicLog).last
+    const log = this.log as TopicLog
+    const from = log.last
     const { data, event, at } = await this.topic.takeSnapshot(this.params)
-    const exact = at !== undefined && this.log?.locate(at) !== undefined
-    return { data, event, from: exact ? at : from }
+    if (at === undefined) return { data, event, from }
+    // The state may be ahead of this node, or from before the ring. One whose place is gone is as new as `from` at least.
+    if (log.locate(at) === undefined) await log.reach(at)
+    return { data, event, from: log.locate(at) === undefined ? from : at }
   }
 
   #logHost (): ConstructorParameters<typeof TopicLog>[0] {

@@ -173,6 +173,8 @@ export class Arrival {
   readonly topics: TopicAt[]
   readonly #context: WireContext
   readonly #request: FastifyRequest
+  /** Topics that are being joined: they count already. */
+  readonly #joining: string[] = []
 
   private constructor (context: WireContext, request: FastifyRequest, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
     this.#context = context
@@ -211,15 +213,27 @@ export class Arrival {
   /** At once while the client is on its way in; later in one step with what it missed meanwhile: nothing. */
   async #subscribe (topic: unknown): Promise<void> {
     const at = resolveTopic(this.#context, topic)
-    const { connection } = this
-    if (connection.has(at.name)) return
-    if (connection.topics.length + 1 > this.#context.settings.maxTopics) throw new TooManyTopics(connection.topics.length + 1, this.#context.settings.maxTopics)
-    await authorize(this.#request, at, 'subscribe')
-    if (!connection.begun) {
-      if (!this.topics.some((known) => known.name === at.name)) this.topics.push(at)
-      return
+    if (this.#names().has(at.name)) return
+    const { maxTopics } = this.#context.settings
+    const count = new Set([...this.#names(), ...this.#joining, at.name]).size
+    if (count > maxTopics) throw new TooManyTopics(count, maxTopics)
+    this.#joining.push(at.name)
+    try {
+      await this.#join(at)
+    } finally {
+      this.#joining.splice(this.#joining.indexOf(at.name), 1)
     }
-    await joinLater(connection, at, undefined)
+  }
+
+  /** Of the topics that the client has, or will have once it is in. */
+  #names (): Set<string> {
+    return new Set(this.connection.begun ? this.connection.topics : this.topics.map(({ name }) => name))
+  }
+
+  async #join (at: TopicAt): Promise<void> {
+    await authorize(this.#request, at, 'subscribe')
+    if (this.connection.begun) await joinLater(this.connection, at, undefined)
+    else if (!this.#names().has(at.name)) this.topics.push(at)
   }
 }
 

@@ -41,9 +41,9 @@ const commands = {
       client.leave(() => { if (++left === present.length) process.send({ left }) })
     }
   },
-  /** All who are away come back: those who left last come first. */
-  back () {
-    for (const client of clients.filter(({ away }) => away).reverse()) client.connect()
+  /** All who are away come back: those who left last, and know most, come first. */
+  back ({ port }) {
+    for (const client of clients.filter(({ away }) => away).reverse()) client.comeBack(port)
     process.send({ back: true })
   },
   /** Resolves when every client has been opened so many times. */
@@ -54,10 +54,15 @@ const commands = {
   expect ({ count }) {
     reach((client) => client.away || client.has(count), { expected: count })
   },
-  /** No client comes back any more; resolves when all have been ended, with what the server told each of coming back. */
-  farewell () {
-    for (const client of clients) client.staying = true
-    reach((client) => client.ended, () => ({ farewells: clients.map(({ kind, retry, bye }) => ({ kind, retry, bye })) }))
+  /** Who is ended from now on stays away. */
+  stay () {
+    for (const client of clients) client.staying = !client.away
+    process.send({ staying: true })
+  },
+  /** Resolves when all are away, with what each that was here has been told of coming back. */
+  farewells () {
+    const told = clients.filter(({ staying }) => staying)
+    reach((client) => client.away, () => ({ farewells: told.map(({ kind, retry, bye }) => ({ kind, retry, bye })) }))
   }
 }
 
@@ -92,12 +97,10 @@ class Client {
   away = true
   /** Stays away when it is ended. */
   staying = false
-  ended = false
   openings = 0
   cursor
-  /** What the server said last of coming back (ms). */
+  /** When to come back (ms), from the server's last words; and all of them, on a channel. */
   retry
-  /** The last frame of a channel. */
   bye
 
   constructor ({ port, localAddress, kind, path, topics, first }) {
@@ -113,6 +116,12 @@ class Client {
     this.away = false
     toDial.push(this)
     dialNext()
+  }
+
+  comeBack (port) {
+    this.target.port = port
+    this.staying = false
+    this.connect()
   }
 
   dial (answered) {
@@ -154,10 +163,10 @@ class Client {
   }
 
   over () {
-    if (this.staying) {
-      this.ended = true
-      goal?.(this)
-    } else if (!this.away) this.connect()
+    if (this.away) return
+    if (!this.staying) return this.connect()
+    this.away = true
+    goal?.(this)
   }
 
   has (count) {
@@ -218,7 +227,8 @@ class Client {
       const colon = line.indexOf(': ')
       if (colon > 0) field[line.slice(0, colon)] = line.slice(colon + 2)
     }
-    if (field.retry !== undefined) this.retry = Number(field.retry)
+    // The opening's is for a connection that is lost without a word.
+    if (field.event === undefined && field.retry !== undefined) this.retry = Number(field.retry)
     if (field.event === 'realtime:open') {
       if (this.sent !== undefined && field.id !== this.sent) return fault(this, `came back with ${this.sent}, and is at ${field.id}`)
       this.opened()

@@ -1,7 +1,7 @@
 /** Clients of three kinds, which come back whenever they are cut off, and hold what they get against the model. */
 import type { Duplex } from 'node:stream'
 import { WebSocket } from 'ws'
-import { Fault, LooseView, View, type TopicModel } from './model.ts'
+import { Fault, LooseView, View, type State, type TopicModel } from './model.ts'
 import type { Cut } from './links.ts'
 import { turns, type Random } from './random.ts'
 import type { World } from './world.ts'
@@ -127,11 +127,21 @@ export abstract class Client {
 
   /** Everything is here that can be. */
   get level (): boolean {
-    return [...this.views.values()].every((view) => view.level)
+    return this.owed.every(({ name }) => this.views.get(name)?.level)
   }
 
   get exact (): boolean {
-    return [...this.views.values()].every((view) => view.exact)
+    return this.owed.every(({ name }) => this.views.get(name)?.exact)
+  }
+
+  /** An event left out for a newer one of its key was followed by that. */
+  checkSkipped (): void {
+    for (const { name } of this.owed) this.views.get(name)?.checkSkipped()
+  }
+
+  /** The topics of which every event must come. */
+  protected get owed (): TopicModel[] {
+    return [...this.topics.values()].filter(({ limit }) => limit !== undefined)
   }
 
   abstract join (topic: TopicModel): void
@@ -182,10 +192,10 @@ export abstract class Client {
     else if (!this.excuses.includes(String(reason))) throw new Fault(`${topic.name}: reset for ${String(reason)}, and it has no history`)
   }
 
-  protected stateOf (data: unknown): number {
-    const { n } = data as { n: unknown }
+  protected stateOf (data: unknown): State {
+    const { n, exact } = data as { n: unknown, exact: unknown }
     if (typeof n !== 'number') throw new Fault(`a snapshot without its number: ${JSON.stringify(data)}`)
-    return n
+    return { n, exact: exact === true }
   }
 }
 
@@ -195,6 +205,12 @@ export class SseClient extends Client {
   #lastEventId = ''
   /** An event's own id, from a time when there was one topic, and now there are several: it says nothing of those. */
   #outgrown = false
+  /** It may be that of a topic which has been left since, and the one joined in its place. */
+  #foreign = false
+  /** The topics with history that the last request named. */
+  #asked: ReadonlySet<string> = new Set()
+  /** Topics that are being joined at run time. */
+  readonly #joining = new Set<string>()
   readonly #leaving = new Map<string, number>()
   #live = false
 
@@ -205,7 +221,10 @@ export class SseClient extends Client {
     // A stream that was left by the app alone is not in the next request.
     for (const name of this.#leaving.keys()) this.#forget(name)
     const durable = [...this.topics.values()].filter(({ limit }) => limit !== undefined)
-    this.#outgrown = durable.length > 1 && /^\d/.test(this.#lastEventId)
+    const single = /^\d/.test(this.#lastEventId)
+    this.#outgrown = single && durable.length > 1
+    this.#foreign = single && !durable.every(({ name }) => this.#asked.has(name))
+    this.#asked = new Set(durable.map(({ name }) => name))
     const parts: Buffer[] = []
     link.write(`GET /stream/${this.slow}?client=${this.name}&topics=${names.join(',')} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n` +
       (this.#lastEventId === '' ? '' : `last-event-id: ${this.#lastEventId}\r\n`) + '\r\n')
@@ -230,6 +249,7 @@ export class SseClient extends Client {
   }
 
   protected override get excuses (): string[] {
+    if (this.#foreign) return [...super.excuses, 'unknown-cursor', 'expired']
     return this.#outgrown ? [...super.excuses, 'unknown-cursor'] : super.excuses
   }
 
@@ -307,24 +327,21 @@ export class SseClient extends Client {
       if (topic.snapshot) view.awaits = true
       else view.starts(this.world.floor(topic), Infinity)
     }
-    connection.subscribe(topic.name).catch(() => {})
+    this.#joining.add(topic.name)
+    connection.subscribe(topic.name).catch(() => {}).finally(() => this.#joining.delete(topic.name))
   }
 
   leave (topic: TopicModel): void {
     const connection = this.world.connections.get(this.name)
     if (!this.#live || !connection || connection.closed || !this.topics.has(topic.name) || this.#leaving.has(topic.name) ||
-      this.topics.size - this.#leaving.size < 2) return
+      this.#joining.has(topic.name) || this.topics.size - this.#leaving.size < 2) return
     this.trace(`leaves ${topic.name}`)
     connection.unsubscribe(topic.name)
     this.#leaving.set(topic.name, topic.count)
   }
 
-  override get level (): boolean {
-    return [...this.views].every(([name, view]) => this.#leaving.has(name) || view.level)
-  }
-
-  override get exact (): boolean {
-    return [...this.views].every(([name, view]) => this.#leaving.has(name) || view.exact)
+  protected override get owed (): TopicModel[] {
+    return super.owed.filter(({ name }) => !this.#leaving.has(name))
   }
 }
 
@@ -472,10 +489,15 @@ export class FlatClient extends SocketClient {
     if (binary) return this.event('bytes', data.toString())
     const { type, ...rest } = JSON.parse(data.toString()) as Json
     if (type === 'synced') return this.#synced()
-    if (type === 'state') return this.view(this.topic(rest.topic)).snapshot(this.stateOf(rest))
+    if (type === 'state') return this.#state(rest)
     if (type !== 'error') return this.event(String(type), JSON.stringify(rest))
     if (rest.code !== 'reset') throw new Fault(`an error: ${JSON.stringify(rest)}`)
     this.reset(this.topic(rest.topic), rest.reason)
+  }
+
+  #state (rest: Json): void {
+    this.trace(`state ${JSON.stringify(rest)}`)
+    this.view(this.topic(rest.topic)).snapshot(this.stateOf(rest))
   }
 
   #synced (): void {
@@ -579,7 +601,7 @@ export class EnvelopeClient extends SocketClient {
     const asked = this.#asked.get(topic.name)
     if ((recovered === undefined) !== (asked === undefined)) throw new Fault(`${topic.name}: recovered is ${String(recovered)}, the cursor was ${asked}`)
     view.awaits = topic.snapshot && recovered !== true
-    if ((id === undefined) !== view.awaits) throw new Fault(`${topic.name}: subscribed at ${id}`)
+    if ((id === undefined) !== (view.awaits || recovered === false)) throw new Fault(`${topic.name}: subscribed at ${id}`)
     if (recovered === true && id !== asked) throw new Fault(`${topic.name}: recovered at ${id}, and not at ${asked}`)
     if (recovered === false) this.#owed.add(topic.name)
     if (recovered !== undefined || view.awaits) return
@@ -607,7 +629,8 @@ export class EnvelopeClient extends SocketClient {
   }
 
   leave (topic: TopicModel): void {
-    if (this.ws?.readyState !== WebSocket.OPEN || !this.topics.has(topic.name) || this.#leaving.has(topic.name) || this.topics.size === 1) return
+    if (this.ws?.readyState !== WebSocket.OPEN || !this.topics.has(topic.name) || this.#leaving.has(topic.name) ||
+      this.topics.size - this.#leaving.size < 2) return
     this.trace(`leaves ${topic.name}`)
     this.#leaving.add(topic.name)
     this.send({ op: 'unsubscribe', topic: topic.name })

@@ -80,6 +80,9 @@ export class TopicModel {
   }
 }
 
+/** What a snapshot holds: the first `n` events, and perhaps it says so itself. */
+export interface State { n: number, exact: boolean }
+
 /** What one client knows of one topic: the next event's number lies between `lo` and `hi`. */
 export class View {
   readonly topic: TopicModel
@@ -151,12 +154,14 @@ export class View {
     this.awaits = topic.snapshot && !this.#fresh
   }
 
-  /** The state as of the first `n` events; those that follow it must come, some that it contains may. */
-  snapshot (n: number, to?: number): void {
+  /** The state as of the first `n` events; those that follow it must come, some that it contains may, unless it is `exact`. */
+  snapshot ({ n, exact }: State, to?: number): void {
     if (!this.topic.snapshot) this.#fault('a snapshot of a topic that has none')
     if (n > this.topic.count) this.#fault(`a snapshot of ${n}`)
     if (to !== undefined && (to > n || to < (this.lo ?? 0))) this.#fault(`a snapshot of ${n}, to be followed by ${to}`)
-    this.lo = to ?? Math.min(this.lo ?? 0, n)
+    // Short of what it said it holds only where that is gone: a reset follows.
+    if (exact && to !== undefined && to !== n && !this.topic.mayBeGone(to)) this.#fault(`an exact snapshot of ${n}, to be followed by ${to}`)
+    this.lo = to ?? (exact ? n : Math.min(this.lo ?? 0, n))
     this.hi = to ?? n
     this.awaits = false
     this.#fresh = true

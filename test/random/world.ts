@@ -88,11 +88,11 @@ export class World {
     const { model, random } = this.#models.get(name) as { model: TopicModel, random: Random }
     await turns(random.int(0, 3))
     if (!named) return { n: model.count }
-    const n = model.acknowledged
-    const at = model.events[n - 1]?.id
-    const data = { topic: name, n }
+    const n = model.count
+    const at = model.acknowledged === n && random.chance(0.7) ? model.events[n - 1]?.id : undefined
+    const data = { topic: name, n, exact: at !== undefined }
     await turns(random.int(0, 2))
-    return { event: 'state', data, ...(at !== undefined && random.chance(0.7) && { at }) }
+    return { event: 'state', data, ...(at !== undefined && { at }) }
   }
 
   topic (kind: Kind, id: string, random: Random): TopicModel {

@@ -108,7 +108,12 @@ function envelopeNotice (notice: Notice, connection: Connection): Uint8Array {
   switch (notice.type) {
     case 'opened': return jsonFrame({ op: 'open', connection: connection.id, heartbeat: connection.settings.heartbeat })
     case 'subscribed': return jsonFrame({
-      op: 'subscribed', topic: notice.subscription.room.name, id: positionOf(notice.subscription), recovered: notice.recovered, ref: notice.ref
+      op: 'subscribed',
+      topic: notice.subscription.room.name,
+      // A client that is cut before the reset comes back with the id it has, and is told then.
+      id: notice.recovered === false ? undefined : positionOf(notice.subscription),
+      recovered: notice.recovered,
+      ref: notice.ref
     })
     case 'reset': return jsonFrame({ op: 'reset', topic: notice.subscription.room.name, id: positionOf(notice.subscription), reason: notice.reason })
     case 'at': return jsonFrame({ op: 'at', topic: notice.subscription.room.name, id: positionOf(notice.subscription), why: notice.why })

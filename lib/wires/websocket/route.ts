@@ -238,7 +238,6 @@ async function begin ({ hub }: Plan, { connection, topics }: Arrival, cursors: R
   connection.begin(joining)
 }
 
-/** The only timer of a connection, and only until it has said `open`. */
 /** The close code for what ws found wrong with a frame. */
 function faultCode ({ code = '' }: NodeJS.ErrnoException): number | undefined {
   if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return reasons.messageTooBig.code
@@ -246,6 +245,7 @@ function faultCode ({ code = '' }: NodeJS.ErrnoException): number | undefined {
   return code.startsWith('WS_ERR_') ? reasons.protocolError.code : undefined
 }
 
+/** The only timer of a connection, and only until it has said `open`. */
 function openTimer (connection: Connection): NodeJS.Timeout {
   return setTimeout(() => { if (!connection.begun) connection.end(reasons.openTimeout) }, OPEN_TIMEOUT_MS).unref()
 }

@@ -2,7 +2,7 @@
 import sjson from 'secure-json-parse'
 import type { FastifyRequest } from 'fastify'
 import * as reasons from '../../core/close-reasons.ts'
-import { positionOf, type Connection } from '../../core/connection.ts'
+import type { Connection } from '../../core/connection.ts'
 import type { Cursor, Hub } from '../../core/hub.ts'
 import type { DeclaredTopic, TopicAt } from '../../core/topic.ts'
 import { printable } from '../../core/event.ts'
@@ -138,7 +138,7 @@ export class Session {
     if (message.handler) return await message.handler(data, this.#context())
     const at = this.#relayTopic(topic)
     await authorize(this.#request, at, 'publish')
-    const sent = message.stamp ? await message.stamp(data, this.#context()) : data
+    const sent = message.stamp ? await message.stamp(data, this.#context()) : data ?? null
     if (sent !== undefined) await this.#plan.hub.relay(at, name, sent, this.#connection)
     return undefined
   }
@@ -183,8 +183,8 @@ export class Session {
     const at = this.#resolve(topic)
     const own = this.#arrival.topics.some(({ name }) => name === at.name)
     if (!own && !this.#plan.subscribe.includes(at.topic)) throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
-    const known = this.#connection.subscription(at.name)
-    if (known) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, id: positionOf(known), ref }))
+    // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
+    if (this.#connection.has(at.name)) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
     if (this.#connection.topics.length >= this.#plan.maxTopics) throw new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`)
     await authorize(this.#request, at, 'subscribe')
     const cursor: Cursor = id === undefined || !at.topic.durable ? undefined : { id }
@@ -214,7 +214,8 @@ export class Session {
 
   #answer (error: unknown, ref: unknown): void {
     if (error instanceof Fault) return this.#refuse(error, ref, false)
-    const { code, statusCode, message } = error as { code?: unknown, statusCode?: unknown, message?: string }
+    // Anything can be thrown, nothing among it.
+    const { code, statusCode, message } = (error ?? {}) as { code?: unknown, statusCode?: unknown, message?: string }
     if (code === 'FST_ERR_REALTIME_FORBIDDEN') return this.#tell('FORBIDDEN', message ?? '', ref)
     const expected = typeof statusCode === 'number' && statusCode < 500 && typeof code === 'string'
     if (expected) return this.#tell(code, message ?? '', ref)

@@ -1,0 +1,447 @@
+/** Several nodes on one Redis: the log, its announcements, and what keeps both true when something breaks. */
+import { randomBytes } from 'node:crypto'
+import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
+import { Unavailable } from '../../errors.ts'
+import { retryDelay } from './link.ts'
+import type { Commands, CommandsHost } from './commands.ts'
+import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './entry.ts'
+import { batchArguments, Lanes, type Ticket } from './lanes.ts'
+import { Names } from './names.ts'
+import type { RedisSettings } from './options.ts'
+import { APPEND, CLAIM, READ, RELEASE, VERIFY } from './scripts.ts'
+import type { Messages } from './shards.ts'
+import type { SubscriptionsHost } from './subscriptions.ts'
+import { checkVersion } from './version.ts'
+
+/** Opens the connections; made by `redis()`. */
+export interface Connections {
+  commands: (host: CommandsHost) => Commands
+  messages: (commands: Commands, host: SubscriptionsHost) => Messages
+}
+
+interface Subscribed {
+  readonly topic: string
+  readonly durable: boolean
+  /** Heard last; or where the log stood. */
+  last: Id
+  heardAt: number
+  /** When the head's life was renewed (performance.now). */
+  renewedAt: number
+  waiters: Array<(error?: Error) => void>
+  live: boolean
+}
+
+const DAY_MS = 86_400_000
+/** A topic that was only listened to is forgotten so long after its last listener. */
+const GENESIS_MS = 300_000
+const MARK_MS = 600_000
+/** How long a node remembers what was acknowledged to it. */
+const ACKNOWLEDGED_MS = 60_000
+const TICK_MS = 2000
+/** Every quiet topic is looked at so often, for what no message told of. */
+const BEAT_MS = 30_000
+const VERIFY_AT_ONCE = 100
+/** Heads asked for in one turn. */
+const CHECK = 500
+/** An outage is told of when it lasts. */
+const GRACE_MS = 500
+const CLOSE_MS = 1000
+
+export class RedisAdapter implements Adapter, Ownership {
+  readonly name = 'redis'
+  readonly #settings: RedisSettings
+  readonly #names: Names
+  readonly #commands: Commands
+  readonly #messages: Messages
+  readonly #lanes: Lanes
+  readonly #node = randomBytes(6).toString('base64url')
+  readonly #announce: 'PUBLISH' | 'SPUBLISH'
+  /** By channel. */
+  readonly #subscribed = new Map<string, Subscribed>()
+  readonly #acknowledged = new Map<string, { id: Id, at: number }>()
+  #nonces = 0
+  #sink: Sink | undefined
+  #tick: NodeJS.Timeout | undefined
+  #grace: NodeJS.Timeout | undefined
+  #down = false
+  #closed = false
+  /** Listened to again, and to be compared with the heads. */
+  #unchecked = new Set<string>()
+  #checking = false
+  #beat: Iterator<Subscribed> | undefined
+  #whenUp: Array<() => void> = []
+  #outages = 0
+  #suspected = 0
+
+  constructor (settings: RedisSettings, connections: Connections) {
+    this.#settings = settings
+    this.#names = new Names(settings.prefix)
+    const changed = (): void => this.#changed()
+    this.#commands = connections.commands({ changed, replaced: async (identity) => await this.#verify(identity) })
+    this.#messages = connections.messages(this.#commands, {
+      changed,
+      message: (channel, message) => this.#heard(channel, message),
+      live: (channels, anew) => this.#live(channels, anew),
+      moved: () => {}
+    })
+    this.#announce = this.#commands.cluster ? 'SPUBLISH' : 'PUBLISH'
+    this.#lanes = new Lanes({
+      append: async (topic, number, batch) => await this.#append(topic, number, batch),
+      pause: async (attempt) => await this.#pause(attempt),
+      acknowledged: (topic, id) => this.#remember(topic, id)
+    }, settings)
+  }
+
+  /** What is going on, for `realtime.stats()`. */
+  stats (): Record<string, unknown> {
+    return {
+      state: this.#up ? 'up' : 'down',
+      commands: this.#commands.up,
+      messages: this.#messages.up,
+      topics: this.#subscribed.size,
+      pendingBytes: this.#lanes.pending,
+      outages: this.#outages,
+      suspected: this.#suspected
+    }
+  }
+
+  async start (sink: Sink): Promise<void> {
+    this.#sink = sink
+    this.#commands.connect()
+    this.#messages.connect()
+    try {
+      await this.#upWithin(this.#settings.connectTimeout)
+      checkVersion(await this.#commands.version())
+    } catch (error) {
+      await this.close()
+      throw error
+    }
+    this.#tick = setInterval(() => this.#everyTick(), TICK_MS).unref()
+  }
+
+  // --- out -------------------------------------------------------------------
+
+  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
+    const { format, key } = options
+    const body = encodeBody(key === undefined ? { name, data, format } : { name, data, format, key })
+    return { id: await this.#lanes.publish(topic, body, data.byteLength, options) }
+  }
+
+  async #append (topic: string, number: number, batch: readonly Ticket[]): Promise<string> {
+    if (!this.#commands.up) throw this.#commands.why
+    const { retention, lifetime, owner } = (batch[0] as Ticket).options
+    const names = this.#names.keys(topic)
+    const { keys, args } = batchArguments(batch, names.dedupe)
+    const ids = await this.#commands.run(APPEND, [names.log, names.head, names.mark(this.#node), names.owner, ...keys], [
+      String(number), String(retention.limit), ms(retention.maxAge), String(retention.maxBytes), ms(lifetime ?? retention.maxAge),
+      ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0)), this.#node + number.toString(36), this.#announce, names.channel, owner ?? '', String(MARK_MS), ...args
+    ])
+    await this.#replicated()
+    return String(ids)
+  }
+
+  async #replicated (): Promise<void> {
+    const { wait } = this.#settings
+    if (!wait) return
+    const replicas = await this.#commands.wait(wait.replicas, wait.timeout)
+    if (replicas < wait.replicas) throw new Unavailable(`${replicas} of ${wait.replicas} replicas have the event`)
+  }
+
+  /** Until Redis is there, or for a moment. */
+  async #pause (attempt: number): Promise<void> {
+    if (!this.#commands.up) await this.#upWithin(this.#settings.publishTimeout).catch(() => {})
+    else await sleep(retryDelay(attempt))
+  }
+
+  #remember (topic: string, id: Id): void {
+    this.#acknowledged.delete(topic)
+    this.#acknowledged.set(topic, { id, at: performance.now() })
+  }
+
+  async ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
+    try {
+      await this.#commands.publish(this.#names.channel(topic), encodeEphemeral(event, exclude))
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  // --- in --------------------------------------------------------------------
+
+  async subscribe (topic: string, durable: boolean): Promise<Id> {
+    const channel = this.#names.channel(topic)
+    const known = this.#subscribed.get(channel)
+    const subscribed = known ?? { topic, durable, last: '', heardAt: 0, renewedAt: 0, waiters: [], live: false }
+    if (!known) {
+      this.#subscribed.set(channel, subscribed)
+      this.#messages.add(channel)
+    }
+    try {
+      if (!subscribed.live) await this.#becomesLive(subscribed)
+      if (!durable) return ''
+      // Behind the acknowledgement: what is published from here on is heard.
+      const { head } = await this.#read(topic, null, { count: 0, bytes: 0 })
+      if (subscribed.last === '') subscribed.last = head
+      subscribed.renewedAt = performance.now()
+      return head
+    } catch (error) {
+      if (this.#subscribed.get(channel) === subscribed && !known) this.unsubscribe(topic)
+      throw unavailable(error)
+    }
+  }
+
+  async #becomesLive (subscribed: Subscribed): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    try {
+      await new Promise<void>((resolve, reject) => {
+        subscribed.waiters.push((error) => error ? reject(error) : resolve())
+        timer = setTimeout(() => reject(this.#messages.why), this.#settings.connectTimeout)
+      })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  unsubscribe (topic: string): void {
+    const channel = this.#names.channel(topic)
+    const subscribed = this.#subscribed.get(channel)
+    if (!subscribed) return
+    this.#subscribed.delete(channel)
+    this.#unchecked.delete(channel)
+    this.#messages.remove(channel)
+    for (const wake of subscribed.waiters) wake(new Unavailable('the topic was left'))
+  }
+
+  #heard (channel: string, message: Buffer): void {
+    const subscribed = this.#subscribed.get(channel)
+    const sink = this.#sink
+    if (!subscribed || !sink) return
+    let heard
+    try {
+      heard = decodeMessage(message)
+    } catch {
+      // Threat: whoever may publish on our channels can write anything. It is not an event.
+      return
+    }
+    if (heard.type === 'suspect') return this.#suspect([subscribed.topic])
+    if (heard.type === 'ephemeral') return sink.ephemeral(subscribed.topic, heard.event, heard.exclude)
+    subscribed.last = heard.event.id
+    subscribed.heardAt = performance.now()
+    sink.event(subscribed.topic, heard.event)
+  }
+
+  #live (channels: string[], anew: boolean): void {
+    for (const channel of channels) {
+      const subscribed = this.#subscribed.get(channel)
+      if (!subscribed) continue
+      subscribed.live = true
+      if (anew && subscribed.durable) this.#unchecked.add(channel)
+      for (const wake of subscribed.waiters) wake()
+      subscribed.waiters = []
+    }
+    this.#check()
+  }
+
+  async read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+    try {
+      if (!this.#commands.up) await this.#upWithin(this.#settings.connectTimeout)
+      return await this.#read(topic, after, limits)
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  async #read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
+    const { log, head } = this.#names.keys(topic)
+    const [last, linked, more, ...rest] = await this.#commands.run(READ, [log, head], [
+      after === null ? 'oldest' : 'after', after ?? '', String(count), String(bytes), this.#nonce(), String(GENESIS_MS)
+    ]) as [Buffer, number, number, ...Buffer[]]
+    const events: LogEvent[] = []
+    for (let i = 0; i + 2 < rest.length; i += 3) events.push(decodeEvent(String(rest[i]), String(rest[i + 1]), rest[i + 2] as Buffer))
+    return { head: String(last), events, linked: linked === 1, more: more === 1 }
+  }
+
+  async heads (topics: string[]): Promise<Array<Id | null>> {
+    const heads = await this.#heads(topics)
+    return heads.map((head) => head?.startsWith('0-0.') ? null : head)
+  }
+
+  async #heads (topics: readonly string[]): Promise<Array<Id | null>> {
+    try {
+      const values = await this.#commands.get(topics.map((topic) => this.#names.head(topic)))
+      return values.map((value) => value === null ? null : value.slice(0, value.indexOf(' ')))
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  async nodes (topic: string): Promise<number> {
+    return await this.#commands.listeners(this.#names.channel(topic))
+  }
+
+  // --- ownership -------------------------------------------------------------
+
+  async claim (topic: string, owner: string, leaseMs: number): Promise<string> {
+    try {
+      return String(await this.#commands.run(CLAIM, [this.#names.keys(topic).owner], [owner, ms(leaseMs)]))
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  async release (topic: string, owner: string): Promise<void> {
+    await this.#commands.run(RELEASE, [this.#names.keys(topic).owner], [owner]).catch(() => {})
+  }
+
+  // --- staying true ------------------------------------------------------------
+
+  get #up (): boolean {
+    return this.#commands.up && this.#messages.up
+  }
+
+  #changed (): void {
+    if (this.#closed) return
+    if (!this.#messages.up) for (const subscribed of this.#subscribed.values()) subscribed.live = false
+    if (this.#commands.up) for (const wake of this.#whenUp.splice(0)) wake()
+    if (this.#up) this.#healed()
+    else this.#grace ??= setTimeout(() => this.#fell(), GRACE_MS).unref()
+    this.#check()
+  }
+
+  #healed (): void {
+    clearTimeout(this.#grace)
+    this.#grace = undefined
+    if (!this.#down) return
+    this.#down = false
+    this.#sink?.state('up')
+  }
+
+  #fell (): void {
+    this.#down = true
+    this.#outages++
+    this.#sink?.state('down', this.#commands.up ? this.#messages.why : this.#commands.why)
+  }
+
+  async #upWithin (timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs
+    while (!this.#commands.up) {
+      const left = deadline - performance.now()
+      if (left <= 0 || this.#closed) throw this.#commands.why
+      let timer: NodeJS.Timeout | undefined
+      await new Promise<void>((resolve) => {
+        this.#whenUp.push(resolve)
+        timer = setTimeout(resolve, left)
+      })
+      clearTimeout(timer)
+    }
+  }
+
+  /** Topics that were not heard for a while are compared with their heads; those that differ are suspect. */
+  #check (): void {
+    if (this.#checking || this.#unchecked.size === 0 || !this.#commands.up || this.#closed) return
+    this.#checking = true
+    this.#checkSome().catch(() => sleep(200)).finally(() => {
+      this.#checking = false
+      this.#check()
+    })
+  }
+
+  async #checkSome (): Promise<void> {
+    const channels = [...this.#unchecked].slice(0, CHECK)
+    const some = channels.flatMap((channel) => this.#subscribed.get(channel) ?? [])
+    await this.#compare(some)
+    for (const channel of channels) this.#unchecked.delete(channel)
+  }
+
+  async #compare (some: readonly Subscribed[]): Promise<void> {
+    const heads = await this.#heads(some.map(({ topic }) => topic))
+    this.#suspect(some.filter(({ last }, i) => heads[i] !== last).map(({ topic }) => topic), heads, some)
+  }
+
+  #suspect (topics: string[], heads?: ReadonlyArray<Id | null>, some?: readonly Subscribed[]): void {
+    if (topics.length === 0) return
+    // What the hub is about to read need not be suspected again.
+    for (const [i, subscribed] of some?.entries() ?? []) subscribed.last = heads?.[i] ?? subscribed.last
+    this.#suspected += topics.length
+    this.#sink?.suspect(topics)
+  }
+
+  #everyTick (): void {
+    this.#commands.tick()
+    this.#messages.tick()
+    const now = performance.now()
+    for (const [topic, { at }] of this.#acknowledged) {
+      if (now - at < ACKNOWLEDGED_MS) break
+      this.#acknowledged.delete(topic)
+    }
+    this.#beatSome(now).catch(() => {})
+  }
+
+  /** Some of the topics at each tick, so that all of them have had their turn within a beat. */
+  async #beatSome (now: number): Promise<void> {
+    if (!this.#up) return
+    const share = Math.ceil(this.#subscribed.size * TICK_MS / BEAT_MS)
+    const due: Subscribed[] = []
+    this.#beat ??= this.#subscribed.values()
+    for (let i = 0; i < share; i++) {
+      const next = this.#beat.next()
+      if (next.done) {
+        this.#beat = undefined
+        break
+      }
+      if (next.value.durable && next.value.live && next.value.last !== '' && now - next.value.heardAt > TICK_MS) due.push(next.value)
+    }
+    for (let i = 0; i < due.length; i += CHECK) {
+      const some = due.slice(i, i + CHECK)
+      await this.#compare(some)
+      await Promise.all(some.map((one) => this.#renew(one, now)))
+    }
+  }
+
+  /** The head of a topic that is listened to does not go, however quiet it is. */
+  async #renew (subscribed: Subscribed, now: number): Promise<void> {
+    const life = subscribed.last.startsWith('0-0.') ? GENESIS_MS : DAY_MS
+    if (now - subscribed.renewedAt < life / 3) return
+    subscribed.renewedAt = now
+    await this.#commands.expire(this.#names.head(subscribed.topic), life)
+  }
+
+  /** Another server, or a restarted one: are the events still there that were acknowledged to this node? */
+  async #verify (identity: string): Promise<void> {
+    const oldest = performance.now() - ACKNOWLEDGED_MS
+    const due = [...this.#acknowledged].filter(([, { at }]) => at >= oldest)
+    for (let i = 0; i < due.length; i += VERIFY_AT_ONCE) {
+      await Promise.all(due.slice(i, i + VERIFY_AT_ONCE).map(async ([topic, { id }]) => {
+        const { log, head, fork, channel } = this.#names.keys(topic)
+        await this.#commands.run(VERIFY, [log, head, fork], [id, identity, this.#nonce(), String(DAY_MS), this.#announce, channel])
+      }))
+    }
+  }
+
+  #nonce (): string {
+    return `${this.#node}-${(this.#nonces++).toString(36)}`
+  }
+
+  async close (): Promise<void> {
+    if (this.#closed) return
+    await this.#lanes.close(this.#commands.up ? CLOSE_MS : 0)
+    this.#closed = true
+    clearInterval(this.#tick)
+    clearTimeout(this.#grace)
+    this.#sink = undefined
+    for (const wake of this.#whenUp.splice(0)) wake()
+    for (const { waiters } of this.#subscribed.values()) for (const wake of waiters) wake(new Unavailable('the adapter is closed'))
+    this.#subscribed.clear()
+    this.#messages.close()
+    this.#commands.close()
+  }
+}
+
+const ms = (value: number): string => String(Math.min(Math.ceil(value), Number.MAX_SAFE_INTEGER / 1024))
+
+const sleep = async (time: number): Promise<void> => await new Promise((resolve) => { setTimeout(resolve, time).unref() })
+
+function unavailable (error: unknown): Error {
+  if (error instanceof Unavailable) return error
+  return Object.assign(new Unavailable(error instanceof Error ? error.message : String(error)), { cause: error })
+}

@@ -1,0 +1,62 @@
+/**
+ * An event as Redis holds and carries it: `<format> <bytes of name> <bytes of key, or ->\n<name><key><data>`. Redis
+ * does not look inside.
+ */
+import type { EphemeralEvent, Format, Id, LogEvent } from '../../core/adapter.ts'
+
+const FORMATS: Record<Format, string> = { json: 'j', text: 't', binary: 'b' }
+const FORMAT_OF: Record<string, Format> = { j: 'json', t: 'text', b: 'binary' }
+const SPACE = 0x20
+const NEWLINE = 0x0a
+
+interface Content { name: string, data: Uint8Array, format: Format, key?: string }
+
+export function encodeBody ({ name, data, format, key }: Content): Buffer {
+  const head = `${FORMATS[format]} ${Buffer.byteLength(name)} ${key === undefined ? '-' : Buffer.byteLength(key)}\n${name}${key ?? ''}`
+  const size = Buffer.byteLength(head)
+  const body = Buffer.allocUnsafe(size + data.byteLength)
+  body.write(head)
+  body.set(data, size)
+  return body
+}
+
+function decodeBody (body: Buffer): Content {
+  const end = body.indexOf(NEWLINE)
+  const [code = '', nameBytes, keyBytes] = body.toString('latin1', 0, end).split(' ')
+  const format = FORMAT_OF[code]
+  if (!format) throw new Error('not an event of fastify-realtime')
+  const keyAt = end + 1 + Number(nameBytes)
+  const dataAt = keyBytes === '-' ? keyAt : keyAt + Number(keyBytes)
+  const content = { name: body.toString('utf8', end + 1, keyAt), data: body.subarray(dataAt), format }
+  return keyBytes === '-' ? content : { ...content, key: body.toString('utf8', keyAt, dataAt) }
+}
+
+export function decodeEvent (id: Id, prev: Id, body: Buffer): LogEvent {
+  return { id, prev, ...decodeBody(body) }
+}
+
+/** What comes over a channel. */
+export type Message =
+  | { type: 'event', event: LogEvent }
+  | { type: 'ephemeral', event: EphemeralEvent, exclude: string | undefined }
+  /** The log began anew. */
+  | { type: 'suspect' }
+
+export const SUSPECT = '?'
+
+/** `! <exclude, or -> <body>` */
+export function encodeEphemeral (event: EphemeralEvent, exclude: string | undefined): Buffer {
+  return Buffer.concat([Buffer.from(`! ${exclude ?? '-'} `), encodeBody(event)])
+}
+
+/** `<id> <prev> <body>`, an ephemeral event, or `?`. @throws when it is none of ours */
+export function decodeMessage (message: Buffer): Message {
+  const first = message.indexOf(SPACE)
+  if (first < 0) return { type: 'suspect' }
+  const second = message.indexOf(SPACE, first + 1)
+  const body = message.subarray(second + 1)
+  const from = message.toString('latin1', 0, first)
+  const to = message.toString('latin1', first + 1, second)
+  if (from === '!') return { type: 'ephemeral', event: decodeBody(body), exclude: to === '-' ? undefined : to }
+  return { type: 'event', event: decodeEvent(from, to, body) }
+}

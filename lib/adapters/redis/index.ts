@@ -1,0 +1,49 @@
+/** `fastify-realtime/redis`: several nodes, one log. */
+import type { Adapter } from '../../core/adapter.ts'
+import type { ClusterOptions } from 'ioredis'
+import { RedisAdapter } from './adapter.ts'
+import { ClusterCommands, SingleCommands } from './commands.ts'
+import { retryDelay, SETTINGS } from './link.ts'
+import { readSettings, readTarget, type RedisAdapterOptions } from './options.ts'
+import { ShardedMessages, SingleMessages } from './shards.ts'
+
+export type { RedisAdapterOptions } from './options.ts'
+
+const { lazyConnect: _, retryStrategy: __, enableOfflineQueue: ___, sentinelRetryStrategy: ____, ...ofNode } = SETTINGS
+
+const CLUSTER_SETTINGS = {
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  clusterRetryStrategy: retryDelay,
+  maxRedirections: 8,
+  retryDelayOnFailover: 100,
+  retryDelayOnClusterDown: 100,
+  retryDelayOnTryAgain: 50,
+  slotsRefreshTimeout: 2000,
+  slotsRefreshInterval: 5000,
+  redisOptions: ofNode
+} as const satisfies ClusterOptions
+
+/**
+ * Joins nodes through Redis ≥ 7 or Valkey ≥ 7.2: one server, Sentinel, or a cluster. Every node that uses the same
+ * server and `prefix` hears what any of them publishes.
+ * @param options A URL (default `redis://localhost:6379`), or options.
+ * @throws FST_ERR_REALTIME_OPTION_INVALID
+ */
+export function redis (options: string | RedisAdapterOptions = {}): Adapter {
+  const given = typeof options === 'string' ? { url: options } : options
+  const settings = readSettings(given)
+  const target = readTarget(given, { ...SETTINGS }, CLUSTER_SETTINGS)
+  if (target.type === 'single') {
+    const { client } = target
+    return new RedisAdapter(settings, {
+      commands: (host) => new SingleCommands(client, host),
+      messages: (_commands, host) => new SingleMessages(client.duplicate(), host)
+    })
+  }
+  const { client } = target
+  return new RedisAdapter(settings, {
+    commands: (host) => new ClusterCommands(client, host),
+    messages: (_commands, host) => new ShardedMessages(client, (node) => node.duplicate({ ...SETTINGS }), host)
+  })
+}

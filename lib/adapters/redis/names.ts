@@ -1,0 +1,56 @@
+/** What a topic's keys and channel are called in Redis. `{…}` is the hash tag: all of a topic is on one slot. */
+
+export interface TopicKeys {
+  readonly log: string
+  readonly head: string
+  readonly owner: string
+  /** Set by a node that found the log forked. */
+  readonly fork: string
+  /** What a publishing node appended last. */
+  readonly mark: (node: string) => string
+  readonly dedupe: (key: string) => string
+  readonly channel: string
+}
+
+export class Names {
+  readonly #prefix: string
+
+  constructor (prefix: string) {
+    this.#prefix = prefix
+  }
+
+  channel (topic: string): string {
+    // Threat: a brace in a topic would move the tag, and with it the slot. Injective, since "%" is escaped too.
+    return `${this.#prefix}{${topic.replace(/[%{}]/g, encodeURIComponent)}}`
+  }
+
+  head (topic: string): string {
+    return `${this.channel(topic)}:head`
+  }
+
+  keys (topic: string): TopicKeys {
+    const channel = this.channel(topic)
+    return {
+      log: `${channel}:log`,
+      head: `${channel}:head`,
+      owner: `${channel}:owner`,
+      fork: `${channel}:fork`,
+      mark: (node) => `${channel}:m:${node}`,
+      dedupe: (key) => `${channel}:d:${key}`,
+      channel
+    }
+  }
+}
+
+/** CRC16 (XMODEM) of the tag, modulo 16384: Redis Cluster specification, "Key distribution model". */
+export function slotOf (channel: string): number {
+  const open = channel.indexOf('{')
+  const close = channel.indexOf('}', open + 1)
+  const tag = open >= 0 && close > open + 1 ? channel.slice(open + 1, close) : channel
+  let crc = 0
+  for (const byte of Buffer.from(tag)) {
+    crc ^= byte << 8
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 0x8000) ? ((crc << 1) ^ 0x1021) & 0xffff : (crc << 1) & 0xffff
+  }
+  return crc % 16384
+}

@@ -1,0 +1,108 @@
+/** Every default and check of the Redis adapter's options, once. */
+import { Cluster, Redis, type ClusterNode, type ClusterOptions, type RedisOptions as ConnectionOptions } from 'ioredis'
+import { OptionInvalid } from '../../errors.ts'
+
+export interface RedisAdapterOptions {
+  /** Where Redis is: `redis://…`, or `rediss://…` for TLS. */
+  url?: string
+  /** What ioredis takes to connect: host, port, tls, username, password, db, sentinels … */
+  connection?: ConnectionOptions
+  /** A cluster: some of its nodes, and what ioredis' Cluster takes. Shard channels are used. */
+  cluster?: { nodes: ClusterNode[], options?: ClusterOptions }
+  /** The app's own client (@fastify/redis: `fastify.redis`). It is duplicated, with settings of ours, and left alone. */
+  client?: Redis | Cluster
+  /** What all keys and channels start with. Default `realtime:`. Nodes with the same prefix are one. */
+  prefix?: string
+  /** How long a publish is tried, ms. Default 5000. Then it rejects with FST_ERR_REALTIME_UNAVAILABLE. */
+  publishTimeout?: number
+  /** How long a start, a read or a subscription waits for Redis, ms. Default 5000. */
+  connectTimeout?: number
+  /** Bytes of events that may wait for Redis. Default 16777216. Past it a publish rejects at once. */
+  maxPending?: number
+  /** A publish resolves when so many replicas have it (Redis' WAIT). Not on a cluster. Default: none. */
+  wait?: { replicas: number, timeout?: number }
+}
+
+export interface RedisSettings {
+  readonly prefix: string
+  readonly publishTimeout: number
+  readonly connectTimeout: number
+  readonly maxPending: number
+  readonly wait: { readonly replicas: number, readonly timeout: number } | undefined
+}
+
+/** What is ours; `replyMapping` is named because ioredis' types depend on it. */
+export type SingleSettings = Omit<ConnectionOptions, 'replyMapping'> & { replyMapping: 'legacy' }
+export type ClusterSettings = Omit<ClusterOptions, 'redisOptions'> & { redisOptions: Omit<SingleSettings, 'retryStrategy' | 'enableOfflineQueue' | 'host' | 'port' | 'path' | 'sentinels' | 'readOnly' | 'himportFieldsets'> }
+
+export type Target =
+  | { type: 'single', client: Redis }
+  | { type: 'cluster', client: Cluster }
+
+const KNOWN = ['url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'wait'] satisfies Array<keyof RedisAdapterOptions>
+const PLACES = ['url', 'connection', 'cluster', 'client'] as const
+
+export function readSettings (options: RedisAdapterOptions): RedisSettings {
+  for (const key of Object.keys(options)) {
+    if (!(KNOWN as string[]).includes(key)) throw new OptionInvalid(`redis.${key}`, `is not known. Known: ${KNOWN.join(', ')}`)
+  }
+  const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000, maxPending = 16 << 20, wait } = options
+  // Threat: a brace would be taken for the hash tag.
+  if (typeof prefix !== 'string' || prefix === '' || prefix.length > 64 || /[{}\s]/.test(prefix)) {
+    throw new OptionInvalid('redis.prefix', 'must be 1 to 64 characters without braces and spaces')
+  }
+  return Object.freeze({
+    prefix,
+    publishTimeout: whole('publishTimeout', publishTimeout, 100),
+    connectTimeout: whole('connectTimeout', connectTimeout, 100),
+    maxPending: whole('maxPending', maxPending, 1024),
+    wait: readWait(wait, options)
+  })
+}
+
+function readWait (wait: RedisAdapterOptions['wait'], { cluster, client }: RedisAdapterOptions): RedisSettings['wait'] {
+  if (wait === undefined) return undefined
+  if (typeof wait !== 'object' || wait === null) throw new OptionInvalid('redis.wait', 'must be { replicas, timeout }')
+  if (cluster || isCluster(client)) throw new OptionInvalid('redis.wait', 'cannot be used on a cluster')
+  return { replicas: whole('wait.replicas', wait.replicas, 1), timeout: whole('wait.timeout', wait.timeout ?? 1000, 1) }
+}
+
+function whole (name: string, value: unknown, min: number): number {
+  if (!Number.isInteger(value) || (value as number) < min) throw new OptionInvalid(`redis.${name}`, `must be a whole number from ${min}, not ${String(value)}`)
+  return value as number
+}
+
+/** By what it can do: the app's ioredis may be another copy than ours. */
+function isCluster (client: unknown): client is Cluster {
+  return typeof (client as { nodes?: unknown } | undefined)?.nodes === 'function'
+}
+
+/** The connection commands are to go over; nothing is connected yet. */
+export function readTarget (options: RedisAdapterOptions, single: SingleSettings, cluster: ClusterSettings): Target {
+  const given = PLACES.filter((place) => options[place] !== undefined)
+  if (given.length > 1) throw new OptionInvalid('redis', `says twice where Redis is: ${given.join(' and ')}`)
+  if (options.client !== undefined) return ofClient(options.client, single, cluster)
+  if (options.cluster !== undefined) {
+    const { nodes, options: own = {} } = options.cluster
+    if (!Array.isArray(nodes) || nodes.length === 0) throw new OptionInvalid('redis.cluster.nodes', 'must be an array of at least one node')
+    return { type: 'cluster', client: new Cluster(nodes, { ...own, ...cluster, redisOptions: { ...own.redisOptions, ...cluster.redisOptions } }) }
+  }
+  if (options.url !== undefined) return { type: 'single', client: new Redis(checkedUrl(options.url), single) }
+  return { type: 'single', client: new Redis({ ...options.connection, ...single }) }
+}
+
+function ofClient (client: Redis | Cluster, single: SingleSettings, cluster: ClusterSettings): Target {
+  if (isCluster(client)) {
+    const redisOptions = { ...client.options.redisOptions, ...cluster.redisOptions }
+    return { type: 'cluster', client: client.duplicate([], { ...cluster, redisOptions }) }
+  }
+  if (typeof client?.duplicate !== 'function') throw new OptionInvalid('redis.client', 'must be an ioredis client')
+  return { type: 'single', client: client.duplicate(single) }
+}
+
+function checkedUrl (url: unknown): string {
+  if (typeof url !== 'string' || !/^rediss?:\/\//.test(url) || !URL.canParse(url)) {
+    throw new OptionInvalid('redis.url', 'must be a URL like "redis://localhost:6379", or "rediss://…" for TLS')
+  }
+  return url
+}

@@ -1,0 +1,335 @@
+/** Topics of a channel: relays, joining and leaving at run time, and coming back with cursors. */
+import createError from '@fastify/error'
+import t, { type Test } from 'tap'
+import type { FastifyInstance } from 'fastify'
+import type { Connection, RealtimeOptions } from '../../lib/index.ts'
+import { connectionsOf, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
+
+/** One that has said `open`, and has been told of its topics. */
+async function join (t: Test, app: FastifyInstance, path: string, topics = 1, cursors?: Record<string, string>): Promise<Channel> {
+  const channel = await openEnvelope(t, app, path, cursors)
+  for (let n = 0; n < topics; n++) await channel.next({ op: 'subscribed' })
+  return channel
+}
+
+/** One of plain JSON that listens. */
+async function listenFlat (t: Test, app: FastifyInstance, path: string): Promise<Channel> {
+  const before = connectionsOf(app).length
+  const channel = await openChannel(t, app, path)
+  while (connectionsOf(app).filter(({ topics }) => topics.length > 0).length <= before) await turn()
+  return channel
+}
+
+// --- relays -----------------------------------------------------------------------
+
+t.test('relay: true sends the data as the client wrote it, checked by its schema, to the others, and nothing is kept', async (t) => {
+  const app = await serve(t, {}, (app) => {
+    app.topic('rooms/:id')
+    app.channel('/rooms/:id', {
+      topics: 'rooms/:id',
+      messages: {
+        wave: { relay: true },
+        typing: { schema: { type: 'object', required: ['text'], properties: { text: { type: 'string', maxLength: 3 } }, additionalProperties: false }, relay: true }
+      }
+    })
+  })
+  const [sender, flat] = [await join(t, app, '/rooms/1'), await listenFlat(t, app, '/rooms/1')]
+  const [other, elsewhere] = [await join(t, app, '/rooms/1'), await join(t, app, '/rooms/2')]
+  for (const data of [{ deep: [1, { type: 'x' }] }, null, 'text', 0]) {
+    sender.send({ event: 'wave', data })
+    t.same(await other.next(), { topic: 'rooms/1', event: 'wave', data }, 'without an id')
+  }
+  t.same([await flat.next(), await flat.next()], [{ type: 'wave', deep: [1, { type: 'x' }] }, { type: 'wave', data: null }])
+  flat.inbox.drain()
+  sender.send({ event: 'wave', ref: 1 })
+  t.same(await sender.next(), { op: 'reply', ref: 1, data: null })
+  t.same(await other.next(), { topic: 'rooms/1', event: 'wave', data: null })
+  sender.send({ event: 'typing', data: { text: 'abcd' }, ref: 2 })
+  t.match(await sender.next(), { op: 'error', ref: 2, code: 'INVALID_DATA' })
+  sender.send({ event: 'typing', data: { text: 'abc', more: 'gone' } })
+  t.same((await other.next()).data, { text: 'abc' })
+  flat.send({ type: 'typing', text: 'me' })
+  t.same((await other.next()).data, { text: 'me' })
+  t.same(await sender.next(), { topic: 'rooms/1', event: 'typing', data: { text: 'me' } })
+  t.same((await app.realtime.history('rooms/1')).events, [])
+  await app.realtime.publish('rooms/2', 'sentinel', {})
+  t.equal((await elsewhere.next()).event, 'sentinel', 'another room hears nothing of it')
+})
+
+t.test('relay: a function says what is sent in its place, or that nothing is', async (t) => {
+  const app = await serve(t, { identify: (request) => ({ id: String(request.headers['x-user']) }) }, (app) => {
+    app.decorate('shop', 'the shop')
+    app.topic('rooms/:id')
+    app.channel('/rooms/:id', {
+      topics: 'rooms/:id',
+      messages: {
+        stamp: { relay (this: FastifyInstance, data, { connection, params }) { return { ...data as object, by: connection.identity.id, in: params.id, at: (this as unknown as Json).shop } } },
+        later: { relay: async (data) => { await turn(); return (data as { say?: string }).say } },
+        fail: { relay: () => { throw createError('NOT_HERE', 'not here', 400)() } }
+      }
+    })
+  })
+  const other = await join(t, app, '/rooms/7')
+  const sender = await openChannel(t, app, '/rooms/7', { headers: { 'x-user': 'ann' } })
+  sender.send({ type: 'stamp', by: 'somebody else', n: 1 })
+  t.same((await other.next()).data, { by: 'ann', n: 1, in: '7', at: 'the shop' })
+  sender.send({ type: 'later' })
+  sender.send({ type: 'later', say: 'this' })
+  t.same((await other.next()).data, 'this', 'undefined is nothing, and the order is kept')
+  sender.send({ type: 'fail' })
+  t.match(await sender.next(), { type: 'error', code: 'NOT_HERE' })
+  sender.send({ type: 'stamp', n: 2 })
+  t.match((await other.next()).data, { n: 2 })
+})
+
+t.test('relay: the topic is the first, or the one named, if the client is in it and `authorize` allows', async (t) => {
+  const asked: unknown[] = []
+  const app = await serve(t, {}, (app) => {
+    app.topic('rooms/:id', {
+      authorize (request, { topic, params, action }) {
+        if (action === 'publish') asked.push([topic, params])
+        return action === 'subscribe' || params.id !== 'quiet'
+      }
+    })
+    app.topic('halls/:id', { events: { wave: { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] } } })
+    app.channel('/both', { topics: ['rooms/1', 'halls/1', 'rooms/quiet'], subscribe: app.topic('joined/:id'), messages: { wave: { relay: true }, other: { relay: true } } })
+    app.channel('/none', { messages: { wave: { relay: true } } })
+  })
+  const [sender, other] = [await join(t, app, '/both', 3), await join(t, app, '/both', 3)]
+  const wave = async (topic: unknown, event = 'wave'): Promise<Json> => {
+    sender.send({ event, data: { n: 1 }, topic, ref: 'r' })
+    return await sender.next({ ref: 'r' })
+  }
+  t.match(await wave(undefined), { op: 'reply' })
+  t.match(await other.next(), { topic: 'rooms/1', event: 'wave' })
+  t.match(await wave('halls/1'), { op: 'reply' })
+  t.match(await other.next(), { topic: 'halls/1', event: 'wave' })
+  t.match(await wave('halls/1', 'other'), { op: 'reply' })
+  t.match(await other.next(), { topic: 'halls/1', event: 'other' }, 'the channel declares what is relayed, not the topic')
+  t.match(await wave('rooms/quiet'), { op: 'error', code: 'FORBIDDEN' })
+  for (const topic of ['rooms/2', 'joined/1', 'nowhere', '', 5, {}, 'rooms/1/', '__proto__']) {
+    t.match(await wave(topic), { op: 'error', code: 'UNKNOWN_TOPIC' }, JSON.stringify(topic))
+  }
+  for (const client of [sender, other]) {
+    client.send({ op: 'subscribe', topic: 'joined/1' })
+    await client.next({ op: 'subscribed' })
+  }
+  t.match(await wave('joined/1'), { op: 'reply' })
+  t.match(await other.next(), { topic: 'joined/1', event: 'wave' })
+  sender.send({ op: 'unsubscribe', topic: 'rooms/1' })
+  await sender.next({ op: 'unsubscribed' })
+  t.match(await wave(undefined), { op: 'error', code: 'UNKNOWN_TOPIC' }, 'who has left it cannot speak in it')
+  t.same(asked, [['rooms/1', { id: '1' }], ['rooms/quiet', { id: 'quiet' }]])
+  const alone = await openChannel(t, app, '/none')
+  alone.send({ type: 'wave' })
+  t.match(await alone.next(), { type: 'error', code: 'UNKNOWN_TOPIC' })
+})
+
+// --- joining and leaving ----------------------------------------------------------------
+
+/** Rooms to join: `/lobby` has one of its own, and `no` is refused. */
+async function rooms (t: Test, options: RealtimeOptions = {}): Promise<FastifyInstance> {
+  return await serve(t, options, (app) => {
+    const TooFull = createError('TOO_FULL', 'no seat left', 409)
+    const room = app.topic('rooms/:id', {
+      async authorize (_request, { params: { id }, action }) {
+        await turn()
+        if (id === 'full') throw new TooFull()
+        if (id === 'broken') throw new Error('secret')
+        return action === 'subscribe' && id !== 'no'
+      }
+    })
+    const hall = app.topic('halls/:id', { history: false })
+    app.topic('private/:id')
+    app.channel('/lobby', { topics: 'private/lobby', subscribe: [room, hall] })
+    app.channel('/closed', { topics: 'private/closed' })
+  })
+}
+
+t.test('a client joins and leaves topics that the channel allows', async (t) => {
+  const app = await rooms(t)
+  const channel = await join(t, app, '/lobby')
+  channel.send({ op: 'subscribe', topic: 'rooms/1', ref: 'a' })
+  const joined = await channel.next()
+  t.same(joined, { op: 'subscribed', topic: 'rooms/1', id: joined.id, ref: 'a' })
+  const { id } = await app.realtime.publish('rooms/1', 'said', 1)
+  t.same(await channel.next(), { topic: 'rooms/1', event: 'said', id, prev: joined.id, data: 1 })
+  channel.send({ op: 'subscribe', topic: 'halls/a%2Fb', ref: 2 })
+  t.same(await channel.next(), { op: 'subscribed', topic: 'halls/a%2Fb', ref: 2 })
+  channel.send({ op: 'subscribe', topic: 'rooms/1' })
+  t.same(await channel.next(), { op: 'subscribed', topic: 'rooms/1' }, 'once more: it has its position')
+  t.same(connectionsOf(app)[0]?.topics, ['private/lobby', 'rooms/1', 'halls/a%2Fb'])
+
+  channel.send({ op: 'unsubscribe', topic: 'rooms/1', ref: 'b' })
+  t.same(await channel.next(), { op: 'unsubscribed', topic: 'rooms/1', ref: 'b' })
+  t.equal(app.realtime.count('rooms/1'), 0)
+  await app.realtime.publish('rooms/1', 'unheard', 2)
+  channel.send({ op: 'unsubscribe', topic: 'rooms/1' })
+  t.same(await channel.next(), { op: 'unsubscribed', topic: 'rooms/1' }, 'leaving twice is no fault')
+  channel.send({ op: 'unsubscribe', topic: 'private/lobby' })
+  await channel.next({ op: 'unsubscribed' })
+  channel.send({ op: 'subscribe', topic: 'private/lobby' })
+  t.match(await channel.next(), { op: 'subscribed', topic: 'private/lobby' }, 'one of the channel\'s own may be joined again')
+  await app.realtime.publish('private/lobby', 'welcome', 'back')
+  t.match(await channel.next(), { topic: 'private/lobby', event: 'welcome' })
+})
+
+t.test('a hostile name joins a topic of its own, under the name it has in full', async (t) => {
+  const app = await rooms(t)
+  const channel = await join(t, app, '/lobby')
+  for (const [asked, name] of [['rooms/*', 'rooms/*'], ['rooms/:id', 'rooms/%3Aid'], ['rooms/\u0000', 'rooms/%00'], ['rooms/%2e%2e', 'rooms/%2E%2E'], ['rooms/a%2fb', 'rooms/a%2Fb'], ['rooms/é', 'rooms/%C3%A9']] as const) {
+    channel.send({ op: 'subscribe', topic: asked })
+    t.match(await channel.next(), { op: 'subscribed', topic: name })
+    t.equal(app.realtime.count(name), 1)
+    await app.realtime.publish('rooms/other', 'leak', {})
+    await app.realtime.publish(name, 'own', {})
+    t.match(await channel.next(), { topic: name, event: 'own' })
+  }
+})
+
+t.test('what a client may not join is refused by its code, and leaves nothing behind', async (t) => {
+  const app = await rooms(t)
+  const channel = await join(t, app, '/lobby')
+  const refused: Array<[unknown, string]> = [
+    ['rooms/no', 'FORBIDDEN'], ['rooms/broken', 'FORBIDDEN'], ['rooms/full', 'TOO_FULL'],
+    ['private/1', 'UNKNOWN_TOPIC'], ['private/closed', 'UNKNOWN_TOPIC'], ['nowhere/1', 'UNKNOWN_TOPIC'], ['rooms/', 'UNKNOWN_TOPIC'], ['rooms/a/b', 'UNKNOWN_TOPIC'],
+    ['/rooms/1', 'UNKNOWN_TOPIC'], ['rooms/../private/1', 'UNKNOWN_TOPIC'], ['rooms/%', 'UNKNOWN_TOPIC'],
+    ['x'.repeat(5000), 'UNKNOWN_TOPIC'], [undefined, 'UNKNOWN_TOPIC'], [5, 'UNKNOWN_TOPIC'], [{ topic: 'rooms/1' }, 'UNKNOWN_TOPIC'], [['rooms/1'], 'UNKNOWN_TOPIC']
+  ]
+  for (const [topic, code] of refused) {
+    channel.send({ op: 'subscribe', topic, ref: 'r' })
+    const frame = await channel.next()
+    t.match(frame, { op: 'error', code, ref: 'r', message: /^.{1,300}$/ }, JSON.stringify(topic)?.slice(0, 60))
+    t.notOk(JSON.stringify(frame).includes('secret'))
+  }
+  channel.send({ op: 'unsubscribe', topic: 'nowhere/1', ref: 'r' })
+  t.match(await channel.next(), { op: 'error', code: 'UNKNOWN_TOPIC', ref: 'r' })
+  for (const id of [5, null, {}]) {
+    channel.send({ op: 'subscribe', topic: 'rooms/1', id })
+    t.match(await channel.next(), { op: 'error', code: 'INVALID_FRAME' })
+  }
+  t.same(connectionsOf(app)[0]?.topics, ['private/lobby'])
+  t.match(app.realtime.stats(), { topics: 1, subscriptions: 1 })
+
+  const closed = await join(t, app, '/closed')
+  closed.send({ op: 'subscribe', topic: 'rooms/1' })
+  t.match(await closed.next(), { op: 'error', code: 'UNKNOWN_TOPIC' }, 'a channel without `subscribe`')
+})
+
+t.test('a connection carries at most maxTopics, whoever joins them, and may join another when it has left one', async (t) => {
+  const app = await rooms(t, { maxTopics: 3 })
+  const channel = await join(t, app, '/lobby')
+  const subscribe = async (topic: string): Promise<Json> => {
+    channel.send({ op: 'subscribe', topic })
+    return await channel.next()
+  }
+  for (const room of ['rooms/1', 'rooms/2']) t.match(await subscribe(room), { op: 'subscribed' })
+  t.match(await subscribe('rooms/3'), { op: 'error', code: 'TOO_MANY_TOPICS' })
+  t.match(await subscribe('rooms/1'), { op: 'subscribed' }, 'one that it has is no other')
+  const [connection] = connectionsOf(app) as [Connection]
+  await t.rejects(connection.subscribe('rooms/3'), { code: 'FST_ERR_REALTIME_TOO_MANY_TOPICS' })
+  connection.unsubscribe('rooms/2')
+  t.match(await subscribe('rooms/3'), { op: 'subscribed' })
+  connection.unsubscribe('rooms/3')
+  connection.unsubscribe('rooms/1')
+  const joins = await Promise.allSettled(['rooms/4', 'rooms/5', 'rooms/6', 'rooms/7'].map((room) => connection.subscribe(room)))
+  t.same(joins.map(({ status }) => status), ['fulfilled', 'fulfilled', 'rejected', 'rejected'], 'also where they are joined at once')
+  t.same(connection.topics, ['private/lobby', 'rooms/4', 'rooms/5'])
+})
+
+t.test('onConnect joins at most maxTopics', async (t) => {
+  const results: string[] = []
+  const app = await serve(t, { maxTopics: 3 }, (app) => {
+    app.topic('rooms/:id')
+    app.channel('/', {
+      topics: 'rooms/own',
+      async onConnect (connection) {
+        for (const id of [1, 2, 2, 3, 4]) results.push(await connection.subscribe(`rooms/${id}`).then(() => 'joined', ({ code }: { code: string }) => code))
+      }
+    })
+  })
+  await join(t, app, '/', 3)
+  const tooMany = 'FST_ERR_REALTIME_TOO_MANY_TOPICS'
+  t.same(results, ['joined', 'joined', 'joined', tooMany, tooMany])
+  t.same(connectionsOf(app)[0]?.topics, ['rooms/own', 'rooms/1', 'rooms/2'])
+})
+
+// --- coming back --------------------------------------------------------------------------
+
+t.test('a client that names its cursors gets what it missed, topic by topic; who cannot is told', async (t) => {
+  const app = await serve(t, { history: { limit: 4 } }, (app) => {
+    app.topic('rooms/:id')
+    app.topic('halls/:id', { history: false })
+    app.channel('/', { topics: ['rooms/1', 'rooms/2', 'halls/1'], subscribe: app.topic('more/:id') })
+  })
+  const ids: Record<string, string[]> = { 'rooms/1': [], 'rooms/2': [], 'more/1': [] }
+  for (let n = 0; n < 3; n++) {
+    for (const [name, own] of Object.entries(ids)) own.push(String((await app.realtime.publish(name, 'said', n)).id))
+  }
+  const [one, two, more] = Object.values(ids) as [string[], string[], string[]]
+  const back = await openEnvelope(t, app, '/', { 'rooms/1': one[0] as string, 'rooms/2': two[2] as string, 'halls/1': 'made up', 'rooms/9': 'another channel\'s' })
+  t.same(await back.next({ topic: 'rooms/1' }), { op: 'subscribed', topic: 'rooms/1', id: one[0], recovered: true })
+  t.same(await back.next({ topic: 'rooms/2' }), { op: 'subscribed', topic: 'rooms/2', id: two[2], recovered: true })
+  t.same(await back.next({ topic: 'halls/1' }), { op: 'subscribed', topic: 'halls/1' })
+  for (const n of [1, 2]) t.same(await back.next(), { topic: 'rooms/1', event: 'said', id: one[n], prev: one[n - 1], data: n })
+  back.send({ op: 'subscribe', topic: 'more/1', id: more[1], ref: 1 })
+  t.same(await back.next(), { op: 'subscribed', topic: 'more/1', id: more[1], recovered: true, ref: 1 })
+  t.same(await back.next(), { topic: 'more/1', event: 'said', id: more[2], prev: more[1], data: 2 })
+  await app.realtime.publish('rooms/1', 'said', 3)
+  t.match(await back.next(), { topic: 'rooms/1', prev: one[2], data: 3 }, 'and then what is new')
+
+  for (let n = 4; n < 8; n++) await app.realtime.publish('rooms/1', 'said', n)
+  const late = await openEnvelope(t, app, '/', { 'rooms/1': one[0] as string, 'rooms/2': 'not one of ours' })
+  t.same(await late.next({ topic: 'rooms/1' }), { op: 'subscribed', topic: 'rooms/1', recovered: false }, 'the reset carries the position')
+  const reset = await late.next({ topic: 'rooms/1' })
+  t.match(reset, { op: 'reset', id: String, reason: /^(expired|unknown-cursor)$/ })
+  t.same(await late.next({ topic: 'rooms/2' }), { op: 'subscribed', topic: 'rooms/2', recovered: false })
+  t.same(await late.next({ topic: 'rooms/2' }), { op: 'reset', topic: 'rooms/2', reason: 'unknown-cursor', id: two[2] })
+  await app.realtime.publish('rooms/1', 'said', 8)
+  t.match(await late.next({ topic: 'rooms/1' }), { prev: reset.id, data: 8 })
+})
+
+t.test('cursors that are no cursors are refused, and the client may open after that', async (t) => {
+  const app = await serve(t, {}, (app) => { app.channel('/', { topics: app.topic('rooms') }) })
+  const channel = await openChannel(t, app, '/', { protocols: ['fastify-realtime.v1'] })
+  const many = Object.fromEntries(Array.from({ length: 65 }, (_, n) => [`rooms/${n}`, 'x']))
+  for (const cursors of [null, [], 'x', 5, true, { rooms: 5 }, { rooms: null }, { rooms: ['x'] }, many]) {
+    channel.send({ op: 'open', cursors })
+    t.match(await channel.next(), { op: 'error', code: 'INVALID_FRAME' }, JSON.stringify(cursors).slice(0, 60))
+  }
+  channel.send({ op: 'open', cursors: { rooms: 'x'.repeat(60_000) } })
+  t.match(await channel.next({ op: 'open' }), { op: 'open' })
+  t.match(await channel.next({ op: 'subscribed' }), { recovered: false })
+  t.match(await channel.next({ op: 'reset' }), { reason: 'unknown-cursor' })
+})
+
+t.test('a snapshot comes first to who has no usable cursor, in the words of each format', async (t) => {
+  const app = await serve(t, {}, (app) => {
+    const stock = [1, 2]
+    app.topic('board', { snapshot: () => stock })
+    app.topic('named', { snapshot: async () => ({ event: 'stock', data: { items: stock } }) })
+    app.channel('/board', { topics: 'board' })
+    app.channel('/named', { topics: 'named' })
+  })
+  for (const name of ['board', 'named']) {
+    const channel = await openEnvelope(t, app, `/${name}`)
+    t.same(await channel.next(), { op: 'subscribed', topic: name }, 'the snapshot carries the position')
+    const snapshot = await channel.next()
+    const said = name === 'board' ? { data: [1, 2] } : { event: 'stock', data: { items: [1, 2] } }
+    t.same(snapshot, { op: 'snapshot', topic: name, id: snapshot.id, ...said })
+    const { id } = await app.realtime.publish(name, 'change', 1)
+    t.match(await channel.next(), { id, prev: snapshot.id })
+    await channel.leave()
+    const back = await openEnvelope(t, app, `/${name}`, { [name]: String(id) })
+    t.same(await back.next(), { op: 'subscribed', topic: name, id, recovered: true })
+    await app.realtime.publish(name, 'change', 2)
+    t.match(await back.next(), { event: 'change', prev: id }, 'none for who resumes')
+    const lost = await openEnvelope(t, app, `/${name}`, { [name]: 'made up' })
+    t.match([await lost.next(), await lost.next(), await lost.next()], [{ op: 'subscribed', recovered: false }, { op: 'reset' }, { op: 'snapshot' }])
+  }
+  const plain = await listenFlat(t, app, '/board')
+  const named = await listenFlat(t, app, '/named')
+  t.same(await named.next(), { type: 'stock', items: [1, 2] })
+  await app.realtime.publish('board', 'change', {})
+  t.same(await plain.next(), { type: 'change' }, 'no frame of ours')
+})
