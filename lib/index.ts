@@ -34,4 +34,4 @@ export { fastifyRealtime }
 export { memory, type MemoryOptions } from './adapters/memory.ts'
 export * as errors from './errors.ts'
 export type * from './types.ts'
-export type { Adapter, AppendOptions, EphemeralEvent, LogEvent, Page, ReadLimits, Retention, Sink } from './core/adapter.ts'
+export type { Adapter, AppendOptions, EphemeralEvent, LogEvent, Ownership, Page, ReadLimits, Retention, Sink } from './core/adapter.ts'

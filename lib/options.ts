@@ -47,7 +47,8 @@ const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'h
 /** What a frame adds to its data: base64 of bytes grows them by a third. */
 const FRAMING = 1.5
 
-export function readOptions (options: RealtimeOptions): Settings {
+/** `hookTimeout`: Fastify's `pluginTimeout`, ms; 0 for none. */
+export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Settings {
   onlyKnown('', options, KNOWN)
   const maxEventBytes = integer('maxEventBytes', options.maxEventBytes ?? 65_536, 1, 512 * MiB)
   const live = readLive(options, { heartbeat: 25_000, maxBuffered: Math.max(MiB, Math.ceil(maxEventBytes * FRAMING)), slow: 'close' })
@@ -67,12 +68,19 @@ export function readOptions (options: RealtimeOptions): Settings {
     maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
     maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? Infinity, 1),
     joinTimeout: integer('joinTimeout', options.joinTimeout ?? 5000, 1, 300_000),
-    closeTimeout: integer('closeTimeout', options.closeTimeout ?? 5000, 0, 300_000),
+    closeTimeout: readCloseTimeout(options.closeTimeout, hookTimeout === 0 ? Infinity : hookTimeout),
     validate: flag('validate', options.validate ?? process.env.NODE_ENV !== 'production'),
     origins: readOrigins(options.origins ?? []),
     limits: readLimits(options.limits, DEFAULT_LIMITS),
     websocket: flag('websocket', options.websocket ?? true)
   })
+}
+
+/** `app.close()` rejects when a hook takes as long as `hookTimeout`. */
+function readCloseTimeout (value: unknown, hookTimeout: number): number {
+  const ms = integer('closeTimeout', value ?? Math.min(5000, Math.floor(hookTimeout / 2)), 0, 300_000)
+  if (ms < hookTimeout) return ms
+  throw new OptionInvalid('closeTimeout', `must be less than Fastify's own pluginTimeout (${hookTimeout}), after which app.close() would fail: raise that one too`)
 }
 
 /** The options that a route may override. */

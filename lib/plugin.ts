@@ -1,14 +1,16 @@
 /** Builds the settings, the adapter and the hub, and decorates the app. */
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
+import { customReason } from './core/close-reasons.ts'
+import type { Target } from './core/control.ts'
 import { eventNameFault, printable } from './core/event.ts'
 import { Hub } from './core/hub.ts'
 import { DeclaredTopic, type Codec } from './core/topic.ts'
-import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid } from './errors.ts'
+import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
 import { callable, onlyKnown, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
-import type { Connection, Realtime, RealtimeOptions, RealtimeStats, TopicOptions } from './types.ts'
+import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, TopicOptions } from './types.ts'
 import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
@@ -19,7 +21,7 @@ type AnyTopicOptions = TopicOptions<never, Record<string, unknown>>
 
 export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, options) => {
   if (fastify.hasDecorator('realtime')) throw new AlreadyRegistered()
-  const settings = readOptions(options)
+  const settings = readOptions(options, fastify.initialConfig.pluginTimeout)
   const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log })
   const app = new App(fastify, settings, hub)
   await hub.start()
@@ -140,12 +142,29 @@ class App {
     return Object.freeze<Realtime>({
       publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options ?? {}),
       history: async (name, options) => await hub.history(hub.topics.resolve(name), options ?? {}),
-      stop: (key) => hub.runs.stop(key),
-      count: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
+      stop: async (key) => await hub.runs.stop(key),
+      count: async (name) => await hub.control.count(hub.topics.resolve(name).name),
+      countLocal: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
+      disconnect: async (target, reason = {}) => {
+        const { code, text, reconnect } = customReason(reason)
+        await hub.control.order({ op: 'disconnect', target: readTarget(hub, target), code, text, reconnect })
+      },
+      unsubscribe: async (target, topic) => {
+        await hub.control.order({ op: 'unsubscribe', target: readTarget(hub, target), topic: hub.topics.resolve(topic).name })
+      },
       connections: () => [...hub.connections] as unknown as Connection[],
       stats: () => stats(hub)
     })
   }
+}
+
+function readTarget (hub: Hub, target: RealtimeTarget): Target {
+  const entries = Object.entries(target ?? {}).filter(([, value]) => value !== undefined)
+  // Threat: an empty target, or one with a word misspelt, would concern everybody.
+  const known = entries.every(([key, value]) => ['identity', 'connection', 'topic'].includes(key) && typeof value === 'string' && value !== '')
+  if (entries.length === 0 || !known) throw new TargetInvalid()
+  const { topic } = target
+  return { ...Object.fromEntries(entries), ...(topic === undefined ? {} : { topic: hub.topics.resolve(topic).name }) }
 }
 
 function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings): ReturnType<WireContext['live']> {
@@ -158,5 +177,5 @@ function stats (hub: Hub): RealtimeStats {
   const connections = { sse: 0, websocket: 0 }
   for (const connection of hub.connections) if (connection.attached) connections[connection.kind]++
   const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes } = hub.counters
-  return { connections, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes }
+  return { connections, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
 }

@@ -359,7 +359,7 @@ export interface RealtimeOptions {
   maxConnectionsPerAddress?: number
   /** See {@link SlowPolicy}. Default `close`. */
   slow?: SlowPolicy
-  /** How long `app.close()` waits for clients to take their leave, ms. Default 5000. */
+  /** How long `app.close()` waits for clients to take their leave, ms. Less than Fastify's `pluginTimeout`. Default 5000. */
   closeTimeout?: number
   /** How long a client waits for its topics' history, ms. Default 5000. Past it: a temporary refusal. */
   joinTimeout?: number
@@ -371,6 +371,16 @@ export interface RealtimeOptions {
   limits?: ChannelLimits
   /** `false`: never dispatch upgrades here; the app has @fastify/websocket. Default: only where nobody else does. */
   websocket?: boolean
+}
+
+/** Whose connections: all that is given must fit. */
+export interface RealtimeTarget {
+  /** `identity.id` */
+  identity?: string
+  /** `connection.id` */
+  connection?: string
+  /** The full name of a topic that it listens to. */
+  topic?: string
 }
 
 export interface RealtimeStats {
@@ -388,16 +398,28 @@ export interface RealtimeStats {
   dropped: number
   refused: number
   ringBytes: number
+  /** What the adapter says of itself: its name, and for Redis its state, links, outages and what waits. */
+  adapter: { name: string, [key: string]: unknown }
 }
 
 export interface Realtime {
   /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
   publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
   history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
-  /** Stops the resumable source of this key (by default the path, e.g. `/answers/42`). False when it does not run here. */
-  stop (key: string): boolean
+  /** Stops the resumable source of this key (by default the path, e.g. `/answers/42`), whichever node runs it. False when none does. */
+  stop (key: string): Promise<boolean>
+  /** Listeners of a topic on all nodes; of those that answer within a second. */
+  count (topic: string): Promise<number>
   /** Listeners of a topic on this node. */
-  count (topic: string): number
+  countLocal (topic: string): number
+  /**
+   * Ends connections on every node, also of clients whose hooks are still running: of an identity, one connection, or the
+   * listeners of a topic; where several are given, all must fit. Resolves when the order is given.
+   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  disconnect (target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean }): Promise<void>
+  /** Takes a topic from connections on every node. @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_UNAVAILABLE */
+  unsubscribe (target: RealtimeTarget, topic: string): Promise<void>
   /** The connections of this node now. */
   connections (): Connection[]
   stats (): RealtimeStats

@@ -72,11 +72,12 @@ describe('app.realtime', () => {
   })
 
   test('stops a resumable source', () => {
-    expect(app.realtime.stop('/answers/42')).type.toBe<boolean>()
+    expect(app.realtime.stop('/answers/42')).type.toBe<Promise<boolean>>()
   })
 
   test('counts', () => {
-    expect(app.realtime.count('auctions/42')).type.toBe<number>()
+    expect(app.realtime.count('auctions/42')).type.toBe<Promise<number>>()
+    expect(app.realtime.countLocal('auctions/42')).type.toBe<number>()
     expect(app.realtime.connections()).type.toBe<Connection[]>()
     expect(app.realtime.stats()).type.toBe<RealtimeStats>()
     expect(app.realtime.stats().connections).type.toBe<{ sse: number, websocket: number }>()

@@ -60,7 +60,7 @@ export const answers: FastifyPluginAsyncTypebox<{ tempo: Tempo }> = async (app, 
   })
 
   app.post('/v1/answers/:answerId/stop', { schema: { params: AnswerParams } }, async ({ params }) => ({
-    stopped: app.realtime.stop(pathOf(find(params.answerId)))
+    stopped: await app.realtime.stop(pathOf(find(params.answerId)))
   }))
 
   // For the page's "Cut the connection": the cut is real, and the browser's EventSource comes back by itself.

@@ -1,9 +1,9 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
 import { randomBytes } from 'node:crypto'
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Page, ReadLimits, Retention, Sink
+  Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Retention, Sink
 } from '../core/adapter.ts'
-import { OptionInvalid } from '../errors.ts'
+import { NotOwner, OptionInvalid } from '../errors.ts'
 
 export interface MemoryOptions {
   /** Bytes of events kept for all topics. Past it the topics published to least recently lose theirs. Default 134217728. */
@@ -37,7 +37,7 @@ export function memory (options: MemoryOptions = {}): Adapter {
   return new MemoryAdapter(options)
 }
 
-export class MemoryAdapter implements Adapter {
+export class MemoryAdapter implements Adapter, Ownership {
   readonly name = 'memory'
   readonly #maxBytes: number
   readonly #headAge: number
@@ -50,6 +50,7 @@ export class MemoryAdapter implements Adapter {
    * names of its hash. So a genesis is never used again, and a client that saw none of a topic's events can resume.
    */
   readonly #generations = new Uint32Array(GENERATIONS)
+  readonly #owners = new Map<string, { owner: string, until: number }>()
   #counter = 0
   #bytes = 0
   #sink: Sink | undefined
@@ -68,6 +69,7 @@ export class MemoryAdapter implements Adapter {
   }
 
   async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
+    if (options.owner !== undefined && this.#ownerOf(topic) !== options.owner) throw new NotOwner(topic)
     const log = this.#open(topic, options.retention)
     const known = this.#deduped(log, options)
     if (known !== undefined) return { id: known }
@@ -108,6 +110,28 @@ export class MemoryAdapter implements Adapter {
 
   async heads (topics: string[]): Promise<Array<Id | null>> {
     return topics.map((topic) => this.#logs.get(topic)?.head ?? null)
+  }
+
+  async claim (topic: string, owner: string, ms: number): Promise<string> {
+    const now = this.#ownerOf(topic)
+    if (now !== undefined && now !== owner) return now
+    this.#owners.set(topic, { owner, until: performance.now() + ms })
+    return owner
+  }
+
+  async owner (topic: string): Promise<string | undefined> {
+    return this.#ownerOf(topic)
+  }
+
+  async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
+    if (this.#ownerOf(topic) !== owner) return
+    this.#owners.delete(topic)
+    if (next) await this.claim(topic, next.owner, next.ms)
+  }
+
+  #ownerOf (topic: string): string | undefined {
+    const owned = this.#owners.get(topic)
+    return owned && owned.until > performance.now() ? owned.owner : undefined
   }
 
   async close (): Promise<void> {
@@ -217,7 +241,9 @@ export class MemoryAdapter implements Adapter {
 
   /** Old events go; and so does a head nobody asked about for long, which makes its topic begin anew. */
   #sweep (): void {
-    const oldest = performance.now() - this.#headAge
+    const now = performance.now()
+    for (const [topic, { until }] of this.#owners) if (until <= now) this.#owners.delete(topic)
+    const oldest = now - this.#headAge
     for (const [topic, log] of this.#logs) {
       this.#trim(log)
       if (log.touched > oldest || this.#subscribed.has(topic)) continue

@@ -94,5 +94,13 @@ export interface Adapter {
 export interface Ownership {
   /** Claims, or claims again. Resolves with whom it belongs to now. */
   claim (topic: string, owner: string, ms: number): Promise<string>
-  release (topic: string, owner: string): Promise<void>
+  /** Undefined when it belongs to nobody. */
+  owner (topic: string): Promise<string | undefined>
+  /** Gives it back, or on to `next`, if it was this owner's. */
+  release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void>
+}
+
+/** The ownership that an adapter offers; without it this node is the only one that runs sources. */
+export function ownershipOf (adapter: Adapter & Partial<Ownership>): Ownership | undefined {
+  return adapter.claim && adapter.owner && adapter.release ? adapter as Ownership : undefined
 }

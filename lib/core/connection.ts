@@ -56,6 +56,10 @@ export interface ConnectionInit {
   readonly settings: ConnectionSettings
   /** Joins a topic as this client, `authorize` and all. */
   readonly subscribe: (connection: Connection, topic: unknown) => Promise<void>
+  /** When it knocked (performance.now). */
+  readonly since: number
+  /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
+  readonly authorizeAgain: (connection: Connection) => void
   /** The full name of what the app named. */
   readonly resolve: (topic: unknown) => string
 }
@@ -109,6 +113,7 @@ export class Connection {
   }
 
   get kind (): 'sse' | 'websocket' { return this.#kind }
+  get since (): number { return this.#init.since }
   get topics (): string[] { return [...this.#subscriptions.keys()] }
   get subscriptions (): Subscription[] { return [...this.#subscriptions.values()] }
 
@@ -148,6 +153,17 @@ export class Connection {
     for (const notice of this.#early) this.tell(notice)
     this.#early = NONE
     this.settle()
+    this.hub.control.catchUp(this)
+  }
+
+  authorizeAgain (): void {
+    this.#init.authorizeAgain(this)
+  }
+
+  /** A topic is taken from it. */
+  revoke (name: string): void {
+    if (!this.remove(name)) return
+    this.tell({ type: 'revoked', topic: name })
   }
 
   /** Tells what became of each subscription's cursor. */
@@ -171,7 +187,7 @@ export class Connection {
 
   /** Registers a subscription that stands at `at`, or where its room is. Call `settle` when all are added. */
   add (room: Room, at: Id | undefined, held: boolean): Subscription {
-    this.#disband()
+    this.leaveGroups()
     room.flush()
     const subscription: Subscription = {
       connection: this, room, from: at ?? room.position, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
@@ -185,7 +201,7 @@ export class Connection {
   remove (name: string): boolean {
     const subscription = this.#subscriptions.get(name)
     if (!subscription || this.closed) return false
-    this.#disband()
+    this.leaveGroups()
     this.#subscriptions.delete(name)
     this.hub.left(subscription.room)
     report('unsubscribe', () => ({ connection: this, topic: name }))
@@ -199,8 +215,8 @@ export class Connection {
     this.#pump()
   }
 
-  /** Leaves the groups: the set of topics, and with it the encoder, is about to change. */
-  #disband (): void {
+  /** The set of topics, and with it the encoder, is about to change, or a position without an event. `settle` must follow. */
+  leaveGroups (): void {
     this.#private = undefined
     // What waits for the groups belongs to this client too. It may be one event too many for it.
     if (this.#encoder) for (const { room } of this.subscriptions) room.flush()
@@ -325,7 +341,7 @@ export class Connection {
     const { room } = subscription
     this.hub.counters.resets++
     // What is conflated must not wait before this: it would be written with the positions told here.
-    this.#disband()
+    this.leaveGroups()
     room.flush()
     subscription.held = room.topic.snapshot !== undefined
     subscription.at = room.log && room.position

@@ -5,6 +5,7 @@
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
+import { Control, CONTROL } from './control.ts'
 import { Counters } from './counters.ts'
 import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
@@ -77,7 +78,8 @@ export class Hub implements Sink {
   readonly topics = new TopicRegistry()
   readonly counters = new Counters()
   readonly heartbeat = new Heartbeat()
-  readonly runs = new Runs(this)
+  readonly control: Control
+  readonly runs: Runs
   readonly connections = new Set<Connection>()
   stopping = false
   readonly #rooms = new Map<string, Room>()
@@ -98,10 +100,13 @@ export class Hub implements Sink {
     this.adapter = adapter
     this.settings = settings
     this.log = settings.log
+    this.control = new Control(this)
+    this.runs = new Runs(this)
   }
 
   async start (): Promise<void> {
     await this.adapter.start(this)
+    await this.control.start()
     this.#sweep = setInterval(() => this.sweep(), SWEEP_MS).unref()
   }
 
@@ -180,16 +185,20 @@ export class Hub implements Sink {
   // --- back: the sink ------------------------------------------------------------
 
   event (topic: string, event: LogEvent): void {
-    this.#rooms.get(topic)?.event(event)
+    const room = this.#rooms.get(topic)
+    if (room) room.event(event)
+    else if (this.control.concerns(topic)) this.control.event(event)
   }
 
   ephemeral (topic: string, event: EphemeralEvent, exclude?: string): void {
     const room = this.#rooms.get(topic)
     if (room && room.listeners > 0) room.push(ephemeralEntry(event, exclude))
+    else if (this.control.concerns(topic)) this.control.ephemeral(event)
   }
 
   suspect (topics: Iterable<string> | 'all'): void {
-    for (const name of topics === 'all' ? [...this.#rooms.keys()] : topics) {
+    for (const name of topics === 'all' ? [CONTROL, ...this.#rooms.keys()] : topics) {
+      if (name === CONTROL) this.control.suspect()
       this.#rooms.get(name)?.log?.repair().catch((error) => this.log.error({ err: error, topic: name }, 'realtime: a repair failed'))
     }
   }
@@ -197,7 +206,13 @@ export class Hub implements Sink {
   state (state: 'up' | 'down', why?: Error): void {
     this.#down = state === 'down' ? why?.message ?? 'the adapter is away' : undefined
     report('adapter', () => ({ adapter: this.adapter.name, state, error: why }))
-    this.log.warn({ err: why, adapter: this.adapter.name }, `realtime: the adapter is ${state}`)
+    if (state === 'down') this.log.warn({ err: why, adapter: this.adapter.name }, 'realtime: the adapter is away; clients stay, and everything goes on when it is back')
+    else this.log.info({ adapter: this.adapter.name }, 'realtime: the adapter is back')
+  }
+
+  /** Once for an outage is enough. */
+  readFailed (error: unknown, topic: string): void {
+    if (this.#down === undefined) this.log.warn({ err: error, topic }, 'realtime: history cannot be read, trying again')
   }
 
   /** Everything delivered in this turn of the event loop is written at its end. */
@@ -444,6 +459,7 @@ export class Hub implements Sink {
 
   async close (): Promise<void> {
     clearInterval(this.#sweep)
+    this.control.close()
     for (const room of this.#rooms.values()) room.close()
     this.#rooms.clear()
     await this.adapter.close()

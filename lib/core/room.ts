@@ -1,6 +1,6 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
 import type { Id, LogEvent } from './adapter.ts'
-import type { Connection, Subscription } from './connection.ts'
+import type { Subscription } from './connection.ts'
 import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
 import { FINAL_EVENTS, type Entry } from './event.ts'
@@ -116,7 +116,7 @@ export class Room {
     return last !== undefined && FINAL_EVENTS.has(last.name)
   }
 
-  /** Writes what waits, and brings `position` to the log's end. */
+  /** Writes what waits, and brings `position` behind it. */
   flush (): void {
     const entries = this.#pending
     if (entries.length > 0) {
@@ -125,8 +125,9 @@ export class Room {
       this.#replays.clear()
       for (const group of this.#groups.values()) this.#fanOut(group, entries)
       this.#relays = false
+      // A client's own event has no id.
+      this.position = entries.findLast(({ id }) => id !== undefined)?.id ?? this.position
     }
-    if (this.log) this.position = this.log.last
   }
 
   #fanOut ({ encoder, members }: Group, entries: Entry[]): void {
@@ -247,7 +248,7 @@ export class Room {
         this.hub.counters.reads++
         return this.hub.adapter.read(this.name, after, limits)
       },
-      readFailed: (error) => this.hub.log.warn({ err: error, topic: this.name }, 'realtime: history cannot be read, trying again'),
+      readFailed: (error) => this.hub.readFailed(error, this.name),
       repaired: () => {
         this.hub.counters.repairs++
         report('repair', () => ({ topic: this.name }))
@@ -257,10 +258,15 @@ export class Room {
 
   /** Tells everybody in the groups; those who catch up find out by themselves. */
   #reset (reason: ResetReason): void {
+    const members = [...this.#groups.values()].flatMap((group) => group.members)
+    // All of them leave their groups first: an event of another topic would tell a client this one's new position, and
+    // one that is cut then would come back behind a loss that it was not told of.
+    for (const { connection } of members) connection.leaveGroups()
     this.flush()
     this.#replays.clear()
-    const connections: Array<[Connection, Subscription]> = []
-    for (const group of this.#groups.values()) for (const member of group.members) connections.push([member.connection, member])
-    for (const [connection, subscription] of connections) if (!connection.closed) connection.reset(subscription, reason)
+    this.position = (this.log as TopicLog).last
+    for (const member of members) {
+      if (member.connection.subscription(this.name) === member) member.connection.reset(member, reason)
+    }
   }
 }

@@ -1,15 +1,18 @@
 /**
- * Resumable sources: what a source yields goes into a topic of its own, so that whoever asks again gets what was said
- * and then the rest, and the source runs once.
+ * Resumable sources: what a source yields goes into a topic of its own, so that whoever asks again, on any node, gets
+ * what was said and then the rest, and the source runs once.
  *
  * A run's log starts at its oldest event, and ends with `realtime:end` or `realtime:aborted`. It is kept whole, for
  * `maxAge` after the last event, and then forgotten whole: a trimmed front would be a cut answer.
+ *
+ * The node that runs it owns the topic by a lease, without which it can append nothing. When the lease ends before the
+ * run does, whichever node has a listener takes it over, only to say `realtime:aborted`.
  */
-import type { AppendOptions, Format, Id, Retention } from './adapter.ts'
-import { checkEventName, printable } from './event.ts'
+import { ownershipOf, type AppendOptions, type Format, type Id, type Ownership, type Retention } from './adapter.ts'
+import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
 import { DeclaredTopic, type TopicAt } from './topic.ts'
-import { EventDataInvalid, EventTooLarge } from '../errors.ts'
+import { EventDataInvalid, EventTooLarge, NotOwner } from '../errors.ts'
 
 export const RUN_PATTERN = 'realtime:runs/:key'
 
@@ -24,13 +27,20 @@ export interface RunEvent { event?: string, data?: unknown }
 export type RunIterator = AsyncIterator<RunEvent> | Iterator<RunEvent>
 export type OpenRun = (signal: AbortSignal) => Promise<RunIterator>
 
-type End = { name: 'realtime:end' | 'realtime:aborted', reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' }
+type End = { name: 'realtime:end' | 'realtime:aborted', reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' | 'node-lost' }
 
 /** A run may be silent for so long before it is forgotten: its end always follows. */
 const RUNNING_MS = 86_400_000
 const MAX_EVENTS = 1_000_000
+/** A node that says nothing for so long does not run its sources any more. */
+const LEASE_MS = 6000
+const LEASE_TICK_MS = 2000
+/** In place of an owner when the run is over. */
+const OVER = 'over'
+const PAGE = { count: 512, bytes: 1 << 20 }
 
 interface Run {
+  readonly at: TopicAt
   readonly abort: AbortController
   readonly opened: Promise<void>
   end: End | undefined
@@ -38,17 +48,23 @@ interface Run {
 
 export class Runs {
   readonly #hub: Hub
+  readonly #ownership: Ownership | undefined
   readonly #running = new Map<string, Run>()
+  /** Runs that were asked for here, wherever they run: who looks after them when their node is lost. */
+  readonly #followed = new Map<string, RunSettings>()
   #topic: DeclaredTopic | undefined
+  #tick: NodeJS.Timeout | undefined
+  #looking = false
 
   constructor (hub: Hub) {
     this.#hub = hub
+    this.#ownership = ownershipOf(hub.adapter)
   }
 
   /** The topic of a key. Its pattern is reserved: no client can name it. */
-  at (key: string, { maxBytes }: RunSettings): TopicAt {
+  at (key: string): TopicAt {
     this.#topic ??= DeclaredTopic.reserved(this.#hub, this.#hub.topics, RUN_PATTERN, {
-      retention: { limit: MAX_EVENTS, maxAge: RUNNING_MS, maxBytes: maxBytes * 2 },
+      retention: { limit: MAX_EVENTS, maxAge: RUNNING_MS, maxBytes: Number.MAX_SAFE_INTEGER },
       schemas: undefined,
       events: undefined,
       authorize: undefined,
@@ -61,12 +77,14 @@ export class Runs {
 
   /** Starts the source, unless it runs or its events are still kept. What `open` throws is thrown to all who wait for it. */
   async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
+    this.#followed.set(at.name, settings)
+    this.#tick ??= setInterval(() => this.#look(), LEASE_TICK_MS).unref()
     const running = this.#running.get(at.name)
     if (running) return await running.opened
     const abort = new AbortController()
     const opened = this.#open(at, settings, open, abort)
     // Before anything is awaited, so that the next to ask finds it.
-    this.#running.set(at.name, { abort, opened, end: undefined })
+    this.#running.set(at.name, { at, abort, opened, end: undefined })
     try {
       await opened
     } catch (error) {
@@ -76,37 +94,71 @@ export class Runs {
   }
 
   async #open (at: TopicAt, settings: RunSettings, open: OpenRun, abort: AbortController): Promise<void> {
-    const { events } = await this.#hub.adapter.read(at.name, null, { count: 1, bytes: 1 })
-    if (events.length > 0) {
+    if (!await this.#claim(at.name)) {
       this.#running.delete(at.name)
       return
     }
-    const iterator = await open(abort.signal)
-    this.#run(at, settings, iterator, abort).catch((error: unknown) => {
-      this.#hub.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
-    }).finally(() => this.#running.delete(at.name))
+    try {
+      if (await this.#begun(at, settings)) {
+        this.#running.delete(at.name)
+        return
+      }
+      const iterator = await open(abort.signal)
+      this.#run(at, settings, iterator, abort).catch((error: unknown) => {
+        this.#hub.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
+      }).finally(() => this.#running.delete(at.name))
+    } catch (error) {
+      await this.#ownership?.release(at.name, this.#node)
+      throw error
+    }
+  }
+
+  /** It has been said, as a whole or in part; a part whose node is lost gets its end now. */
+  async #begun (at: TopicAt, settings: RunSettings): Promise<boolean> {
+    const { events } = await this.#hub.adapter.read(at.name, null, { count: 1, bytes: 1 })
+    if (events.length === 0) return false
+    if (this.#ownership) await this.#takeOver(at, settings)
+    return true
+  }
+
+  get #node (): string { return this.#hub.control.node }
+
+  /** True when this node may run it. */
+  async #claim (name: string): Promise<boolean> {
+    return this.#ownership === undefined || await this.#ownership.claim(name, this.#node, LEASE_MS) === this.#node
   }
 
   /** True when nothing follows `cursor` and nothing ever will. */
   async over (at: TopicAt, cursor: Id): Promise<boolean> {
     if (this.#running.has(at.name)) return false
     const { linked, events } = await this.#hub.adapter.read(at.name, cursor, { count: 1, bytes: 1 })
-    return linked && events.length === 0
+    if (!linked || events.length > 0) return false
+    const owner = await this.#ownership?.owner(at.name)
+    return owner === undefined || owner === OVER
+  }
+
+  /** On whichever node it runs. True when it runs at all. */
+  async stop (key: string): Promise<boolean> {
+    if (this.stopHere(key)) return true
+    const owner = await this.#ownership?.owner(this.at(key).name)
+    if (owner === undefined || owner === OVER || owner === this.#node) return false
+    await this.#hub.control.order({ op: 'stop', key })
+    return true
   }
 
   /** True when it ran here. */
-  stop (key: string): boolean {
-    const name = this.#topic?.at({ key }).name
-    return this.#stop(name, { name: 'realtime:end', reason: 'stopped' })
+  stopHere (key: string): boolean {
+    return this.#stop(this.at(key).name, { name: 'realtime:end', reason: 'stopped' })
   }
 
   /** The node goes: its sources go with it. */
   close (): void {
+    clearInterval(this.#tick)
     for (const name of [...this.#running.keys()]) this.#stop(name, { name: 'realtime:aborted', reason: 'closing' })
   }
 
-  #stop (name: string | undefined, end: End): boolean {
-    const run = name === undefined ? undefined : this.#running.get(name)
+  #stop (name: string, end: End): boolean {
+    const run = this.#running.get(name)
     if (!run) return false
     run.end ??= end
     run.abort.abort()
@@ -120,8 +172,17 @@ export class Runs {
     const end = await this.#pull(at, settings, iterator, stopped)
     const reason = this.#running.get(at.name)?.end ?? end
     // Not waited for: a source that does not listen to its signal must not hold the end back.
-    if (reason.reason !== 'done') Promise.resolve(iterator.return?.()).catch((error: unknown) => this.#failed(at, error))
-    await this.#append(at, reason.name, Buffer.from(JSON.stringify({ reason: reason.reason })), 'json', settings.maxAge)
+    if (reason.reason !== 'done') {
+      abort.abort()
+      Promise.resolve(iterator.return?.()).catch((error: unknown) => this.#failed(at, error))
+    }
+    // Another node has taken it over, and has said so.
+    if (reason.reason !== 'node-lost') await this.#end(at, settings, reason)
+  }
+
+  async #end (at: TopicAt, settings: RunSettings, { name, reason }: End): Promise<void> {
+    await this.#append(at, name, Buffer.from(JSON.stringify({ reason })), 'json', settings.maxAge)
+    await this.#ownership?.release(at.name, this.#node, { owner: OVER, ms: settings.maxAge })
   }
 
   async #pull (at: TopicAt, settings: RunSettings, iterator: RunIterator, stopped: Promise<{ done: true, value: undefined }>): Promise<End> {
@@ -137,7 +198,7 @@ export class Runs {
       }
     } catch (error) {
       this.#failed(at, error)
-      return { name: 'realtime:aborted', reason: 'failed' }
+      return { name: 'realtime:aborted', reason: error instanceof NotOwner ? 'node-lost' : 'failed' }
     }
   }
 
@@ -153,11 +214,59 @@ export class Runs {
 
   async #append (at: TopicAt, name: string, data: Uint8Array, format: Format, lifetime: number): Promise<void> {
     const options: AppendOptions = { retention: at.topic.retention as Retention, format, lifetime }
+    if (this.#ownership) options.owner = this.#node
     await this.#hub.append(at.name, name, data, options)
   }
 
   #failed (at: TopicAt, error: unknown): void {
     this.#hub.log.error({ err: error, topic: at.name }, 'realtime: a source failed')
+  }
+
+  // --- leases ----------------------------------------------------------------
+
+  #look (): void {
+    if (!this.#ownership || this.#looking) return
+    this.#looking = true
+    this.#renewAndReap().catch(() => {}).finally(() => { this.#looking = false })
+  }
+
+  async #renewAndReap (): Promise<void> {
+    const running = [...this.#running.keys()].map(async (name) => { await this.#renew(name) })
+    const followed = [...this.#followed].map(async ([name, settings]) => { await this.#follow(name, settings) })
+    await Promise.allSettled([...running, ...followed])
+  }
+
+  async #renew (name: string): Promise<void> {
+    if (!await this.#claim(name)) this.#stop(name, { name: 'realtime:aborted', reason: 'node-lost' })
+  }
+
+  /** A run that others run: when its lease has ended and its end was never said, it is said here. */
+  async #follow (name: string, settings: RunSettings): Promise<void> {
+    if (this.#running.has(name)) return
+    const room = this.#hub.room(name)
+    if (!room || room.final) {
+      this.#followed.delete(name)
+      return
+    }
+    if (await this.#ownership?.owner(name) !== undefined) return
+    const at = this.#topic?.at(room.params)
+    if (at && await this.#claim(name)) await this.#takeOver(at, settings)
+  }
+
+  /** Owned by this node now, which never ran it. */
+  async #takeOver (at: TopicAt, settings: RunSettings): Promise<void> {
+    if (await this.#ended(at)) await this.#ownership?.release(at.name, this.#node, { owner: OVER, ms: settings.maxAge })
+    else await this.#end(at, settings, { name: 'realtime:aborted', reason: 'node-lost' })
+  }
+
+  async #ended (at: TopicAt): Promise<boolean> {
+    let after: Id | null = null
+    for (;;) {
+      const { events, more } = await this.#hub.adapter.read(at.name, after, PAGE)
+      const last = events.at(-1)
+      if (!more || !last) return last !== undefined && FINAL_EVENTS.has(last.name)
+      after = last.id
+    }
   }
 }
 

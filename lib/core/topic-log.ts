@@ -14,7 +14,8 @@ export interface LogHost {
   append (entry: Entry): void
   /** `last` has moved already. */
   reset (reason: ResetReason): void
-  read (after: Id, limits: ReadLimits): Promise<Page>
+  /** `null`: from the oldest kept. */
+  read (after: Id | null, limits: ReadLimits): Promise<Page>
   /** A read failed and is tried again after a pause, for as long as the log is open. */
   readFailed (error: unknown): void
   repaired (): void
@@ -43,6 +44,8 @@ export class TopicLog {
   /** The ring reaches back to the oldest event the adapter keeps: what it lacks is gone. */
   #complete = false
   #wanted: Id | undefined
+  /** The past has been read from somewhere. */
+  #reached = false
   #reaching: Promise<void> | undefined
 
   constructor (host: LogHost, retention: Retention) {
@@ -90,7 +93,7 @@ export class TopicLog {
 
   /**
    * Brings what follows `cursor` into the ring, if the adapter still has it. Everybody who waits at the same time
-   * shares one read, from the oldest cursor among them.
+   * shares one read, and who comes later needs none, or one more: see `#pastFrom`.
    */
   async reach (cursor: Id): Promise<void> {
     if (!hasOrder(cursor)) return
@@ -195,8 +198,8 @@ export class TopicLog {
     this.#wanted = undefined
     if (wanted === undefined) return
     const past: Entry[] = []
-    let after = wanted
-    let foundStart = false
+    let after = this.#pastFrom(wanted)
+    let foundStart = after === null
     // Bounded: the adapter keeps at most so many, give or take those that arrive meanwhile.
     for (let read = 0; read <= this.ring.retention.limit * 2;) {
       const page = await this.#read(after)
@@ -214,6 +217,17 @@ export class TopicLog {
     const joins = this.#joins(past)
     if (joins) this.ring.prepend(past)
     if (joins || past.length === 0) this.#complete = foundStart
+  }
+
+  /**
+   * From the oldest kept where that fits a page, or where a second one asks for more than the first: after a deploy
+   * those who know most may come first, and each of the others would cost another read.
+   */
+  #pastFrom (cursor: Id): Id | null {
+    const { limit, maxBytes } = this.ring.retention
+    const whole = this.#reached || (limit <= READ.count && maxBytes <= READ.bytes)
+    this.#reached = true
+    return whole ? null : cursor
   }
 
   /** True when the page reached what the ring (or `last`) holds already. */
@@ -235,7 +249,7 @@ export class TopicLog {
     return tail.id === (this.ring.first?.prev ?? this.last)
   }
 
-  async #read (after: Id): Promise<Page | undefined> {
+  async #read (after: Id | null): Promise<Page | undefined> {
     for (let pause = RETRY_FIRST_MS; !this.#closed; pause = Math.min(pause * 2, RETRY_MAX_MS)) {
       try {
         return await this.#host.read(after, READ)

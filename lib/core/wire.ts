@@ -30,6 +30,8 @@ export type Notice =
   | { type: 'reset', subscription: Subscription, reason: ResetReason }
   | { type: 'snapshot', subscription: Subscription, data: Uint8Array, event: string | undefined }
   | { type: 'at', subscription: Subscription, why: 'conflated' }
+  /** The server took it from the client. */
+  | { type: 'revoked', topic: string }
   | { type: 'direct', event: string, data: Uint8Array }
 
 /** One connection's end of a wire. */

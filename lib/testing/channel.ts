@@ -160,7 +160,9 @@ function upgraded (ws: WebSocket): Promise<void> {
       let body = ''
       response.setEncoding('utf8')
       response.on('data', (text: string) => { body += text })
-      response.once('end', () => reject(new ChannelRefused(response.statusCode ?? 0, body)))
+      response.on('error', () => {})
+      // Not 'end': an answer that is cut must not be waited for.
+      response.once('close', () => reject(new ChannelRefused(response.statusCode ?? 0, body)))
     })
   })
 }

@@ -13,15 +13,19 @@ export interface Received {
 interface Waiter {
   readonly matches: (event: Received) => boolean
   readonly resolve: (event: Received) => void
-  readonly reject: (error: Error) => void
+  readonly end: (why: string) => void
 }
+
+/** The events that an error names, the last ones. */
+const MAX_NAMED = 50
 
 export class Inbox {
   /** Everything received so far. */
   readonly events: Received[] = []
   readonly #untaken: Received[] = []
   #waiters: Waiter[] = []
-  #over: Error | undefined
+  /** Why nothing more will come. */
+  #over: string | undefined
   readonly #timeoutMs: number
 
   constructor (timeoutMs: number) {
@@ -39,24 +43,29 @@ export class Inbox {
     const matches = (event: Received): boolean => name === undefined ? !event.event.startsWith('realtime:') : event.event === name
     const index = this.#untaken.findIndex(matches)
     if (index !== -1) return Promise.resolve(this.#untaken.splice(index, 1)[0] as Received)
-    if (this.#over) return Promise.reject(this.#over)
-    return this.#wait(name ?? 'any event', matches)
+    const what = name ?? 'any event'
+    if (this.#over !== undefined) return Promise.reject(this.#missed(what, this.#over))
+    return this.#wait(what, matches)
   }
 
   #wait (what: string, matches: Waiter['matches']): Promise<Received> {
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         this.#waiters = this.#waiters.filter((one) => one !== waiter)
-        const got = this.events.map(({ event }) => event).join(', ')
-        reject(new Error(`no "${what}" within ${this.#timeoutMs} ms; received: ${got || 'nothing'}`))
+        reject(this.#missed(what, `not within ${this.#timeoutMs} ms`))
       }, this.#timeoutMs)
       const settle = <T>(then: (value: T) => void) => (value: T): void => {
         clearTimeout(timer)
         then(value)
       }
-      const waiter: Waiter = { matches, resolve: settle(resolve), reject: settle(reject) }
+      const waiter: Waiter = { matches, resolve: settle(resolve), end: settle((why: string) => reject(this.#missed(what, why))) }
       this.#waiters.push(waiter)
     })
+  }
+
+  #missed (what: string, why: string): Error {
+    const got = this.events.slice(-MAX_NAMED).map(({ event }) => event).join(', ')
+    return new Error(`no "${what}": ${why}; received: ${got || 'nothing'}`)
   }
 
   /** The connection is back: waiting makes sense again. */
@@ -66,8 +75,8 @@ export class Inbox {
 
   /** Nothing more will come on this connection. */
   end (why: string): void {
-    this.#over = new Error(why)
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(this.#over)
+    this.#over = why
+    for (const waiter of this.#waiters.splice(0)) waiter.end(why)
   }
 }
 

@@ -23,10 +23,12 @@ function overSocket (app: FastifyInstance, { address, port }: AddressInfo): Link
   return { host: `${host.includes(':') ? `[${host}]` : host}:${port}`, open }
 }
 
-/** `net.Server` takes any duplex as a connection. */
+/** An HTTP server takes any duplex as a connection; one with TLS as a connection whose handshake is over. */
 function inMemory (app: FastifyInstance): Duplex {
   const [client, server] = pair()
-  app.server.emit('connection', server)
+  const secure = 'addContext' in app.server
+  if (secure) Object.assign(server, { encrypted: true, alpnProtocol: 'http/1.1', server: app.server })
+  app.server.emit(secure ? 'secureConnection' : 'connection', server)
   return client
 }
 

@@ -1,8 +1,8 @@
 /** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
 import { randomBytes } from 'node:crypto'
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import { Connection, type ConnectionSettings } from '../core/connection.ts'
-import type { CloseReason } from '../core/close-reasons.ts'
+import { forbidden, type CloseReason } from '../core/close-reasons.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
@@ -162,6 +162,27 @@ export async function authorizeAll (request: FastifyRequest, topics: readonly To
   await Promise.all(topics.map((at) => authorize(request, at, 'subscribe')))
 }
 
+/** Rights may have been taken while nobody could say so. */
+function authorizeAgain (request: FastifyRequest, connection: Connection): void {
+  const topics = connection.subscriptions.map(({ room }) => room.topic.at(room.params))
+  authorizeAll(request, topics).catch((error: unknown) => {
+    request.log.info({ err: error }, 'realtime: refused by authorize, asked again')
+    connection.end(forbidden)
+  })
+}
+
+const knocks = new WeakMap<FastifyRequest, number>()
+
+/** The first of a route's own hooks. */
+export const noteKnock: onRequestHookHandler = (request, _reply, done): void => {
+  knocks.set(request, performance.now())
+  done()
+}
+
+function knockedAt (request: FastifyRequest): number {
+  return knocks.get(request) ?? performance.now()
+}
+
 export type LiveCallbacks = {
   onConnect?: ((connection: PublicConnection, request: FastifyRequest) => unknown) | undefined
   onDisconnect?: ((connection: PublicConnection, reason: CloseReason) => unknown) | undefined
@@ -186,6 +207,8 @@ export class Arrival {
       address: request.ip ?? '',
       settings,
       subscribe: (_, topic) => this.#subscribe(topic),
+      since: knockedAt(request),
+      authorizeAgain: (connection) => { authorizeAgain(request, connection) },
       resolve: (topic) => resolveTopic(context, topic).name
     })
   }

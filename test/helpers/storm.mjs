@@ -249,6 +249,8 @@ class Client {
       const start = at + (length < 126 ? 2 : length === 126 ? 4 : 10)
       if (this.text.length < start + size) break
       if (opcode === 1) this.frame(this.text.slice(start, start + size))
+      // The server waits for the answer.
+      else if (opcode === 8) this.socket.end(masked(this.text.slice(start, start + 2), 8))
       at = start + size
     }
     this.text = this.text.slice(at)
@@ -278,10 +280,10 @@ class Client {
   }
 }
 
-/** A client's text frame, with a mask of zeros. */
-function masked (text) {
+/** A client's frame, with a mask of zeros. */
+function masked (text, opcode = 1) {
   const length = text.length < 126 ? [0x80 | text.length] : [0x80 | 126, text.length >> 8, text.length & 255]
-  return Buffer.concat([Buffer.from([0x81, ...length, 0, 0, 0, 0]), Buffer.from(text)])
+  return Buffer.concat([Buffer.from([0x80 | opcode, ...length, 0, 0, 0, 0]), Buffer.from(text, 'latin1')])
 }
 
 /** So that the kinds are not served one after the other. */

@@ -206,7 +206,8 @@ export class SseClient extends Client {
   /** An event's own id, from a time when there was one topic, and now there are several: it says nothing of those. */
   #outgrown = false
   /** It may be that of a topic which has been left since, and the one joined in its place. */
-  #foreign = false
+  #foreign: string | undefined
+  #sent = ''
   /** The topics with history that the last request named. */
   #asked: ReadonlySet<string> = new Set()
   /** Topics that are being joined at run time. */
@@ -223,7 +224,8 @@ export class SseClient extends Client {
     const durable = [...this.topics.values()].filter(({ limit }) => limit !== undefined)
     const single = /^\d/.test(this.#lastEventId)
     this.#outgrown = single && durable.length > 1
-    this.#foreign = single && !durable.every(({ name }) => this.#asked.has(name))
+    if (single && !durable.every(({ name }) => this.#asked.has(name))) this.#foreign = this.#lastEventId
+    this.#sent = this.#lastEventId
     this.#asked = new Set(durable.map(({ name }) => name))
     const parts: Buffer[] = []
     link.write(`GET /stream/${this.slow}?client=${this.name}&topics=${names.join(',')} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n` +
@@ -249,7 +251,7 @@ export class SseClient extends Client {
   }
 
   protected override get excuses (): string[] {
-    if (this.#foreign) return [...super.excuses, 'unknown-cursor', 'expired']
+    if (this.#foreign === this.#sent) return [...super.excuses, 'unknown-cursor', 'expired']
     return this.#outgrown ? [...super.excuses, 'unknown-cursor'] : super.excuses
   }
 

@@ -49,7 +49,7 @@ t.test('flat: the messages are the application\'s own JSON, in and out, and noth
   })
   const channel = await openChannel(t, app, '/rooms/1')
   const heard = texts(channel)
-  while (app.realtime.count('rooms/1') === 0) await turn()
+  while (app.realtime.countLocal('rooms/1') === 0) await turn()
   const kinds: Array<[unknown, string]> = [
     [{ userId: 'u1', amount: 550 }, '{"type":"bid","userId":"u1","amount":550}'],
     [{}, '{"type":"bid"}'],

@@ -156,11 +156,11 @@ t.test('stop ends it for every reader, returns the source, and tells its signal'
   teller.say('one')
   await tokens(reader, 1)
   const aborted = once(teller.signal as AbortSignal, 'abort')
-  t.equal(app.realtime.stop('/answers/1'), true)
+  t.equal(await app.realtime.stop('/answers/1'), true)
   await aborted
   t.same((await reader.next('realtime:end')).data, { reason: 'stopped' })
   await reader.ended
-  t.equal(app.realtime.stop('/answers/1'), false, 'it does not run any more')
+  t.equal(await app.realtime.stop('/answers/1'), false, 'it does not run any more')
   // Still waiting for its next token, it is returned as soon as that comes.
   teller.say('never heard')
   while (teller.returned === 0) await new Promise((resolve) => setImmediate(resolve))

@@ -1,4 +1,4 @@
-/** Channels: frames, both formats, what clients may ask, and what becomes of those who abuse it. */
+/** What every wire does, by channels in both formats. Their own behaviour is in channel-*.test.ts. */
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { openChannel, openEnvelope, Inbox, type Channel, type Json } from '../conformance/clients.ts'
@@ -43,5 +43,3 @@ const connectEnvelope: Connect = async (t: Test, app: FastifyInstance) => wireCl
 
 wireConformance('WebSocket, flat', connectFlat)
 wireConformance('WebSocket, envelope', connectEnvelope)
-
-t.pass('loaded')

@@ -289,8 +289,18 @@ export class RedisAdapter implements Adapter, Ownership {
     }
   }
 
-  async release (topic: string, owner: string): Promise<void> {
-    await this.#commands.run(RELEASE, [this.#names.keys(topic).owner], [owner]).catch(() => {})
+  async owner (topic: string): Promise<string | undefined> {
+    try {
+      const [owner] = await this.#commands.get([this.#names.keys(topic).owner])
+      return owner ?? undefined
+    } catch (error) {
+      throw unavailable(error)
+    }
+  }
+
+  /** What cannot be given back ends by itself. */
+  async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
+    await this.#commands.run(RELEASE, [this.#names.keys(topic).owner], [owner, next?.owner ?? '', ms(next?.ms ?? 1)]).catch(() => {})
   }
 
   // --- staying true ------------------------------------------------------------

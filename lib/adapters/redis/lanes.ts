@@ -3,7 +3,7 @@
  * retries. A batch has a number and is tried under it again until its time is up; Redis applies it once (APPEND's mark).
  */
 import type { AppendOptions, Id } from '../../core/adapter.ts'
-import { Unavailable } from '../../errors.ts'
+import { NotOwner, Unavailable } from '../../errors.ts'
 import type { Argument } from './commands.ts'
 
 export interface Ticket {
@@ -119,7 +119,7 @@ export class Lanes {
         if (ids !== '') this.#settle(topic, batch, ids.split(' '))
         return
       } catch (error) {
-        if (FINAL.test((error as Error).message)) return this.#refuse(batch, error as Error)
+        if (FINAL.test((error as Error).message)) return this.#refuse(topic, batch, error as Error)
       }
       await this.#host.pause(attempt)
     }
@@ -131,8 +131,9 @@ export class Lanes {
     for (const [i, ticket] of batch.entries()) if (this.#leave(ticket)) ticket.resolve(ids[i] as Id)
   }
 
-  #refuse (batch: readonly Ticket[], error: Error): void {
-    for (const ticket of batch) this.#giveUp(ticket, Object.assign(new Unavailable(error.message), { cause: error }))
+  #refuse (topic: string, batch: readonly Ticket[], error: Error): void {
+    const coded = error.message.startsWith('NOTOWNER') ? new NotOwner(topic) : new Unavailable(error.message)
+    for (const ticket of batch) this.#giveUp(ticket, Object.assign(coded, { cause: error }))
   }
 
   #giveUp (ticket: Ticket, error: Error): void {

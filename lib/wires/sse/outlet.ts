@@ -77,7 +77,8 @@ export class SseOutlet implements Outlet {
   #noticeBlock (notice: Notice): Buffer | undefined {
     switch (notice.type) {
       case 'opened': return this.#opening(notice.subscriptions)
-      case 'subscribed': return undefined
+      case 'subscribed':
+      case 'revoked': return undefined
       case 'reset': return this.#about(notice.subscription, 'realtime:reset', { topic: notice.subscription.room.name, reason: notice.reason })
       case 'snapshot': return this.#snapshot(notice)
       case 'at': return block({ id: this.#cursor(notice.subscription.connection.subscriptions) ?? '' })

@@ -8,7 +8,7 @@ import type { RunSettings } from '../../core/runs.ts'
 import type { TopicAt } from '../../core/topic.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
-import { Arrival, authorizeAll, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, authorizeAll, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
@@ -18,6 +18,7 @@ import { openSource, runSource, type Source, type SourceIterator } from './sourc
 interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: string | string[]
   schema?: Record<string, unknown>
+  onRequest?: unknown
   topics?: unknown
   source?: Source
   resumable?: boolean | { maxAge?: number, maxBytes?: number, key?: (request: FastifyRequest) => string }
@@ -68,6 +69,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       ...route,
       method: route.method ?? 'GET',
       url,
+      onRequest: [noteKnock, ...[route.onRequest ?? []].flat()],
       schema: documentEvents(route.schema, topics, context.hub.topics),
       handler: streamHandler(plan, handler)
     })
@@ -217,7 +219,7 @@ class StreamStart {
   /** The source's topic, from the client's place in it or from its start; the source runs, has run, or is started. */
   async #run (source: Source, { key, ...settings }: Resumable): Promise<Array<{ at: TopicAt, cursor: Cursor }>> {
     const { runs } = this.#plan.context.hub
-    const at = runs.at(key(this.#request), settings)
+    const at = runs.at(key(this.#request))
     await runs.ensure(at, settings, (signal) => openSource(source, this.#request, undefined, signal))
     const cursor = readCursor(lastEventId(this.#request), 1)(at.name)
     if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)

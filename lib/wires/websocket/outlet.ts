@@ -118,6 +118,7 @@ function envelopeNotice (notice: Notice, connection: Connection): Uint8Array {
     case 'reset': return jsonFrame({ op: 'reset', topic: notice.subscription.room.name, id: positionOf(notice.subscription), reason: notice.reason })
     case 'at': return jsonFrame({ op: 'at', topic: notice.subscription.room.name, id: positionOf(notice.subscription), why: notice.why })
     case 'snapshot': return snapshotFrame(notice)
+    case 'revoked': return jsonFrame({ op: 'unsubscribed', topic: notice.topic })
     case 'direct': return frame('text', Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
   }
 }

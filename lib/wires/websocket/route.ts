@@ -7,7 +7,7 @@ import { DeclaredTopic } from '../../core/topic.ts'
 import { Closed, OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
-import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, isTopicAt, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { eventNameFault } from '../../core/event.ts'
 import type { Upgrade, Upgrades } from './dispatch.ts'
 import { WebSocketOutlet, type ChannelFormat } from './outlet.ts'
@@ -21,6 +21,7 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: unknown
   schema?: Record<string, unknown>
   preHandler?: unknown
+  onRequest?: unknown
   topics?: unknown
   subscribe?: unknown
   messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: boolean | Message['stamp'] }>
@@ -73,6 +74,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       method: 'GET',
       url,
       exposeHeadRoute: false,
+      onRequest: [noteKnock, ...[route.onRequest ?? []].flat()],
       schema: { ...route.schema, hide: true },
       handler: (_request: FastifyRequest, reply: FastifyReply) => { reply.header('upgrade', 'websocket').send(new UpgradeRequired()) }
     })

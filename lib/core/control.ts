@@ -1,0 +1,164 @@
+/**
+ * What one node asks of all: end connections, take topics from them, stop a source, count listeners. Orders are events
+ * of a reserved topic with history, which every node listens to: what was given while a node was cut off reaches it by
+ * repair. Where that cannot be, every connection's topics are authorized again.
+ */
+import { randomBytes } from 'node:crypto'
+import type { EphemeralEvent, Id, LogEvent, Retention } from './adapter.ts'
+import type { Connection } from './connection.ts'
+import type { Hub } from './hub.ts'
+import { TopicLog } from './topic-log.ts'
+
+export const CONTROL = 'realtime:control'
+
+/** Whom an order concerns: all that is given must fit. */
+export interface Target { identity?: string, connection?: string, topic?: string }
+
+export type Order =
+  | { op: 'disconnect', target: Target, code?: number, text?: string, reconnect?: boolean }
+  | { op: 'unsubscribe', target: Target, topic: string }
+  | { op: 'stop', key: string }
+
+type Question = { ask: string, from: string, topic: string }
+type Answer = { ask: string, count: number }
+
+interface Revocation { readonly order: Order, readonly at: number }
+
+const RETENTION: Retention = { limit: 10_000, maxAge: 600_000, maxBytes: 4 << 20 }
+/** A client whose hooks have run for longer than this is not found by an order given meanwhile. */
+const REMEMBER_MS = 60_000
+const MAX_REMEMBERED = 10_000
+const ANSWER_MS = 1000
+
+export class Control {
+  /** Of this process, and of this start alone. */
+  readonly node = randomBytes(9).toString('base64url')
+  readonly #hub: Hub
+  readonly #log: TopicLog
+  readonly #replies: string
+  #revocations: Revocation[] = []
+  readonly #asked = new Map<string, (answer: Answer) => void>()
+
+  constructor (hub: Hub) {
+    this.#hub = hub
+    this.#replies = `realtime:node:${this.node}`
+    this.#log = new TopicLog({
+      append: ({ data }) => this.#obey(JSON.parse(Buffer.from(data).toString()) as Order),
+      reset: () => this.#askAgain(),
+      read: async (after, limits) => await hub.adapter.read(CONTROL, after, limits),
+      readFailed: () => {},
+      repaired: () => {}
+    }, RETENTION)
+  }
+
+  async start (): Promise<void> {
+    const { adapter } = this.#hub
+    const [head] = await Promise.all([adapter.subscribe(CONTROL, true), adapter.subscribe(this.#replies, false)])
+    this.#log.open(head, false)
+  }
+
+  close (): void {
+    this.#log.close()
+  }
+
+  /** Is this topic the hub's own? */
+  concerns (topic: string): boolean {
+    return topic === CONTROL || topic === this.#replies
+  }
+
+  event (event: LogEvent): void {
+    this.#log.deliver(event)
+  }
+
+  suspect (): void {
+    this.#log.repair().catch(() => {})
+  }
+
+  /** Resolves when the order is given; every node obeys as soon as it hears of it. */
+  async order (order: Order): Promise<{ id: Id }> {
+    return await this.#hub.adapter.publish(CONTROL, 'order', Buffer.from(JSON.stringify(order)), { retention: RETENTION, format: 'json' })
+  }
+
+  // --- counting --------------------------------------------------------------
+
+  /** Listeners on all nodes that answer. */
+  async count (topic: string): Promise<number> {
+    const nodes = await this.#hub.adapter.nodes?.(CONTROL) ?? 1
+    const here = this.#hub.room(topic)?.listeners ?? 0
+    return nodes > 1 ? here + await this.#ask(topic, nodes - 1) : here
+  }
+
+  async #ask (topic: string, nodes: number): Promise<number> {
+    const ask = randomBytes(6).toString('base64url')
+    let total = 0
+    let timer: NodeJS.Timeout | undefined
+    const answered = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, ANSWER_MS)
+      this.#asked.set(ask, ({ count }) => {
+        total += count
+        if (--nodes === 0) resolve()
+      })
+    })
+    try {
+      await this.#say(CONTROL, { ask, from: this.node, topic })
+      await answered
+    } finally {
+      clearTimeout(timer)
+      this.#asked.delete(ask)
+    }
+    return total
+  }
+
+  ephemeral ({ data }: EphemeralEvent): void {
+    const heard = JSON.parse(Buffer.from(data).toString()) as Question | Answer
+    if ('count' in heard) this.#asked.get(heard.ask)?.(heard)
+    else if (heard.from !== this.node) this.#answer(heard)
+  }
+
+  #answer ({ ask, from, topic }: Question): void {
+    this.#say(`realtime:node:${from}`, { ask, count: this.#hub.room(topic)?.listeners ?? 0 }).catch(() => {})
+  }
+
+  async #say (topic: string, words: Question | Answer): Promise<void> {
+    await this.#hub.adapter.ephemeral(topic, { name: 'count', data: Buffer.from(JSON.stringify(words)), format: 'json' })
+  }
+
+  // --- obeying ---------------------------------------------------------------
+
+  #obey (order: Order): void {
+    if (order.op === 'stop') {
+      this.#hub.runs.stopHere(order.key)
+      return
+    }
+    this.#remember(order)
+    for (const connection of [...this.#hub.connections]) carryOut(order, connection)
+  }
+
+  #remember (order: Order): void {
+    const now = performance.now()
+    this.#revocations = this.#revocations.filter(({ at }) => now - at < REMEMBER_MS).slice(-MAX_REMEMBERED)
+    this.#revocations.push({ order, at: now })
+  }
+
+  /** Orders given since this client knocked, while it was on its way in and not to be found. */
+  catchUp (connection: Connection): void {
+    for (const { order, at } of this.#revocations) if (at >= connection.since && !connection.closed) carryOut(order, connection)
+  }
+
+  #askAgain (): void {
+    this.#hub.log.warn({}, 'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again')
+    for (const connection of this.#hub.connections) connection.authorizeAgain()
+  }
+}
+
+function carryOut (order: Order, connection: Connection): void {
+  if (order.op === 'stop' || !fits(order.target, connection)) return
+  if (order.op === 'unsubscribe') connection.revoke(order.topic)
+  else connection.close(order)
+}
+
+function fits ({ identity, connection, topic }: Target, candidate: Connection): boolean {
+  return (identity === undefined || candidate.identity.id === identity) &&
+    (connection === undefined || candidate.id === connection) &&
+    (topic === undefined || candidate.has(topic))
+}

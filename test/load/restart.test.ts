@@ -1,0 +1,79 @@
+/** A deploy: the server tells its clients when to come back, and its successor gets them all with one read per topic. */
+import t, { type Test } from 'tap'
+import { Store, Storm, StormServer, subscriptionsOf, type Farewell } from '../helpers/storm.ts'
+
+const FEW = 20
+const MANY = 3000
+/** ms */
+const RETRY = 100
+/** Clients come back over so many ms each, if they are many. */
+const SPREAD_PER_CLIENT = 1
+const BUCKETS = 10
+
+t.setTimeout(120_000)
+
+async function start (t: Test, store: Store): Promise<StormServer> {
+  const server = await new StormServer(store).start({ retry: RETRY })
+  t.teardown(() => server.app.close())
+  return server
+}
+
+function gather (t: Test, processes: number): Storm {
+  const storm = new Storm(processes)
+  t.teardown(() => storm.end())
+  return storm
+}
+
+/** The server closes; what each client was told. */
+async function close (storm: Storm, { app }: StormServer): Promise<Farewell[]> {
+  await storm.stay()
+  const [farewells] = await Promise.all([storm.farewells(), app.close()])
+  return farewells
+}
+
+/** When the clients of one wire were told to come back: each once, between the two, and evenly. */
+function spreads (t: Test, farewells: Farewell[], kind: Farewell['kind'], from: number, to: number): void {
+  const times = farewells.filter((farewell) => farewell.kind === kind).map(({ retry }) => retry ?? NaN)
+  t.ok(times.length > 0 && times.every((ms) => ms >= from && ms <= to), `${kind}: ${times.length} come back after ${from} to ${to} ms`)
+  const buckets = Array.from({ length: BUCKETS }, () => 0)
+  for (const ms of times) {
+    const bucket = Math.min(BUCKETS - 1, Math.floor((ms - from) / (to - from) * BUCKETS));
+    (buckets[bucket] as number)++
+  }
+  if (times.length < BUCKETS * BUCKETS) t.ok(buckets.filter((count) => count > 0).length > 1, `${kind}: not all at once`)
+  else t.ok(Math.max(...buckets) < 2 * times.length / BUCKETS, `${kind}: no tenth of the time gets two tenths of them (${buckets.join(' ')})`)
+}
+
+for (const [clients, window] of [[FEW, RETRY], [MANY, MANY * SPREAD_PER_CLIENT]] as const) {
+  t.test(`${clients} clients are told to come back over ${window} ms, and are read for once`, async (t) => {
+    const store = new Store()
+    const server = await start(t, store)
+    const storm = gather(t, 2)
+    await storm.open(server.port, clients)
+    // Some leave before the others: they know less.
+    for (let step = 0; step < 3; step++) {
+      await server.publish(2)
+      await storm.expect(store.published)
+      await storm.leave(Math.floor(clients / 8))
+    }
+    await server.publish(2)
+    await storm.expect(store.published)
+
+    const farewells = await close(storm, server)
+    t.equal(farewells.length, clients - 3 * Math.floor(clients / 8))
+    for (const kind of ['sse', 'websocket'] as const) spreads(t, farewells, kind, RETRY / 2, RETRY / 2 + window)
+    for (const { kind, bye } of farewells) {
+      if (kind === 'websocket' && !(bye?.code === 1012 && bye.reconnect)) return t.fail(`a channel ended with ${JSON.stringify(bye)}`)
+    }
+    t.same(store.reads, [], 'nothing was read so far')
+
+    const successor = await start(t, store)
+    await storm.back(successor.port)
+    await storm.openings(2)
+    await successor.publish(2)
+    await storm.expect(store.published)
+    const { subscriptions, recovered, resets, repairs } = successor.app.realtime.stats()
+    t.same({ subscriptions, recovered, resets, repairs }, { subscriptions: subscriptionsOf(clients), recovered: subscriptionsOf(clients), resets: 0, repairs: 0 })
+    t.same([...store.reads].sort(), ['feeds/a', 'feeds/b', 'feeds/c'], 'one read per topic')
+  })
+}
