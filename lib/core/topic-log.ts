@@ -122,6 +122,7 @@ export class TopicLog {
     if (this.ring.size === 0) return
     this.ring.clear()
     this.#complete = false
+    this.#reached = false
   }
 
   #append (event: LogEvent): void {

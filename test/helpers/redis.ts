@@ -119,10 +119,10 @@ export class RedisCluster {
     this.masters = masters
   }
 
-  static async start (t: Teardown, size = 3): Promise<RedisCluster> {
+  static async start (t: Teardown, size = 3, args: string[] = []): Promise<RedisCluster> {
     const masters: RedisServer[] = []
     for (let i = 0; i < size; i++) {
-      masters.push(await RedisServer.start(t, ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no'], await clusterPort()))
+      masters.push(await RedisServer.start(t, ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no', ...args], await clusterPort()))
     }
     const cluster = new RedisCluster(masters)
     await cluster.#form()
@@ -155,11 +155,21 @@ export class RedisCluster {
     return await master.ask(async (redis) => await redis.call('cluster', 'myid') as string)
   }
 
-  /** Moves a slot with its keys, as resharding does. */
-  async migrate (slot: number, from: RedisServer, to: RedisServer): Promise<void> {
+  async ownerOf (slot: number): Promise<RedisServer> {
+    const [first] = this.masters as [RedisServer]
+    const ranges = await first.ask(async (redis) => await redis.cluster('SLOTS')) as Array<[number, number, [string, number]]>
+    const port = ranges.find(([start, end]) => slot >= start && slot <= end)?.[2][1]
+    const owner = this.masters.find((master) => master.port === port)
+    if (!owner) throw new Error(`nobody has slot ${slot}`)
+    return owner
+  }
+
+  /** Moves a slot with its keys, as resharding does. `pauseMs`: between its steps. */
+  async migrate (slot: number, from: RedisServer, to: RedisServer, pauseMs = 0): Promise<void> {
     const [source, target] = [await this.id(from), await this.id(to)]
     await to.ask(async (redis) => await redis.call('cluster', 'setslot', String(slot), 'importing', source))
     await from.ask(async (redis) => await redis.call('cluster', 'setslot', String(slot), 'migrating', target))
+    await sleep(pauseMs)
     await from.ask(async (redis) => {
       for (;;) {
         const keys = await redis.call('cluster', 'getkeysinslot', String(slot), '100') as string[]
@@ -167,6 +177,7 @@ export class RedisCluster {
         await redis.call('migrate', '127.0.0.1', String(to.port), '', '0', '5000', 'KEYS', ...keys)
       }
     })
+    await sleep(pauseMs)
     for (const node of [to, from, ...this.masters]) {
       await node.ask(async (redis) => await redis.call('cluster', 'setslot', String(slot), 'node', target))
     }

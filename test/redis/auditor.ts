@@ -23,6 +23,8 @@ export interface Evidence {
   readonly clients: readonly Client[]
   /** Redis lost acknowledged events: its own fault, of which every listener must be told. */
   readonly lossy: boolean
+  /** A topic whose history is long enough for all that was published. */
+  readonly keeps: (topic: string) => boolean
 }
 
 export interface Verdict {
@@ -178,7 +180,8 @@ class Reading {
 
   #judge (publisher: Publisher, n: number, [from, to]: [number, number]): void {
     const { lossy } = this.#evidence
-    if (this.#resetBetween(from, to)) this.#verdict.covered++
+    if (!lossy && this.#evidence.keeps(this.#topic) && this.#resetBetween(from, to)) this.#fault(`${publisher.name} ${n} was not delivered, and Redis had it`)
+    else if (this.#resetBetween(from, to)) this.#verdict.covered++
     else if (lossy && this.#resetBetween(from, Infinity)) this.#verdict.late++
     else if (lossy && publisher.killed) this.#verdict.excused++
     else this.#fault(`${publisher.name} ${n} (${publisher.acknowledged.get(this.#topic)?.get(n)}) was acknowledged and never came, and nobody said so`)
