@@ -3,16 +3,24 @@ import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import fastifyStatic from '@fastify/static'
 import realtime, { type RealtimeOptions } from 'fastify-realtime'
+import { redis } from 'fastify-realtime/redis'
 import { auctions } from './auctions.ts'
 import { inventory } from './inventory.ts'
+import { MemoryStore } from './memory-store.ts'
+import type { Shop } from './node.ts'
 import { notifications } from './notifications.ts'
 import { orders } from './orders.ts'
+import { RedisStore } from './redis-store.ts'
 import { session, whoIsAsking } from './session.ts'
-import { Store, type StoreOptions } from './store.ts'
+import type { StoreOptions } from './store.ts'
 import { support } from './support.ts'
 
 export interface PetStoreOptions extends StoreOptions {
   logger?: FastifyServerOptions['logger']
+  /** What joins several nodes: `redis://…`. Without it there is one, and all is in memory. */
+  redisUrl?: string | undefined
+  /** What this node is called, for the page to show. */
+  node?: string | undefined
   realtime?: RealtimeOptions
 }
 
@@ -25,20 +33,27 @@ const pagePolicy = [
 ].join('; ')
 
 export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyInstance> {
+  const { redisUrl, node } = options
   const app = Fastify({ logger: options.logger ?? false })
-  const store = new Store(options)
+  const store = redisUrl === undefined ? new MemoryStore(options) : await RedisStore.open(redisUrl, options)
+  app.addHook('onClose', async () => store.close())
 
   await app.register(session)
-  await app.register(realtime, { identify: request => request.person, ...options.realtime })
+  await app.register(realtime, {
+    identify: request => request.person,
+    ...(redisUrl !== undefined && { adapter: redis(redisUrl) }),
+    ...options.realtime
+  })
 
   // In a scope of their own: the page and the login are for those, too, of whom nothing is known yet.
   await app.register(async shop => {
     shop.addHook('onRequest', whoIsAsking)
-    await shop.register(notifications, { store })
-    await shop.register(orders, { store })
-    await shop.register(inventory, { store })
-    await shop.register(auctions, { store })
-    await shop.register(support)
+    const shared: Shop = { store, node }
+    await shop.register(notifications, shared)
+    await shop.register(orders, shared)
+    await shop.register(inventory, shared)
+    await shop.register(auctions, shared)
+    await shop.register(support, shared)
   })
 
   await app.register(fastifyStatic, {

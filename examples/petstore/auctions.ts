@@ -1,12 +1,15 @@
 /** Live auctions: bids both ways, a word for the one outbid only, and an end. */
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { introducing, type Shop } from './node.ts'
 import { requirePerson } from './session.ts'
-import type { Auction, Store } from './store.ts'
+import type { AuctionChange } from './store.ts'
 
 const AuctionParams = Type.Object({ auctionId: Type.String({ maxLength: 64 }) })
 
-export const auctions: FastifyPluginAsyncTypebox<{ store: Store }> = async (app, { store }) => {
+const lookEveryMs = 500
+
+export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
   const auction = app.topic('auctions/:auctionId', {
     events: {
       bid: Type.Object({ userId: Type.String(), amount: Type.Number() }),
@@ -18,12 +21,11 @@ export const auctions: FastifyPluginAsyncTypebox<{ store: Store }> = async (app,
   const bidder = app.topic('auctions/:auctionId/users/:userId', {
     events: { outbid: Type.Object({ newAmount: Type.Number() }) }
   })
-  const clocks = new Map<string, NodeJS.Timeout>()
 
   app.channel('/auctions/:auctionId', {
     schema: { params: AuctionParams },
     preHandler: [requirePerson, async request => {
-      store.auction((request.params as { auctionId: string }).auctionId)
+      await store.auction((request.params as { auctionId: string }).auctionId)
     }],
     topics: ({ params, person }) => [
       auction.at(params),
@@ -32,54 +34,78 @@ export const auctions: FastifyPluginAsyncTypebox<{ store: Store }> = async (app,
     messages: {
       bid: {
         schema: Type.Object({ amount: Type.Number({ exclusiveMinimum: 0, maximum: 1e9 }) }),
-        handler: ({ amount }, { connection, params }) => bid(params.auctionId, connection.identity.id, amount)
+        async handler ({ amount }, { connection, params: { auctionId } }) {
+          await store.bid(auctionId, connection.identity.id, amount)
+          await tell(auctionId)
+        }
       },
       watch: {
         schema: Type.Object({ petId: Type.String({ maxLength: 64 }) }),
-        handler: async ({ petId }, { connection }) => connection.subscribe(`pets/${store.pet(petId).petId}`)
+        async handler ({ petId }, { connection }) {
+          await store.pet(petId)
+          await connection.subscribe(`pets/${petId}`)
+        }
       }
-    }
+    },
+    ...introducing(node)
   })
 
   app.get('/v1/auctions/:auctionId', { schema: { params: AuctionParams } }, async request =>
-    store.auction(request.params.auctionId))
+    await store.auction(request.params.auctionId))
 
-  app.post('/v1/auctions/:auctionId/end', { schema: { params: AuctionParams } }, async request =>
-    end(request.params.auctionId))
+  app.post('/v1/auctions/:auctionId/end', { schema: { params: AuctionParams } }, async request => {
+    const ended = await store.endAuction(request.params.auctionId)
+    await tell(request.params.auctionId)
+    return ended
+  })
 
   app.post('/v1/auctions/:auctionId/open', { schema: { params: AuctionParams } }, async request => {
-    const opened = store.reopenAuction(request.params.auctionId)
-    await auction.publish(request.params, 'auction-open', { startingPrice: opened.startingPrice })
+    const opened = await store.reopenAuction(request.params.auctionId)
+    await tell(request.params.auctionId)
     return opened
   })
 
-  app.addHook('onClose', async () => {
-    for (const clock of clocks.values()) clearTimeout(clock)
-  })
+  // Every node looks: whichever was to end an auction, or to tell of a bid, may be gone.
+  const clock = setInterval(() => {
+    look().catch(error => app.log.debug(error, 'another look is taken soon'))
+  }, lookEveryMs)
+  app.addHook('onClose', async () => clearInterval(clock))
 
-  async function bid (auctionId: string, userId: string, amount: number): Promise<void> {
-    const { outbid } = store.bid(auctionId, userId, amount)
-    startClock(auctionId)
-    // Nothing is awaited between the decision and these, so bids are published in the order they were decided.
-    await Promise.all([
-      auction.publish({ auctionId }, 'bid', { userId, amount }),
-      outbid === null ? undefined : bidder.publish({ auctionId, userId: outbid }, 'outbid', { newAmount: amount })
-    ])
+  async function look (): Promise<void> {
+    for (const auctionId of await store.endDue()) await tell(auctionId)
   }
 
-  async function end (auctionId: string): Promise<Auction> {
-    const ended = store.endAuction(auctionId)
-    clearTimeout(clocks.get(auctionId))
-    clocks.delete(auctionId)
-    await auction.publish({ auctionId }, 'auction-end', { winner: ended.leader })
-    return ended
+  const telling = new Map<string, Promise<void>>()
+
+  /** Tells what was decided and not told yet; one round after the other on this node. */
+  async function tell (auctionId: string): Promise<void> {
+    const before = telling.get(auctionId) ?? Promise.resolve()
+    const round = before.catch(() => {}).then(() => tellInOrder(auctionId))
+    telling.set(auctionId, round)
+    await round
   }
 
-  function startClock (auctionId: string): void {
-    if (clocks.has(auctionId)) return
-    const clock = setTimeout(() => {
-      end(auctionId).catch(error => app.log.error(error, 'the auction did not end'))
-    }, store.auctionMs)
-    clocks.set(auctionId, clock.unref())
+  /**
+   * The oldest first, and the next one only when it is told: so bids are heard in the order they were decided. Two nodes
+   * may tell the same at once, or one what another told before it died; under the change's own id the topic takes it once.
+   */
+  async function tellInOrder (auctionId: string): Promise<void> {
+    for (const change of await store.untold(auctionId)) {
+      await publish(auctionId, change)
+      await store.told(auctionId, change.id)
+    }
+  }
+
+  async function publish (auctionId: string, change: AuctionChange): Promise<void> {
+    const once = { dedupe: change.id }
+    if (change.event === 'auction-end') {
+      await auction.publish({ auctionId }, 'auction-end', { winner: change.winner }, once)
+    } else if (change.event === 'auction-open') {
+      await auction.publish({ auctionId }, 'auction-open', { startingPrice: change.startingPrice }, once)
+    } else {
+      const { userId, amount, outbid } = change
+      await auction.publish({ auctionId }, 'bid', { userId, amount }, once)
+      if (outbid !== null) await bidder.publish({ auctionId, userId: outbid }, 'outbid', { newAmount: amount }, once)
+    }
   }
 }

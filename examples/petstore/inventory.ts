@@ -1,7 +1,7 @@
 /** A dashboard's feed. Only the newest figure of each item matters to a client that cannot keep up. */
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Store } from './store.ts'
+import { introducing, type Shop } from './node.ts'
 
 const Figure = Type.Object({
   itemId: Type.String(),
@@ -10,15 +10,15 @@ const Figure = Type.Object({
   full: Type.Integer()
 })
 
-export const inventory: FastifyPluginAsyncTypebox<{ store: Store }> = async (app, { store }) => {
+export const inventory: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
   const board = app.topic('inventory', {
     events: { stock: Figure, inventory: Type.Object({ items: Type.Array(Figure) }) },
-    snapshot: () => ({ event: 'inventory', data: { items: store.items() } })
+    snapshot: async () => ({ event: 'inventory', data: { items: await store.items() } })
   })
 
-  app.stream('/v1/inventory/stream', { topics: board, slow: 'latest' })
+  app.stream('/v1/inventory/stream', { topics: board, slow: 'latest', ...introducing(node) })
 
-  app.get('/v1/inventory', async () => ({ items: store.items() }))
+  app.get('/v1/inventory', async () => ({ items: await store.items() }))
 
   app.patch('/v1/inventory/:itemId', {
     schema: {
@@ -26,7 +26,7 @@ export const inventory: FastifyPluginAsyncTypebox<{ store: Store }> = async (app
       body: Type.Object({ stock: Type.Integer({ minimum: 0, maximum: 1e6 }) })
     }
   }, async request => {
-    const item = store.setStock(request.params.itemId, request.body.stock)
+    const item = await store.setStock(request.params.itemId, request.body.stock)
     await board.publish({}, 'stock', item, { key: item.itemId })
     return item
   })

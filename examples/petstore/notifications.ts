@@ -1,15 +1,16 @@
 /** Pets over HTTP, and a stream of what happens to them: what is for everybody and what is for one person. */
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { introducing, type Shop } from './node.ts'
 import { requirePerson, UserId } from './session.ts'
-import { petStatuses, type Pet, type Store } from './store.ts'
+import { petStatuses, type Pet } from './store.ts'
 
 const PetParams = Type.Object({ petId: Type.String({ maxLength: 64 }) })
 const StatusChange = Type.Object({ petId: Type.String(), status: Type.Enum([...petStatuses]) })
 const PriceChange = Type.Object({ petId: Type.String(), price: Type.Number() })
 const Note = Type.Object({ text: Type.String() })
 
-export const notifications: FastifyPluginAsyncTypebox<{ store: Store }> = async (app, { store }) => {
+export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
   const pets = app.topic('pets', {
     events: { 'status-change': StatusChange, 'price-change': PriceChange, message: Note }
   })
@@ -27,10 +28,11 @@ export const notifications: FastifyPluginAsyncTypebox<{ store: Store }> = async 
   app.stream('/v1/pets/notifications', {
     topics: ({ person }) => person === null
       ? pets.at({})
-      : [pets.at({}), personal.at({ userId: person.id })]
+      : [pets.at({}), personal.at({ userId: person.id })],
+    ...introducing(node)
   })
 
-  app.get('/v1/pets', async () => ({ pets: store.pets() }))
+  app.get('/v1/pets', async () => ({ pets: await store.pets() }))
 
   app.patch('/v1/pets/:petId', {
     schema: {
@@ -41,10 +43,8 @@ export const notifications: FastifyPluginAsyncTypebox<{ store: Store }> = async 
       }, { anyOf: [{ required: ['status'] }, { required: ['price'] }] })
     }
   }, async request => {
-    const changed = store.pet(request.params.petId)
     const { status, price } = request.body
-    if (status !== undefined) changed.status = status
-    if (price !== undefined) changed.price = price
+    const changed = await store.changePet(request.params.petId, request.body)
     if (status !== undefined) await tellStatus(changed)
     if (price !== undefined) await tellPrice(changed)
     return changed
@@ -54,7 +54,7 @@ export const notifications: FastifyPluginAsyncTypebox<{ store: Store }> = async 
     schema: { params: PetParams, body: Type.Object({ userId: UserId }) }
   }, async request => {
     const { userId } = request.body
-    const adopted = store.adopt(request.params.petId)
+    const adopted = await store.adopt(request.params.petId)
     const { petId, petName } = adopted
     await Promise.all([
       personal.publish({ userId }, 'adoption', { petId, petName, userId }),
@@ -76,10 +76,9 @@ export const notifications: FastifyPluginAsyncTypebox<{ store: Store }> = async 
 
   // For the page's "Drop connection": the cut is real, and the browser's EventSource comes back by itself.
   app.post('/v1/connections/drop', { preHandler: requirePerson }, async ({ person }) => {
-    const topic = personal.name({ userId: person!.id })
-    const mine = app.realtime.connections().filter(({ kind, topics }) => kind === 'sse' && topics.includes(topic))
-    for (const connection of mine) connection.close()
-    return { dropped: mine.length }
+    // On whichever node they are.
+    await app.realtime.disconnect({ topic: personal.name({ userId: person!.id }) })
+    return { dropped: true }
   })
 
   async function tellStatus ({ petId, status }: Pet): Promise<void> {

@@ -1,8 +1,9 @@
 /** An order's way to its buyer: the present state first, to whoever opens the stream, then each step. */
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { introducing, type Shop } from './node.ts'
 import { UserId } from './session.ts'
-import { orderStatuses, type Order, type Store } from './store.ts'
+import { orderStatuses, type Order } from './store.ts'
 
 const OrderParams = Type.Object({ orderId: Type.String({ maxLength: 64 }) })
 const OrderState = Type.Object({
@@ -12,11 +13,11 @@ const OrderState = Type.Object({
   status: Type.Enum([...orderStatuses])
 })
 
-export const orders: FastifyPluginAsyncTypebox<{ store: Store }> = async (app, { store }) => {
+export const orders: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
   const progress = app.topic('orders/:orderId', {
     events: { placed: OrderState, shipped: OrderState, delivered: OrderState },
-    snapshot: ({ orderId }) => {
-      const order = store.order(orderId)
+    snapshot: async ({ orderId }) => {
+      const order = await store.order(orderId)
       return { event: order.status, data: order }
     }
   })
@@ -24,25 +25,26 @@ export const orders: FastifyPluginAsyncTypebox<{ store: Store }> = async (app, {
   app.stream('/v1/orders/:orderId/events', {
     schema: { params: OrderParams },
     // An ordinary hook, so an ordinary 404, before any stream has started.
-    preHandler: async request => { store.order((request.params as { orderId: string }).orderId) },
-    topics: progress
+    preHandler: async request => { await store.order((request.params as { orderId: string }).orderId) },
+    topics: progress,
+    ...introducing(node)
   })
 
   app.post('/v1/orders', {
     schema: { body: Type.Object({ userId: UserId, petId: Type.String({ maxLength: 64 }) }) }
   }, async (request, reply) => {
-    const order = store.placeOrder(request.body.userId, request.body.petId)
+    const order = await store.placeOrder(request.body.userId, request.body.petId)
     await tell(order)
     return reply.code(201).send(order)
   })
 
   app.get('/v1/orders/:orderId', { schema: { params: OrderParams } }, async request =>
-    store.order(request.params.orderId))
+    await store.order(request.params.orderId))
 
   app.patch('/v1/orders/:orderId', {
     schema: { params: OrderParams, body: Type.Object({ status: Type.Enum([...orderStatuses]) }) }
   }, async request => {
-    const order = store.advanceOrder(request.params.orderId, request.body.status)
+    const order = await store.advanceOrder(request.params.orderId, request.body.status)
     await tell(order)
     return order
   })

@@ -8,7 +8,11 @@ if (!Number.isInteger(port) || port < 0 || port > 65535) {
   process.exit(1)
 }
 
-const app = await buildApp({ logger: { level: process.env.LOG_LEVEL ?? 'warn' } })
+const app = await buildApp({
+  logger: { level: process.env.LOG_LEVEL ?? 'warn' },
+  redisUrl: process.env.REDIS_URL,
+  node: process.env.NODE_NAME
+})
 
 try {
   console.log(`Pet store: ${await app.listen({ port, host })} (Ctrl+C ends it)`)

@@ -3,6 +3,7 @@ import createError from '@fastify/error'
 import { Type } from 'typebox'
 import type { Snapshot } from 'fastify-realtime'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { introducing, type Shop } from './node.ts'
 import { requirePerson } from './session.ts'
 
 const RoomParams = Type.Object({ roomId: Type.String({ pattern: '^[\\w-]{1,40}$' }) })
@@ -21,7 +22,7 @@ const PictureNotFound = createError('PICTURE_NOT_FOUND', 'There is no such pictu
 
 const kept = 60
 
-export const support: FastifyPluginAsyncTypebox = async app => {
+export const support: FastifyPluginAsyncTypebox<Shop> = async (app, { node }) => {
   const room = app.topic('support/:roomId', {
     // A picture is two events: its bytes, which travel as one binary message, and then whose they are.
     events: {
@@ -39,6 +40,7 @@ export const support: FastifyPluginAsyncTypebox = async app => {
     schema: { params: RoomParams },
     preHandler: requirePerson,
     topics: room,
+    ...introducing(node),
     messages: {
       message: {
         schema: Type.Object({ text: Type.String({ minLength: 1, maxLength: 2000 }) }),

@@ -434,12 +434,14 @@ export class Hub implements Sink {
 
   /** Tells every client to come back, and cuts those that have not left in time. */
   async stop (): Promise<void> {
-    this.runs.close()
-    this.flush()
+    const since = performance.now()
+    const { closeTimeout } = this.settings
     this.stopping = true
+    await within(closeTimeout / 2, this.runs.close())
+    this.flush()
     const clients = this.connections.size
     for (const connection of [...this.connections]) this.#farewell(connection, shuttingDown, clients)
-    if (this.#leaving.size > 0) await this.#waitForLeaving()
+    if (this.#leaving.size > 0) await this.#waitForLeaving(closeTimeout - (performance.now() - since))
     this.heartbeat.stop()
   }
 
@@ -447,13 +449,8 @@ export class Hub implements Sink {
     connection.end(reason, this.retryAfter(clients))
   }
 
-  async #waitForLeaving (): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    await new Promise<void>((resolve) => {
-      this.#allGone = resolve
-      timer = setTimeout(resolve, this.settings.closeTimeout)
-    })
-    clearTimeout(timer)
+  async #waitForLeaving (ms: number): Promise<void> {
+    await within(ms, new Promise<void>((resolve) => { this.#allGone = resolve }))
     for (const connection of [...this.#leaving]) connection.outlet.destroy()
   }
 
@@ -487,4 +484,12 @@ function decode ({ data, format }: LogEvent): unknown {
   if (format === 'binary') return new Uint8Array(data)
   const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
   return format === 'text' ? text : JSON.parse(text)
+}
+
+/** Resolves when the work is over, or has taken so many ms. */
+async function within (ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise((resolve) => { timer = setTimeout(resolve, ms) })
+  await Promise.race([work.catch(() => {}), late])
+  clearTimeout(timer)
 }

@@ -44,6 +44,8 @@ interface Run {
   readonly abort: AbortController
   readonly opened: Promise<void>
   end: End | undefined
+  /** Its end is stored, or cannot be. Undefined until its source is open. */
+  ended: Promise<void> | undefined
 }
 
 export class Runs {
@@ -84,7 +86,7 @@ export class Runs {
     const abort = new AbortController()
     const opened = this.#open(at, settings, open, abort)
     // Before anything is awaited, so that the next to ask finds it.
-    this.#running.set(at.name, { at, abort, opened, end: undefined })
+    this.#running.set(at.name, { at, abort, opened, end: undefined, ended: undefined })
     try {
       await opened
     } catch (error) {
@@ -104,9 +106,11 @@ export class Runs {
         return
       }
       const iterator = await open(abort.signal)
-      this.#run(at, settings, iterator, abort).catch((error: unknown) => {
+      const ended = this.#run(at, settings, iterator, abort).catch((error: unknown) => {
         this.#hub.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
       }).finally(() => this.#running.delete(at.name))
+      const run = this.#running.get(at.name)
+      if (run) run.ended = ended
     } catch (error) {
       await this.#ownership?.release(at.name, this.#node)
       throw error
@@ -151,10 +155,16 @@ export class Runs {
     return this.#stop(this.at(key).name, { name: 'realtime:end', reason: 'stopped' })
   }
 
-  /** The node goes: its sources go with it. */
-  close (): void {
+  /** The node goes: its sources go with it. Resolves when that is in their topics here, for the listeners to be told. */
+  async close (): Promise<void> {
     clearInterval(this.#tick)
-    for (const name of [...this.#running.keys()]) this.#stop(name, { name: 'realtime:aborted', reason: 'closing' })
+    const runs = [...this.#running.values()]
+    for (const { at } of runs) this.#stop(at.name, { name: 'realtime:aborted', reason: 'closing' })
+    await Promise.all(runs.map(async ({ at, ended }) => {
+      await ended
+      const room = this.#hub.room(at.name)
+      if (room && !room.final) await room.log?.repair()
+    }))
   }
 
   #stop (name: string, end: End): boolean {

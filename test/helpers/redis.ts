@@ -157,7 +157,7 @@ export class RedisCluster {
 
   async ownerOf (slot: number): Promise<RedisServer> {
     const [first] = this.masters as [RedisServer]
-    const ranges = await first.ask(async (redis) => await redis.cluster('SLOTS')) as Array<[number, number, [string, number]]>
+    const ranges = await first.ask(async (redis) => await redis.call('cluster', 'slots')) as Array<[number, number, [string, number]]>
     const port = ranges.find(([start, end]) => slot >= start && slot <= end)?.[2][1]
     const owner = this.masters.find((master) => master.port === port)
     if (!owner) throw new Error(`nobody has slot ${slot}`)

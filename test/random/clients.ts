@@ -213,6 +213,8 @@ export class SseClient extends Client {
   /** Topics that are being joined at run time. */
   readonly #joining = new Set<string>()
   readonly #leaving = new Map<string, number>()
+  /** Topics left at some time. */
+  readonly #left = new Set<string>()
   #live = false
 
   protected open (link: Duplex): void {
@@ -327,7 +329,8 @@ export class SseClient extends Client {
       const view = this.view(topic)
       // Until its first event the client has no sign of it: it may start over when it comes back.
       if (topic.snapshot) view.awaits = true
-      else view.starts(this.world.floor(topic), Infinity)
+      // One that was left before may still be named by the last id: then it goes on from there.
+      else view.starts(this.#left.has(topic.name) ? 0 : this.world.floor(topic), Infinity)
     }
     this.#joining.add(topic.name)
     connection.subscribe(topic.name).catch(() => {}).finally(() => this.#joining.delete(topic.name))
@@ -339,6 +342,7 @@ export class SseClient extends Client {
       this.#joining.has(topic.name) || this.topics.size - this.#leaving.size < 2) return
     this.trace(`leaves ${topic.name}`)
     connection.unsubscribe(topic.name)
+    this.#left.add(topic.name)
     this.#leaving.set(topic.name, topic.count)
   }
 

@@ -84,13 +84,19 @@ class TcpProxy implements Links {
   open (cut?: Cut): Socket {
     const socket = connect({ port: this.port, host: '127.0.0.1', noDelay: true })
     this.#keep(socket)
-    socket.once('connect', () => this.#meet(socket.localPort as number, { cut }))
+    socket.once('connect', () => {
+      const port = socket.localPort as number
+      const half = { cut }
+      this.#meet(port, half)
+      socket.once('close', () => { if (this.#waiting.get(port) === half) this.#waiting.delete(port) })
+    })
     return socket
   }
 
   #meet (port: number, half: Socket | { cut: Cut | undefined }): void {
     const other = this.#waiting.get(port)
-    if (!other) {
+    // One of the same side is left over from a connection that was given up, whose port is in use again.
+    if (!other || 'cut' in other === 'cut' in half) {
       this.#waiting.set(port, half)
       return
     }

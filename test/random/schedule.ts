@@ -106,6 +106,12 @@ export class Schedule {
     return topic
   }
 
+  /** Another schedule has failed: nobody waits for this one. */
+  stop (): void {
+    this.#fault ??= new Fault('stopped')
+    this.#wake()
+  }
+
   #wake (): void {
     const changed = this.#changed
     this.#changed = undefined
@@ -124,6 +130,8 @@ export class Schedule {
     else if (dice < 0.83) this.#join(client, topic)
     else if (dice < 0.87) client.leave(topic)
     else if (dice < 0.9) await this.#reach('the clients', () => this.#clients.every((one) => one.level), 30)
+    else if (dice < 0.95) this.#world.release(topic)
+    else if (dice < 0.96) this.#world.sweep()
     await turns(random.pick([0, 0, 1, 1, 2, 4, 8]))
   }
 
@@ -219,6 +227,7 @@ export interface Outcome {
 export async function runSchedules ({ library, seed, schedules, concurrency = 8, worlds = WORLDS }: RunOptions): Promise<Outcome> {
   const open = new Map<number, Promise<World>>()
   const outcome: Outcome = { schedules: 0, tcp: 0, fault: undefined }
+  const running = new Set<Schedule>()
   let next = 0
   const worker = async (): Promise<void> => {
     while (next < schedules && !outcome.fault) {
@@ -227,12 +236,17 @@ export async function runSchedules ({ library, seed, schedules, concurrency = 8,
       const options = worlds[index] as WorldOptions
       if (!open.has(index)) open.set(index, World.open(library, options))
       const world = await (open.get(index) as Promise<World>)
+      const schedule = new Schedule(world, own)
+      running.add(schedule)
       try {
-        await new Schedule(world, own).run()
+        await schedule.run()
         outcome.schedules++
         if (options.tcp) outcome.tcp++
       } catch (error) {
         outcome.fault ??= { seed: own, error: error as Error }
+        for (const other of running) other.stop()
+      } finally {
+        running.delete(schedule)
       }
     }
   }

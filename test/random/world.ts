@@ -6,6 +6,7 @@ import { Disturbed, type Disturbance } from './disturbed.ts'
 import { memoryLinks, tcpLinks, type Links } from './links.ts'
 import { TopicModel } from './model.ts'
 import { turns, type Random } from './random.ts'
+import type { Hub } from '../../lib/core/hub.ts'
 
 /** The library that is tried: the one in lib/, or a copy that was broken on purpose. */
 export interface Library {
@@ -37,6 +38,7 @@ export class World {
   readonly adapter: Disturbed | undefined
   readonly connections = new Map<string, Connection>()
   readonly #models = new Map<string, { model: TopicModel, random: Random }>()
+  #hub: Hub | undefined
   links!: Links
 
   private constructor (library: Library, options: WorldOptions) {
@@ -75,6 +77,7 @@ export class World {
     const named = ({ query }: { query: unknown }): string[] => (query as { topics: string }).topics.split(',')
     const onConnect = (connection: Connection, { query }: { query: unknown }): void => {
       this.connections.set((query as { client: string }).client, connection)
+      this.#hub = (connection as unknown as { hub: Hub }).hub
     }
     for (const slow of ['close', 'latest', 'reset'] as const) {
       const live = { slow, maxBuffered: 6000, topics: named, onConnect }
@@ -104,6 +107,16 @@ export class World {
 
   forget (model: TopicModel): void {
     this.#models.delete(model.name)
+  }
+
+  /** The node lets go of what it keeps of a topic: what clients ask for is read again. */
+  release (topic: TopicModel): void {
+    this.#hub?.room(topic.name)?.log?.forget()
+  }
+
+  /** The node lets go of topics that nobody listens to. */
+  sweep (): void {
+    this.#hub?.sweep(0)
   }
 
   /** The least that a client which joins now, new, may start from. */

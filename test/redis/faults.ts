@@ -107,6 +107,8 @@ async function failOver (world: ChaosWorld, lag: number): Promise<void> {
   await until('the promotion', async () => await replica.ask(async (redis) => (await redis.info('replication')).includes('role:master')))
   await replica.ask(async (redis) => await redis.config('SET', 'masterauth', ''))
   await master.up()
+  // Sentinel would do so too, some ten seconds later.
+  await master.ask(async (redis) => await redis.replicaof('127.0.0.1', replica.port))
   await until('the new replica', async () => await master.ask(async (redis) => {
     const info = await redis.info('replication')
     return info.includes('role:slave') && info.includes('master_link_status:up')

@@ -65,6 +65,7 @@ export abstract class Listener {
   /** Something came. */
   protected alive (): void {
     clearTimeout(this.#watch)
+    if (this.#closed) return
     this.#watch = setTimeout(() => {
       this.host.trace(`${this.name} hears nothing and leaves`)
       this.cut()

@@ -25,7 +25,7 @@ const log = (level) => (details, message) => {
 }
 const logger = { level: 'info', fatal: log('fatal'), error: log('error'), warn: log('warn'), info: log('info'), debug () {}, trace () {}, silent () {}, child: () => logger }
 
-const app = Fastify({ loggerInstance: logger, disableRequestLogging: true, forceCloseConnections: true })
+const app = Fastify({ loggerInstance: logger, forceCloseConnections: true })
 await app.register(realtime, { adapter: redis(options), heartbeat: 400, retry: 0, closeTimeout: 500, joinTimeout: waits.join })
 app.topic('log/:id', { history: { limit: 20_000, maxAge: 600_000, maxBytes: 32 << 20 } })
 app.topic('short/:id', { history: { limit: 40, maxAge: 600_000 } })

@@ -78,10 +78,10 @@ export class FaultProxy {
     this.release()
   }
 
-  async close (): Promise<void> {
+  close (): void {
     this.#server.close()
+    for (const link of this.#links) link.end()
     this.cut()
-    if (this.#server.listening) await once(this.#server, 'close')
   }
 }
 
@@ -114,6 +114,12 @@ class Link {
 
   freeze (): void {
     for (const pipe of this.#pipes) pipe.frozen = true
+  }
+
+  end (): void {
+    for (const pipe of this.#pipes) pipe.end()
+    this.#client.destroy()
+    this.#server.destroy()
   }
 
   pump (): void {
@@ -156,6 +162,11 @@ class Pipe {
       else if (next.chunk === 'end') this.#to.end()
       else if (!this.#to.destroyed) this.#to.write(next.chunk)
     }
+  }
+
+  end (): void {
+    clearTimeout(this.#timer)
+    this.#queue.length = 0
   }
 
   #close (): void {

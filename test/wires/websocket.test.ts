@@ -1,5 +1,5 @@
 /** What every wire does, by channels in both formats. Their own behaviour is in channel-*.test.ts. */
-import t, { type Test } from 'tap'
+import type { Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { openChannel, openEnvelope, Inbox, type Channel, type Json } from '../conformance/clients.ts'
 import { wireConformance, type Connect, type WireClient, type WireEvent } from '../conformance/wire.ts'

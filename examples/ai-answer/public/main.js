@@ -113,20 +113,18 @@ function show (state, reason) {
   byId('again').hidden = byId('question').textContent === ''
 }
 
-// Who reads at the lower end is kept there; who has scrolled up is left alone.
+// Who reads at the answer's lower end is kept there; who has scrolled up is left alone.
 let following = true
 let scrolling = false
-const page = document.documentElement
-addEventListener('scroll', () => {
-  following = page.scrollHeight - innerHeight - scrollY < 120
-}, { passive: true })
+const overhang = () => panel.getBoundingClientRect().bottom - innerHeight
+addEventListener('scroll', () => { following = overhang() < 120 }, { passive: true })
 
 function scroll () {
   if (!following || scrolling) return
   scrolling = true
   requestAnimationFrame(() => {
     scrolling = false
-    scrollTo(0, page.scrollHeight)
+    if (overhang() > 0) scrollBy(0, overhang() + 16)
   })
 }
 

@@ -3,12 +3,14 @@ import { asMe, signIn } from './person.js'
 
 const words = { idle: '', connecting: 'connecting', live: 'live', gone: 'reconnecting', done: 'finished' }
 
-/** Shows a connection's state in its panel's header. */
+/** Shows a connection's state in its panel's header; and which node it is on, where there are several. */
 export function wireOf (panelId) {
-  const node = document.querySelector(`#${panelId} .wire`)
-  return state => {
-    node.dataset.state = state
-    node.textContent = words[state]
+  const wire = document.querySelector(`#${panelId} .wire`)
+  return (state, node) => {
+    // It is told once it is live: until then, as after a loss, the last one's name would be a guess.
+    if (wire.dataset.state !== state && state === 'gone') lost()
+    wire.dataset.state = state
+    wire.textContent = state === 'live' && node !== undefined ? node : words[state]
   }
 }
 
@@ -34,7 +36,8 @@ export function openStream (path, { on, state, isOver = async () => false }) {
       state('gone')
       if (source.readyState === EventSource.CLOSED) retry = setTimeout(reopen, 2000)
     }
-    for (const [name, hear] of Object.entries({ 'realtime:open': () => {}, ...on })) {
+    const always = { 'realtime:open': () => {}, node: ({ node }) => state('live', node) }
+    for (const [name, hear] of Object.entries({ ...always, ...on })) {
       source.addEventListener(name, event => {
         lastId = event.lastEventId
         hear(JSON.parse(event.data), event)

@@ -160,7 +160,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
     try {
-      await this.#commands.publish(this.#names.channel(topic), encodeEphemeral(event, exclude))
+      await this.#commands.publish(this.#names.keys(topic).channel, encodeEphemeral(event, exclude))
     } catch (error) {
       throw unavailable(error)
     }
@@ -169,7 +169,7 @@ export class RedisAdapter implements Adapter, Ownership {
   // --- in --------------------------------------------------------------------
 
   async subscribe (topic: string, durable: boolean): Promise<Id> {
-    const channel = this.#names.channel(topic)
+    const channel = this.#names.keys(topic).channel
     const known = this.#subscribed.get(channel)
     const subscribed = known ?? { topic, durable, last: '', heardAt: 0, renewedAt: 0, waiters: [], live: false }
     if (!known) {
@@ -203,7 +203,7 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   unsubscribe (topic: string): void {
-    const channel = this.#names.channel(topic)
+    const channel = this.#names.keys(topic).channel
     const subscribed = this.#subscribed.get(channel)
     if (!subscribed) return
     this.#subscribed.delete(channel)
@@ -258,7 +258,7 @@ export class RedisAdapter implements Adapter, Ownership {
     ]) as [Buffer, number, number, ...Buffer[]]
     const events: LogEvent[] = []
     for (let i = 0; i + 2 < rest.length; i += 3) events.push(decodeEvent(String(rest[i]), String(rest[i + 1]), rest[i + 2] as Buffer))
-    return { head: String(last), events, linked: linked === 1, more: more === 1 }
+    return { head: String(last), events, linked: Number(linked) === 1, more: Number(more) === 1 }
   }
 
   async heads (topics: string[]): Promise<Array<Id | null>> {
@@ -268,7 +268,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async #heads (topics: readonly string[]): Promise<Array<Id | null>> {
     try {
-      const values = await this.#commands.get(topics.map((topic) => this.#names.head(topic)))
+      const values = await this.#commands.get(topics.map((topic) => this.#names.keys(topic).head))
       return values.map((value) => value === null ? null : value.slice(0, value.indexOf(' ')))
     } catch (error) {
       throw unavailable(error)
@@ -276,7 +276,7 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   async nodes (topic: string): Promise<number> {
-    return await this.#commands.listeners(this.#names.channel(topic))
+    return await this.#commands.listeners(this.#names.keys(topic).channel)
   }
 
   // --- ownership -------------------------------------------------------------
@@ -413,7 +413,7 @@ export class RedisAdapter implements Adapter, Ownership {
     const life = subscribed.last.startsWith('0-0.') ? GENESIS_MS : DAY_MS
     if (now - subscribed.renewedAt < life / 3) return
     subscribed.renewedAt = now
-    await this.#commands.expire(this.#names.head(subscribed.topic), life)
+    await this.#commands.expire(this.#names.keys(subscribed.topic).head, life)
   }
 
   /** Another server, or a restarted one: are the events still there that were acknowledged to this node? */

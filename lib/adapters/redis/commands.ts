@@ -23,7 +23,7 @@ export interface Commands {
   expire (key: string, ms: number): Promise<unknown>
   /** Replicas that have all that was written over this connection. */
   wait (replicas: number, ms: number): Promise<number>
-  publish (channel: string, message: Buffer): Promise<unknown>
+  publish (channel: string, message: string | Buffer): Promise<unknown>
   /** Nodes that listen to a channel. */
   listeners (channel: string): Promise<number>
   /** A sign of life, and a look at who answers. Every few seconds. */
@@ -95,7 +95,7 @@ export class SingleCommands implements Commands {
     return Number(await this.#link.redis.call('wait', String(replicas), String(ms)))
   }
 
-  async publish (channel: string, message: Buffer): Promise<unknown> {
+  async publish (channel: string, message: string | Buffer): Promise<unknown> {
     return await this.#link.redis.publish(channel, message)
   }
 
@@ -171,7 +171,7 @@ export class ClusterCommands implements Commands {
     throw new Unavailable('WAIT has no meaning on a cluster')
   }
 
-  async publish (channel: string, message: Buffer): Promise<unknown> {
+  async publish (channel: string, message: string | Buffer): Promise<unknown> {
     return await this.#cluster.spublish(channel, message)
   }
 

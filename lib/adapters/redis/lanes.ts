@@ -7,7 +7,8 @@ import { NotOwner, Unavailable } from '../../errors.ts'
 import type { Argument } from './commands.ts'
 
 export interface Ticket {
-  readonly body: Buffer
+  readonly body: string | Buffer
+  /** Bytes of its data. */
   readonly size: number
   readonly options: AppendOptions
   readonly deadline: number
@@ -35,6 +36,8 @@ interface Lane { readonly topic: string, queue: Ticket[], batch: readonly Ticket
 
 const BATCH_EVENTS = 64
 const BATCH_BYTES = 256 * 1024
+/** What one that waits costs besides its data, bytes. */
+const OVERHEAD = 256
 const SWEEP_MS = 100
 /** What will not get better by waiting. All else is tried again. */
 const FINAL = /^(NOTOWNER|NOPERM|NOAUTH|WRONGPASS|WRONGTYPE|ERR )/
@@ -58,12 +61,12 @@ export class Lanes {
   get pending (): number { return this.#pending }
 
   /** @throws Unavailable */
-  publish (topic: string, body: Buffer, size: number, options: AppendOptions): Promise<Id> {
+  publish (topic: string, body: string | Buffer, size: number, options: AppendOptions): Promise<Id> {
     if (this.#closed) return Promise.reject(new Unavailable('the adapter is closed'))
-    if (this.#pending + body.byteLength > this.#settings.maxPending) {
+    if (this.#pending + size + OVERHEAD > this.#settings.maxPending) {
       return Promise.reject(new Unavailable(`${this.#pending} bytes wait for Redis already (maxPending); the event was not published`))
     }
-    this.#pending += body.byteLength
+    this.#pending += size + OVERHEAD
     this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS).unref()
     return new Promise((resolve, reject) => {
       this.#enqueue(topic, { body, size, options, deadline: performance.now() + this.#settings.publishTimeout, settled: false, resolve, reject })
@@ -144,7 +147,7 @@ export class Lanes {
   #leave (ticket: Ticket): boolean {
     if (ticket.settled) return false
     ticket.settled = true
-    this.#pending -= ticket.body.byteLength
+    this.#pending -= ticket.size + OVERHEAD
     return true
   }
 
@@ -170,10 +173,10 @@ function takeBatch (queue: Ticket[]): readonly Ticket[] {
   const first = (queue[0] as Ticket).options
   let count = 0
   let bytes = 0
-  for (const { options, body } of queue) {
-    if (count === BATCH_EVENTS || (count > 0 && bytes + body.byteLength > BATCH_BYTES)) break
+  for (const { options, size } of queue) {
+    if (count === BATCH_EVENTS || (count > 0 && bytes + size > BATCH_BYTES)) break
     if (options.retention !== first.retention || options.lifetime !== first.lifetime || options.owner !== first.owner) break
-    bytes += body.byteLength
+    bytes += size
     count++
   }
   return queue.splice(0, count)

@@ -32,6 +32,10 @@ export const SETTINGS = {
   noDelay: true,
   protocol: 2,
   replyMapping: 'legacy',
+  // Of an app's own client: it would be put before keys, and not before channels.
+  keyPrefix: '',
+  stringNumbers: false,
+  enableAutoPipelining: false,
   retryStrategy: retryDelay,
   sentinelRetryStrategy: retryDelay,
   // A master that became a replica: the connection is to be made to its successor.

@@ -12,24 +12,32 @@ export interface TopicKeys {
   readonly channel: string
 }
 
+/** Topics whose names are kept made. */
+const MAX_KNOWN = 20_000
+
 export class Names {
   readonly #prefix: string
+  readonly #known = new Map<string, TopicKeys>()
 
   constructor (prefix: string) {
     this.#prefix = prefix
   }
 
-  channel (topic: string): string {
+  #channel (topic: string): string {
     // Threat: a brace in a topic would move the tag, and with it the slot. Injective, since "%" is escaped too.
     return `${this.#prefix}{${topic.replace(/[%{}]/g, encodeURIComponent)}}`
   }
 
-  head (topic: string): string {
-    return `${this.channel(topic)}:head`
+  keys (topic: string): TopicKeys {
+    let keys = this.#known.get(topic)
+    if (keys) return keys
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear()
+    this.#known.set(topic, keys = this.#make(topic))
+    return keys
   }
 
-  keys (topic: string): TopicKeys {
-    const channel = this.channel(topic)
+  #make (topic: string): TopicKeys {
+    const channel = this.#channel(topic)
     return {
       log: `${channel}:log`,
       head: `${channel}:head`,
