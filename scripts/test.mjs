@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { findChromium } from './chromium.mjs'
+import { findRedis } from './redis.mjs'
 import { checkCoverage, forgetCoverage } from './coverage.mjs'
 import { bin, install, node, requireNode, root } from './project.mjs'
 
@@ -12,7 +13,8 @@ const totals = { passed: 0, failed: 0, skipped: 0 }
 
 const steps = {
   'install dependencies': install,
-  'find a browser': findBrowser,
+  'find a browser': () => find('CHROMIUM_BIN', findChromium),
+  'find a Redis server': () => find('REDIS_SERVER_BIN', findRedis),
   lint: () => node([bin('eslint'), '--max-warnings=0']),
   'check types': () => node([bin('typescript', 'tsc'), '-p', 'tsconfig.json']),
   'build the package': () => node(['scripts/build.mjs']),
@@ -50,11 +52,12 @@ async function attempt (step) {
   }
 }
 
-async function findBrowser () {
-  const chromium = await findChromium()
-  if (!chromium) return 1
-  process.env.CHROMIUM_BIN = chromium
-  console.log(chromium)
+/** Tests are told by the variable. */
+async function find (variable, search) {
+  const program = await search()
+  if (!program) return 1
+  process.env[variable] = program
+  console.log(program)
   return 0
 }
 

@@ -157,9 +157,9 @@ t.test('an auction in two windows', async t => {
   await bid(ada, 700)
   await seen(ben, '#auction-banner', 'You have been outbid: $700')
 
-  const outbids = ({ frames }: Window) => frames.filter(({ type }) => type === 'outbid')
-  t.same(outbids(ada), [{ type: 'outbid', newAmount: 600 }])
-  t.same(outbids(ben), [{ type: 'outbid', newAmount: 700 }])
+  const outbids = ({ frames }: Window) => frames.filter(({ event }) => event === 'outbid').map(({ data }) => data)
+  t.same(outbids(ada), [{ newAmount: 600 }])
+  t.same(outbids(ben), [{ newAmount: 700 }])
 
   await bid(ben, 650)
   await seen(ben, '#auction-banner', 'A bid has to be more than 700')

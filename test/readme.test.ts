@@ -15,7 +15,9 @@ import ts from 'typescript'
 import { fetch } from 'undici'
 import { WebSocket } from 'ws'
 import * as errors from '../lib/errors.ts'
+import { readSettings } from '../lib/adapters/redis/options.ts'
 import { readOptions, readResumable } from '../lib/options.ts'
+import { RedisServer } from './helpers/redis.ts'
 import { launchChromium } from './helpers/chromium.ts'
 
 type Json = Record<string, unknown>
@@ -38,7 +40,7 @@ t.teardown(async () => { await (await launched)?.close() })
 
 t.test('every snippet with a file name has its test', async (t) => {
   t.same([...snippets.keys()].sort(), [
-    'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'orders.browser.js',
+    'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'server.mjs'
   ])
 })
@@ -124,6 +126,17 @@ t.test('a channel that resumes', async (t) => {
   t.same(await page.said(3), ['one', 'two', 'three'])
 })
 
+t.test('several nodes', async (t) => {
+  const server = await RedisServer.start(t)
+  const [one, other] = [await serve(t, 'node.mjs', { REDIS_URL: server.url }), await serve(t, 'node.mjs', { REDIS_URL: server.url })]
+  const reader = listen(t, `${other}/news`, ['realtime:open', 'item'])
+  await reader.next('realtime:open')
+  const response = await fetch(`${one}/news`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"title":"Kittens"}' })
+  const { id } = await response.json() as { id: string }
+  const item = await reader.next('item')
+  t.match({ ...item }, { data: '{"title":"Kittens"}', lastEventId: id })
+})
+
 t.test('a source', async (t) => {
   const url = await serve(t, 'answers.mjs')
   const page = await open(t, url, 'answers.browser.js')
@@ -172,6 +185,14 @@ t.test('the options and their defaults', async (t) => {
   t.same(Object.fromEntries([...tableUnder('### Limits of a channel')].map(([name, text]) => [name, Number(text)])), settings.limits)
   const { key, ...resumable } = readResumable(true)
   t.match(Object.fromEntries([...tableUnder('### Resumable sources')].map(([name, text]) => [name, Number(text)])), resumable)
+})
+
+t.test('the options of the Redis adapter', async (t) => {
+  const rows = tableUnder('## Several nodes')
+  const { prefix, wait, ...numbers } = readSettings({})
+  t.same([...rows.keys()].sort(), ['client', 'cluster', 'connection', 'prefix', 'url', 'wait', ...Object.keys(numbers)].sort())
+  t.equal(rows.get('prefix'), prefix)
+  for (const [name, value] of Object.entries(numbers)) t.equal(Number(rows.get(name)), value, name)
 })
 
 t.test('the errors', async (t) => {
@@ -228,10 +249,10 @@ function anchors (file: string): string[] {
 
 // --- processes and clients ----------------------------------------------------------
 
-function start (t: Test, file: string) {
+function start (t: Test, file: string, own: Record<string, string> = {}) {
   // What tap sets for its own children is not meant for these.
   const { NODE_OPTIONS, NODE_TEST_CONTEXT, NODE_V8_COVERAGE, ...env } = process.env
-  const child = spawn(process.execPath, [folder + file], { cwd: folder, env: { ...env, PORT: '0' }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [folder + file], { cwd: folder, env: { ...env, ...own, PORT: '0' }, stdio: ['ignore', 'pipe', 'pipe'] })
   const ended = new Promise((resolve) => child.once('close', resolve))
   let output = ''
   child.stdout.on('data', (text) => { output += text })
@@ -244,8 +265,8 @@ function start (t: Test, file: string) {
 }
 
 /** Resolves with the URL that the server prints. */
-async function serve (t: Test, file: string): Promise<string> {
-  const child = start(t, file)
+async function serve (t: Test, file: string, env: Record<string, string> = {}): Promise<string> {
+  const child = start(t, file, env)
   for await (const line of createInterface({ input: child.stdout })) {
     if (line.startsWith('http://')) return line
   }
@@ -309,12 +330,12 @@ async function open (t: Test, url: string, file: string, path?: string) {
   }
 }
 
-function listen (t: Test, url: string) {
+function listen (t: Test, url: string, names = ['hello', 'realtime:snapshot', 'stock']) {
   const source = new EventSource(url)
   t.teardown(() => source.close())
   const { changed, until } = lookout()
   const untaken: MessageEvent[] = []
-  for (const name of ['hello', 'realtime:snapshot', 'stock']) {
+  for (const name of names) {
     source.addEventListener(name, (event) => {
       untaken.push(event)
       changed()

@@ -282,6 +282,8 @@ export class Hub implements Sink {
     }
     for (const room of this.#rooms.values()) {
       if (bytes <= this.settings.ringBytes) break
+      // Somebody is about to join, and has been told that it finds there what it has missed.
+      if (room.holds > 0) continue
       bytes -= room.log?.ring.bytes ?? 0
       room.log?.forget()
     }
@@ -437,7 +439,8 @@ export class Hub implements Sink {
     const since = performance.now()
     const { closeTimeout } = this.settings
     this.stopping = true
-    await within(closeTimeout / 2, this.runs.close())
+    const ended = this.runs.close()
+    if (ended) await within(closeTimeout / 2, ended)
     this.flush()
     const clients = this.connections.size
     for (const connection of [...this.connections]) this.#farewell(connection, shuttingDown, clients)

@@ -156,15 +156,17 @@ export class Runs {
   }
 
   /** The node goes: its sources go with it. Resolves when that is in their topics here, for the listeners to be told. */
-  async close (): Promise<void> {
+  close (): Promise<unknown> | undefined {
     clearInterval(this.#tick)
     const runs = [...this.#running.values()]
     for (const { at } of runs) this.#stop(at.name, { name: 'realtime:aborted', reason: 'closing' })
-    await Promise.all(runs.map(async ({ at, ended }) => {
-      await ended
-      const room = this.#hub.room(at.name)
-      if (room && !room.final) await room.log?.repair()
-    }))
+    return runs.length === 0 ? undefined : Promise.all(runs.map(async (run) => await this.#told(run)))
+  }
+
+  async #told ({ at, ended }: Run): Promise<void> {
+    await ended
+    const room = this.#hub.room(at.name)
+    if (room && !room.final) await room.log?.repair()
   }
 
   #stop (name: string, end: End): boolean {

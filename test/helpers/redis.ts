@@ -75,6 +75,7 @@ export class RedisServer {
 
   /** Starts it, again with what it has saved. */
   async up (): Promise<void> {
+    if (this.#child) return
     const child = spawn(BIN, ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', '', '--daemonize', 'no',
       '--enable-debug-command', 'yes', ...this.#args], { stdio: 'ignore' })
     this.#child = child

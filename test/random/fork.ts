@@ -67,7 +67,10 @@ export async function failover (library: Library, live: boolean): Promise<Heard>
     await app.realtime.publish(NAME, 'said', 'of the new master')
   })
   adapter.back()
-  if (!live) await client.resume()
+  if (!live) {
+    await client.resume()
+    await client.next('realtime:subscribed')
+  }
   try {
     return await hear(app, client)
   } finally {

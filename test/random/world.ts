@@ -111,7 +111,8 @@ export class World {
 
   /** The node lets go of what it keeps of a topic: what clients ask for is read again. */
   release (topic: TopicModel): void {
-    this.#hub?.room(topic.name)?.log?.forget()
+    const room = this.#hub?.room(topic.name)
+    if (room?.holds === 0) room.log?.forget()
   }
 
   /** The node lets go of topics that nobody listens to. */

@@ -191,7 +191,8 @@ class Reading {
     for (const at of this.#resets) {
       if (missed.some(([from, to]) => at > from && at < to)) continue
       const { reason } = this.#notes[at] as { reason: string }
-      this.#verdict.needless.set(reason, (this.#verdict.needless.get(reason) ?? 0) + 1)
+      const why = `${reason}${this.#evidence.lossy ? ', it had what Redis lost' : ''}`
+      this.#verdict.needless.set(why, (this.#verdict.needless.get(why) ?? 0) + 1)
     }
   }
 }

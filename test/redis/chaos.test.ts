@@ -47,7 +47,7 @@ function planOf (own: number, given?: { topology: Topology, fault?: string }): P
     const pool = LONG ? (random.chance(0.25) ? kinds : quick) : (random.chance(0.1) ? kinds : quick)
     const some = pool.length > 0 ? pool : kinds
     // Two at a time, now and then.
-    return random.chance(0.25) ? [random.pick(some), random.pick(some)] : [random.pick(some)]
+    return random.shuffled(some).slice(0, random.chance(0.25) ? 2 : 1)
   })
   const wanted = kinds.find(({ name }) => name === given?.fault)
   return { seed: own, topology, steps: wanted ? [[wanted], ...steps.slice(0, 2)] : steps }

@@ -1,7 +1,8 @@
 import { avatar, byId, clock, el, icon, money, prepend, toast } from './dom.js'
-import { openChannel, wireOf } from './live.js'
+import { openResumingChannel, wireOf } from './live.js'
 import { api, me } from './person.js'
 import { petName } from './pets.js'
+import { showNode } from './proof.js'
 
 const wire = wireOf('auction')
 const form = byId('auction-form')
@@ -47,12 +48,17 @@ function enter (auctionId) {
   begin({ startingPrice: 0 })
   banner('')
 
-  channel = openChannel(`/auctions/${encodeURIComponent(auctionId)}`, {
-    state: wire,
-    // A plain JSON channel does not resume: what was missed while it was away comes with the state.
+  channel = openResumingChannel(`/auctions/${encodeURIComponent(auctionId)}`, {
+    state (state, node) {
+      wire(state, node)
+      if (node !== undefined) showNode(node)
+    },
     onOpen () {
-      begin({ startingPrice: 0 })
       for (const petId of watching) channel.send('watch', { petId })
+    },
+    onFresh (topic) {
+      if (topic !== `auctions/${auctionId}`) return
+      begin({ startingPrice: 0 })
       refresh(current)
     },
     on: {

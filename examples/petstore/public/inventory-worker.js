@@ -2,11 +2,12 @@
 const ports = new Set()
 const items = new Map()
 let state = 'connecting'
+let node
 open()
 
 self.onconnect = ({ ports: [port] }) => {
   ports.add(port)
-  port.postMessage({ state, items: [...items.values()] })
+  port.postMessage({ state, node, items: [...items.values()] })
 }
 
 function open () {
@@ -16,13 +17,15 @@ function open () {
     turn('gone')
     if (source.readyState === EventSource.CLOSED) setTimeout(open, 2000)
   }
+  source.addEventListener('node', ({ data }) => turn('live', JSON.parse(data).node))
   source.addEventListener('inventory', ({ data }) => keep(JSON.parse(data).items))
   source.addEventListener('stock', ({ data }) => keep([JSON.parse(data)]))
 }
 
-function turn (now) {
+function turn (now, by) {
   state = now
-  tell({ state })
+  node = by
+  tell({ state, node })
 }
 
 function keep (changed) {

@@ -10,7 +10,7 @@ export function startInventory () {
     // The board is the same for everybody, so all windows of the browser share one connection.
     const worker = new SharedWorker('/inventory-worker.js', { name: 'inventory' })
     worker.port.onmessage = ({ data }) => {
-      if (data.state !== undefined) wire(data.state)
+      if (data.state !== undefined) wire(data.state, data.node)
       for (const item of data.items ?? []) show(item)
     }
   } else {

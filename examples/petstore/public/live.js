@@ -1,16 +1,18 @@
 /** The browser's own EventSource and WebSocket, with what each leaves to the page. */
 import { asMe, signIn } from './person.js'
+import { count } from './proof.js'
 
 const words = { idle: '', connecting: 'connecting', live: 'live', gone: 'reconnecting', done: 'finished' }
 
-/** Shows a connection's state in its panel's header; and which node it is on, where there are several. */
+/** Shows a connection's state in its panel's header; `node` says which node it is on, where there are several. */
 export function wireOf (panelId) {
   const wire = document.querySelector(`#${panelId} .wire`)
+  let away = false
   return (state, node) => {
-    // It is told once it is live: until then, as after a loss, the last one's name would be a guess.
-    if (wire.dataset.state !== state && state === 'gone') lost()
+    if (state === 'live' && away) count('reconnects')
+    if (state === 'live' || state === 'gone') away = state === 'gone'
     wire.dataset.state = state
-    wire.textContent = state === 'live' && node !== undefined ? node : words[state]
+    wire.textContent = node ?? words[state]
   }
 }
 
@@ -62,8 +64,77 @@ export function openStream (path, { on, state, isOver = async () => false }) {
   }
 }
 
-/** A WebSocket that comes back, a little later each time. */
+/** A WebSocket in the app's own JSON. It comes back, a little later each time; what was meanwhile it does not hear. */
 export function openChannel (path, { on, onBytes, onOpen, state }) {
+  const socket = openSocket(path, {
+    state,
+    onOpen,
+    onMessage (data) {
+      if (typeof data !== 'string') return onBytes?.(data)
+      const { type, ...rest } = JSON.parse(data)
+      if (type === 'node') state('live', rest.node)
+      on[type]?.(rest)
+    }
+  })
+  return {
+    send: (type, data) => socket.send(JSON.stringify({ type, ...data })),
+    sendBytes: bytes => socket.send(bytes),
+    close: socket.close
+  }
+}
+
+/**
+ * A WebSocket that resumes: in `fastify-realtime.v1` an event has an id and names the one before it. On its return the
+ * client says the last ids, and hears what it missed. `onFresh`: there is nothing to go on from (the first time, or
+ * because events were lost for good), so the state has to be loaded.
+ */
+export function openResumingChannel (path, { on, onOpen, onFresh, state }) {
+  const cursors = {}
+  const heard = new Set()
+
+  const socket = openSocket(path, {
+    protocol: 'fastify-realtime.v1',
+    state,
+    onOpen: () => socket.send(JSON.stringify({ op: 'open', cursors })),
+    onMessage: data => hear(JSON.parse(data))
+  })
+
+  function hear ({ op, topic, id, prev, event, data, ...rest }) {
+    if (op === 'open') onOpen?.()
+    else if (op === 'bye') socket.comeBack(rest.reconnect ? rest.retry : undefined)
+    else if (op === 'error') on.error?.(rest)
+    else if (op !== undefined) move(op, topic, id, rest)
+    else if (event === 'node') state('live', data.node)
+    else if (id === undefined || links(topic, id, prev)) on[event]?.(data)
+  }
+
+  /** The position moves without an event. */
+  function move (op, topic, id, { recovered }) {
+    if (id !== undefined) cursors[topic] = id
+    if (op === 'reset') count('resets')
+    if (op === 'reset' || (op === 'subscribed' && recovered === undefined)) onFresh(topic)
+  }
+
+  /** An event that was heard before is not told again; one that does not follow the last is a gap. Both are counted. */
+  function links (topic, id, prev) {
+    const twice = heard.has(id)
+    if (twice) count('doubled')
+    else if (prev !== cursors[topic]) count('missed')
+    if (twice) return false
+    count('heard')
+    cursors[topic] = id
+    heard.add(id)
+    if (heard.size > 1000) heard.delete(heard.values().next().value)
+    return true
+  }
+
+  return {
+    send: (event, data) => socket.send(JSON.stringify({ event, data })),
+    close: socket.close
+  }
+}
+
+function openSocket (path, { protocol, state, onOpen, onMessage }) {
   let socket
   let retry
   let wait = 500
@@ -74,18 +145,14 @@ export function openChannel (path, { on, onBytes, onOpen, state }) {
     const url = asMe(path)
     url.protocol = url.protocol.replace('http', 'ws')
     state('connecting')
-    socket = new WebSocket(url)
+    socket = protocol === undefined ? new WebSocket(url) : new WebSocket(url, protocol)
     socket.binaryType = 'arraybuffer'
     socket.onopen = () => {
       wait = 500
       state('live')
       onOpen?.()
     }
-    socket.onmessage = ({ data }) => {
-      if (typeof data !== 'string') return onBytes?.(data)
-      const { type, ...rest } = JSON.parse(data)
-      on[type]?.(rest)
-    }
+    socket.onmessage = ({ data }) => onMessage(data)
     socket.onclose = () => {
       state('gone')
       retry = setTimeout(reopen, wait)
@@ -98,18 +165,22 @@ export function openChannel (path, { on, onBytes, onOpen, state }) {
     if (!closed) open()
   }
 
+  function close () {
+    closed = true
+    clearTimeout(retry)
+    socket.onclose = null
+    socket.close()
+  }
+
   return {
-    send (type, data) {
-      if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ type, ...data }))
+    close,
+    send (data) {
+      if (socket.readyState === WebSocket.OPEN) socket.send(data)
     },
-    sendBytes (bytes) {
-      if (socket.readyState === WebSocket.OPEN) socket.send(bytes)
-    },
-    close () {
-      closed = true
-      clearTimeout(retry)
-      socket.onclose = null
-      socket.close()
+    /** The server said when to return, or (undefined) not to. */
+    comeBack (ms) {
+      if (ms === undefined) close()
+      else wait = ms
     }
   }
 }

@@ -9,8 +9,8 @@ export function startNotifications ({ onPetChange, onLoad }) {
   let heard = false
 
   openStream('/v1/pets/notifications', {
-    state (state) {
-      show(state)
+    state (state, node) {
+      show(state, node)
       cut.state(state)
       // From here on changes are heard, so what is loaded now cannot grow old unseen.
       if (state === 'live' && !heard) {

@@ -1,0 +1,15 @@
+/** What this window saw of its connections, shown where several nodes serve it. */
+import { byId } from './dom.js'
+
+const counts = { heard: 0, missed: 0, doubled: 0, resets: 0, reconnects: 0 }
+
+export function count (what) {
+  counts[what]++
+  byId('proof').querySelector(`[data-count="${what}"]`).textContent = counts[what]
+}
+
+/** Which node the auction is on. */
+export function showNode (node) {
+  byId('proof').hidden = false
+  byId('proof-node').textContent = node
+}
