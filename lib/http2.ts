@@ -1,23 +1,39 @@
 /** HTTP/2 sessions, which keep `app.close()` waiting even when idle. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
+interface Socket {
+  readonly remoteAddress?: string
+  readonly remotePort?: number
+  destroy (): void
+  once (event: 'close', listener: () => void): void
+}
+
 interface Session {
-  destroyed: boolean
+  readonly destroyed: boolean
+  /** A view of the socket that cannot be destroyed. */
+  readonly socket: Pick<Socket, 'remoteAddress' | 'remotePort'> & { destroySoon (): void }
   close (): void
   destroy (): void
   once (event: 'close', listener: () => void): void
 }
 
-type Server = { on (event: 'session', listener: (session: Session) => void): void }
+interface Server {
+  on (event: 'session', listener: (session: Session) => void): void
+  on (event: 'connection', listener: (socket: Socket) => void): void
+}
 
 export class Http2Sessions {
   readonly #sessions = new Set<Session>()
+  readonly #sockets = new Map<string, Socket>()
 
   watch (app: FastifyInstance): void {
+    const server = app.server as unknown as Server
     // The server may be HTTP/1, which emits no sessions.
-    (app.server as unknown as Server).on('session', (session) => this.#add(session))
+    server.on('session', (session) => this.#add(session))
+    if (app.initialConfig.http2 === undefined) return
+    server.on('connection', (socket) => this.#keep(socket))
     // Fastify's second server for localhost is not to be had: its sessions are known by their requests.
-    if (app.initialConfig.http2 !== undefined) app.addHook('onRequest', async (request) => this.#see(request))
+    app.addHook('onRequest', async (request) => this.#see(request))
   }
 
   #see (request: FastifyRequest): void {
@@ -31,10 +47,19 @@ export class Http2Sessions {
     session.once('close', () => this.#sessions.delete(session))
   }
 
+  #keep (socket: Socket): void {
+    const peer = peerOf(socket)
+    this.#sockets.set(peer, socket)
+    socket.once('close', () => {
+      if (this.#sockets.get(peer) === socket) this.#sockets.delete(peer)
+    })
+  }
+
   /** Lets open requests finish, for so long. */
   async close (timeoutMs: number): Promise<void> {
-    const open = [...this.#sessions]
+    const open = [...this.#sessions].filter(({ destroyed }) => !destroyed)
     if (open.length === 0) return
+    const cuts = open.map((session) => this.#cutter(session))
     const closed = Promise.all(open.map((session) => new Promise<void>((resolve) => {
       session.once('close', resolve)
       session.close()
@@ -42,6 +67,23 @@ export class Http2Sessions {
     let timer: NodeJS.Timeout | undefined
     await Promise.race([closed, new Promise((resolve) => { timer = setTimeout(resolve, timeoutMs) })])
     clearTimeout(timer)
-    for (const session of open) if (!session.destroyed) session.destroy()
+    for (const cut of cuts) cut()
   }
+
+  /** A session that was told to close only ends its side when it is destroyed, and waits for a client that may never end its own. */
+  #cutter (session: Session): () => void {
+    const view = session.socket
+    const socket = this.#sockets.get(peerOf(view))
+    // Bound while there still is a session to ask.
+    const soon = view.destroySoon
+    return () => {
+      if (!session.destroyed) session.destroy()
+      if (socket) socket.destroy()
+      else soon()
+    }
+  }
+}
+
+function peerOf ({ remoteAddress, remotePort }: Pick<Socket, 'remoteAddress' | 'remotePort'>): string {
+  return `${remoteAddress} ${remotePort}`
 }

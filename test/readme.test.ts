@@ -133,8 +133,8 @@ t.test('several nodes', async (t) => {
   await reader.next('realtime:open')
   const response = await fetch(`${one}/news`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"title":"Kittens"}' })
   const { id } = await response.json() as { id: string }
-  const item = await reader.next('item')
-  t.match({ ...item }, { data: '{"title":"Kittens"}', lastEventId: id })
+  const { data, lastEventId } = await reader.next('item')
+  t.same({ data, lastEventId }, { data: '{"title":"Kittens"}', lastEventId: id })
 })
 
 t.test('a source', async (t) => {

@@ -11,8 +11,8 @@ export class FaultProxy {
   door: Door = 'open'
   /** ms, each way. */
   delay = 0
-  readonly #held = { up: false, down: false }
-  readonly #target: number
+  /** The port that connections go to which are made from here on. */
+  target: number
   readonly #links = new Set<Link>()
   readonly #waiting = new Set<Socket>()
   readonly #server: Server
@@ -20,7 +20,7 @@ export class FaultProxy {
   accepted = 0
 
   private constructor (target: number) {
-    this.#target = target
+    this.target = target
     this.#server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket))
   }
 
@@ -46,7 +46,7 @@ export class FaultProxy {
       socket.once('close', () => this.#waiting.delete(socket))
       return
     }
-    const link = new Link(socket, connect({ port: this.#target, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }), this.#held, () => this.delay)
+    const link = new Link(socket, connect({ port: this.target, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }), () => this.delay)
     this.#links.add(link)
     link.whenOver(() => this.#links.delete(link))
   }
@@ -62,14 +62,14 @@ export class FaultProxy {
     for (const link of this.#links) link.freeze()
   }
 
+  /** What the connections there are carry waits, one way. */
   hold (direction: Direction): void {
-    this.#held[direction] = true
+    for (const link of this.#links) link.held[direction] = true
   }
 
   /** What was held goes on its way, also where the one who sent it has left meanwhile. */
   release (): void {
-    this.#held.up = this.#held.down = false
-    for (const link of [...this.#links]) link.pump()
+    for (const link of [...this.#links]) link.release()
   }
 
   heal (): void {
@@ -86,11 +86,13 @@ export class FaultProxy {
 }
 
 class Link {
+  readonly held = { up: false, down: false }
   readonly #client: Socket
   readonly #server: Socket
   readonly #pipes: [Pipe, Pipe]
 
-  constructor (client: Socket, server: Socket, held: { up: boolean, down: boolean }, delay: () => number) {
+  constructor (client: Socket, server: Socket, delay: () => number) {
+    const { held } = this
     this.#client = client
     this.#server = server
     server.on('error', () => {})
@@ -122,7 +124,8 @@ class Link {
     this.#server.destroy()
   }
 
-  pump (): void {
+  release (): void {
+    this.held.up = this.held.down = false
     for (const pipe of this.#pipes) pipe.pump()
   }
 }

@@ -134,7 +134,7 @@ export class RedisAdapter implements Adapter, Ownership {
     const { keys, args } = batchArguments(batch, names.dedupe)
     const ids = await this.#commands.run(APPEND, [names.log, names.head, names.mark(this.#node), names.owner, ...keys], [
       String(number), String(retention.limit), ms(retention.maxAge), String(retention.maxBytes), ms(lifetime ?? retention.maxAge),
-      ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0)), this.#node + number.toString(36), this.#announce, names.channel, owner ?? '', String(MARK_MS), ...args
+      ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0)), this.#node + number.toString(36), this.#announce, names.channel, owner ?? '', String(MARK_MS), this.#nonce(), ...args
     ])
     await this.#replicated()
     return String(ids)
@@ -364,14 +364,22 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   async #compare (some: readonly Subscribed[]): Promise<void> {
+    const before = some.map(({ last }) => last)
     const heads = await this.#heads(some.map(({ topic }) => topic))
-    this.#suspect(some.filter(({ last }, i) => heads[i] !== last).map(({ topic }) => topic), heads, some)
+    const suspect: string[] = []
+    for (const [i, subscribed] of some.entries()) {
+      const head = heads[i]
+      // What was heard meanwhile shows by its link whether something is missing.
+      if (head === subscribed.last || subscribed.last !== before[i]) continue
+      // What the hub is about to read need not be suspected again.
+      subscribed.last = head ?? subscribed.last
+      suspect.push(subscribed.topic)
+    }
+    this.#suspect(suspect)
   }
 
-  #suspect (topics: string[], heads?: ReadonlyArray<Id | null>, some?: readonly Subscribed[]): void {
+  #suspect (topics: string[]): void {
     if (topics.length === 0) return
-    // What the hub is about to read need not be suspected again.
-    for (const [i, subscribed] of some?.entries() ?? []) subscribed.last = heads?.[i] ?? subscribed.last
     this.#suspected += topics.length
     this.#sink?.suspect(topics)
   }

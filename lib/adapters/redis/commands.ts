@@ -140,7 +140,12 @@ export class ClusterCommands implements Commands {
     this.#host = host
     cluster.on('error', (error: Error) => { this.#why = error })
     cluster.on('node error', (error: Error) => { this.#why = error })
-    cluster.on('ready', () => this.#change(true))
+    cluster.on('ready', () => {
+      this.#change(true)
+      this.tick()
+    })
+    // Another server, or one that is back: are the events there that were acknowledged?
+    cluster.on('+node', (node: Redis) => node.on('ready', () => this.tick()))
     cluster.on('close', () => this.#change(false))
   }
 

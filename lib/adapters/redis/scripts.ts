@@ -22,7 +22,7 @@ end
 
 /**
  * KEYS: log, head, mark, owner, dedupe keys. ARGV: batch number, limit, maxAge, maxBytes, ms the log lives, ms the head
- * lives, nonce, 'PUBLISH' or 'SPUBLISH', channel, owner or '', ms of the mark, then for each event: index of its dedupe
+ * lives, nonce, 'PUBLISH' or 'SPUBLISH', channel, owner or '', ms of the mark, nonce of a genesis (another at each attempt), then for each event: index of its dedupe
  * key or 0, bytes of its data, body. Returns the ids, joined by spaces.
  *
  * The mark makes it safe to send a batch again, or to have a given-up one arrive late: a batch is applied once, and
@@ -49,18 +49,22 @@ if state then
   id, total, base = string.match(state, '^(%S+) (%d+) (%d+)$')
   total, base = tonumber(total), tonumber(base)
 else
-  id, total, base = '0-0.' .. nonce .. 'g', 0, 0
-  redis.call('DEL', log)
+  id, total, base = '0-0.' .. ARGV[12], 0, 0
+  -- Only where it is there: behind a write Redis would let the rest pass although it is out of memory.
+  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
 end
 local ms, seq = string.match(id, '^(%d+)-(%d+)')
 ms, seq = tonumber(ms), tonumber(seq)
+-- Age is seen to once in a window of half the age: a busy log is spared two commands at each event.
+local window = tonumber(ARGV[3]) / 2
+local due = math.floor(now / window) ~= math.floor(ms / window)
 local function keep ()
   redis.call('SET', head, string.format('%s %.0f %.0f', id, total, base), 'PX', ARGV[6])
 end
 local ids = {}
-local count = (#ARGV - 11) / 3
+local count = (#ARGV - 12) / 3
 for i = 1, count do
-  local at = 9 + i * 3
+  local at = 10 + i * 3
   local key = ARGV[at] ~= '0' and KEYS[4 + ARGV[at]]
   local known = key and redis.call('GET', key)
   if known then
@@ -79,7 +83,7 @@ for i = 1, count do
     ids[i] = id
   end
 end
-redis.call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, now - tonumber(ARGV[3]))))
+if due then redis.call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, now - tonumber(ARGV[3])))) end
 while total - base > maxBytes do
   local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 2)
   if not oldest[1] then break end
@@ -88,7 +92,8 @@ while total - base > maxBytes do
   redis.call('XDEL', log, oldest[1][1])
 end
 keep()
-redis.call('PEXPIRE', log, ARGV[5])
+local life = tonumber(ARGV[5])
+if due or life ~= tonumber(ARGV[3]) then redis.call('PEXPIRE', log, string.format('%.0f', life == tonumber(ARGV[3]) and life + window or life)) end
 local all = table.concat(ids, ' ')
 redis.call('SET', mark, ARGV[1] .. ' ' .. all, 'PX', ARGV[11])
 return all
@@ -138,7 +143,7 @@ return result
 `)
 
 /**
- * KEYS: log, head, fork. ARGV: an id acknowledged before the server changed, the server's identity, nonce, ms a genesis
+ * KEYS: log, head, fork. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms a genesis
  * lives, 'PUBLISH' or 'SPUBLISH', channel. When the id is not in the log any more, acknowledged events may be lost, and
  * listeners that did not get them would link past the loss: the log begins anew, once for each server.
  */
@@ -153,9 +158,13 @@ if string.match(state, '^%S+') == ARGV[1] then return 'kept' end
 local short = string.match(ARGV[1], '^(%d+%-%d+)%.')
 local place = short and redis.call('XRANGE', log, short, short)[1]
 if place and place[1] .. '.' .. place[2][2] == ARGV[1] then return 'kept' end
-if redis.call('GET', fork) == ARGV[2] then return 'known' end
-redis.call('SET', fork, ARGV[2], 'PX', 3600000)
+local known = redis.call('GET', fork)
+for server in string.gmatch(ARGV[2], '%S+') do
+  if known and string.find(known, server, 1, true) then return 'known' end
+end
+-- A DEL is first in it: so it goes through also where Redis is out of memory.
 begin(log, head, ARGV[3], ARGV[4])
+redis.call('SET', fork, ARGV[2], 'PX', 3600000)
 redis.call(ARGV[5], ARGV[6], '?')
 return 'forked'
 `)

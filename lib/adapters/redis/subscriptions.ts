@@ -114,13 +114,17 @@ export class Subscriptions {
     while (this.#dirty.size > 0 && this.#link.up) {
       const join: string[] = []
       const leave: string[] = []
+      const kept: string[] = []
       for (const channel of this.#dirty) {
         this.#dirty.delete(channel)
         const wanted = this.#wanted.has(channel)
         if (wanted && !this.#live.has(channel)) join.push(channel)
         else if (!wanted) leave.push(channel)
+        else kept.push(channel)
         if (join.length >= BATCH || leave.length >= BATCH) break
       }
+      // Left and wanted again before it was let go of: whoever wants it now waits to hear that it is live.
+      this.#report(kept)
       await Promise.all([this.#leave(leave), this.#join(join)])
     }
   }
@@ -131,10 +135,13 @@ export class Subscriptions {
     const stream = streamOf(redis)
     const joined = this.#sharded ? await this.#joinShards(channels) : (await redis.subscribe(...channels), channels)
     if (streamOf(redis) !== stream || !this.#link.up) return
+    this.#report(joined.filter((channel) => this.#wanted.has(channel)))
+  }
+
+  #report (channels: string[]): void {
     const fresh: string[] = []
     const anew: string[] = []
-    for (const channel of joined) {
-      if (!this.#wanted.has(channel)) continue
+    for (const channel of channels) {
       this.#live.add(channel)
       if (this.#known.has(channel)) anew.push(channel)
       else fresh.push(channel)

@@ -1,0 +1,329 @@
+/** What becomes of a client that does not read, by each of the three policies, and of what it is told meanwhile. */
+import t, { type Test } from 'tap'
+import { memory } from '../../lib/adapters/memory.ts'
+import type { Adapter, Sink } from '../../lib/core/adapter.ts'
+import { Connection, positionOf, type Subscription } from '../../lib/core/connection.ts'
+import type { Entry } from '../../lib/core/event.ts'
+import { Hub } from '../../lib/core/hub.ts'
+import type { Room } from '../../lib/core/room.ts'
+import { DeclaredTopic } from '../../lib/core/topic.ts'
+import type { Encoder, Notice, Outlet } from '../../lib/core/wire.ts'
+import { Random, seedOf, turns } from '../random/random.ts'
+
+const MAX_BUFFERED = 4000
+const LOG = { warn () {}, error () {}, info () {} }
+
+interface Line {
+  what: string
+  topic: string
+  id?: string | undefined
+  prev?: string | undefined
+  key?: string | undefined
+  n?: number
+  /** Where the client is told to be, by topic: what a cursor would say. */
+  told: Record<string, string | undefined>
+}
+
+/** A client's end that takes bytes when it is told to, and checks every link and every position. */
+class Client implements Outlet {
+  readonly kind = 'sse'
+  readonly lines: Line[] = []
+  readonly connection: Connection
+  readonly held = new Map<string, string>()
+  taking = true
+  buffered = 0
+  readonly #t: Test
+  readonly #hub: Hub
+
+  constructor (t: Test, hub: Hub, slow: 'close' | 'latest' | 'reset', id: string) {
+    this.#t = t
+    this.#hub = hub
+    this.connection = new Connection(hub, {
+      id,
+      identity: { id },
+      address: '',
+      settings: { maxBuffered: MAX_BUFFERED, slow, heartbeat: 25_000 },
+      subscribe: async () => {},
+      resolve: (topic) => String(topic)
+    })
+    hub.admit(this.connection)
+    this.connection.attach(this)
+  }
+
+  async open (names: string[]): Promise<void> {
+    this.connection.begin(await this.#hub.prepare(names.map((name) => ({ at: this.#hub.topics.resolve(name), cursor: undefined }))))
+  }
+
+  async join (name: string): Promise<void> {
+    const joining = await this.#hub.prepare([{ at: this.#hub.topics.resolve(name), cursor: undefined }])
+    if (this.connection.closed) return this.#hub.let(joining)
+    this.connection.announce(this.#hub.join(this.connection, joining))
+    this.connection.settle()
+  }
+
+  take (): void {
+    this.taking = true
+    this.buffered = 0
+    this.connection.drained()
+  }
+
+  // --- the outlet ---------------------------------------------------------------
+
+  /** Like a stream of several topics: members of a group stand where their rooms are. */
+  encoder (subscriptions: readonly Subscription[]): Encoder {
+    const rooms = subscriptions.map(({ room }) => room)
+    return { shared: false, encode: (entries, room) => Buffer.from(entries.map((entry) => this.#line(entry, room, rooms)).join('')) }
+  }
+
+  #line ({ id, prev, key, data }: Entry, room: Room, rooms: readonly Room[]): string {
+    const told = Object.fromEntries(rooms.map((other) => [other.name, other === room ? id : other.position]))
+    return JSON.stringify({ what: 'event', topic: room.name, id, prev, key, n: Number(Buffer.from(data).toString()), told }) + '\n'
+  }
+
+  release (): void {}
+
+  encodeOne ({ id, prev, key, data }: Entry, { room }: Subscription): Uint8Array {
+    return Buffer.from(JSON.stringify({ what: 'event', topic: room.name, id, prev, key, n: Number(Buffer.from(data).toString()), told: this.#positions() }) + '\n')
+  }
+
+  #positions (): Record<string, string | undefined> {
+    return Object.fromEntries(this.connection.subscriptions.map((one) => [one.room.name, positionOf(one)]))
+  }
+
+  notice (notice: Notice): Uint8Array | undefined {
+    if (!('subscription' in notice)) return undefined
+    const { room } = notice.subscription
+    const what = notice.type === 'reset' ? `reset: ${notice.reason}` : notice.type
+    return Buffer.from(JSON.stringify({ what, topic: room.name, id: positionOf(notice.subscription), told: this.#positions() }) + '\n')
+  }
+
+  write (bytes: Uint8Array): boolean {
+    for (const line of Buffer.from(bytes).toString().trimEnd().split('\n')) this.#receive(JSON.parse(line) as Line)
+    if (!this.taking) this.buffered += bytes.byteLength
+    return this.taking
+  }
+
+  #receive (line: Line): void {
+    this.lines.push(line)
+    if (line.what === 'event' && line.prev !== this.held.get(line.topic)) this.#t.fail(`${line.topic} ${line.n}: ${line.prev} does not link to ${this.held.get(line.topic)}`)
+    this.held.set(line.topic, line.id as string)
+    for (const [topic, id] of Object.entries(line.told)) {
+      if (this.held.has(topic) && this.held.get(topic) !== id) this.#t.fail(`${line.what} of ${line.topic} says that ${topic} is at ${id}; it is at ${this.held.get(topic)}`)
+    }
+  }
+
+  close (): void { this.connection.gone(this.connection.reason as NonNullable<Connection['reason']>) }
+  destroy (): void { this.close() }
+  beat (): void {}
+
+  numbers (topic: string): number[] {
+    return this.lines.filter((line) => line.what === 'event' && line.topic === topic).map(({ n }) => n as number)
+  }
+
+  notices (): string[] {
+    return this.lines.filter(({ what }) => what !== 'event' && what !== 'subscribed').map(({ what, topic }) => `${what} ${topic}`)
+  }
+}
+
+/** A hub with topics `a`, `b` and `c`; `deaf` keeps what is announced from it. */
+async function start (t: Test, limit = 10_000) {
+  const inner = memory()
+  const ears = { deaf: false }
+  const adapter: Adapter = Object.assign(Object.create(inner) as Adapter, {
+    start: async (sink: Sink) => await inner.start({
+      event: (topic, event) => { if (!ears.deaf) sink.event(topic, event) },
+      ephemeral: (topic, event, exclude) => sink.ephemeral(topic, event, exclude),
+      suspect: (topics) => sink.suspect(topics),
+      state: (state) => sink.state(state)
+    })
+  })
+  for (const name of ['publish', 'ephemeral', 'subscribe', 'unsubscribe', 'read', 'heads', 'close'] as const) {
+    Object.assign(adapter, { [name]: (inner[name] as (...args: unknown[]) => unknown).bind(inner) })
+  }
+  const hub = new Hub(adapter, {
+    maxEventBytes: 65_536, ringBytes: 1 << 30, maxConnections: 100, maxConnectionsPerAddress: 100, closeTimeout: 100, joinTimeout: 5000, retry: 1000, log: LOG
+  })
+  for (const pattern of ['a', 'b', 'c']) {
+    hub.topics.add(new DeclaredTopic(hub, hub.topics, pattern, {
+      retention: { limit, maxAge: 3_600_000, maxBytes: 1 << 30 }, schemas: undefined, events: undefined, authorize: undefined, snapshot: undefined, validate: false
+    }))
+  }
+  await hub.start()
+  t.teardown(async () => {
+    await hub.stop()
+    await hub.close()
+  })
+  const counts = new Map<string, number>()
+  const publish = (topic: string, key?: string): Promise<unknown> => {
+    const n = counts.get(topic) ?? 0
+    counts.set(topic, n + 1)
+    return hub.publish(hub.topics.resolve(topic), 'message', n, key === undefined ? {} : { key })
+  }
+  return { hub, publish, ears, counts }
+}
+
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
+
+t.test('close: within the bound nothing is lost, past it the client goes', async (t) => {
+  const { hub, publish } = await start(t)
+  const [patient, stuck] = [new Client(t, hub, 'close', 'patient'), new Client(t, hub, 'close', 'stuck')]
+  for (const client of [patient, stuck]) {
+    await client.open(['a', 'b'])
+    client.taking = false
+  }
+  for (let n = 0; n < 6; n++) {
+    await publish('a')
+    await publish('b')
+    await turns(1)
+  }
+  t.ok(patient.connection.buffered > 0 && patient.connection.buffered <= MAX_BUFFERED, `${patient.connection.buffered} bytes wait`)
+  patient.take()
+  t.same(patient.numbers('a'), upTo(6))
+  t.same(patient.numbers('b'), upTo(6))
+  t.equal(patient.connection.buffered, 0)
+  for (let n = 0; n < 60 && !stuck.connection.closed; n++) {
+    await publish('a')
+    await turns(1)
+  }
+  t.equal(stuck.connection.reason?.name, 'slow-client')
+  t.equal(hub.counters.slowClosed, 1)
+  t.equal(patient.connection.closed, false, 'the other is not concerned')
+  t.same(patient.notices(), [])
+})
+
+t.test('latest: of what waits the newest of each key is kept, and every jump is told', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'latest', 'board')
+  await client.open(['a', 'b'])
+  client.taking = false
+  for (let n = 0; n < 200; n++) {
+    await publish('a', `item ${n % 3}`)
+    await turns(1)
+    if (client.connection.buffered > MAX_BUFFERED) t.fail(`${client.connection.buffered} bytes`)
+  }
+  await publish('b')
+  await turns(1)
+  client.take()
+  t.same(client.numbers('a').slice(-3), [197, 198, 199])
+  t.same(client.numbers('b'), [0])
+  t.same(client.notices(), ['at a'])
+  t.ok(hub.counters.dropped > 150)
+  await publish('a')
+  await turns(1)
+  t.equal(client.numbers('a').at(-1), 200, 'and on as before')
+  t.equal(client.notices().length, 1)
+})
+
+t.test('latest: a client whose newest events alone are too much goes', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'latest', 'board')
+  await client.open(['a'])
+  client.taking = false
+  for (let n = 0; n < 100 && !client.connection.closed; n++) {
+    await publish('a', `item ${n}`)
+    await turns(1)
+  }
+  t.equal(client.connection.reason?.name, 'slow-client')
+})
+
+t.test('reset: what waits is dropped, told once for each topic, and nothing goes ahead of that', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'reset', 'viewer')
+  await client.open(['a', 'b', 'c'])
+  client.taking = false
+  for (let n = 0; n < 100; n++) {
+    await publish(n % 2 ? 'a' : 'b')
+    await turns(1)
+    if (client.connection.buffered > MAX_BUFFERED) t.fail(`${client.connection.buffered} bytes`)
+  }
+  const before = client.lines.length
+  // In the turn in which it takes bytes again: these are still in their rooms.
+  await publish('a')
+  await publish('c')
+  client.take()
+  t.same(client.notices().sort(), ['reset: slow a', 'reset: slow b', 'reset: slow c'])
+  t.equal(client.lines.findIndex(({ what }, i) => i >= before && what === 'event'), -1, 'no event of the gap')
+  for (const topic of ['a', 'b', 'c']) await publish(topic)
+  await turns(1)
+  t.same([client.numbers('a').at(-1), client.numbers('b').at(-1), client.numbers('c').at(-1)], [51, 50, 1])
+})
+
+t.test('topics joined and left while a client is behind: it is told of every jump, and of no place it has not reached', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'latest', 'board')
+  await client.open(['a', 'b'])
+  client.taking = false
+  for (let n = 0; n < 60; n++) {
+    await publish('a', `${n % 2}`)
+    await turns(1)
+  }
+  await publish('a', '0')
+  await client.join('c')
+  await publish('a', '1')
+  client.connection.remove('b')
+  client.take()
+  await turns(2)
+  t.same(client.numbers('a').slice(-2), [60, 61])
+  t.equal(client.held.get('a'), hub.room('a')?.position)
+})
+
+t.test('a topic that was lost: nobody is told of its new place before the loss', async (t) => {
+  const { hub, publish, ears } = await start(t, 2)
+  const clients = upTo(4).map((i) => new Client(t, hub, 'close', `client ${i}`))
+  for (const client of clients) await client.open(['a', 'b'])
+  ears.deaf = true
+  for (let n = 0; n < 5; n++) await publish('a')
+  ears.deaf = false
+  hub.suspect(['a'])
+  // Waits in its room while the loss is found out and told.
+  const room = hub.room('b') as Room
+  const flush = room.flush.bind(room)
+  await publish('b')
+  t.ok(flush, 'the room is there')
+  await turns(3)
+  for (const client of clients) {
+    t.same(client.notices(), ['reset: lost a'])
+    t.same(client.numbers('b'), [0])
+    t.equal(client.held.get('a'), hub.room('a')?.position)
+  }
+})
+
+t.test('at random: every link holds, every position is one that was reached, every bound is kept', async (t) => {
+  const seed = seedOf()
+  t.comment(`SEED=${seed}`)
+  for (let round = 0; round < 150; round++) {
+    const random = new Random(seed + round)
+    const { hub, publish, ears, counts } = await start(t, random.pick([3, 10, 10_000]))
+    const policies = ['close', 'latest', 'reset'] as const
+    const clients = upTo(4).map((i) => new Client(t, hub, policies[i % 3] as 'close', `${i}`))
+    for (const client of clients) await client.open(random.shuffled(['a', 'b', 'c']).slice(0, random.int(1, 3)))
+    for (let step = 0; step < 60; step++) {
+      const client = random.pick(clients)
+      const topic = random.pick(['a', 'b', 'c'])
+      const dice = random.next()
+      ears.deaf = dice < 0.04
+      if (dice < 0.5) for (let i = random.int(1, 8); i > 0; i--) await publish(topic, random.pick([undefined, 'x', 'y']))
+      else if (dice < 0.65) client.taking = false
+      else if (dice < 0.8) client.take()
+      else if (dice < 0.87 && !client.connection.has(topic)) await client.join(topic)
+      else if (dice < 0.92 && client.connection.has(topic) && client.connection.topics.length > 1) {
+        client.connection.remove(topic)
+        client.held.delete(topic)
+      }
+      if (ears.deaf) hub.suspect('all')
+      if (random.chance(0.6)) await turns(random.int(1, 3))
+      for (const { connection } of clients) if (!connection.closed && connection.buffered > MAX_BUFFERED + 2000) t.fail(`SEED=${seed + round}: ${connection.buffered} bytes`)
+    }
+    hub.suspect('all')
+    for (let i = 0; i < 20; i++) {
+      for (const client of clients) if (!client.connection.closed) client.take()
+      await turns(1)
+    }
+    for (const client of clients) {
+      for (const name of client.connection.topics) {
+        if (client.held.get(name) !== hub.room(name)?.position) t.fail(`SEED=${seed + round}: ${client.connection.id} is at ${client.held.get(name)} of ${name}, of which ${counts.get(name)} were published`)
+      }
+    }
+  }
+  t.pass('150 rounds')
+})

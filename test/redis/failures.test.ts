@@ -1,0 +1,304 @@
+/** Everything that Redis and the way to it can do to a node, one at a time. */
+import t, { type Test } from 'tap'
+import { redis } from '../../lib/adapters/redis/index.ts'
+import { slotOf } from '../../lib/adapters/redis/names.ts'
+import { checkVersion } from '../../lib/adapters/redis/version.ts'
+import { connectStream, type StreamClient } from '../../lib/testing/index.ts'
+import { codeOf, dial } from '../helpers/app.ts'
+import { freePort, RedisCluster, RedisServer, until } from '../helpers/redis.ts'
+import { startApp, startNode, type Node } from './kit.ts'
+import { FaultProxy } from './proxy.ts'
+
+t.setTimeout(120_000)
+const UNAVAILABLE = 'FST_ERR_REALTIME_UNAVAILABLE'
+const SAVED = ['--appendonly', 'yes', '--appendfsync', 'always']
+
+const server = await RedisServer.start(t)
+let prefixes = 0
+const fresh = (): string => `f${prefixes++}:`
+const dataOf = (client: StreamClient): unknown[] => client.events.filter(({ event }) => !event.startsWith('realtime:')).map(({ data }) => data)
+const adapterState = (app: { realtime: { stats: () => { adapter: object } } }): unknown => (app.realtime.stats().adapter as { state?: string }).state
+
+t.test('Redis gone: publishing waits, streams stay, new clients come back later, one line in the log', async (t) => {
+  const own = await RedisServer.start(t, SAVED)
+  const { app, logs } = await startApp(t, { url: own.url, publishTimeout: 1000, connectTimeout: 1000 })
+  const client = await connectStream(app, '/log/1', { t })
+  await app.realtime.publish('log/1', 'e', 1)
+  t.equal((await client.next('e')).data, 1)
+  await own.kill()
+  await until('the outage', () => adapterState(app) === 'down')
+  const error = await app.realtime.publish('log/1', 'e', 'lost').then(() => undefined, (error: Error & { code: string, statusCode: number }) => error)
+  t.match(error, { code: UNAVAILABLE, statusCode: 503, message: /not known/ }, 'the outcome is not known, and it says so')
+
+  const eventSource = await dial(t, app)
+  await eventSource.ask('GET /log/2', { accept: 'text/event-stream' }).until('\r\n0\r\n\r\n')
+  t.match(eventSource.text, /^HTTP\/1\.1 200 [^]*\r\n\r\n[^]*retry: \d+\n\n/, 'an EventSource is told to come back')
+  t.notMatch(eventSource.text, 'realtime:open')
+  const other = await dial(t, app)
+  await other.ask('GET /log/2', { accept: '*/*' }).until('UNAVAILABLE')
+  t.match(other.text, /^HTTP\/1\.1 503 [^]*retry-after: \d+/i)
+  const ready = await dial(t, app)
+  await ready.ask('GET /log/1', { accept: 'text/event-stream' }).until('realtime:open')
+  t.pass('a client that needs nothing of Redis is let in')
+
+  const waits = app.realtime.publish('log/1', 'e', 2)
+  await own.up()
+  t.type((await waits).id, 'string', 'what was published last waits until Redis is back')
+  t.equal((await client.next('e')).data, 2, 'over the connection that was open all the time')
+  t.same(dataOf(client), [1, 2])
+  await until('the state', () => adapterState(app) === 'up')
+  const late = await connectStream(app, '/log/2', { t })
+  await late.next('realtime:open')
+  t.equal(logs.filter((line) => line.includes('the adapter is away')).length, 1)
+  t.equal(logs.filter((line) => line.includes('the adapter is back')).length, 1)
+})
+
+t.test('a start without Redis fails, and says what is wrong', async (t) => {
+  const port = await freePort()
+  const failed = await startApp(t, { url: `redis://127.0.0.1:${port}`, connectTimeout: 300 }).then(() => undefined, (error: Error & { code: string }) => error)
+  t.match(failed?.message, `127.0.0.1:${port}`)
+  const silent = await FaultProxy.start(t, server.port)
+  silent.door = 'silent'
+  t.equal(await codeOf(async () => await startApp(t, { url: silent.url, connectTimeout: 300 })), failed?.code, 'also where it accepts the connection and says nothing')
+})
+
+t.test('Redis and Valkey that are too old are refused', async (t) => {
+  const code = 'FST_ERR_REALTIME_ADAPTER_UNSUPPORTED'
+  t.throws(() => checkVersion('redis_version:6.2.14\r\n'), { code, message: /Redis 6\.2/ })
+  t.throws(() => checkVersion('redis_version:7.2.4\r\nvalkey_version:7.0.1\r\n'), { code, message: /Valkey 7\.0/ })
+  for (const info of ['redis_version:7.0.0', 'redis_version:8.2.1', 'redis_version:7.2.4\r\nvalkey_version:7.2.5', 'redis_version:7.2.4\r\nvalkey_version:8.0.1']) {
+    t.doesNotThrow(() => checkVersion(info), info)
+  }
+})
+
+/** What is in Redis of these nodes. */
+const keysOf = async (own: RedisServer, prefix: string): Promise<Record<string, unknown>> => await own.ask(async (redis) => {
+  const keys = (await redis.keys(`${prefix}*`)).sort()
+  return Object.fromEntries(await Promise.all(keys.map(async (key) => [key, await redis.call('dump', key)])))
+})
+
+t.test('Redis full: nothing is half written, and all is well when there is room again', async (t) => {
+  const own = await RedisServer.start(t)
+  const prefix = fresh()
+  const node = await startNode(t, { url: own.url, prefix, publishTimeout: 300 })
+  await node.adapter.subscribe('a', true)
+  await node.publish('a', 'before')
+  await until('the event', () => node.heard('a').length === 1)
+  const before = await keysOf(own, prefix)
+  await own.ask(async (redis) => await redis.config('SET', 'maxmemory', '1'))
+  for (const topic of ['a', 'b']) t.equal(await codeOf(async () => await node.publish(topic, 'x', { dedupe: 'k' })), UNAVAILABLE)
+  t.same(await keysOf(own, prefix), before, 'Redis holds what it held')
+  t.same(node.heard('a'), ['before'], 'nothing was announced')
+  t.type(await node.adapter.subscribe('c', true), 'string', 'listening goes on')
+  await own.ask(async (redis) => await redis.config('SET', 'maxmemory', '0'))
+  await node.publish('a', 'after', { dedupe: 'k' })
+  t.same(await node.history('a'), ['before', 'after'])
+})
+
+t.test('a server that turned into a replica, and back', async (t) => {
+  const own = await RedisServer.start(t)
+  const node = await startNode(t, { url: own.url, publishTimeout: 10_000 })
+  await node.publish('a', '1')
+  await own.ask(async (redis) => await redis.replicaof('127.0.0.1', await freePort()))
+  const waits = node.publish('a', '2')
+  await until('a refusal', async () => await own.ask(async (redis) => (await redis.info('errorstats')).includes('READONLY')))
+  await own.ask(async (redis) => await redis.replicaof('NO', 'ONE'))
+  await waits
+  t.same(await node.history('a'), ['1', '2'])
+})
+
+t.test('scripts that Redis has forgotten', async (t) => {
+  const node = await startNode(t, { url: server.url, prefix: fresh() })
+  for (const text of ['1', '2', '3']) {
+    await server.ask(async (redis) => await redis.script('FLUSH'))
+    await node.publish('a', text)
+  }
+  t.same(await node.history('a'), ['1', '2', '3'])
+})
+
+t.test('connections that Redis closes: no client notices', async (t) => {
+  const own = await RedisServer.start(t)
+  const nodes = await Promise.all([startApp(t, { url: own.url }), startApp(t, { url: own.url })])
+  const clients = await Promise.all(nodes.map(async ({ app }) => await connectStream(app, '/log/1', { t })))
+  const publishing: Array<Promise<unknown>> = []
+  const all: number[] = []
+  for (let round = 0; round < 4; round++) {
+    await own.ask(async (redis) => await redis.client('KILL', 'TYPE', round % 2 === 0 ? 'PUBSUB' : 'NORMAL'))
+    for (let i = 0; i < 25; i++) publishing.push(nodes[0].app.realtime.publish('log/1', 'e', all.push(all.length) - 1))
+    await publishing.at(-1)
+  }
+  await Promise.all(publishing)
+  for (const client of clients) {
+    while (dataOf(client).length < all.length) await client.next('e')
+    t.same(dataOf(client), all)
+    t.notOk(client.events.some(({ event }) => event === 'realtime:reset'))
+  }
+})
+
+async function lateAnswer (t: Test): Promise<{ node: Node, proxy: FaultProxy, prefix: string }> {
+  const prefix = fresh()
+  const proxy = await FaultProxy.start(t, server.port)
+  return { node: await startNode(t, { url: proxy.url, prefix, publishTimeout: 1000 }), proxy, prefix }
+}
+
+t.test('a batch that is sent again, since its answer was lost, is applied once', async (t) => {
+  const { node, proxy, prefix } = await lateAnswer(t)
+  await node.adapter.subscribe('a', true)
+  proxy.hold('down')
+  const published = Promise.all([node.publish('a', '1'), node.publish('a', '2')])
+  await until('the batch in Redis', async () => await server.ask(async (redis) => await redis.xlen(`${prefix}{a}:log`)) === 2)
+  proxy.cut()
+  t.equal(new Set(await published).size, 2)
+  t.same(await node.history('a'), ['1', '2'])
+})
+
+t.test('an attempt that was given up, and arrives late, does not overtake', async (t) => {
+  const { node, proxy } = await lateAnswer(t)
+  await node.publish('a', '1')
+  proxy.hold('up')
+  t.equal(await codeOf(async () => await node.publish('a', 'late')), UNAVAILABLE)
+  proxy.cut()
+  await node.publish('a', '2')
+  const before = await server.ask(async (redis) => await redis.info('commandstats'))
+  proxy.release()
+  const evals = (info: string): string | undefined => /cmdstat_evalsha:calls=(\d+)/.exec(info)?.[1]
+  await until('the late attempt', async () => evals(await server.ask(async (redis) => await redis.info('commandstats'))) !== evals(before))
+  t.same(await node.history('a'), ['1', '2'])
+})
+
+/** A master with a replica; two nodes with a listener each; the second node is deaf when the last event is published. */
+async function forked (t: Test) {
+  const [master, replica] = [await RedisServer.start(t), await RedisServer.start(t)]
+  await replica.ask(async (redis) => await redis.replicaof('127.0.0.1', master.port))
+  await until('the replica', async () => await replica.ask(async (redis) => (await redis.info('replication')).includes('master_link_status:up')))
+  const proxies = [await FaultProxy.start(t, master.port), await FaultProxy.start(t, master.port)] as const
+  const [one, two] = [await startApp(t, { url: proxies[0].url }), await startApp(t, { url: proxies[1].url })]
+  const [heard, deaf] = [await connectStream(one.app, '/log/1', { t }), await connectStream(two.app, '/log/1', { t })]
+  const { id } = await one.app.realtime.publish('log/1', 'e', 'kept')
+  await Promise.all([heard.next('e'), deaf.next('e')])
+  await until('the replica to have it', async () => await replica.ask(async (redis) => (await redis.get('realtime:{log/1}:head'))?.startsWith(id as string)))
+  await replica.ask(async (redis) => await redis.replicaof('NO', 'ONE'))
+  proxies[1].freeze()
+  await one.app.realtime.publish('log/1', 'e', 'lost')
+  t.equal((await heard.next('e')).data, 'lost')
+  const failOver = (proxy: FaultProxy): void => {
+    proxy.target = replica.port
+    proxy.cut()
+  }
+  return { one, two, heard, deaf, proxies, failOver }
+}
+
+t.test('a failover that lost an acknowledged event: its publisher notices, where no event follows', async (t) => {
+  const { two, heard, deaf, proxies, failOver } = await forked(t)
+  for (const proxy of proxies) failOver(proxy)
+  for (const client of [heard, deaf]) t.match((await client.next('realtime:reset')).data, { topic: 'log/1', reason: 'lost' })
+  await two.app.realtime.publish('log/1', 'e', 'after')
+  for (const client of [heard, deaf]) t.equal((await client.next('e')).data, 'after')
+  t.equal(heard.events.filter(({ event }) => event === 'realtime:reset').length, 1, 'once')
+})
+
+t.test('a failover that lost an acknowledged event: whoever had it notices at the next event', async (t) => {
+  const { two, heard, deaf, proxies, failOver } = await forked(t)
+  failOver(proxies[1])
+  await two.app.realtime.publish('log/1', 'e', 'after')
+  t.equal((await deaf.next('e')).data, 'after')
+  // Its publisher comes last: the others had gone on.
+  failOver(proxies[0])
+  t.match((await heard.next('realtime:reset')).data, { reason: 'lost' })
+  t.match((await deaf.next('realtime:reset')).data, { reason: 'lost' }, 'and who had not had it is told too')
+})
+
+t.test('FLUSHALL: a reset, and on it goes', async (t) => {
+  const own = await RedisServer.start(t)
+  const { app } = await startApp(t, { url: own.url })
+  const client = await connectStream(app, '/log/1', { t })
+  for (const n of [1, 2]) {
+    await app.realtime.publish('log/1', 'e', n)
+    t.equal((await client.next('e')).data, n)
+    await own.ask(async (redis) => await redis.flushall())
+    await app.realtime.publish('log/1', 'e', 'first of another log')
+    t.match((await client.next('realtime:reset')).data, { reason: 'lost' })
+  }
+})
+
+t.test('the clock is set back: ids do not go below the head', async (t) => {
+  const prefix = fresh()
+  const node = await startNode(t, { url: server.url, prefix })
+  await node.adapter.subscribe('a', true)
+  const first = await node.publish('a', '1')
+  const ahead = `${Date.now() + 3_600_000}-7`
+  await server.ask(async (redis) => {
+    await redis.xadd(`${prefix}{a}:log`, ahead, 'n', 'n', 'p', first, 'c', '3', 'e', 'j 1 -\ne"2"')
+    await redis.set(`${prefix}{a}:head`, `${ahead}.n 6 0`)
+  })
+  const id = await node.publish('a', '3')
+  t.match(id, `${ahead.slice(0, -1)}8.`)
+  t.same(await node.history('a'), ['1', '2', '3'])
+  const page = await node.adapter.read('a', first, { count: 10, bytes: 1000 })
+  t.match(page, { linked: true, head: id, events: [{ prev: first }, { prev: `${ahead}.n` }] })
+})
+
+t.test('a topic quiet for longer than its history is not taken for a lost one', async (t) => {
+  const node = await startNode(t, { url: server.url, prefix: fresh() })
+  const id = await node.publish('a', '1', { retention: { limit: 10, maxAge: 50, maxBytes: 1000 } })
+  await until('its history to go', async () => (await node.history('a')).length === 0)
+  t.match(await node.adapter.read('a', id, { count: 10, bytes: 1000 }), { linked: true, head: id, events: [] })
+})
+
+t.test('a node receives only what it has listeners for', async (t) => {
+  const own = await RedisServer.start(t)
+  const [one, two] = [await startNode(t, { url: own.url }), await startNode(t, { url: own.url })]
+  const channels = async (): Promise<unknown[]> => (await own.ask(async (redis) => await redis.pubsub('CHANNELS'))).sort()
+  await one.adapter.subscribe('a', true)
+  await two.adapter.subscribe('b', true)
+  t.same(await channels(), ['realtime:{a}', 'realtime:{b}'])
+  await two.publish('b', '1')
+  await two.publish('a', '2')
+  await until('both', () => one.events.length + two.events.length === 2)
+  t.same([one.heard('a'), one.heard('b'), two.heard('a'), two.heard('b')], [['2'], [], [], ['1']])
+  one.adapter.unsubscribe('a')
+  await until('the channel to be left', async () => (await channels()).length === 1)
+  one.adapter.unsubscribe('b')
+  two.adapter.unsubscribe('b')
+  t.type(await two.adapter.subscribe('b', true), 'string', 'left and joined again in one turn')
+  await one.publish('b', '3')
+  await until('the event', () => two.heard('b').length === 2)
+})
+
+t.test('WAIT: an event that no replica has is not acknowledged', async (t) => {
+  const own = await RedisServer.start(t)
+  const node = await startNode(t, { url: own.url, publishTimeout: 300, wait: { replicas: 1, timeout: 50 } })
+  t.equal(await codeOf(async () => await node.publish('a', '1')), UNAVAILABLE)
+  t.same(await node.history('a'), ['1'], 'it was tried several times, and applied once')
+})
+
+t.test('a slot that moves while its topic is published to: nothing is lost, and nobody is told anything', async (t) => {
+  const cluster = await RedisCluster.start(t)
+  const nodes = await Promise.all([0, 1].map(async () => await startApp(t, { cluster: { nodes: cluster.nodes }, publishTimeout: 10_000 })))
+  const [one, two] = nodes as [typeof nodes[0], typeof nodes[0]]
+  const client = await connectStream(two.app, '/log/1', { t, timeout: 15_000 })
+  const slot = slotOf('realtime:{log/1}')
+  const from = await cluster.ownerOf(slot)
+  const to = cluster.masters.find((master) => master !== from) as RedisServer
+  let going = true
+  const all: number[] = []
+  const publishing = (async () => {
+    while (going) {
+      await one.app.realtime.publish('log/1', 'e', all.push(all.length) - 1)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+  })()
+  await cluster.migrate(slot, from, to, 200)
+  await cluster.migrate(slot, to, from, 200)
+  going = false
+  await publishing
+  while (dataOf(client).length < all.length) await client.next('e')
+  t.same(dataOf(client), all)
+  t.notOk(client.events.some(({ event }) => event === 'realtime:reset'))
+})
+
+t.test('options that cannot be meant', async (t) => {
+  t.throws(() => redis({ url: 'http://x' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
+  t.throws(() => redis({ url: 'redis://x', connection: {} }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
+  t.throws(() => redis({ prefix: 'a{b' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
+})
