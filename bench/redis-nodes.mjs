@@ -21,7 +21,7 @@ import { WebSocket } from 'ws'
 const rounds = Number(process.argv[2] ?? 7)
 const publishes = Math.ceil(Number(process.argv[3] ?? 2000) / 16) * 16
 const KINDS = ['fastify-realtime', 'socket.io redis-adapter', 'socket.io redis-streams-adapter']
-const WORKS = { 'one at a time': { rate: 500, burst: 1 }, bursts: { rate: 4000, burst: 16 } }
+const WORKS = { 'one at a time': { rate: 2000, burst: 1 }, bursts: { rate: 4000, burst: 16 } }
 
 const port = await freePort()
 const server = spawn(process.env.REDIS_SERVER_BIN ?? 'redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', ''], { stdio: 'ignore' })

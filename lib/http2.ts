@@ -19,7 +19,7 @@ interface Session {
 
 interface Server {
   on (event: 'session', listener: (session: Session) => void): void
-  on (event: 'connection', listener: (socket: Socket) => void): void
+  on (event: 'connection' | 'secureConnection', listener: (socket: Socket) => void): void
 }
 
 export class Http2Sessions {
@@ -32,6 +32,8 @@ export class Http2Sessions {
     server.on('session', (session) => this.#add(session))
     if (app.initialConfig.http2 === undefined) return
     server.on('connection', (socket) => this.#keep(socket))
+    // TLS comes later, and its socket stands for the one beneath.
+    server.on('secureConnection', (socket) => this.#keep(socket))
     // Fastify's second server for localhost is not to be had: its sessions are known by their requests.
     app.addHook('onRequest', async (request) => this.#see(request))
   }
@@ -59,15 +61,18 @@ export class Http2Sessions {
   async close (timeoutMs: number): Promise<void> {
     const open = [...this.#sessions].filter(({ destroyed }) => !destroyed)
     if (open.length === 0) return
-    const cuts = open.map((session) => this.#cutter(session))
+    const cuts = new Map(open.map((session) => [session, this.#cutter(session)]))
     const closed = Promise.all(open.map((session) => new Promise<void>((resolve) => {
-      session.once('close', resolve)
+      session.once('close', () => {
+        cuts.delete(session)
+        resolve()
+      })
       session.close()
     })))
     let timer: NodeJS.Timeout | undefined
     await Promise.race([closed, new Promise((resolve) => { timer = setTimeout(resolve, timeoutMs) })])
     clearTimeout(timer)
-    for (const cut of cuts) cut()
+    for (const cut of cuts.values()) cut()
   }
 
   /** A session that was told to close only ends its side when it is destroyed, and waits for a client that may never end its own. */

@@ -11,6 +11,7 @@ import { Http2Sessions } from './http2.ts'
 import { callable, onlyKnown, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, TopicOptions } from './types.ts'
+import { SilentSockets } from './sockets.ts'
 import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
@@ -35,6 +36,7 @@ class App {
   readonly #collector = new RouteCollector()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
+  readonly #silent = new SilentSockets()
   readonly #schemas = new WeakMap<FastifyInstance, Schemas>()
   readonly #checks: Array<() => void> = []
   #ready = false
@@ -61,6 +63,7 @@ class App {
     fastify.addHook('preClose', async () => await this.#stop())
     fastify.addHook('onClose', async () => await this.#hub.close())
     this.#sessions.watch(fastify)
+    this.#silent.watch(fastify)
   }
 
   #becomeReady (): void {
@@ -72,6 +75,7 @@ class App {
   async #stop (): Promise<void> {
     // The sessions' streams end with the connections, so both are told before either is waited for.
     const stopped = this.#hub.stop()
+    this.#silent.close(this.#settings.closeTimeout)
     await Promise.all([stopped, this.#sessions.close(this.#settings.closeTimeout)])
   }
 

@@ -4,6 +4,7 @@
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { findChromium } from './chromium.mjs'
+import { findCurl } from './curl.mjs'
 import { findRedis } from './redis.mjs'
 import { checkCoverage, forgetCoverage } from './coverage.mjs'
 import { bin, install, node, requireNode, root } from './project.mjs'
@@ -15,6 +16,7 @@ const steps = {
   'install dependencies': install,
   'find a browser': () => find('CHROMIUM_BIN', findChromium),
   'find a Redis server': () => find('REDIS_SERVER_BIN', findRedis),
+  'find curl': () => find('CURL_BIN', findCurl),
   lint: () => node([bin('eslint'), '--max-warnings=0']),
   'check types': () => node([bin('typescript', 'tsc'), '-p', 'tsconfig.json']),
   'build the package': () => node(['scripts/build.mjs']),

@@ -2,6 +2,7 @@
 import { once } from 'node:events'
 import { connect as connectHttp2, type ClientHttp2Session } from 'node:http2'
 import type { Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
@@ -53,7 +54,7 @@ async function closes (t: Test, { app, came, gone, sockets }: House, clients: nu
   await new Promise(setImmediate)
   t.equal(gone.all.length, clients, 'onDisconnect ran once for each')
   for (const [, reason] of gone.all) t.equal(reason.name, 'shutting-down')
-  for (const socket of sockets) t.ok(socket.destroyed, 'no socket is left')
+  t.same(sockets.filter(({ destroyed }) => !destroyed).length, 0, 'no socket is left')
 }
 
 /** A peer that takes the upgrade, and then neither answers nor closes. */
@@ -124,6 +125,36 @@ t.test('connections on which nothing of ours is open keep nobody waiting', HANGS
   for (const { peer } of [idle, refused]) t.ok(peer.destroyed)
 })
 
+t.test('connections on which nothing was asked yet, as browsers open them in advance, or only half a question', HANGS, async (t) => {
+  const http = await house(t)
+  await listen(http.app)
+  const silent = await dial(t, http.app)
+  const half = await dial(t, http.app)
+  half.send('GET /news HTTP/1.1\r\nhost: localhost\r\n')
+  while (half.peer.bytesRead === 0) await new Promise(setImmediate)
+  await closes(t, http, 0)
+  for (const { peer } of [silent, half]) t.ok(peer.destroyed)
+
+  const tls = await house(t, { https: { key, cert } })
+  await listen(tls.app)
+  await dial(t, tls.app)
+  const shaken = connectTls({ port: portOf(tls.app), host: '127.0.0.1', rejectUnauthorized: false })
+  t.teardown(() => shaken.destroy())
+  shaken.on('error', () => {})
+  await Promise.all([once(tls.app.server, 'secureConnection'), once(shaken, 'secureConnect')])
+  await closes(t, tls, 0)
+})
+
+t.test('an HTTP/2 client that never ends its side of the connection', HANGS, async (t) => {
+  const open = await house(t, { http2: true })
+  await listen(open.app)
+  const raw = await dial(t, open.app, { half: true })
+  // The preface, and empty settings.
+  raw.send('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0')
+  await raw.until('\x04')
+  await closes(t, open, 0)
+})
+
 t.test('beside @fastify/websocket, its sockets and ours', HANGS, async (t) => {
   const app = bare(t)
   await app.register(fastifyWebsocket)
@@ -172,13 +203,13 @@ for (const [name, server, scheme] of servers) {
       await once(stream, 'response')
       if (session === reading) stream.resume()
     }
-    const ends = sessions.map(async (session) => await once(session, 'close'))
+    // A session of Node's notices its end only as far as it reads: for the last one the server's socket is asked.
+    const ends = sessions.slice(0, 3).map(async (session) => await once(session, 'close'))
     await open.came.reach(3)
     // Beyond the window of flow control: the end of this stream waits for a reader that never comes.
     for (let n = 0; n < 4; n++) await app.realtime.publish('news', 'flood', 'x'.repeat(60_000))
     await closes(t, open, 3)
     await Promise.all(ends)
-    t.ok(sessions.every(({ destroyed }) => destroyed))
   })
 }
 

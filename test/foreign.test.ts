@@ -60,7 +60,7 @@ const listeners: Record<string, Listen> = {
     for await (const part of response.body as AsyncIterable<Uint8Array>) push(decoder.decode(part, { stream: true }))
   }),
   'curl -N': byHand(async (t, url, lastEventId, push) => {
-    const curl = spawn('curl', ['-sN', ...lastEventId ? ['-H', `Last-Event-ID: ${lastEventId}`] : [], url], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const curl = spawn(process.env.CURL_BIN ?? 'curl', ['-sN', ...lastEventId ? ['-H', `Last-Event-ID: ${lastEventId}`] : [], url], { stdio: ['ignore', 'pipe', 'inherit'] })
     t.teardown(() => curl.kill())
     curl.on('error', (error) => t.fail(`curl is needed for this test: ${error.message}`))
     curl.stdout.setEncoding('utf8').on('data', push)

@@ -22,7 +22,7 @@ const nothing = /^$/
 const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, loads: everything },
   { files: /^(errors|options|schemas)\.ts$/, loads: /^(core\/|errors\.ts|options\.ts)/ },
-  { files: /^http2\.ts$/, loads: nothing },
+  { files: /^(http2|sockets)\.ts$/, loads: nothing },
   { files: /^types\.ts$/, loads: nothing, names: everything },
   { files: /^core\//, loads: /^(core\/|errors\.ts)/ },
   { files: /^adapters\//, loads: /^(adapters\/|core\/|errors\.ts)/ },

@@ -154,6 +154,12 @@ export class Connection {
     this.#early = NONE
     this.settle()
     this.hub.control.catchUp(this)
+    this.#wake()
+  }
+
+  /** Resolves when it has begun, or has ended before that. */
+  async whenBegun (): Promise<void> {
+    while (!this.#begun && !this.closed) await new Promise<void>((resolve) => { this.#waiters = [...this.#waiters, resolve] })
   }
 
   authorizeAgain (): void {

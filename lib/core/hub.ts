@@ -150,6 +150,8 @@ export class Hub implements Sink {
     const encoded = topic.policy.events?.has(event)
       ? topic.encode(name, event, data)
       : { data: Buffer.from(JSON.stringify(data) ?? 'null'), format: 'json' as const }
+    const size = encoded.data.byteLength
+    if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", relay "${event}"`, size, this.settings.maxEventBytes)
     await this.adapter.ephemeral(name, { name: event, ...encoded }, sender.id)
   }
 

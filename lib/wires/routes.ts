@@ -6,7 +6,7 @@ import { forbidden, type CloseReason } from '../core/close-reasons.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
-import { Closed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
+import { Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 
@@ -196,6 +196,8 @@ export class Arrival {
   readonly #request: FastifyRequest
   /** Topics that are being joined: they count already. */
   readonly #joining: string[] = []
+  /** The app has; what it adds now joins by itself. */
+  #accepted = false
 
   private constructor (context: WireContext, request: FastifyRequest, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
     this.#context = context
@@ -228,6 +230,7 @@ export class Arrival {
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
   async connect ({ onConnect, onDisconnect }: LiveCallbacks): Promise<void> {
     await onConnect?.(this.connection as unknown as PublicConnection, this.#request)
+    this.#accepted = true
     if (!onDisconnect) return
     const { log } = this.#request
     this.connection.whenEnded((reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) })
@@ -255,8 +258,14 @@ export class Arrival {
 
   async #join (at: TopicAt): Promise<void> {
     await authorize(this.#request, at, 'subscribe')
-    if (this.connection.begun) await joinLater(this.connection, at, undefined)
-    else if (!this.#names().has(at.name)) this.topics.push(at)
+    if (!this.#accepted && !this.connection.begun) {
+      if (!this.#names().has(at.name)) this.topics.push(at)
+      return
+    }
+    // Its topics are being joined already: this one comes behind them.
+    await this.connection.whenBegun()
+    if (this.connection.closed) throw new ConnectionClosed()
+    await joinLater(this.connection, at, undefined)
   }
 }
 

@@ -44,7 +44,9 @@ class Client implements Outlet {
       address: '',
       settings: { maxBuffered: MAX_BUFFERED, slow, heartbeat: 25_000 },
       subscribe: async () => {},
-      resolve: (topic) => String(topic)
+      resolve: (topic) => String(topic),
+      since: performance.now(),
+      authorizeAgain: async () => {}
     })
     hub.admit(this.connection)
     this.connection.attach(this)
@@ -276,10 +278,7 @@ t.test('a topic that was lost: nobody is told of its new place before the loss',
   ears.deaf = false
   hub.suspect(['a'])
   // Waits in its room while the loss is found out and told.
-  const room = hub.room('b') as Room
-  const flush = room.flush.bind(room)
   await publish('b')
-  t.ok(flush, 'the room is there')
   await turns(3)
   for (const client of clients) {
     t.same(client.notices(), ['reset: lost a'])
@@ -291,7 +290,7 @@ t.test('a topic that was lost: nobody is told of its new place before the loss',
 t.test('at random: every link holds, every position is one that was reached, every bound is kept', async (t) => {
   const seed = seedOf()
   t.comment(`SEED=${seed}`)
-  for (let round = 0; round < 150; round++) {
+  for (let round = 0; round < 100; round++) {
     const random = new Random(seed + round)
     const { hub, publish, ears, counts } = await start(t, random.pick([3, 10, 10_000]))
     const policies = ['close', 'latest', 'reset'] as const
@@ -306,10 +305,8 @@ t.test('at random: every link holds, every position is one that was reached, eve
       else if (dice < 0.65) client.taking = false
       else if (dice < 0.8) client.take()
       else if (dice < 0.87 && !client.connection.has(topic)) await client.join(topic)
-      else if (dice < 0.92 && client.connection.has(topic) && client.connection.topics.length > 1) {
-        client.connection.remove(topic)
-        client.held.delete(topic)
-      }
+      // What waits for it in bytes comes still, and links.
+      else if (dice < 0.92 && client.connection.has(topic) && client.connection.topics.length > 1) client.connection.remove(topic)
       if (ears.deaf) hub.suspect('all')
       if (random.chance(0.6)) await turns(random.int(1, 3))
       for (const { connection } of clients) if (!connection.closed && connection.buffered > MAX_BUFFERED + 2000) t.fail(`SEED=${seed + round}: ${connection.buffered} bytes`)
@@ -325,5 +322,5 @@ t.test('at random: every link holds, every position is one that was reached, eve
       }
     }
   }
-  t.pass('150 rounds')
+  t.pass('100 rounds')
 })

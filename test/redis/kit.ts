@@ -1,11 +1,11 @@
 /** Nodes in this process, and what they hear. */
 import type { FastifyInstance } from 'fastify'
 import Fastify from 'fastify'
-import realtime, { type Adapter, type EphemeralEvent, type LogEvent, type RealtimeOptions } from '../../lib/index.ts'
+import realtime, { type Adapter, type EphemeralEvent, type LogEvent, type RealtimeOptions, type Retention } from '../../lib/index.ts'
 import { redis as ours, type RedisAdapterOptions } from '../../lib/adapters/redis/index.ts'
 import type { Teardown } from '../helpers/redis.ts'
 
-export const RETENTION = Object.freeze({ limit: 1000, maxAge: 600_000, maxBytes: 1 << 20 })
+export const RETENTION = Object.freeze<Retention>({ limit: 1000, maxAge: 600_000, maxBytes: 1 << 20 })
 
 /** An adapter without a hub: what it reports is written down. */
 export class Node {
@@ -28,7 +28,7 @@ export class Node {
     })
   }
 
-  async publish (topic: string, text: string, options: { dedupe?: string, retention?: typeof RETENTION } = {}): Promise<string> {
+  async publish (topic: string, text: string, options: { dedupe?: string, retention?: Retention } = {}): Promise<string> {
     const { dedupe, retention = RETENTION } = options
     return (await this.adapter.publish(topic, 'e', Buffer.from(JSON.stringify(text)), { retention, format: 'json', ...(dedupe !== undefined && { dedupe }) })).id
   }
@@ -59,7 +59,7 @@ export interface NodeApp { app: FastifyInstance, logs: string[] }
 export async function startApp (t: Teardown, options: RedisAdapterOptions, more: RealtimeOptions = {}): Promise<NodeApp> {
   const logs: string[] = []
   const write = (line: string): void => { logs.push((JSON.parse(line) as { msg: string }).msg) }
-  const app = Fastify({ logger: { level: 'info', stream: { write } }, disableRequestLogging: true, forceCloseConnections: true }) as unknown as FastifyInstance
+  const app = Fastify({ logger: { level: 'info', stream: { write } }, forceCloseConnections: true }) as unknown as FastifyInstance
   t.teardown(async () => await app.close())
   await app.register(realtime, { adapter: ours(options), closeTimeout: 500, retry: 100, ...more })
   app.topic('log/:id', { history: { limit: 1000, maxAge: 600_000 } })

@@ -39,7 +39,10 @@ export class FaultProxy {
   #accept (socket: Socket): void {
     this.accepted++
     socket.on('error', () => {})
-    if (this.door === 'refusing') return void socket.resetAndDestroy()
+    if (this.door === 'refusing') {
+      socket.resetAndDestroy()
+      return
+    }
     if (this.door === 'silent') {
       this.#waiting.add(socket)
       socket.resume()
@@ -62,9 +65,9 @@ export class FaultProxy {
     for (const link of this.#links) link.freeze()
   }
 
-  /** What the connections there are carry waits, one way. */
-  hold (direction: Direction): void {
-    for (const link of this.#links) link.held[direction] = true
+  /** What the connections there are carry waits, one way. `nth`: that of one of them, by age. */
+  hold (direction: Direction, nth?: number): void {
+    for (const [i, link] of [...this.#links].entries()) if (nth === undefined || i === nth) link.held[direction] = true
   }
 
   /** What was held goes on its way, also where the one who sent it has left meanwhile. */

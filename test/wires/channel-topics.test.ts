@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { Connection, RealtimeOptions } from '../../lib/index.ts'
 import { connectionsOf, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
+import { gate } from '../helpers/app.ts'
 
 /** One that has said `open`, and has been told of its topics. */
 async function join (t: Test, app: FastifyInstance, path: string, topics = 1, cursors?: Record<string, string>): Promise<Channel> {
@@ -255,6 +256,28 @@ t.test('onConnect joins at most maxTopics', async (t) => {
 })
 
 // --- coming back --------------------------------------------------------------------------
+
+t.test('a topic that onConnect joins without waiting is joined, however late it is allowed', async (t) => {
+  const [asked, mayJoin, settled] = [gate(), gate(), gate<unknown>()]
+  const app = await serve(t, {}, (app) => {
+    const slow = app.topic('slow', {
+      authorize: async () => {
+        asked.open()
+        await mayJoin.passed
+      }
+    })
+    app.channel('/', {
+      topics: app.topic('news'),
+      onConnect (connection) { connection.subscribe(slow.at({})).then(() => settled.open('joined'), settled.open) }
+    })
+  })
+  const channel = await join(t, app, '/')
+  await asked.passed
+  mayJoin.open()
+  t.equal(await settled.passed, 'joined')
+  await app.realtime.publish('slow', 'said', { n: 1 })
+  await channel.next({ event: 'said' })
+})
 
 t.test('a client that names its cursors gets what it missed, topic by topic; who cannot is told', async (t) => {
   const app = await serve(t, { history: { limit: 4 } }, (app) => {

@@ -51,7 +51,7 @@ function enter (auctionId) {
   channel = openResumingChannel(`/auctions/${encodeURIComponent(auctionId)}`, {
     state (state, node) {
       wire(state, node)
-      if (node !== undefined) showNode(node)
+      showNode(node)
     },
     onOpen () {
       for (const petId of watching) channel.send('watch', { petId })

@@ -23,7 +23,18 @@ export async function signIn () {
   if (!response.ok) throw new Error((await response.json()).message)
 }
 
-export async function api (method, path, body) {
+/** What only asks is asked again where the shop cannot be reached; what changes something might be done twice. */
+export async function api (method, path, body, tries = method === 'GET' ? 10 : 1) {
+  try {
+    return await ask(method, path, body)
+  } catch (error) {
+    if (tries === 1 || error.status < 500) throw error
+    await new Promise(resolve => setTimeout(resolve, 1000))
+    return await api(method, path, body, tries - 1)
+  }
+}
+
+async function ask (method, path, body) {
   const response = await fetch(asMe(path), {
     method,
     ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })

@@ -8,8 +8,8 @@ export function count (what) {
   byId('proof').querySelector(`[data-count="${what}"]`).textContent = counts[what]
 }
 
-/** Which node the auction is on. */
+/** Which node the auction is on; undefined: on none at the moment. */
 export function showNode (node) {
-  byId('proof').hidden = false
-  byId('proof-node').textContent = node
+  if (node !== undefined) byId('proof').hidden = false
+  byId('proof-node').textContent = node ?? 'none'
 }

@@ -1,7 +1,7 @@
 /** Several nodes on one Redis: the log, its announcements, and what keeps both true when something breaks. */
 import { randomBytes } from 'node:crypto'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
-import { Unavailable } from '../../errors.ts'
+import { AdapterUnsupported, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
 import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './entry.ts'
@@ -114,9 +114,13 @@ export class RedisAdapter implements Adapter, Ownership {
       checkVersion(await this.#commands.version())
     } catch (error) {
       await this.close()
-      throw error
+      throw error instanceof AdapterUnsupported ? error : this.#unreachable(error as Error)
     }
     this.#tick = setInterval(() => this.#everyTick(), TICK_MS).unref()
+  }
+
+  #unreachable (cause: Error): Error {
+    return Object.assign(new Unavailable(`Redis did not answer within connectTimeout (${this.#settings.connectTimeout} ms): ${cause.message}`), { cause })
   }
 
   // --- out -------------------------------------------------------------------

@@ -1,0 +1,89 @@
+/** Each rule of the Redis adapter is taken out in turn: the scenario that it is for must miss it, and nothing else may. */
+import t from 'tap'
+import { copyOfLib, moduleOf, type Change } from './library.ts'
+import * as scenarios from './scenarios.ts'
+import type { MakeRedis } from './kit.ts'
+
+t.setTimeout(180_000)
+
+interface Mutant {
+  readonly rule: string
+  readonly scenario: scenarios.Scenario
+  readonly changes: readonly Change[]
+  /** What would take many seconds takes some hundred milliseconds. */
+  readonly swift?: readonly Change[]
+}
+
+const within = (file: string) => (from: string, to = ''): Change => ({ file: `adapters/redis/${file}.ts`, from, to })
+const adapter = within('adapter')
+const commands = within('commands')
+const lanes = within('lanes')
+const link = within('link')
+const lua = within('scripts')
+const subscriptions = within('subscriptions')
+
+const SWIFT_LINKS = [link('SILENCE_MS = 4000', 'SILENCE_MS = 600'), link('HANDSHAKE_MS = 4000', 'HANDSHAKE_MS = 600'), adapter('TICK_MS = 2000', 'TICK_MS = 200')]
+const SWIFT_BEAT = [adapter('TICK_MS = 2000', 'TICK_MS = 100'), adapter('BEAT_MS = 30_000', 'BEAT_MS = 300')]
+const ANNOUNCE = "    redis.call(publish, channel, id .. ' ' .. prev .. ' ' .. ARGV[at + 2])\n"
+const XADD = "    redis.call('XADD', log, 'MAXLEN'"
+const WATCH = 'this.#watch = setTimeout('
+
+const MUTANTS: readonly Mutant[] = [
+  { rule: 'a batch is applied once (the mark)', scenario: scenarios.appliedOnce, changes: [lua('  if tonumber(number) == batch then return ids end\n')] },
+  { rule: 'never behind a later batch of its node (the mark)', scenario: scenarios.neverBehindALaterOne, changes: [lua("  if tonumber(number) > batch then return '' end\n")] },
+  { rule: 'one batch of a topic on its way at a time', scenario: scenarios.orderOverRetries, changes: [lanes('await this.#deliver(lane, ++this.#number)', 'this.#deliver(lane, ++this.#number).catch(() => {})')] },
+  { rule: 'another server is asked for what was acknowledged', scenario: scenarios.forkIsNoticed, changes: [commands('    if (this.#identity !== undefined && identity !== this.#identity) await this.#host.replaced(identity)\n')] },
+  { rule: 'what was acknowledged is remembered', scenario: scenarios.forkIsNoticed, changes: [adapter('    this.#acknowledged.set(topic, { id, at: performance.now() })\n')] },
+  { rule: 'a fork begins the log anew', scenario: scenarios.forkIsNoticed, changes: [lua('begin(log, head, ARGV[3], ARGV[4])\nredis.call(\'SET\', fork', "redis.call('SET', fork")] },
+  { rule: 'a fork is announced', scenario: scenarios.forkIsToldOf, changes: [lua("redis.call(ARGV[5], ARGV[6], '?')\nreturn 'forked'", "return 'forked'")] },
+  { rule: 'topics that are live again are compared with their heads', scenario: scenarios.checkedWhenLiveAgain, changes: [adapter('      if (anew && subscribed.durable) this.#unchecked.add(channel)\n')] },
+  { rule: 'quiet topics are compared with their heads', scenario: scenarios.quietTopicsAreComparedToo, swift: SWIFT_BEAT, changes: [adapter('      await this.#compare(some)\n      await Promise.all(', '      await Promise.all(')] },
+  { rule: 'a genesis is never used again (publish)', scenario: scenarios.anotherGenesis, changes: [lua("'0-0.' .. ARGV[12]", "'0-0.g'"), lua("'0-0.' .. nonce .. 'g'", "'0-0.g'")] },
+  { rule: 'a genesis is never used again (read)', scenario: scenarios.anotherGenesis, changes: [lua("local id = '0-0.' .. nonce .. 'g'", "local id = '0-0.g'")] },
+  { rule: 'the head outlives the history', scenario: scenarios.headOutlivesHistory, changes: [adapter('ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0))', 'ms(retention.maxAge)')] },
+  {
+    rule: 'XADD is first: what does not fit is not announced',
+    scenario: scenarios.fullIsAllOrNothing,
+    changes: [lua(ANNOUNCE), lua(XADD, `    redis.call(publish, channel, short .. '.' .. own .. ' ' .. prev .. ' ' .. ARGV[at + 2])\n${XADD}`)]
+  },
+  { rule: 'XADD is first: nothing that Redis lets pass goes before it', scenario: scenarios.fullIsAllOrNothing, changes: [lua("  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end", "  redis.call('DEL', log)")] },
+  { rule: 'an id is never below the head', scenario: scenarios.idsNeverGoBack, changes: [lua('if now > ms then ms, seq = now, 0 else seq = seq + 1 end', 'ms, seq = now, 0')] },
+  { rule: 'an id is its nonce too', scenario: scenarios.nonceTellsLogsApart, changes: [lua("if place and place[1] .. '.' .. place[2][2] == after then", 'if place then')] },
+  { rule: 'ioredis sends nothing again by itself', scenario: scenarios.atMostOnce, changes: [link('autoResendUnfulfilledCommands: false', 'autoResendUnfulfilledCommands: true'), link('maxRetriesPerRequest: 0', 'maxRetriesPerRequest: null')] },
+  { rule: 'a silent link is cut', scenario: scenarios.silentLinksAreFound, swift: SWIFT_LINKS, changes: [link('socketTimeout: SILENCE_MS', 'socketTimeout: 3_600_000')] },
+  { rule: 'the link that listens is asked for signs of life', scenario: scenarios.silentListenersAreFound, swift: SWIFT_LINKS, changes: [subscriptions('    this.#link.ping()\n')] },
+  { rule: 'a handshake that nobody answers is given up', scenario: scenarios.silentHandshakesAreFound, swift: SWIFT_LINKS, changes: [link('socketTimeout: SILENCE_MS', 'socketTimeout: 3_600_000'), link(WATCH, 'if (!this) this.#watch = setTimeout(')] },
+  { rule: 'whoever joins what is live still is told so', scenario: scenarios.leftAndJoinedInOneTurn, changes: [subscriptions('      this.#report(kept)\n')] },
+  { rule: 'the head is read when the subscription is live', scenario: scenarios.headIsReadWhenLive, changes: [adapter('      if (!subscribed.live) await this.#becomesLive(subscribed)\n')] }
+]
+
+const copies = new Map<string, Promise<MakeRedis>>()
+
+async function redisOf (changes: readonly Change[]): Promise<MakeRedis> {
+  const key = JSON.stringify(changes)
+  const known = copies.get(key)
+  if (known) return await known
+  const made = moduleOf<{ redis: MakeRedis }>(copyOfLib(t, changes), 'adapters/redis/index.js').then(({ redis }) => redis)
+  copies.set(key, made)
+  return await made
+}
+
+async function play (scenario: scenarios.Scenario, changes: readonly Change[]): Promise<void> {
+  const stage = new scenarios.Stage(await redisOf(changes))
+  try {
+    await scenario(stage)
+  } finally {
+    await stage.end()
+  }
+}
+
+const whole = new Map<scenarios.Scenario, Promise<void>>()
+
+t.jobs = 3
+await Promise.all(MUTANTS.map(async ({ rule, scenario, swift = [], changes }) => {
+  await t.test(rule, { timeout: 60_000, buffered: true }, async (t) => {
+    if (!whole.has(scenario)) whole.set(scenario, play(scenario, swift))
+    await t.resolves(whole.get(scenario), `${scenario.name} passes with it`)
+    await t.rejects(play(scenario, [...swift, ...changes]), `${scenario.name} fails without it`)
+  })
+}))

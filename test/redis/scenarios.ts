@@ -1,0 +1,258 @@
+/** What each rule of the Redis adapter is for: a scenario rejects where the rule is not kept. */
+import { deepEqual, equal, rejects } from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Id } from '../../lib/index.ts'
+import { RedisServer, until, type Teardown } from '../helpers/redis.ts'
+import { RETENTION, startNode, type MakeRedis, type Node } from './kit.ts'
+import { FaultProxy } from './proxy.ts'
+
+/** Runs its own teardowns, in reverse. */
+export class Stage implements Teardown {
+  readonly redis: MakeRedis
+  readonly #ends: Array<() => unknown> = []
+
+  constructor (redis: MakeRedis) {
+    this.redis = redis
+  }
+
+  teardown (run: () => unknown): void {
+    this.#ends.unshift(run)
+  }
+
+  async server (args: string[] = []): Promise<RedisServer> {
+    return await RedisServer.start(this, args)
+  }
+
+  async proxy (server: RedisServer): Promise<FaultProxy> {
+    return await FaultProxy.start(this, server.port)
+  }
+
+  async node (url: string, options: { publishTimeout?: number, connectTimeout?: number } = {}): Promise<Node> {
+    return await startNode(this, { url, ...options }, this.redis)
+  }
+
+  async end (): Promise<void> {
+    for (const end of this.#ends) await end()
+  }
+}
+
+export type Scenario = (stage: Stage) => Promise<void>
+
+/** So long a mutant is waited for: what is right comes much sooner. */
+const PATIENCE_MS = 2500
+const soon = async (what: string, holds: () => unknown): Promise<void> => await until(what, holds, PATIENCE_MS)
+const linked = async (node: Node, topic: string, after: Id): Promise<boolean> => (await node.adapter.read(topic, after, { count: 100, bytes: 1 << 20 })).linked
+const length = async (server: RedisServer, topic: string): Promise<number> => await server.ask(async (redis) => await redis.xlen(`realtime:{${topic}}:log`))
+
+export const appliedOnce: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const node = await stage.node(proxy.url)
+  await node.publish('a', '0')
+  proxy.hold('down')
+  const published = Promise.all([node.publish('a', '1'), node.publish('a', '2')])
+  await until('the batch in Redis', async () => await length(server, 'a') === 3)
+  proxy.cut()
+  await published
+  deepEqual(await node.history('a'), ['0', '1', '2'])
+}
+
+export const neverBehindALaterOne: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const node = await stage.node(proxy.url, { publishTimeout: 300 })
+  await node.publish('a', '1')
+  proxy.hold('up')
+  await rejects(node.publish('a', 'late'))
+  proxy.cut()
+  await until('the link', async () => await node.publish('a', '2'))
+  proxy.release()
+  await sleep(100)
+  deepEqual(await node.history('a'), ['1', '2'])
+}
+
+export const orderOverRetries: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url, { publishTimeout: 10_000 })
+  const refusals = async (): Promise<number> => await server.ask(async (redis) => Number(/errorstat_OOM:count=(\d+)/.exec(await redis.info('errorstats'))?.[1] ?? 0))
+  await server.ask(async (redis) => await redis.config('SET', 'maxmemory', '1'))
+  const first = node.publish('a', '1')
+  await until('some attempts', async () => await refusals() >= 6)
+  // Right behind an attempt: the next one is a while away.
+  await server.ask(async (redis) => await redis.config('SET', 'maxmemory', '0'))
+  await Promise.all([first, node.publish('a', '2')])
+  deepEqual(await node.history('a'), ['1', '2'])
+}
+
+async function fork (stage: Stage): Promise<{ node: Node, other: Node, kept: Id }> {
+  const args = ['--repl-diskless-sync-delay', '0']
+  const [master, replica] = [await stage.server(args), await stage.server(args)]
+  await replica.ask(async (redis) => await redis.replicaof('127.0.0.1', master.port))
+  await until('the replica', async () => await replica.ask(async (redis) => (await redis.info('replication')).includes('master_link_status:up')))
+  const [near, far] = [await stage.proxy(master), await stage.proxy(master)]
+  const [node, other] = [await stage.node(near.url), await stage.node(far.url)]
+  await other.adapter.subscribe('a', true)
+  const kept = await node.publish('a', 'kept')
+  await until('both to have it', async () => other.heard('a').length === 1 && await length(replica, 'a') === 1)
+  await replica.ask(async (redis) => await redis.replicaof('NO', 'ONE'))
+  far.freeze()
+  await node.publish('a', 'lost')
+  for (const proxy of [far, near]) {
+    proxy.target = replica.port
+    proxy.cut()
+    // The one that has heard nothing of it is there first, and finds nothing amiss.
+    if (proxy === far) await until('the other node', async () => await replica.ask(async (redis) => (await redis.pubsub('CHANNELS')).length === 1))
+    if (proxy === far) deepEqual((await other.adapter.heads(['a']))[0], kept)
+  }
+  return { node, other, kept }
+}
+
+export const forkIsNoticed: Scenario = async (stage) => {
+  const { node, kept } = await fork(stage)
+  await soon('another log', async () => !await linked(node, 'a', kept))
+}
+
+export const forkIsToldOf: Scenario = async (stage) => {
+  const { other } = await fork(stage)
+  await soon('the suspicion', () => other.suspects.includes('a'))
+}
+
+export const checkedWhenLiveAgain: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const [node, other] = [await stage.node(proxy.url), await stage.node(server.url)]
+  await node.adapter.subscribe('a', true)
+  proxy.door = 'refusing'
+  proxy.cut()
+  await other.publish('a', 'missed')
+  proxy.door = 'open'
+  await soon('the suspicion', () => node.suspects.includes('a'))
+}
+
+export const quietTopicsAreComparedToo: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url)
+  await node.adapter.subscribe('a', true)
+  // An event that was announced to nobody.
+  await server.ask(async (redis) => await redis.set('realtime:{a}:head', '1-1.n 0 0'))
+  await soon('the suspicion', () => node.suspects.includes('a'))
+}
+
+export const anotherGenesis: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url)
+  for (const lose of [async () => { await node.publish('a', 'in another log') }, async () => { await node.adapter.read('a', null, { count: 1, bytes: 1 }) }]) {
+    const genesis = await node.adapter.subscribe('a', true)
+    await node.publish('a', 'never heard')
+    await server.ask(async (redis) => await redis.flushall())
+    await lose()
+    equal(await linked(node, 'a', genesis), false)
+    await server.ask(async (redis) => await redis.flushall())
+  }
+}
+
+export const headOutlivesHistory: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url)
+  const id = await node.publish('a', '1', { retention: { ...RETENTION, maxAge: 50 } })
+  await until('its history to go', async () => await length(server, 'a') === 0)
+  equal(await linked(node, 'a', id), true)
+}
+
+export const fullIsAllOrNothing: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url, { publishTimeout: 300 })
+  await node.adapter.subscribe('a', true)
+  await server.ask(async (redis) => await redis.config('SET', 'maxmemory', '1'))
+  for (const topic of ['a', 'b']) await rejects(node.publish(topic, 'x'))
+  deepEqual(node.heard('a'), [])
+  deepEqual(await server.ask(async (redis) => await redis.keys('*')), ['realtime:{a}:head'])
+}
+
+export const idsNeverGoBack: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url)
+  const ahead = `${Date.now() + 3_600_000}-7`
+  await server.ask(async (redis) => {
+    await redis.xadd('realtime:{a}:log', ahead, 'n', 'n', 'p', '0-0.g', 'c', '0', 'e', 'j 1 -\ne"1"')
+    await redis.set('realtime:{a}:head', `${ahead}.n 3 0`)
+  })
+  await node.publish('a', '2')
+  deepEqual(await node.history('a'), ['1', '2'])
+}
+
+export const nonceTellsLogsApart: Scenario = async (stage) => {
+  const node = await stage.node((await stage.server()).url)
+  const id = await node.publish('a', '1')
+  equal(await linked(node, 'a', id), true)
+  equal(await linked(node, 'a', `${id.slice(0, id.indexOf('.'))}.elsewhere`), false)
+}
+
+export const atMostOnce: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const [node, other] = [await stage.node(proxy.url), await stage.node(server.url)]
+  await other.adapter.subscribe('a', false)
+  const say = async (text: string): Promise<void> => await node.adapter.ephemeral('a', { name: 'e', data: Buffer.from(text), format: 'json' })
+  proxy.hold('down')
+  const first = say('1').catch(() => {})
+  await until('it to be heard', () => other.ephemerals.length === 1)
+  proxy.cut()
+  await first
+  await until('the link', async () => { await say('2'); return true })
+  await until('the second', () => other.ephemerals.includes('2'))
+  deepEqual(other.ephemerals, ['1', '2'])
+}
+
+export const silentLinksAreFound: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const node = await stage.node(proxy.url, { publishTimeout: PATIENCE_MS })
+  proxy.freeze()
+  await node.publish('a', '1')
+}
+
+export const silentListenersAreFound: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const [node, other] = [await stage.node(proxy.url), await stage.node(server.url)]
+  await node.adapter.subscribe('a', true)
+  proxy.freeze()
+  await node.publish('b', 'the other link is back')
+  await soon('the event', async () => {
+    await other.publish('a', '1')
+    return node.heard('a').length > 0
+  })
+}
+
+export const silentHandshakesAreFound: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const node = await stage.node(proxy.url, { publishTimeout: PATIENCE_MS })
+  const { accepted } = proxy
+  proxy.door = 'silent'
+  proxy.cut()
+  await until('both to try', () => proxy.accepted >= accepted + 2)
+  proxy.door = 'open'
+  await node.publish('a', '1')
+}
+
+export const leftAndJoinedInOneTurn: Scenario = async (stage) => {
+  const node = await stage.node((await stage.server()).url, { connectTimeout: 500 })
+  await node.adapter.subscribe('a', true)
+  node.adapter.unsubscribe('a')
+  await node.adapter.subscribe('a', true)
+}
+
+export const headIsReadWhenLive: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const [node, other] = [await stage.node(proxy.url), await stage.node(server.url)]
+  // The second connection is the one that listens.
+  proxy.hold('up', 1)
+  const joining = node.adapter.subscribe('a', true)
+  await sleep(100)
+  const id = await other.publish('a', '1')
+  proxy.release()
+  equal(await joining, id)
+}
