@@ -1,6 +1,6 @@
 // npm run bench         what the goals are about, in about four minutes
 // npm run bench:full    all of it
-//   -- --only <words of a work's name>  --rounds <n>  --seconds <n for each work>
+//   -- --only <words of a work's name>  --rounds <n>  --seconds <n for each work>  --subscribers <n>
 //
 // See METHOD below, which every output starts with. Works, contestants and goals: lib/works.mjs.
 import { fork } from 'node:child_process'
@@ -18,7 +18,7 @@ client checks the sequence of what it hears: a round with a lost, repeated or di
 15 % are noise; absolute figures hold for this machine and hour only. Memory is RSS and heap of the process, without the
 kernel's socket buffers.`
 
-const { values } = parseArgs({ options: { full: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' }, seconds: { type: 'string' } } })
+const { values } = parseArgs({ options: { full: { type: 'boolean' }, only: { type: 'string' }, rounds: { type: 'string' }, seconds: { type: 'string' }, subscribers: { type: 'string' } } })
 const folder = fileURLToPath(new URL('.', import.meta.url))
 const median = (list) => [...list].sort((a, b) => a - b)[list.length >> 1]
 
@@ -43,8 +43,12 @@ class Child {
 
   answer () {
     return new Promise((resolve, reject) => {
-      this.#process.once('message', resolve)
-      this.#process.once('exit', reject)
+      const ended = () => reject(new Error('a child process ended'))
+      this.#process.once('exit', ended)
+      this.#process.once('message', (message) => {
+        this.#process.off('exit', ended)
+        resolve(message)
+      })
     })
   }
 
@@ -66,6 +70,7 @@ class Contestant {
   next = 0
   clients = 0
   topics = 1
+  #ready
   #where
   #perTopic
 
@@ -73,11 +78,12 @@ class Contestant {
     this.name = name
     this.#perTopic = perTopic
     this.server = new Child('server.mjs', [name, JSON.stringify(options)], ['--expose-gc'])
+    this.#ready = this.server.answer()
     this.crowd = new Child('clients.mjs', [], [])
   }
 
   async start () {
-    this.#where = await this.server.answer()
+    this.#where = await this.#ready
   }
 
   async open (count) {
@@ -167,7 +173,8 @@ function goals () {
   const rows = []
   for (const work of works) {
     for (const goal of work.goals) {
-      const subscribers = work.subscribers.quick?.[0]
+      const usual = work.subscribers.quick?.[0]
+      const subscribers = usual && Number(values.subscribers ?? usual)
       const result = results.find((one) => one.work === work.name && one.subscribers === subscribers && one.phase === goal.phase)
       if (!result || (goal.beside && !result.by[goal.beside])) continue
       rows.push({ ...goal, is: ratio(result.by, goal.ours, goal.beside, goal.metric) })
@@ -207,7 +214,8 @@ const started = performance.now()
 if (wanted('in process')) await writePath()
 for (const work of works) {
   if (!wanted(work.name)) continue
-  for (const subscribers of work.subscribers[values.full ? 'full' : 'quick'] ?? []) {
+  for (const given of work.subscribers[values.full ? 'full' : 'quick'] ?? []) {
+    const subscribers = given && Number(values.subscribers ?? given)
     await run(work, subscribers)
     for (const result of results.filter((one) => one.work === work.name && one.subscribers === subscribers)) table(result)
   }

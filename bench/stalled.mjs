@@ -123,6 +123,8 @@ async function measure (rounds) {
     }
     const names = [`calm-${index}`, `mixed-${index}`]
     for (const name of names) await ask({ open: name, port, count: CLIENTS, stalled: name.startsWith('mixed') ? stalled : 0 })
+    // A channel's client has its 101 before it is in the topic.
+    while (app.realtime.stats().subscriptions < 2 * CLIENTS) await new Promise(setImmediate)
     await clog(slow)
 
     const figures = { calm: { p50: [], p99: [] }, mixed: { p50: [], p99: [] } }

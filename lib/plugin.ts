@@ -15,7 +15,7 @@ import { SilentSockets } from './sockets.ts'
 import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
-import { Upgrades } from './wires/websocket/dispatch.ts'
+import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
 import { channelDecorator } from './wires/websocket/route.ts'
 
 type AnyTopicOptions = TopicOptions<never, Record<string, unknown>>
@@ -63,7 +63,7 @@ class App {
     fastify.addHook('preClose', async () => await this.#stop())
     fastify.addHook('onClose', async () => await this.#hub.close())
     this.#sessions.watch(fastify)
-    this.#silent.watch(fastify)
+    this.#silent.watch(fastify, overhears)
   }
 
   #becomeReady (): void {

@@ -10,15 +10,20 @@ export class SilentSockets {
   /** By peer: a TLS socket stands for the one beneath it. */
   readonly #silent = new Map<string, Socket>()
 
-  watch (app: FastifyInstance): void {
+  /** `overhears` marks a listener that answers nobody. */
+  watch (app: FastifyInstance, overhears: (listener: object) => void): void {
     // HTTP/2 has sessions instead.
     if (app.initialConfig.http2 !== undefined) return
     const { server } = app
     const heard = ({ socket }: IncomingMessage): void => { this.#silent.delete(peerOf(socket)) }
-    server.on('connection', (socket: Socket) => this.#keep(socket))
+    overhears(heard)
+    server.on('connection', (socket: Socket) => {
+      // Only beside others: Node leaves an upgrade to whoever listens, and where nobody does it is a request like any other.
+      if (server.listenerCount('upgrade') > 0 && !server.listeners('upgrade').includes(heard)) server.on('upgrade', heard)
+      this.#keep(socket)
+    })
     server.on('secureConnection', (socket: Socket) => this.#keep(socket))
     server.on('request', heard)
-    server.on('upgrade', heard)
   }
 
   /** Cuts those that have sent nothing; the others when their time is up. */

@@ -95,7 +95,8 @@ export const contestants = {
   'ours, two topics': (options) => ours((fastify) => {
     const topics = [fastify.topic('a'), fastify.topic('b')]
     fastify.stream('/', { topics })
-    return { wire: 'sse', path: '/', publish: (events) => { for (const event of events) topics[event.n & 1].publish({}, 'tick', event) } }
+    let turn = 0
+    return { wire: 'sse', path: '/', publish: (events) => told(topics[turn++ & 1])(events) }
   }, options),
   'ours, many topics': (options) => ours((fastify) => {
     const topic = fastify.topic('ticks/:id')
@@ -117,6 +118,7 @@ export const contestants = {
     fastify.get('/', { sse: true }, async (request, reply) => {
       reply.sse.keepAlive()
       reply.sse.sendHeaders()
+      reply.raw.flushHeaders()
       streams.add(reply.sse)
       reply.sse.onClose(() => streams.delete(reply.sse))
     })

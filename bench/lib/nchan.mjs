@@ -57,6 +57,16 @@ async function dial (port) {
   throw new Error('nginx did not start')
 }
 
+/** The master listens before it forks. */
+async function workerOf (pid) {
+  for (let tries = 0; tries < 100; tries++) {
+    const [worker] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ')
+    if (worker) return worker
+    await sleep(50)
+  }
+  throw new Error('nginx has no worker')
+}
+
 /** Events are POSTed in one write of pipelined requests: the publisher's own work is not counted, reading them is. */
 export async function startNchan (wire) {
   const folder = mkdtempSync(join(tmpdir(), 'bench-nchan-'))
@@ -69,7 +79,7 @@ export async function startNchan (wire) {
   })
   const publisher = await dial(port)
   publisher.resume()
-  const [worker] = readFileSync(`/proc/${nginx.pid}/task/${nginx.pid}/children`, 'utf8').trim().split(' ')
+  const worker = await workerOf(nginx.pid)
   const post = (text) => `POST /publish HTTP/1.1\r\nhost: bench\r\nx-eventsource-event: tick\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`
   return {
     port,

@@ -5,7 +5,7 @@ import type { Entry } from './event.ts'
 import type { Id } from './adapter.ts'
 
 type Item =
-  | { bytes: Uint8Array, size: number, subscription: undefined, entry: undefined }
+  | { bytes: Uint8Array, size: number, subscription: undefined, entry: undefined, told: boolean }
   | { bytes: undefined, size: number, subscription: Subscription, entry: Entry }
   | { bytes: Uint8Array, size: number, subscription: Subscription, entry: undefined, prev: Id | undefined }
 
@@ -30,11 +30,17 @@ export class Backlog {
   get missing (): boolean { return this.#missed !== undefined }
 
   /** False: past `maxBuffered`, and the client must go. */
-  add (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): boolean {
-    if (!subscription || !entries) this.#put({ bytes, size: bytes.byteLength, subscription: undefined, entry: undefined })
-    else if (this.#missed) this.#miss(subscription, entries[0]?.prev)
+  add (bytes: Uint8Array, subscription: Subscription, entries: readonly Entry[]): boolean {
+    const prev = entries.find((entry) => entry.prev !== undefined)?.prev
+    if (this.#missed) this.#miss(subscription, prev)
     else if (this.#connection.settings.slow === 'latest') for (const entry of entries) this.#putEntry(subscription, entry)
-    else this.#put({ bytes, size: bytes.byteLength, subscription, entry: undefined, prev: entries[0]?.prev })
+    else this.#put({ bytes, size: bytes.byteLength, subscription, entry: undefined, prev })
+    return this.#within() || this.#relieve()
+  }
+
+  /** For this client alone. `told`: the bytes tell it positions, which count what waits before them. False as above. */
+  addOwn (bytes: Uint8Array, told: boolean): boolean {
+    this.#put({ bytes, size: bytes.byteLength, subscription: undefined, entry: undefined, told })
     return this.#within() || this.#relieve()
   }
 
@@ -108,14 +114,27 @@ export class Backlog {
   }
 
   #drop (): boolean {
+    // A position that counts what is dropped would hide the loss from a client that is cut behind it. One that goes now
+    // has lost nothing: it comes back to where it is.
+    if (this.#toldBehindEvents()) return false
     this.#missed ??= new Set()
+    const placed = new Set<Subscription>()
     for (const [key, item] of this.#items) {
       if (!item.subscription || item.entry) continue
       this.#items.delete(key)
       this.bytes -= item.size
+      // Out of its group it stood behind what waited for it.
+      if (item.prev !== undefined && !placed.has(item.subscription)) item.subscription.at = item.prev
+      if (item.prev !== undefined) placed.add(item.subscription)
       this.#miss(item.subscription, item.prev)
     }
     return this.#within()
+  }
+
+  #toldBehindEvents (): boolean {
+    const items = [...this.#items.values()]
+    const first = items.findIndex(({ subscription }) => subscription !== undefined)
+    return first !== -1 && items.slice(first).some((item) => item.subscription === undefined && item.told)
   }
 
   /** `prev`: where the client stays until it is told. */

@@ -407,21 +407,21 @@ export class Connection {
   deliver (subscription: Subscription, bytes: Uint8Array, entries: readonly Entry[]): void {
     this.wrote = true
     if (!this.#full) this.#full = !this.outlet.write(bytes)
-    else this.#queue(bytes, subscription, entries)
+    else if (!this.closed) this.#keep(this.#waiting.add(bytes, subscription, entries))
   }
 
-  /** Bytes for this client alone. */
-  write (bytes: Uint8Array): void {
+  /** Bytes for this client alone. `told`: they tell it positions. */
+  write (bytes: Uint8Array, told = false): void {
     this.wrote = true
     if (!this.#full) this.#full = !this.outlet.write(bytes)
-    else this.#queue(bytes)
+    else if (!this.closed) this.#keep(this.#waiting.addOwn(bytes, told))
   }
 
   tell (notice: Notice): void {
     if (this.closed) return
     if (!this.#begun) return this.#tellLater(notice)
     const bytes = this.outlet.notice(notice)
-    if (bytes) this.write(bytes)
+    if (bytes) this.write(bytes, notice.type !== 'direct')
   }
 
   /** What the app sends while it accepts the connection goes out behind the opening. */
@@ -430,10 +430,14 @@ export class Connection {
     if (this.#early.length > MAX_EARLY) this.end(slowClient)
   }
 
-  #queue (bytes: Uint8Array, subscription?: Subscription, entries?: readonly Entry[]): void {
-    if (this.closed) return
+  get #waiting (): Backlog {
     this.#backlog ??= new Backlog(this)
-    if (this.#backlog.add(bytes, subscription, entries)) return
+    return this.#backlog
+  }
+
+  /** `within`: what waits for it may wait. */
+  #keep (within: boolean): void {
+    if (within) return
     this.hub.counters.slowClosed++
     report('slow', () => ({ connection: this, buffered: this.buffered }))
     this.end(slowClient)

@@ -15,8 +15,8 @@ const PATIENCE_MS = 20_000
 
 export interface Teardown { teardown (run: () => unknown): void }
 
-export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
+export async function freePort (wanted = 0): Promise<number> {
+  const server = createServer().listen(wanted, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   server.close()
@@ -28,9 +28,12 @@ export async function freePort (): Promise<number> {
 async function clusterPort (): Promise<number> {
   for (;;) {
     const port = await freePort()
-    if (port < 50_000) return port
+    if (port < 50_000 && await freePort(port + 10_000).catch(() => 0) > 0) return port
   }
 }
+
+/** Somebody else may take a port between its choice and its use. */
+const TRIES = 5
 
 export async function until (what: string, holds: () => unknown, patience = PATIENCE_MS): Promise<void> {
   const end = performance.now() + patience
@@ -58,15 +61,21 @@ export class RedisServer {
     this.#folder = folder
   }
 
-  static async start (t: Teardown, args: string[] = [], port?: number): Promise<RedisServer> {
-    const folder = mkdtempSync(join(tmpdir(), 'realtime-redis-'))
-    const server = new RedisServer(port ?? await freePort(), args, folder)
-    t.teardown(async () => {
-      await server.kill()
-      rmSync(folder, { recursive: true, force: true })
-    })
-    await server.up()
-    return server
+  static async start (t: Teardown, args: string[] = [], findPort = async (): Promise<number> => await freePort()): Promise<RedisServer> {
+    for (let tries = 1; ; tries++) {
+      const folder = mkdtempSync(join(tmpdir(), 'realtime-redis-'))
+      const server = new RedisServer(await findPort(), args, folder)
+      t.teardown(async () => {
+        await server.kill()
+        rmSync(folder, { recursive: true, force: true })
+      })
+      try {
+        await server.up()
+        return server
+      } catch (error) {
+        if (tries === TRIES) throw error
+      }
+    }
   }
 
   get url (): string { return `redis://127.0.0.1:${this.port}` }
@@ -75,7 +84,18 @@ export class RedisServer {
 
   /** Starts it, again with what it has saved. */
   async up (): Promise<void> {
-    if (this.#child) return
+    for (let tries = 1; !this.#child; tries++) {
+      try {
+        return await this.#spawn()
+      } catch (error) {
+        // Its port may be a client's for a moment.
+        if (tries === TRIES) throw error
+        await sleep(50 * tries)
+      }
+    }
+  }
+
+  async #spawn (): Promise<void> {
     const child = spawn(BIN, ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', '', '--daemonize', 'no',
       '--enable-debug-command', 'yes', ...this.#args], { stdio: 'ignore' })
     this.#child = child
@@ -84,7 +104,12 @@ export class RedisServer {
       child.once('error', (error) => reject(new Error(`${BIN} could not be started: install redis-server (7 or newer), or set REDIS_SERVER_BIN`, { cause: error })))
       child.once('spawn', resolve)
     })
-    await this.ask(async (redis) => await redis.ping())
+    const ended = new Promise<never>((_resolve, reject) => {
+      child.once('exit', () => reject(new Error(`redis-server on port ${this.port} ended as soon as it was started`)))
+    })
+    // It ends at last, when nobody waits for it any more.
+    ended.catch(() => {})
+    await this.ask(async (redis) => await Promise.race([redis.ping(), ended]))
   }
 
   signal (name: NodeJS.Signals): void {
@@ -123,7 +148,7 @@ export class RedisCluster {
   static async start (t: Teardown, size = 3, args: string[] = []): Promise<RedisCluster> {
     const masters: RedisServer[] = []
     for (let i = 0; i < size; i++) {
-      masters.push(await RedisServer.start(t, ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no', ...args], await clusterPort()))
+      masters.push(await RedisServer.start(t, ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no', ...args], clusterPort))
     }
     const cluster = new RedisCluster(masters)
     await cluster.#form()

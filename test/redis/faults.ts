@@ -64,34 +64,37 @@ async function onAll (world: ChaosWorld, ...command: [string, ...string[]]): Pro
 const FROM_THE_FUTURE = `
 local state = redis.call('GET', KEYS[2])
 if not state then return end
-local id, total, base = string.match(state, '^(%S+) (%d+) (%d+)$')
+local id, rest = string.match(state, '^(%S+) (.*)$')
+local total = string.match(rest, '^%d+')
 local time = redis.call('TIME')
-local short = string.format('%.0f-0', math.max(time[1] * 1000 + 3600000, tonumber(string.match(id, '^%d+')) + 1))
-redis.call('XADD', KEYS[1], short, 'n', 'clock', 'p', id, 'c', total, 'e', ARGV[2])
-redis.call('SET', KEYS[2], short .. '.clock ' .. total .. ' ' .. base, 'PX', 86400000)
-redis.call(ARGV[3], ARGV[1], short .. '.clock ' .. id .. ' ' .. ARGV[2])
+local ms = string.format('%.0f', math.max(time[1] * 1000 + 3600000, tonumber(string.match(id, '^%d+')) + 1))
+local short, body = ms .. '-0', ARGV[2] .. ms .. '}'
+redis.call('XADD', KEYS[1], short, 'n', 'clock', 'p', id, 'c', total, 'e', body)
+redis.call('SET', KEYS[2], short .. '.clock ' .. rest, 'PX', 86400000)
+redis.call(ARGV[3], ARGV[1], short .. '.clock ' .. id .. ' ' .. body)
 `
-let clocks = 0
 
 async function setClockBack (world: ChaosWorld): Promise<void> {
   for (const topic of TOPICS) {
     const channel = `${world.prefix}{${topic}}`
-    const body = `j 1 -\ne${JSON.stringify({ t: topic, p: `clock${clocks}`, n: 1 })}`
+    const body = `j 1 -\ne{"t":"${topic}","p":"clock","n":`
     const announce = world.cluster ? 'SPUBLISH' : 'PUBLISH'
     for (const server of world.servers) {
       // Those that do not have the slot refuse it; so does a replica.
       await server.ask(async (redis) => await redis.eval(FROM_THE_FUTURE, 2, `${channel}:log`, `${channel}:head`, channel, body, announce)).catch(() => {})
     }
   }
-  clocks++
 }
 
 async function masterOf (world: ChaosWorld): Promise<{ master: RedisServer, replica: RedisServer }> {
-  const roles = await Promise.all(world.servers.map(async (server) => await server.ask(async (redis) => (await redis.info('replication')).includes('role:master'))))
+  let roles: boolean[] = []
+  await until('one master and one replica', async () => {
+    roles = await Promise.all(world.servers.map(async (server) => await server.ask(async (redis) => (await redis.info('replication')).includes('role:master'))))
+    return roles.includes(true) && roles.includes(false)
+  })
   const master = world.servers[roles.indexOf(true)]
   const replica = world.servers[roles.indexOf(false)]
-  if (!master || !replica) throw new Error('there is not one master and one replica')
-  return { master, replica }
+  return { master, replica } as { master: RedisServer, replica: RedisServer }
 }
 
 /** The replica falls behind, the master dies, the replica takes its place: what it had not got is gone. */

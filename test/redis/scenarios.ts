@@ -1,7 +1,7 @@
 /** What each rule of the Redis adapter is for: a scenario rejects where the rule is not kept. */
 import { deepEqual, equal, rejects } from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Id } from '../../lib/index.ts'
+import type { Id } from '../../lib/core/adapter.ts'
 import { RedisServer, until, type Teardown } from '../helpers/redis.ts'
 import { RETENTION, startNode, type MakeRedis, type Node } from './kit.ts'
 import { FaultProxy } from './proxy.ts'
@@ -80,7 +80,9 @@ export const orderOverRetries: Scenario = async (stage) => {
   await until('some attempts', async () => await refusals() >= 6)
   // Right behind an attempt: the next one is a while away.
   await server.ask(async (redis) => await redis.config('SET', 'maxmemory', '0'))
-  await Promise.all([first, node.publish('a', '2')])
+  let answered = false
+  Promise.all([first, node.publish('a', '2')]).then(() => { answered = true }, () => {})
+  await soon('both to be published', () => answered)
   deepEqual(await node.history('a'), ['1', '2'])
 }
 
@@ -97,13 +99,14 @@ async function fork (stage: Stage): Promise<{ node: Node, other: Node, kept: Id 
   await replica.ask(async (redis) => await redis.replicaof('NO', 'ONE'))
   far.freeze()
   await node.publish('a', 'lost')
-  for (const proxy of [far, near]) {
-    proxy.target = replica.port
-    proxy.cut()
-    // The one that has heard nothing of it is there first, and finds nothing amiss.
-    if (proxy === far) await until('the other node', async () => await replica.ask(async (redis) => (await redis.pubsub('CHANNELS')).length === 1))
-    if (proxy === far) deepEqual((await other.adapter.heads(['a']))[0], kept)
-  }
+  far.target = near.target = replica.port
+  far.cut()
+  // The one that has heard nothing of it is there first, and finds nothing amiss.
+  await until('the other node to listen', async () => await replica.ask(async (redis) => (await redis.pubsub('CHANNELS')).length === 1))
+  await until('the other node to have looked', async () => (await other.adapter.heads(['a']))[0] === kept)
+  await sleep(100)
+  deepEqual(other.suspects, [])
+  near.cut()
   return { node, other, kept }
 }
 
@@ -115,6 +118,23 @@ export const forkIsNoticed: Scenario = async (stage) => {
 export const forkIsToldOf: Scenario = async (stage) => {
   const { other } = await fork(stage)
   await soon('the suspicion', () => other.suspects.includes('a'))
+}
+
+export const trimmedIsNotLost: Scenario = async (stage) => {
+  const server = await stage.server(['--appendonly', 'yes', '--appendfsync', 'always'])
+  const [node, other] = [await stage.node(server.url), await stage.node(server.url)]
+  const retention = { ...RETENTION, limit: 3 }
+  await node.publish('a', 'acknowledged, and trimmed since', { retention })
+  let last = ''
+  for (const text of ['1', '2', '3', '4']) last = await other.publish('a', text, { retention })
+  // The first restart is before anything is published, the second behind it.
+  for (let i = 0; i < 2; i++) {
+    await server.kill()
+    await server.up()
+    await node.publish('b', 'it has looked')
+    equal(await linked(node, 'a', last), true)
+    last = await other.publish('a', 'more', { retention })
+  }
 }
 
 export const checkedWhenLiveAgain: Scenario = async (stage) => {

@@ -138,7 +138,7 @@ export class RedisAdapter implements Adapter, Ownership {
     const { keys, args } = batchArguments(batch, names.dedupe)
     const ids = await this.#commands.run(APPEND, [names.log, names.head, names.mark(this.#node), names.owner, ...keys], [
       String(number), String(retention.limit), ms(retention.maxAge), String(retention.maxBytes), ms(lifetime ?? retention.maxAge),
-      ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0)), this.#node + number.toString(36), this.#announce, names.channel, owner ?? '', String(MARK_MS), this.#nonce(), ...args
+      ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0)), this.#node + number.toString(36), this.#announce, names.channel, owner ?? '', String(MARK_MS), this.#nonce(), this.#commands.server, ...args
     ])
     await this.#replicated()
     return String(ids)
@@ -435,7 +435,7 @@ export class RedisAdapter implements Adapter, Ownership {
     for (let i = 0; i < due.length; i += VERIFY_AT_ONCE) {
       await Promise.all(due.slice(i, i + VERIFY_AT_ONCE).map(async ([topic, { id }]) => {
         const { log, head, fork, channel } = this.#names.keys(topic)
-        await this.#commands.run(VERIFY, [log, head, fork], [id, identity, this.#nonce(), String(DAY_MS), this.#announce, channel])
+        await this.#commands.run(VERIFY, [log, head, fork], [id, identity, this.#nonce(), String(DAY_MS), this.#announce, channel, this.#commands.server])
       }))
     }
   }

@@ -16,6 +16,8 @@ export interface Commands {
   readonly up: boolean
   readonly why: Error
   readonly cluster: boolean
+  /** Which process answers; '-' where there are several. */
+  readonly server: string
   connect (): void
   run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
   /** Of each key its value, or null. */
@@ -33,6 +35,9 @@ export interface Commands {
 }
 
 type Client = Redis | Cluster
+
+/** Of a `run_id`: enough to tell servers apart. */
+const SERVER_CHARS = 12
 
 /** Keys of one MGET. */
 const GET_KEYS = 500
@@ -60,6 +65,7 @@ async function inspect (redis: Redis): Promise<string> {
 
 export class SingleCommands implements Commands {
   readonly cluster = false
+  server = '-'
   readonly #link: Link
   readonly #host: CommandsHost
   #identity: string | undefined
@@ -120,6 +126,7 @@ export class SingleCommands implements Commands {
 
   async #look (): Promise<void> {
     const identity = identityOf(await inspect(this.#link.redis))
+    this.server = identity.slice(0, SERVER_CHARS) || '-'
     if (this.#identity !== undefined && identity !== this.#identity) await this.#host.replaced(identity)
     this.#identity = identity
   }
@@ -127,6 +134,7 @@ export class SingleCommands implements Commands {
 
 export class ClusterCommands implements Commands {
   readonly cluster = true
+  readonly server = '-'
   readonly #cluster: Cluster
   readonly #host: CommandsHost
   up = false

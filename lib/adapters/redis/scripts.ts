@@ -1,6 +1,6 @@
 /**
  * What must be one step in Redis. A log is a stream `<ms>-<seq>` with the fields `n` (nonce), `p` (prev), `c` (bytes
- * appended before it) and `e` (the event). The head is `<id> <bytes ever appended> <bytes known to be trimmed>`.
+ * appended before it) and `e` (the event). The head is `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from before that server>`.
  * Bodies are never looked into, and never parsed.
  */
 import { createHash } from 'node:crypto'
@@ -22,8 +22,8 @@ end
 
 /**
  * KEYS: log, head, mark, owner, dedupe keys. ARGV: batch number, limit, maxAge, maxBytes, ms the log lives, ms the head
- * lives, nonce, 'PUBLISH' or 'SPUBLISH', channel, owner or '', ms of the mark, nonce of a genesis (another at each attempt), then for each event: index of its dedupe
- * key or 0, bytes of its data, body. Returns the ids, joined by spaces.
+ * lives, nonce, 'PUBLISH' or 'SPUBLISH', channel, owner or '', ms of the mark, nonce of a genesis (another at each
+ * attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of its data, body. Returns the ids, joined by spaces.
  *
  * The mark makes it safe to send a batch again, or to have a given-up one arrive late: a batch is applied once, and
  * never behind a later one of the same node.
@@ -43,28 +43,29 @@ if ARGV[10] ~= '' and redis.call('GET', owner) ~= ARGV[10] then
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local id, total, base
+local id, total, base, server, bound
 local state = redis.call('GET', head)
 if state then
-  id, total, base = string.match(state, '^(%S+) (%d+) (%d+)$')
+  id, total, base, server, bound = string.match(state, '^(%S+) (%d+) (%d+) ?(%S*) ?(%S*)$')
   total, base = tonumber(total), tonumber(base)
 else
   id, total, base = '0-0.' .. ARGV[12], 0, 0
   -- Only where it is there: behind a write Redis would let the rest pass although it is out of memory.
   if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
 end
+if server ~= ARGV[13] then server, bound = ARGV[13], id end
 local ms, seq = string.match(id, '^(%d+)-(%d+)')
 ms, seq = tonumber(ms), tonumber(seq)
 -- Age is seen to once in a window of half the age: a busy log is spared two commands at each event.
 local window = tonumber(ARGV[3]) / 2
 local due = math.floor(now / window) ~= math.floor(ms / window)
 local function keep ()
-  redis.call('SET', head, string.format('%s %.0f %.0f', id, total, base), 'PX', ARGV[6])
+  redis.call('SET', head, string.format('%s %.0f %.0f %s %s', id, total, base, server, bound), 'PX', ARGV[6])
 end
 local ids = {}
-local count = (#ARGV - 12) / 3
+local count = (#ARGV - 13) / 3
 for i = 1, count do
-  local at = 10 + i * 3
+  local at = 11 + i * 3
   local key = ARGV[at] ~= '0' and KEYS[4 + ARGV[at]]
   local known = key and redis.call('GET', key)
   if known then
@@ -144,8 +145,9 @@ return result
 
 /**
  * KEYS: log, head, fork. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms a genesis
- * lives, 'PUBLISH' or 'SPUBLISH', channel. When the id is not in the log any more, acknowledged events may be lost, and
- * listeners that did not get them would link past the loss: the log begins anew, once for each server.
+ * lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more, acknowledged events may be lost, and
+ * listeners that did not get them would link past the loss: the log begins anew, once for each server. One that is not
+ * newer than what this server began with was trimmed: a server that lost it lost all that came behind it too.
  */
 export const VERIFY = script(`${BEGIN_ANEW}
 local log, head, fork = KEYS[1], KEYS[2], KEYS[3]
@@ -158,6 +160,14 @@ if string.match(state, '^%S+') == ARGV[1] then return 'kept' end
 local short = string.match(ARGV[1], '^(%d+%-%d+)%.')
 local place = short and redis.call('XRANGE', log, short, short)[1]
 if place and place[1] .. '.' .. place[2][2] == ARGV[1] then return 'kept' end
+local last, server, bound = string.match(state, '^(%S+) %d+ %d+ (%S+) (%S+)$')
+if last and server ~= '-' and ARGV[7] ~= '-' then
+  if server ~= ARGV[7] then bound = last end
+  local ms, seq = string.match(ARGV[1], '^(%d+)-(%d+)')
+  local boundMs, boundSeq = string.match(bound, '^(%d+)-(%d+)')
+  ms, boundMs = tonumber(ms), tonumber(boundMs)
+  if ms < boundMs or (ms == boundMs and tonumber(seq) <= tonumber(boundSeq)) then return 'kept' end
+end
 local known = redis.call('GET', fork)
 for server in string.gmatch(ARGV[2], '%S+') do
   if known and string.find(known, server, 1, true) then return 'known' end

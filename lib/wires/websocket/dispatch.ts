@@ -18,6 +18,11 @@ export interface Upgrade {
 const notes = new WeakSet<object>()
 const dispatchers = new WeakSet<object>()
 
+/** This listener answers no upgrade. */
+export function overhears (listener: object): void {
+  notes.add(listener)
+}
+
 export class Upgrades {
   readonly #app: FastifyInstance
   readonly #enabled: boolean
