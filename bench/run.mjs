@@ -88,7 +88,7 @@ class Contestant {
 
   async open (count) {
     this.clients = count
-    this.topics = Math.ceil(count / this.#perTopic)
+    this.topics = Math.max(1, Math.ceil(count / this.#perTopic))
     const perTopic = Math.min(count, this.#perTopic)
     if (count > 0) await this.crowd.ask('open', { count, where: this.#where, path: this.#where.path, perTopic })
   }

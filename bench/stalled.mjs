@@ -5,7 +5,7 @@
 // of them 1 % of the clients have stopped reading, and more was sent to each of these than the kernel takes, so that
 // the server has to keep everything that follows for them. One event at a time is published, and the next when
 // every reader has it. Latency is from before `publish` to the client's `data` event, by the system's monotonic
-// clock. A round is some events to each topic, in random order; a round's figure is the p99 over all events and
+// clock. Events go to both topics in turn, in random order; a round is some of them, and its figure is the p99 over all events and
 // readers. Medians over all rounds, and the ratio of the medians, for each `slow` policy. To show what the difference
 // of two equal topics is, the first line has nobody stalled on either.
 //
@@ -23,6 +23,7 @@ const FILL = 'x'.repeat(200)
 const PIECE = 'x'.repeat(20_000)
 /** Far more than the kernel takes for one connection. */
 const MAX_PIECES = 5000
+const DIALLING = 100
 
 const now = () => Number(process.hrtime.bigint() / 1000n)
 const median = (list) => list.sort((x, y) => x - y)[list.length >> 1]
@@ -34,41 +35,39 @@ else await measure(Number(process.argv[2] ?? 60))
 
 function readers () {
   const groups = new Map()
-  process.on('message', ({ open, expect, port, count, stalled }) => {
-    if (open) {
-      const group = { clients: [], wanted: -1, left: 0, latencies: [] }
-      groups.set(open, group)
-      let opened = 0
-      for (let i = 0; i < count; i++) {
-        const kind = i % 2 === 0 ? 'sse' : 'websocket'
-        dial(group, { port, kind, path: `/${open}/${kind}${i < stalled ? '?stalled' : ''}`, stalled: i < stalled }, () => {
-          if (++opened === count) process.send({ opened })
-        })
+  const commands = {
+    async open ({ name, port, count, stalled }) {
+      const group = { wanted: -1, waiting: 0, left: count - stalled, latencies: [] }
+      groups.set(name, group)
+      // Some at a time: the kernel's queue for new connections is short.
+      for (let i = 0; i < count; i += DIALLING) {
+        await Promise.all(Array.from({ length: Math.min(DIALLING, count - i) }, (_, k) => dial(group, name, port, (i + k) % 2 === 0 ? 'sse' : 'websocket', i + k < stalled)))
       }
-    } else {
-      const group = groups.get(expect)
-      process.send({ latencies: group.latencies.splice(0) })
-    }
-  })
+      process.send({ opened: count })
+    },
+    latencies: ({ name }) => process.send({ latencies: groups.get(name).latencies.splice(0) })
+  }
+  process.on('message', (message) => commands[message.do](message))
   process.on('disconnect', () => process.exit())
 }
 
 const UPGRADE = 'connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n'
 
-function dial (group, { port, kind, path, stalled }, opened) {
+/** Resolves when it is open. */
+function dial (group, name, port, kind, stalled) {
   const socket = connect(port, '127.0.0.1', () => {
-    socket.write(`GET ${path} HTTP/1.1\r\nhost: localhost\r\n${kind === 'sse' ? 'accept: text/event-stream\r\n' : UPGRADE}\r\n`)
+    socket.write(`GET /${name}/${kind}${stalled ? '?stalled' : ''} HTTP/1.1\r\nhost: localhost\r\n${kind === 'sse' ? 'accept: text/event-stream\r\n' : UPGRADE}\r\n`)
   })
   let text = ''
-  let open = false
+  let opened
+  const open = new Promise((resolve) => { opened = resolve })
   socket.setEncoding('latin1').on('data', (part) => {
     const at = now()
     text += part
-    if (!open && text.includes(kind === 'sse' ? 'realtime:open' : '101 Switching')) {
-      open = true
+    if (opened && text.includes(kind === 'sse' ? 'realtime:open' : '101 Switching')) {
       if (stalled) socket.pause()
-      else group.left++
       opened()
+      opened = undefined
     }
     let end = 0
     for (const match of text.matchAll(/"n":(\d+),"sent":(\d+)[,}]/g)) {
@@ -83,6 +82,7 @@ function dial (group, { port, kind, path, stalled }, opened) {
     }
     text = text.slice(end)
   })
+  return open
 }
 
 // --- the server's process ------------------------------------------------------
@@ -116,13 +116,14 @@ async function measure (rounds) {
   console.log(`node ${process.version}, ${cpus()[0].model} × ${cpus().length}, ${CLIENTS} clients a topic, ${rounds} rounds of ${EVENTS} events, delivery latency`)
   for (const [index, [label, , stalled]] of ways.entries()) {
     const child = fork(fileURLToPath(import.meta.url), { execArgv: [] })
+    const ended = once(child, 'exit').then(([code]) => { if (code !== 0) throw new Error(`void: the clients' process ended with ${code}`) })
+    const told = async () => await Promise.race([once(child, 'message').then(([answer]) => answer), ended])
     const ask = async (message) => {
       child.send(message)
-      const [answer] = await once(child, 'message')
-      return answer
+      return await told()
     }
     const names = [`calm-${index}`, `mixed-${index}`]
-    for (const name of names) await ask({ open: name, port, count: CLIENTS, stalled: name.startsWith('mixed') ? stalled : 0 })
+    for (const name of names) await ask({ do: 'open', name, port, count: CLIENTS, stalled: name.startsWith('mixed') ? stalled : 0 })
     // A channel's client has its 101 before it is in the topic.
     while (app.realtime.stats().subscriptions < 2 * CLIENTS) await new Promise(setImmediate)
     await clog(slow)
@@ -130,13 +131,15 @@ async function measure (rounds) {
     const figures = { calm: { p50: [], p99: [] }, mixed: { p50: [], p99: [] } }
     let n = 0
     for (let round = 0; round < rounds; round++) {
-      for (const name of names.sort(() => Math.random() - 0.5)) {
-        for (let i = 0; i < EVENTS; i++) {
-          const done = once(child, 'message')
+      for (let i = 0; i < EVENTS; i++) {
+        for (const name of names.sort(() => Math.random() - 0.5)) {
+          const everywhere = told()
           await topics.get(name).publish({}, 'tick', { n: n++, sent: now(), fill: FILL })
-          await done
+          await everywhere
         }
-        const { latencies } = await ask({ expect: name })
+      }
+      for (const name of names) {
+        const { latencies } = await ask({ do: 'latencies', name })
         latencies.sort((x, y) => x - y)
         const { p50, p99 } = figures[name.split('-')[0]]
         p50.push(latencies[latencies.length >> 1])
@@ -149,7 +152,7 @@ async function measure (rounds) {
     const ms = (us) => (us / 1000).toFixed(2)
     console.log(`${label.padEnd(16)} p50 ${ms(calm.p50)} → ${ms(mixed.p50)} ms (× ${(mixed.p50 / calm.p50).toFixed(3)})   p99 ${ms(calm.p99)} → ${ms(mixed.p99)} ms (× ${(mixed.p99 / calm.p99).toFixed(3)})`)
     child.disconnect()
-    await once(child, 'exit')
+    await ended
     while (app.realtime.stats().connections.sse + app.realtime.stats().connections.websocket > 0) await new Promise(setImmediate)
     slow.clear()
   }

@@ -303,9 +303,12 @@ export class Connection {
       return true
     }
     const sought = { from: at, done: false }
+    const { log } = subscription.room
     subscription.sought = sought
-    subscription.room.log?.reach(at).then(() => {
-      sought.done = true
+    log?.reach(at).then(() => {
+      sought.done = log.locate(at) === undefined
+      // Found, and perhaps let go of again before the client takes it: then it is sought anew.
+      if (!sought.done && subscription.sought === sought) delete subscription.sought
       this.#pump()
     }, (error) => this.#broken(error, subscription.room.name))
     return undefined

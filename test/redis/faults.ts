@@ -98,12 +98,14 @@ async function masterOf (world: ChaosWorld): Promise<{ master: RedisServer, repl
 }
 
 /** The replica falls behind, the master dies, the replica takes its place: what it had not got is gone. */
-async function failOver (world: ChaosWorld, lag: number): Promise<void> {
+async function failOver (world: ChaosWorld, lag: number, deaf = false): Promise<void> {
   const { master, replica } = await masterOf(world)
   if (lag > 0) {
     // A password where none is asked for: the replica is refused, and does not get back on.
     await replica.ask(async (redis) => await redis.config('SET', 'masterauth', 'unwanted'))
     await master.ask(async (redis) => await redis.call('client', 'kill', 'type', 'replica'))
+    // It does not hear what is about to be lost: when it is back, nothing it knows of is missing.
+    if (deaf) for (const proxy of anyNode(world).proxies) proxy.freeze()
     await sleep(lag)
   }
   await master.kill()
@@ -143,8 +145,8 @@ export const FAULTS: readonly FaultKind[] = [
   { name: 'links are cut for a while', on: ALL, run: async (world) => await withLinks(world, world.random.int(100, 1500), (proxy) => { proxy.door = 'refusing'; proxy.cut() }) },
   { name: 'links are half open', on: ALL, slow: true, run: async (world) => await withLinks(world, 0, (proxy) => proxy.freeze()) },
   { name: 'links are slow', on: ALL, run: async (world) => await withLinks(world, world.random.int(300, 1200), (proxy) => { proxy.delay = world.random.int(10, 120) }) },
-  { name: 'answers are held back, and links cut', on: ALL, run: async (world) => { await withLinks(world, world.random.int(20, 200), (proxy) => proxy.hold('down')); await withLinks(world, 0, (proxy) => proxy.cut()) } },
-  { name: 'requests are held back, and links cut', on: ALL, run: holdAndCut },
+  { name: 'answers are held back, and links cut', on: ALL, run: async (world) => await holdAndCut(world, 'down') },
+  { name: 'requests are held back, and links cut', on: ALL, run: async (world) => await holdAndCut(world, 'up') },
   { name: 'Redis is silent in the handshake', on: ALL, slow: true, run: async (world) => await withLinks(world, world.random.int(100, 1000), (proxy) => { proxy.door = 'silent'; proxy.cut() }) },
   { name: 'pub/sub connections are killed', on: ALL, run: async (world) => await onAll(world, 'client', 'kill', 'type', 'pubsub') },
   { name: 'all connections are killed', on: ALL, run: async (world) => { await onAll(world, 'client', 'kill', 'type', 'normal'); await onAll(world, 'client', 'kill', 'type', 'pubsub') } },
@@ -153,13 +155,14 @@ export const FAULTS: readonly FaultKind[] = [
   { name: 'the clock is set back', on: ALL, run: setClockBack },
   { name: 'a failover', on: ['sentinel'], lossy: true, run: async (world) => await failOver(world, 0) },
   { name: 'a failover to a replica that lags', on: ['sentinel'], lossy: true, run: async (world) => await failOver(world, world.random.int(100, 600)) },
+  { name: 'a failover to a replica that lags, and a deaf node', on: ['sentinel'], lossy: true, run: async (world) => await failOver(world, world.random.int(100, 600), true) },
   { name: 'a slot moves', on: ['cluster'], run: migrate }
 ]
 
-/** What was sent arrives after its sender has given up on the link. */
-async function holdAndCut (world: ChaosWorld): Promise<void> {
+/** Answers that never come; or requests that arrive after their sender has given up on the link. */
+async function holdAndCut (world: ChaosWorld, direction: 'up' | 'down'): Promise<void> {
   const { proxies } = anyNode(world)
-  for (const proxy of proxies) proxy.hold('up')
+  for (const proxy of proxies) proxy.hold(direction)
   await sleep(world.random.int(20, 200))
   for (const proxy of proxies) proxy.cut()
   await sleep(world.random.int(20, 200))
