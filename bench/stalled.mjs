@@ -5,9 +5,9 @@
 // of them 1 % of the clients have stopped reading, and more was sent to each of these than the kernel takes, so that
 // the server has to keep everything that follows for them. One event at a time is published, and the next when
 // every reader has it. Latency is from before `publish` to the client's `data` event, by the system's monotonic
-// clock. Events go to both topics in turn, in random order; a round is some of them, and its figure is the p99 over all events and
-// readers. Medians over all rounds, and the ratio of the medians, for each `slow` policy. To show what the difference
-// of two equal topics is, the first line has nobody stalled on either.
+// clock. Events go to both topics in turn, in random order; a round is some of them, and its figure is the p99 over all
+// events and readers. Medians over all rounds, and the ratio of the medians, for each `slow` policy. To show what the
+// difference of two equal topics is, the first line has nobody stalled on either.
 //
 //   npm run build && node bench/stalled.mjs [rounds]
 import { fork } from 'node:child_process'
@@ -61,6 +61,7 @@ function dial (group, name, port, kind, stalled) {
   let text = ''
   let opened
   const open = new Promise((resolve) => { opened = resolve })
+  socket.on('close', () => process.exit(1))
   socket.setEncoding('latin1').on('data', (part) => {
     const at = now()
     text += part
@@ -91,7 +92,8 @@ async function measure (rounds) {
   const { default: Fastify } = await import('fastify')
   const { default: realtime } = await import('fastify-realtime')
   const app = Fastify()
-  await app.register(realtime)
+  // No pings: these clients answer none, and would be cut.
+  await app.register(realtime, { heartbeat: 300_000 })
   const ways = [
     ['nobody stalled', 'close', 0], ["slow: 'close'", 'close', STALLED], ["slow: 'latest'", 'latest', STALLED], ["slow: 'reset'", 'reset', STALLED]
   ]

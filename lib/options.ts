@@ -92,6 +92,7 @@ export function readLive (options: Partial<LiveSettings>, defaults: LiveSettings
   }
 }
 
+export const readCoalesce = (value: unknown): number => integer('coalesce', value, 0, 1000)
 export const readRetry = (value: unknown): number => integer('retry', value, 0, 3_600_000)
 export const readOpen = (value: unknown): 'event' | 'id' | false => oneOf('open', value, ['event', 'id', false])
 

@@ -8,7 +8,7 @@ import { Hub } from './core/hub.ts'
 import { DeclaredTopic, type Codec } from './core/topic.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
-import { callable, onlyKnown, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
+import { callable, onlyKnown, readCoalesce, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
@@ -111,7 +111,7 @@ class App {
   #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
     if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
     record('topic options', options)
-    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot']))
+    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce']))
     const retention = readHistory('history', options.history, this.#settings.history)
     if (options.snapshot !== undefined && !retention) {
       throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')
@@ -122,6 +122,7 @@ class App {
       events: this.#codecs(scope, pattern, options.events),
       authorize: callable('authorize', options.authorize) as never,
       snapshot: callable('snapshot', options.snapshot) as never,
+      coalesce: readCoalesce(options.coalesce ?? 0),
       validate: this.#settings.validate
     })
     this.#hub.topics.add(topic)

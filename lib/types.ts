@@ -92,6 +92,8 @@ export interface TopicOptions<Params, Schemas> {
   authorize?: (request: FastifyRequest, context: AuthorizeContext<Params>) => unknown
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
+  /** Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the event loop. At most 1000. */
+  coalesce?: number
 }
 
 export interface PublishOptions {

@@ -52,13 +52,19 @@ class Client {
     const { wire } = this.#where
     if (this.#state === 'head') {
       const end = text.indexOf('\r\n\r\n')
-      if (end < 0) return void (this.#rest = text)
+      if (end < 0) {
+        this.#rest = text
+        return
+      }
       if (SAYS[wire]) this.socket.write(said(SAYS[wire]))
       this.#state = 'joining'
       text = text.slice(end + 4)
     }
     if (this.#state === 'joining') {
-      if (HEARS[wire] && !text.includes(HEARS[wire])) return void (this.#rest = text)
+      if (HEARS[wire] && !text.includes(HEARS[wire])) {
+        this.#rest = text
+        return
+      }
       this.#state = 'live'
       this.#opened()
     }
@@ -121,7 +127,8 @@ const opening = (count, open) => new Promise((resolve) => {
 const ops = {
   /** Clients dial in small groups: a full backlog would be measured instead. */
   async open ({ count, where, path, perTopic = 1 }) {
-    for (let i = 0; i < count && !fault; i += 100) {
+    for (let i = 0; i < count; i += 100) {
+      if (fault) return
       const group = Math.min(100, count - i)
       await opening(group, (opened) => {
         for (let k = i; k < i + group; k++) clients.push(new Client(where, path.replace(':topic', String(Math.floor(k / perTopic))), opened))

@@ -30,7 +30,7 @@ export interface Subscription {
   /** The position from which history was asked for, after the ring had let go of what follows it. */
   sought?: { readonly from: Id, done: boolean }
   /** The client's cursor was not found, and it has not been told yet. */
-  lost?: boolean
+  lost?: Id | undefined
   /** The snapshot, until the client takes it. */
   snapshot: RoomSnapshot | undefined
   group: Group | undefined
@@ -176,7 +176,7 @@ export class Connection {
   announce (joined: readonly Joined[], ref?: unknown): void {
     for (const { subscription, recovered, reason } of joined) {
       this.tell({ type: 'subscribed', subscription, recovered, snapshot: subscription.held, ref })
-      subscription.lost = false
+      subscription.lost = undefined
       if (reason) this.tell({ type: 'reset', subscription, reason })
     }
   }
@@ -226,6 +226,7 @@ export class Connection {
     this.#private = undefined
     // What waits for the groups belongs to this client too. It may be one event too many for it.
     if (this.#encoder) for (const { room } of this.subscriptions) room.flush()
+    this.hub.fanOut.settle(this)
     // Conflated events are pulled from the ring instead, from where the client stands.
     this.#backlog?.releaseEntries()
     if (!this.#encoder) return
@@ -254,6 +255,8 @@ export class Connection {
   finish (reason: CloseReason): void {
     if (this.closed) return
     this.#finale = reason
+    this.hub.fanOut.settle(this)
+    if (this.closed) return
     if (this.#encoder && !this.#full && !this.#backlog) this.end(reason)
   }
 
@@ -449,8 +452,10 @@ export class Connection {
   /** The wire took everything: what waited goes out. */
   drained (): void {
     if (this.closed) return
-    // While it counts as full: what waits in the rooms is missed too, and must not be written before that is told.
+    // While it counts as full: what waits in the rooms is missed too, and must not be written before that is told. And a
+    // conflated event tells positions, which this client must have been brought to.
     if (this.#backlog?.missing) for (const { room } of this.subscriptions) room.flush()
+    if (this.#backlog) this.hub.fanOut.settle(this)
     if (this.closed) return
     this.#full = false
     if (this.#drain()) this.#caughtUp()

@@ -2,6 +2,7 @@
  * This node's topics and who listens. The way out of a publish: hub → adapter; the way back: adapter → room → log
  * (link check) → wire (one encode) → connections.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
@@ -9,6 +10,7 @@ import { Control, CONTROL } from './control.ts'
 import { Counters } from './counters.ts'
 import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
+import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Room } from './room.ts'
 import { Runs } from './runs.ts'
@@ -67,9 +69,14 @@ const SWEEP_MS = 1000
 /** A publisher that does not yield is made to, so that sockets get their turn to drain. */
 const TURN_EVENTS = 128
 const TURN_BYTES = 128 * 1024
+/** A publisher waits for the fan-out for so many turns. */
+const MAX_TURNS = 16
 /** Clients told to come back are spread so that about so many come each second. */
 const RETURNS_PER_SECOND = 1000
 const MAX_SPREAD_MS = 60_000
+
+/** In place of a cursor that names no id: no log holds it. */
+const NOWHERE: Id = 'nowhere'
 
 export class Hub implements Sink {
   readonly adapter: Adapter
@@ -78,6 +85,7 @@ export class Hub implements Sink {
   readonly topics = new TopicRegistry()
   readonly counters = new Counters()
   readonly heartbeat = new Heartbeat()
+  readonly fanOut = new FanOut(() => this.#nextTurn(), (error) => this.#deliveryFailed(error))
   readonly control: Control
   readonly runs: Runs
   readonly connections = new Set<Connection>()
@@ -159,13 +167,16 @@ export class Hub implements Sink {
     this.#turnEvents++
     this.#turnBytes += bytes
     if (this.#turnEvents < TURN_EVENTS && this.#turnBytes < TURN_BYTES) return
-    this.#turn ??= new Promise((resolve) => setImmediate(() => {
-      this.#turn = undefined
-      this.#turnEvents = 0
-      this.#turnBytes = 0
-      resolve()
-    }))
+    this.#turn ??= this.#turns()
     await this.#turn
+  }
+
+  /** One turn, or as many as the fan-out needs to catch up: publishing must not run away from it. */
+  async #turns (): Promise<void> {
+    for (let turns = 0; turns === 0 || (turns < MAX_TURNS && this.fanOut.busy); turns++) await nextTurn()
+    this.#turn = undefined
+    this.#turnEvents = 0
+    this.#turnBytes = 0
   }
 
   /** The bytes of an event for one connection alone. */
@@ -220,22 +231,45 @@ export class Hub implements Sink {
   /** Everything delivered in this turn of the event loop is written at its end. */
   schedule (room: Room): void {
     this.#dirty.push(room)
-    if (this.#scheduled) return
-    this.#scheduled = true
-    setImmediate(() => this.flush())
+    this.#nextTurn()
   }
 
-  flush (): void {
+  #nextTurn (): void {
+    if (this.#scheduled) return
+    this.#scheduled = true
+    setImmediate(() => this.#endTurn())
+  }
+
+  /** Rooms wait, and gather events, while those before them are being written. */
+  #endTurn (): void {
     this.#scheduled = false
+    if (!this.fanOut.work()) return
     const dirty = this.#dirty
     this.#dirty = []
-    for (const room of dirty) {
-      try {
-        room.endTurn()
-      } catch (error) {
-        this.log.error({ err: error, topic: room.name }, 'realtime: a delivery failed')
-      }
+    let done = 0
+    while (done < dirty.length && (done === 0 || !this.fanOut.spent)) this.#endTurnOf(dirty[done++] as Room)
+    if (done === dirty.length) return
+    this.#dirty = [...dirty.slice(done), ...this.#dirty]
+    this.#nextTurn()
+  }
+
+  #endTurnOf (room: Room): void {
+    try {
+      room.endTurn()
+    } catch (error) {
+      this.#deliveryFailed(error, room.name)
     }
+  }
+
+  #deliveryFailed (error: unknown, topic?: string): void {
+    this.log.error({ err: error, topic }, 'realtime: a delivery failed')
+  }
+
+  /** Everything that waits is written now. */
+  flush (): void {
+    for (const room of this.#rooms.values()) room.flush()
+    for (const room of this.#dirty.splice(0)) this.#endTurnOf(room)
+    this.fanOut.finish()
   }
 
   // --- rooms ------------------------------------------------------------------
@@ -411,7 +445,7 @@ export class Hub implements Sink {
     report('subscribe', () => ({ connection, topic: room.name }))
     const at = typeof cursor === 'object' && found(one) ? cursor.id : undefined
     const subscription = connection.add(room, at, !recovered && room.topic.snapshot !== undefined)
-    subscription.lost = reason !== undefined
+    if (reason !== undefined) subscription.lost = typeof one.cursor === 'object' ? one.cursor.id : NOWHERE
     return { subscription, recovered: reason ? false : recovered || undefined, reason }
   }
 

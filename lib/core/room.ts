@@ -63,6 +63,9 @@ export class Room {
   #pending: Entry[] = []
   #pendingBytes = 0
   #relays = false
+  /** When the groups were last written to, and the timer of what waits since (`coalesce`). */
+  #flushedAt = -Infinity
+  #later: NodeJS.Timeout | undefined
   #snapshot: Promise<RoomSnapshot> | undefined
 
   constructor (hub: Hub, topic: DeclaredTopic, params: Record<string, string>, name: string) {
@@ -84,6 +87,7 @@ export class Room {
   }
 
   close (): void {
+    clearTimeout(this.#later)
     this.log?.close()
   }
 
@@ -91,18 +95,30 @@ export class Room {
     this.log?.deliver(event)
   }
 
-  /** Queues for the groups; written once at the end of the turn. */
+  /** Queues for the groups; written once at the end of the turn, or of the time over which the topic is coalesced. */
   push (entry: Entry): void {
-    if (this.#pending.length === 0) this.hub.schedule(this)
+    if (this.#pending.length === 0) this.#schedule()
     this.#pending.push(entry)
     this.#pendingBytes += entry.data.byteLength
     if (entry.exclude !== undefined) this.#relays = true
     if (this.#pendingBytes > FLUSH_BYTES) this.flush()
   }
 
+  #schedule (): void {
+    const { coalesce = 0 } = this.topic.policy
+    const wait = coalesce > 0 ? this.#flushedAt + coalesce - performance.now() : 0
+    if (wait <= 0) this.hub.schedule(this)
+    else this.#later = setTimeout(() => this.#due(), wait)
+  }
+
+  #due (): void {
+    this.#later = undefined
+    this.hub.schedule(this)
+  }
+
   /** The turn is over. */
   endTurn (): void {
-    this.flush()
+    if (!this.#later) this.flush()
     this.#replays.clear()
     if (!this.final) return
     for (const { members } of this.#groups.values()) for (const member of [...members]) member.connection.finish(sourceEnded)
@@ -120,6 +136,9 @@ export class Room {
   flush (): void {
     const entries = this.#pending
     if (entries.length > 0) {
+      clearTimeout(this.#later)
+      this.#later = undefined
+      if (this.topic.policy.coalesce) this.#flushedAt = performance.now()
       this.#pending = []
       this.#pendingBytes = 0
       this.#replays.clear()
@@ -130,17 +149,18 @@ export class Room {
     }
   }
 
-  #fanOut ({ encoder, members }: Group, entries: Entry[]): void {
+  #fanOut (group: Group, entries: Entry[]): void {
+    const { encoder, members } = group
     if (members.length === 0) return
     const bytes = this.bytesOf(encoder, entries)
     this.hub.counters.delivered += members.length * entries.length
     report('deliver', () => ({ topic: this.name, events: entries.length, listeners: members.length }))
-    // From the end: a member that leaves while it is written to is replaced by one that had its turn.
-    for (let i = members.length - 1; i >= 0; i--) {
-      const member = members[i] as Subscription
-      if (this.#relays && entries.some((entry) => entry.exclude === member.connection.id)) this.#withoutOwn(member, encoder, entries)
+    const relays = this.#relays
+    // Bytes made for one member alone that tell positions must be made now: the room's is about to change.
+    this.hub.fanOut.add(group, bytes.byteLength, (member) => {
+      if (relays && entries.some((entry) => entry.exclude === member.connection.id)) this.#withoutOwn(member, encoder, entries)
       else member.connection.deliver(member, bytes, entries)
-    }
+    }, relays && !encoder.shared)
   }
 
   /** A relay does not come back to its sender. */
@@ -258,6 +278,7 @@ export class Room {
 
   /** Tells everybody in the groups; those who catch up find out by themselves. */
   #reset (reason: ResetReason): void {
+    this.hub.fanOut.finish()
     const members = [...this.#groups.values()].flatMap((group) => group.members)
     // All of them leave their groups first: an event of another topic would tell a client this one's new position, and
     // one that is cut then would come back behind a loss that it was not told of.

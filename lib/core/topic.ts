@@ -33,6 +33,8 @@ export interface TopicPolicy {
   whole?: boolean
   /** Check data against its schema at publish. */
   validate: boolean
+  /** Listeners are written to at most once in so many ms. */
+  coalesce?: number
 }
 
 const MAX_NAME_BYTES = 255

@@ -221,8 +221,9 @@ export class RedisSentinels {
   }
 
   static async start (t: Teardown): Promise<RedisSentinels> {
-    const master = await RedisServer.start(t)
-    const replica = await RedisServer.start(t, ['--replicaof', '127.0.0.1', String(master.port), '--repl-diskless-sync-delay', '0'])
+    const soon = ['--repl-diskless-sync-delay', '0']
+    const master = await RedisServer.start(t, soon)
+    const replica = await RedisServer.start(t, ['--replicaof', '127.0.0.1', String(master.port), ...soon])
     await until('the replica', async () => await replica.ask(async (redis) => (await redis.info('replication')).includes('master_link_status:up')))
     const sentinels: Array<{ host: string, port: number }> = []
     for (let i = 0; i < 3; i++) sentinels.push({ host: '127.0.0.1', port: await startSentinel(t, master.port) })

@@ -59,6 +59,9 @@ export async function tcpLinks (port: number): Promise<Links & { port: number }>
   return proxy
 }
 
+/** Less than it takes until a port is used again. */
+const ABANDONED_MS = 500
+
 class TcpProxy implements Links {
   readonly #upstream: number
   readonly #server: Server
@@ -98,6 +101,7 @@ class TcpProxy implements Links {
     // One of the same side is left over from a connection that was given up, whose port is in use again.
     if (!other || 'cut' in other === 'cut' in half) {
       this.#waiting.set(port, half)
+      if (!('cut' in half)) this.#giveUp(port, half)
       return
     }
     this.#waiting.delete(port)
@@ -106,6 +110,15 @@ class TcpProxy implements Links {
     this.#keep(upstream)
     relay(socket, upstream, cut)
     socket.resume()
+  }
+
+  /** A client that left before it knew that it was connected never comes: its port will be another's. */
+  #giveUp (port: number, half: Socket): void {
+    setTimeout(() => {
+      if (this.#waiting.get(port) !== half) return
+      this.#waiting.delete(port)
+      half.destroy()
+    }, ABANDONED_MS).unref()
   }
 
   #keep (socket: Socket): void {

@@ -114,10 +114,11 @@ async function failOver (world: ChaosWorld, lag: number, deaf = false): Promise<
   await master.up()
   // Sentinel would do so too, some ten seconds later.
   await master.ask(async (redis) => await redis.replicaof('127.0.0.1', replica.port))
-  await until('the new replica', async () => await master.ask(async (redis) => {
-    const info = await redis.info('replication')
-    return info.includes('role:slave') && info.includes('master_link_status:up')
-  }))
+  // Sentinel may have thought of something else meanwhile.
+  await until('a replica again', async () => {
+    const infos = await Promise.all(world.servers.map(async (server) => await server.ask(async (redis) => await redis.info('replication'))))
+    return infos.some((info) => info.includes('role:master')) && infos.some((info) => info.includes('master_link_status:up'))
+  })
 }
 
 /** One topic's slot goes to another master, and sometimes back. */

@@ -108,14 +108,13 @@ export class SseOutlet implements Outlet {
 
   /** Where the client has got to, as an id; undefined while it has no position at all. */
   #cursor (subscriptions: readonly Subscription[]): string | undefined {
-    // The client keeps its own until the last loss is told: cut before that, it must find out again.
-    if (subscriptions.some(({ lost }) => lost)) return undefined
     const durable = subscriptions.filter(({ room }) => room.log)
     const [only] = durable
-    if (durable.length === 1 && only) return positionOf(only)
+    // Where a loss has not been told the client keeps its own: cut before that, it must find out again.
+    if (durable.length === 1 && only) return only.lost === undefined ? positionOf(only) : undefined
     const parts: string[] = []
     for (const subscription of durable) {
-      const id = positionOf(subscription)
+      const id = subscription.lost ?? positionOf(subscription)
       if (id !== undefined) parts.push(cursorPart(subscription.room, id))
     }
     return parts.length === 0 ? undefined : joinCursor(parts)

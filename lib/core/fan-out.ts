@@ -1,0 +1,122 @@
+/**
+ * Writes to the members of groups, in slices: a publish to thousands must not hold the event loop up until the last of
+ * them is written to. What waits its turn is written in the order in which it was flushed, whatever the room; each
+ * member gets its bytes whole, and before anything that depends on its having them (`settle`).
+ */
+import type { Connection, Subscription } from './connection.ts'
+import type { Group } from './room.ts'
+
+/** Some members of a group, and what they are to be given. */
+interface Job {
+  readonly group: Group
+  /** Undefined for one that was served out of turn. */
+  readonly members: Array<Subscription | undefined>
+  readonly deliver: (member: Subscription) => void
+  readonly bytes: number
+  /** Members from here down to the first have not been written to. */
+  next: number
+}
+
+/** A turn of the event loop writes for so long. */
+const SLICE_MS = 4
+/** Members written to between two looks at the clock. */
+const STRIDE = 32
+/** Past either, everything is written at once: what waits must not grow. */
+const MAX_JOBS = 64
+const MAX_BYTES = 1 << 20
+
+export class FanOut {
+  readonly #jobs: Job[] = []
+  readonly #resume: () => void
+  readonly #failed: (error: unknown) => void
+  readonly #sliceMs: number
+  #bytes = 0
+  #deadline = 0
+
+  /** `resume` is called when something is left: `work` must follow in another turn. */
+  constructor (resume: () => void, failed: (error: unknown) => void, sliceMs = SLICE_MS) {
+    this.#resume = resume
+    this.#failed = failed
+    this.#sliceMs = sliceMs
+  }
+
+  /** Members wait to be written to. */
+  get busy (): boolean { return this.#jobs.length > 0 }
+  /** This turn has written enough. */
+  get spent (): boolean { return performance.now() >= this.#deadline }
+
+  /** Another turn: goes on where the last one stopped. True when nothing waits any more. */
+  work (): boolean {
+    this.#deadline = performance.now() + this.#sliceMs
+    for (let job = this.#jobs[0]; job; job = this.#jobs[0]) {
+      if (!this.#serve(job.group, job)) break
+      this.#drop()
+    }
+    if (this.busy) this.#resume()
+    return !this.busy
+  }
+
+  /** Each member is given its own now, or behind what waits already. `urgent`: all of it now. */
+  add (group: Group, bytes: number, deliver: Job['deliver'], urgent: boolean): void {
+    if (urgent) this.finish()
+    const job = { group, members: group.members as Array<Subscription | undefined>, deliver, bytes, next: group.members.length - 1 }
+    if (!this.busy) {
+      if (urgent) this.#deadline = Infinity
+      else if (this.spent) this.#deadline = performance.now() + this.#sliceMs
+      const done = this.#serve(group, job)
+      if (urgent) this.#deadline = 0
+      if (done) return
+      this.#resume()
+    }
+    // Members come and go until their turn.
+    this.#jobs.push({ ...job, members: job.members.slice(0, job.next + 1) })
+    this.#bytes += bytes
+    if (this.#jobs.length > MAX_JOBS || this.#bytes > MAX_BYTES) this.finish()
+  }
+
+  /** Nothing waits any more. */
+  finish (): void {
+    if (!this.busy) return
+    this.#deadline = Infinity
+    for (let job = this.#jobs[0]; job; job = this.#jobs[0]) {
+      this.#serve(job.group, job)
+      this.#drop()
+    }
+    this.#deadline = 0
+  }
+
+  /** What waits for this client is written: something else that it is told, or its leaving, depends on it. */
+  settle ({ subscriptions }: Connection): void {
+    if (!this.busy) return
+    for (const job of [...this.#jobs]) {
+      for (const subscription of subscriptions) {
+        const index = subscription.group === job.group ? job.members.indexOf(subscription) : -1
+        if (index < 0 || index > job.next) continue
+        job.members[index] = undefined
+        this.#give(job, subscription)
+      }
+    }
+  }
+
+  /** From the end: a member that leaves while it is written to is replaced by one that had its turn. False: time is up. */
+  #serve (group: Group, job: Job): boolean {
+    while (job.next >= 0) {
+      const member = job.members[job.next--]
+      if (member?.group === group) this.#give(job, member)
+      if (job.next % STRIDE === 0 && this.spent) return false
+    }
+    return true
+  }
+
+  #give (job: Job, member: Subscription): void {
+    try {
+      job.deliver(member)
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  #drop (): void {
+    this.#bytes -= this.#jobs.shift()?.bytes ?? 0
+  }
+}
