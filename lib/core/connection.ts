@@ -29,7 +29,7 @@ export interface Subscription {
   tries?: number
   /** The position from which history was asked for, after the ring had let go of what follows it. */
   sought?: { readonly from: Id, done: boolean }
-  /** The client's cursor was not found, and it has not been told yet. */
+  /** The client's cursor, not found, of which it has not been told yet; empty where it named no id. */
   lost?: Id | undefined
   /** The snapshot, until the client takes it. */
   snapshot: RoomSnapshot | undefined
@@ -208,7 +208,8 @@ export class Connection {
     const subscription = this.#subscriptions.get(name)
     if (!subscription || this.closed) return false
     this.leaveGroups()
-    this.#subscriptions.delete(name)
+    // What waited for it was one event too many: it has ended, and with that has left.
+    if (!this.#subscriptions.delete(name)) return false
     this.hub.left(subscription.room)
     report('unsubscribe', () => ({ connection: this, topic: name }))
     this.settle()
@@ -453,9 +454,12 @@ export class Connection {
   drained (): void {
     if (this.closed) return
     // While it counts as full: what waits in the rooms is missed too, and must not be written before that is told. And a
-    // conflated event tells positions, which this client must have been brought to.
-    if (this.#backlog?.missing) for (const { room } of this.subscriptions) room.flush()
+    // conflated event tells positions, which this client must have been brought to. The first may be what overflows.
     if (this.#backlog) this.hub.fanOut.settle(this)
+    if (this.#backlog?.missing) {
+      for (const { room } of this.subscriptions) room.flush()
+      this.hub.fanOut.settle(this)
+    }
     if (this.closed) return
     this.#full = false
     if (this.#drain()) this.#caughtUp()

@@ -75,9 +75,6 @@ const MAX_TURNS = 16
 const RETURNS_PER_SECOND = 1000
 const MAX_SPREAD_MS = 60_000
 
-/** In place of a cursor that names no id: no log holds it. */
-const NOWHERE: Id = 'nowhere'
-
 export class Hub implements Sink {
   readonly adapter: Adapter
   readonly settings: HubSettings
@@ -445,7 +442,7 @@ export class Hub implements Sink {
     report('subscribe', () => ({ connection, topic: room.name }))
     const at = typeof cursor === 'object' && found(one) ? cursor.id : undefined
     const subscription = connection.add(room, at, !recovered && room.topic.snapshot !== undefined)
-    if (reason !== undefined) subscription.lost = typeof one.cursor === 'object' ? one.cursor.id : NOWHERE
+    if (reason !== undefined) subscription.lost = typeof one.cursor === 'object' ? one.cursor.id : ''
     return { subscription, recovered: reason ? false : recovered || undefined, reason }
   }
 

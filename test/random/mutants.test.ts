@@ -6,6 +6,8 @@ import { compileLibrary, mutant, removeMutants, type Mutation } from './mutants.
 import { runSchedules } from './schedule.ts'
 import type { Library } from './world.ts'
 
+t.setTimeout(300_000)
+
 /** Caught by schedules from this seed on, within so many. */
 const SEED = 20_251
 const SCHEDULES = 700

@@ -7,6 +7,8 @@ import * as library from '../../lib/index.ts'
 import { seedOf } from './random.ts'
 import { runSchedules } from './schedule.ts'
 
+t.setTimeout(600_000)
+
 const SCHEDULES = Number(process.env.SCHEDULES ?? 2100)
 
 t.test('no gap, no duplicate, no disorder, whatever happens', { timeout: 600_000 }, async (t) => {

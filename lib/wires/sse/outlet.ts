@@ -112,6 +112,8 @@ export class SseOutlet implements Outlet {
     const [only] = durable
     // Where a loss has not been told the client keeps its own: cut before that, it must find out again.
     if (durable.length === 1 && only) return only.lost === undefined ? positionOf(only) : undefined
+    // It named none of them: all are lost, none is new to it.
+    if (durable.some(({ lost }) => lost === '')) return undefined
     const parts: string[] = []
     for (const subscription of durable) {
       const id = subscription.lost ?? positionOf(subscription)
