@@ -60,9 +60,13 @@ export interface ConnectionInit {
   readonly since: number
   /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
   readonly authorizeAgain: (connection: Connection) => void
+  /** A topic that it was to hear is left before it has begun. */
+  readonly forget?: (name: string) => void
   /** The full name of what the app named. */
   readonly resolve: (topic: unknown) => string
 }
+
+interface Join { readonly name: string, cancelled: boolean }
 
 /** Shared by all connections that have none: most never do. */
 const NONE: never[] = []
@@ -93,6 +97,7 @@ export class Connection {
   #begun = false
   #ended = false
   #early: readonly Notice[] = NONE
+  #joins: Set<Join> | undefined
   #asked: Set<Subscription> | undefined
   /** The replay encoder; null when its bytes are this connection's own; undefined when not known yet. */
   #private: Encoder | null | undefined
@@ -204,7 +209,20 @@ export class Connection {
     return subscription
   }
 
+  /** A join that takes its time. It is given up when the topic is left meanwhile. */
+  joining (name: string): Join {
+    const join = { name, cancelled: false }
+    this.#joins ??= new Set()
+    this.#joins.add(join)
+    return join
+  }
+
+  joined (join: Join): void {
+    this.#joins?.delete(join)
+  }
+
   remove (name: string): boolean {
+    for (const join of this.#joins ?? NONE) if (join.name === name) join.cancelled = true
     const subscription = this.#subscriptions.get(name)
     if (!subscription || this.closed) return false
     this.leaveGroups()
@@ -519,7 +537,9 @@ export class Connection {
   }
 
   unsubscribe (topic: unknown): void {
-    this.remove(this.#init.resolve(topic))
+    const name = this.#init.resolve(topic)
+    if (!this.#begun) this.#init.forget?.(name)
+    this.remove(name)
   }
 
   close (reason: { code?: number, text?: string, reconnect?: boolean } = {}): void {

@@ -211,6 +211,7 @@ export class Arrival {
       subscribe: (_, topic) => this.#subscribe(topic),
       since: knockedAt(request),
       authorizeAgain: (connection) => { authorizeAgain(request, connection) },
+      forget: (name) => this.#forget(name),
       resolve: (topic) => resolveTopic(context, topic).name
     })
   }
@@ -244,11 +245,18 @@ export class Arrival {
     const count = new Set([...this.#names(), ...this.#joining, at.name]).size
     if (count > maxTopics) throw new TooManyTopics(count, maxTopics)
     this.#joining.push(at.name)
+    const join = this.connection.joining(at.name)
     try {
-      await this.#join(at)
+      await this.#join(at, join)
     } finally {
       this.#joining.splice(this.#joining.indexOf(at.name), 1)
+      this.connection.joined(join)
     }
+  }
+
+  #forget (name: string): void {
+    const index = this.topics.findIndex((at) => at.name === name)
+    if (index !== -1 && !this.#accepted) this.topics.splice(index, 1)
   }
 
   /** Of the topics that the client has, or will have once it is in. */
@@ -256,8 +264,9 @@ export class Arrival {
     return new Set(this.connection.begun ? this.connection.topics : this.topics.map(({ name }) => name))
   }
 
-  async #join (at: TopicAt): Promise<void> {
+  async #join (at: TopicAt, join: { readonly cancelled: boolean }): Promise<void> {
     await authorize(this.#request, at, 'subscribe')
+    if (join.cancelled) return
     if (!this.#accepted && !this.connection.begun) {
       if (!this.#names().has(at.name)) this.topics.push(at)
       return
@@ -265,15 +274,15 @@ export class Arrival {
     // Its topics are being joined already: this one comes behind them.
     await this.connection.whenBegun()
     if (this.connection.closed) throw new ConnectionClosed()
-    await joinLater(this.connection, at, undefined)
+    await joinLater(this.connection, at, undefined, undefined, join)
   }
 }
 
 /** A topic joined at run time. */
-export async function joinLater (connection: Connection, at: TopicAt, cursor: Cursor, ref?: unknown): Promise<void> {
+export async function joinLater (connection: Connection, at: TopicAt, cursor: Cursor, ref?: unknown, join?: { readonly cancelled: boolean }): Promise<void> {
   const { hub } = connection
   const joining = await hub.prepare([{ at, cursor }])
-  if (connection.closed) return hub.let(joining)
+  if (connection.closed || join?.cancelled) return hub.let(joining)
   const joined = hub.join(connection, joining)
   connection.announce(joined, ref)
   connection.settle()

@@ -279,6 +279,41 @@ t.test('a topic that onConnect joins without waiting is joined, however late it 
   await channel.next({ event: 'said' })
 })
 
+t.test('a topic that is left before it was joined is not joined', async (t) => {
+  const [asked, mayJoin] = [gate(), gate()]
+  const app = await serve(t, {}, (app) => {
+    app.topic('rooms/:id')
+    const slow = app.topic('slow', {
+      authorize: async () => {
+        asked.open()
+        await mayJoin.passed
+      }
+    })
+    app.channel('/', {
+      topics: app.topic('news'),
+      async onConnect (connection) {
+        await connection.subscribe('rooms/1')
+        connection.unsubscribe('rooms/1')
+      },
+      messages: {
+        both: {
+          handler: async (_data, { connection }) => {
+            const joining = connection.subscribe(slow.at({}))
+            await asked.passed
+            connection.unsubscribe(slow.at({}))
+            mayJoin.open()
+            await joining
+            return connection.topics
+          }
+        }
+      }
+    })
+  })
+  const channel = await join(t, app, '/')
+  channel.send({ event: 'both', ref: 1 })
+  t.same((await channel.next({ op: 'reply' })).data, ['news'])
+})
+
 t.test('a client that names its cursors gets what it missed, topic by topic; who cannot is told', async (t) => {
   const app = await serve(t, { history: { limit: 4 } }, (app) => {
     app.topic('rooms/:id')
