@@ -123,7 +123,7 @@ export const works = [
     name: 'resume storm',
     measure: 'resume',
     subscribers: { full: [1000, 5000] },
-    contestants: ['ours, history on', 'ours, two topics'],
+    contestants: ['ours, history on'],
     phases: { '100 events missed': { count: 100, bytes: 64 } },
     rounds: 3,
     goals: []

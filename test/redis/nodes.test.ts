@@ -1,6 +1,7 @@
 /** Several nodes, one Redis: what one publishes all hear, and what one orders all obey. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import realtime, { type RealtimeOptions, type SourceEvent } from '../../lib/index.ts'
@@ -243,7 +244,7 @@ t.test('stop() works from any node', async (t) => {
 
 /** A node in a process of its own, that can be killed. */
 async function lonelyNode (t: Test, prefix: string): Promise<{ child: ChildProcess, origin: string }> {
-  const child = spawn(process.execPath, [...process.execArgv, new URL('../helpers/answering.ts', import.meta.url).pathname, server.url, prefix], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [...process.execArgv, fileURLToPath(new URL('../helpers/answering.ts', import.meta.url)), server.url, prefix], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => { child.kill('SIGKILL') })
   const [line] = await once(child.stdout as NodeJS.ReadableStream, 'data') as [Buffer]
   return { child, origin: line.toString().trim() }
