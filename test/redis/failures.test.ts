@@ -1,6 +1,8 @@
 /** Everything that Redis and the way to it can do to a node, one at a time. */
+import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { redis } from '../../lib/adapters/redis/index.ts'
+import { Link, SETTINGS } from '../../lib/adapters/redis/link.ts'
 import { slotOf } from '../../lib/adapters/redis/names.ts'
 import { checkVersion } from '../../lib/adapters/redis/version.ts'
 import { connectStream, type StreamClient } from '../../lib/testing/index.ts'
@@ -299,4 +301,18 @@ t.test('options that cannot be meant', async (t) => {
   t.throws(() => redis({ url: 'http://x' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
   t.throws(() => redis({ url: 'redis://x', connection: {} }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
   t.throws(() => redis({ prefix: 'a{b' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
+})
+
+t.test('a connection that ioredis has given up for good is made anew', async (t) => {
+  const server = await RedisServer.start(t)
+  const client = new Redis({ port: server.port, host: '127.0.0.1', ...SETTINGS })
+  const link = new Link(client, { prepare: async () => {}, changed: () => {} })
+  t.teardown(() => link.close())
+  let ended = 0
+  client.on('end', () => ended++)
+  link.connect()
+  // In the turn in which it is about to connect.
+  client.disconnect(true)
+  await until('the connection', () => link.up)
+  t.equal(ended, 1)
 })

@@ -1,7 +1,7 @@
 /** The way commands go: to one server (also one that Sentinel names), or to the masters of a cluster. */
 import type { Cluster, Redis } from 'ioredis'
 import { Unavailable } from '../../errors.ts'
-import { Link } from './link.ts'
+import { Link, retryDelay } from './link.ts'
 import type { Script } from './scripts.ts'
 
 export type Argument = string | Buffer | number
@@ -155,6 +155,9 @@ export class ClusterCommands implements Commands {
     // Another server, or one that is back: are the events there that were acknowledged?
     cluster.on('+node', (node: Redis) => node.on('ready', () => this.tick()))
     cluster.on('close', () => this.#change(false))
+    cluster.on('end', () => {
+      setTimeout(() => { if (!this.#closed && cluster.status === 'end') this.connect() }, retryDelay(0)).unref()
+    })
   }
 
   get why (): Error { return this.#why ?? new Error('there is no connection to the Redis cluster') }

@@ -63,6 +63,8 @@ export class Link {
     redis.on('connect', () => this.#watchHandshake())
     redis.on('ready', () => { this.#ready().catch(() => {}) })
     redis.on('close', () => this.#lost())
+    // ioredis gives up for good when it is told to disconnect while it is about to connect. There is no giving up here.
+    redis.on('end', () => this.#connectAgain())
   }
 
   /** Why it is not up, as far as is known. */
@@ -84,13 +86,19 @@ export class Link {
   renew (why: Error): void {
     if (this.#closed) return
     this.#why = why
-    this.redis.disconnect(true)
+    // On its way already, otherwise.
+    if (this.redis.status === 'ready' || this.redis.status === 'connect') this.redis.disconnect(true)
   }
 
   close (): void {
     this.#closed = true
     clearTimeout(this.#watch)
     this.redis.disconnect()
+  }
+
+  #connectAgain (): void {
+    if (this.#closed) return
+    setTimeout(() => { if (!this.#closed && this.redis.status === 'end') this.connect() }, retryDelay(0)).unref()
   }
 
   #watchHandshake (): void {
