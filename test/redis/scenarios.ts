@@ -1,6 +1,6 @@
 /** What each rule of the Redis adapter is for: a scenario rejects where the rule is not kept. */
 import { deepEqual, equal, rejects } from 'node:assert/strict'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import type { Id } from '../../lib/core/adapter.ts'
 import { RedisServer, until, type Teardown } from '../helpers/redis.ts'
 import { RETENTION, startNode, type MakeRedis, type Node } from './kit.ts'
@@ -55,6 +55,38 @@ export const appliedOnce: Scenario = async (stage) => {
   proxy.cut()
   await published
   deepEqual(await node.history('a'), ['0', '1', '2'])
+}
+
+/** Several on their way, all of them applied and none acknowledged. */
+export const eachAppliedOnce: Scenario = async (stage) => {
+  const server = await stage.server()
+  const proxy = await stage.proxy(server)
+  const node = await stage.node(proxy.url, { publishTimeout: 2000 })
+  await node.publish('a', '0')
+  proxy.hold('down')
+  const published: Array<Promise<Id>> = []
+  for (const text of ['1', '2', '3']) {
+    published.push(node.publish('a', text))
+    await turn()
+  }
+  const ids = Promise.all(published)
+  ids.catch(() => {})
+  await until('the batches in Redis', async () => await length(server, 'a') === 4)
+  proxy.cut()
+  await ids
+  const page = await node.adapter.read('a', null, { count: 100, bytes: 1 << 20 })
+  deepEqual(await ids, page.events.slice(1).map(({ id }) => id))
+  deepEqual(await node.history('a'), ['0', '1', '2', '3'])
+}
+
+/** The first has to be sent again, since Redis does not know its script; the second's it knows. */
+export const behindTheOneBefore: Scenario = async (stage) => {
+  const server = await stage.server()
+  const node = await stage.node(server.url)
+  const [unknown, known] = [{ ...RETENTION, maxAge: 50_000 }, { ...RETENTION, maxAge: 60_000 }]
+  await node.publish('b', '0', { retention: known })
+  await Promise.all([node.publish('a', '1', { retention: unknown }), node.publish('a', '2', { retention: known })])
+  deepEqual(await node.history('a'), ['1', '2'])
 }
 
 export const neverBehindALaterOne: Scenario = async (stage) => {

@@ -5,10 +5,10 @@ import { AdapterUnsupported, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
 import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './entry.ts'
-import { batchArguments, Lanes, type Ticket } from './lanes.ts'
+import { batchArguments, Lanes, type Batch, type Ticket } from './lanes.ts'
 import { Names } from './names.ts'
 import type { RedisSettings } from './options.ts'
-import { APPEND, CLAIM, READ, RELEASE, VERIFY } from './scripts.ts'
+import { appendScript, CLAIM, READ, RELEASE, VERIFY, type Script } from './scripts.ts'
 import type { Messages } from './shards.ts'
 import type { SubscriptionsHost } from './subscriptions.ts'
 import { checkVersion } from './version.ts'
@@ -34,7 +34,6 @@ interface Subscribed {
 const DAY_MS = 86_400_000
 /** A topic that was only listened to is forgotten so long after its last listener. */
 const GENESIS_MS = 300_000
-const MARK_MS = 600_000
 /** How long a node remembers what was acknowledged to it. */
 const ACKNOWLEDGED_MS = 60_000
 const TICK_MS = 2000
@@ -59,6 +58,7 @@ export class RedisAdapter implements Adapter, Ownership {
   /** By channel. */
   readonly #subscribed = new Map<string, Subscribed>()
   readonly #acknowledged = new Map<string, { id: Id, at: number }>()
+  readonly #scripts = new WeakMap<AppendOptions['retention'], Script>()
   #nonces = 0
   #sink: Sink | undefined
   #tick: NodeJS.Timeout | undefined
@@ -86,7 +86,7 @@ export class RedisAdapter implements Adapter, Ownership {
     })
     this.#announce = this.#commands.cluster ? 'SPUBLISH' : 'PUBLISH'
     this.#lanes = new Lanes({
-      append: async (topic, number, batch) => await this.#append(topic, number, batch),
+      append: async (topic, batch) => await this.#append(topic, batch),
       pause: async (attempt) => await this.#pause(attempt),
       acknowledged: (topic, id) => this.#remember(topic, id)
     }, settings)
@@ -131,17 +131,28 @@ export class RedisAdapter implements Adapter, Ownership {
     return { id: await this.#lanes.publish(topic, body, data.byteLength, options) }
   }
 
-  async #append (topic: string, number: number, batch: readonly Ticket[]): Promise<string> {
+  async #append (topic: string, { number, tickets, after, oldest }: Batch): Promise<string> {
     if (!this.#commands.up) throw this.#commands.why
-    const { retention, lifetime, owner } = (batch[0] as Ticket).options
+    const { options } = tickets[0] as Ticket
     const names = this.#names.keys(topic)
-    const { keys, args } = batchArguments(batch, names.dedupe)
-    const ids = await this.#commands.run(APPEND, [names.log, names.head, names.mark(this.#node), names.owner, ...keys], [
-      String(number), String(retention.limit), ms(retention.maxAge), String(retention.maxBytes), ms(lifetime ?? retention.maxAge),
-      ms(Math.max(DAY_MS, retention.maxAge, lifetime ?? 0)), this.#node + number.toString(36), this.#announce, names.channel, owner ?? '', String(MARK_MS), this.#nonce(), this.#commands.server, ...args
+    const { keys, args } = batchArguments(tickets, names.dedupe)
+    const ids = await this.#commands.run(this.#script(options), [names.log, names.head, names.mark(this.#node), names.owner, ...keys], [
+      String(number), after === 0 ? '' : String(after), String(oldest), this.#node + number.toString(36), names.channel, options.owner ?? '',
+      this.#nonce(), this.#commands.server, ...args
     ])
     await this.#replicated()
     return String(ids)
+  }
+
+  /** A topic's policy is one object, as a rule: its script is found by it. */
+  #script ({ retention, lifetime }: AppendOptions): Script {
+    const known = lifetime === undefined ? this.#scripts.get(retention) : undefined
+    if (known) return known
+    const { limit, maxAge, maxBytes } = retention
+    const life = ms(lifetime ?? maxAge)
+    const made = appendScript({ limit: whole(limit), maxAge: ms(maxAge), maxBytes: whole(maxBytes), life, headLife: Math.max(DAY_MS, life), announce: this.#announce })
+    if (lifetime === undefined) this.#scripts.set(retention, made)
+    return made
   }
 
   async #replicated (): Promise<void> {
@@ -229,9 +240,11 @@ export class RedisAdapter implements Adapter, Ownership {
     }
     if (heard.type === 'suspect') return this.#suspect([subscribed.topic])
     if (heard.type === 'ephemeral') return sink.ephemeral(subscribed.topic, heard.event, heard.exclude)
-    subscribed.last = heard.event.id
     subscribed.heardAt = performance.now()
-    sink.event(subscribed.topic, heard.event)
+    for (const event of heard.events) {
+      subscribed.last = event.id
+      sink.event(subscribed.topic, event)
+    }
   }
 
   #live (channels: string[], anew: boolean): void {
@@ -287,7 +300,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async claim (topic: string, owner: string, leaseMs: number): Promise<string> {
     try {
-      return String(await this.#commands.run(CLAIM, [this.#names.keys(topic).owner], [owner, ms(leaseMs)]))
+      return String(await this.#commands.run(CLAIM, [this.#names.keys(topic).owner], [owner, String(ms(leaseMs))]))
     } catch (error) {
       throw unavailable(error)
     }
@@ -304,7 +317,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   /** What cannot be given back ends by itself. */
   async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
-    await this.#commands.run(RELEASE, [this.#names.keys(topic).owner], [owner, next?.owner ?? '', ms(next?.ms ?? 1)]).catch(() => {})
+    await this.#commands.run(RELEASE, [this.#names.keys(topic).owner], [owner, next?.owner ?? '', String(ms(next?.ms ?? 1))]).catch(() => {})
   }
 
   // --- staying true ------------------------------------------------------------
@@ -459,7 +472,9 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 }
 
-const ms = (value: number): string => String(Math.min(Math.ceil(value), Number.MAX_SAFE_INTEGER / 1024))
+const whole = (value: number): number => Math.min(Math.ceil(value), Number.MAX_SAFE_INTEGER)
+/** What Redis takes for a time to live. */
+const ms = (value: number): number => Math.min(Math.ceil(value), 2 ** 42)
 
 const sleep = async (time: number): Promise<void> => await new Promise((resolve) => { setTimeout(resolve, time).unref() })
 

@@ -8,6 +8,8 @@ const FORMATS: Record<Format, string> = { json: 'j', text: 't', binary: 'b' }
 const FORMAT_OF: Record<string, Format> = { j: 'json', t: 'text', b: 'binary' }
 const SPACE = 0x20
 const NEWLINE = 0x0a
+const AMPERSAND = 0x26
+const EXCLAMATION = 0x21
 
 interface Content { name: string, data: Uint8Array, format: Format, key?: string }
 
@@ -24,7 +26,7 @@ export function encodeBody ({ name, data, format, key }: Content): string | Buff
 
 function decodeBody (body: Buffer): Content {
   const end = body.indexOf(NEWLINE)
-  const [code = '', nameBytes, keyBytes] = body.toString('latin1', 0, end).split(' ')
+  const [code = '', nameBytes, keyBytes] = body.toString('latin1', 0, Math.max(0, end)).split(' ')
   const format = FORMAT_OF[code]
   if (!format) throw new Error('not an event of fastify-realtime')
   const keyAt = end + 1 + Number(nameBytes)
@@ -39,7 +41,7 @@ export function decodeEvent (id: Id, prev: Id, body: Buffer): LogEvent {
 
 /** What comes over a channel. */
 export type Message =
-  | { type: 'event', event: LogEvent }
+  | { type: 'events', events: LogEvent[] }
   | { type: 'ephemeral', event: EphemeralEvent, exclude: string | undefined }
   /** The log began anew. */
   | { type: 'suspect' }
@@ -53,14 +55,34 @@ export function encodeEphemeral (event: EphemeralEvent, exclude: string | undefi
   return typeof body === 'string' ? head + body : Buffer.concat([Buffer.from(head), body])
 }
 
-/** `<id> <prev> <body>`, an ephemeral event, or `?`. @throws when it is none of ours */
+/**
+ * `<id> <prev> <body>`; several as `&`, and `\n<bytes> ` before each; an ephemeral event; or `?`.
+ * @throws when it is none of ours
+ */
 export function decodeMessage (message: Buffer): Message {
+  if (message[0] === AMPERSAND) return { type: 'events', events: decodeSeveral(message) }
   const first = message.indexOf(SPACE)
   if (first < 0) return { type: 'suspect' }
+  if (message[0] !== EXCLAMATION) return { type: 'events', events: [decodeTold(message)] }
   const second = message.indexOf(SPACE, first + 1)
-  const body = message.subarray(second + 1)
-  const from = message.toString('latin1', 0, first)
-  const to = message.toString('latin1', first + 1, second)
-  if (from === '!') return { type: 'ephemeral', event: decodeBody(body), exclude: to === '-' ? undefined : to }
-  return { type: 'event', event: decodeEvent(from, to, body) }
+  const exclude = message.toString('latin1', first + 1, second)
+  return { type: 'ephemeral', event: decodeBody(message.subarray(second + 1)), exclude: exclude === '-' ? undefined : exclude }
+}
+
+function decodeTold (told: Buffer): LogEvent {
+  const first = told.indexOf(SPACE)
+  const second = told.indexOf(SPACE, first + 1)
+  return decodeEvent(told.toString('latin1', 0, first), told.toString('latin1', first + 1, second), told.subarray(second + 1))
+}
+
+function decodeSeveral (message: Buffer): LogEvent[] {
+  const events: LogEvent[] = []
+  for (let at = 1; at < message.length;) {
+    const space = message.indexOf(SPACE, at)
+    const end = space + 1 + Number(message.toString('latin1', at + 1, space))
+    if (!(end > space && end <= message.length)) throw new Error('not events of fastify-realtime')
+    events.push(decodeTold(message.subarray(space + 1, end)))
+    at = end
+  }
+  return events
 }

@@ -1,6 +1,8 @@
 /**
- * Publishing: a lane for each topic, with one batch on its way at a time, so that the order of the calls is kept over
- * retries. A batch has a number and is tried under it again until its time is up; Redis applies it once (APPEND's mark).
+ * Publishing: a lane for each topic. A batch has a number and is tried under it again until its time is up; Redis applies
+ * it once (APPEND's mark). Some are on their way at a time, each of which Redis applies only behind the one before it;
+ * when one fails, those behind it wait for their answers, and then go again one by one. So the order of the calls is
+ * kept over retries.
  */
 import type { AppendOptions, Id } from '../../core/adapter.ts'
 import { NotOwner, Unavailable } from '../../errors.ts'
@@ -19,7 +21,7 @@ export interface Ticket {
 
 export interface LanesHost {
   /** Appends a batch in one step; resolves with the ids, or '' when a later batch is there already. */
-  readonly append: (topic: string, number: number, batch: readonly Ticket[]) => Promise<string>
+  readonly append: (topic: string, batch: Batch) => Promise<string>
   /** Resolves when it is worth trying again; never rejects. */
   readonly pause: (attempt: number) => Promise<void>
   readonly acknowledged: (topic: string, id: Id) => void
@@ -32,8 +34,32 @@ export interface LanesSettings {
   readonly maxPending: number
 }
 
-interface Lane { readonly topic: string, queue: Ticket[], batch: readonly Ticket[] }
+/** What goes in one step. */
+export interface Batch {
+  readonly number: number
+  readonly tickets: readonly Ticket[]
+  /** The one that must be there before it; 0: none is on its way. */
+  after: number
+  /** The oldest that is not acknowledged. */
+  oldest: number
+  failed: boolean
+}
 
+interface Lane {
+  readonly topic: string
+  queue: Ticket[]
+  /** On their way, the oldest first. */
+  readonly flight: Batch[]
+  /** A turn's events are being gathered. */
+  gathering: boolean
+  /** One has failed: nothing new is sent. */
+  stuck: boolean
+  /** Number of the newest that is acknowledged. */
+  newest: number
+}
+
+/** Batches of a lane on their way. */
+const IN_FLIGHT = 8
 const BATCH_EVENTS = 64
 const BATCH_BYTES = 256 * 1024
 /** What one that waits costs besides its data, bytes. */
@@ -85,29 +111,28 @@ export class Lanes {
       clearTimeout(timer)
     }
     clearInterval(this.#sweep)
-    for (const { batch, queue } of this.#lanes.values()) {
-      for (const ticket of [...batch, ...queue]) this.#giveUp(ticket, new Unavailable('the adapter was closed; whether the event was published is not known'))
+    for (const lane of this.#lanes.values()) {
+      for (const ticket of [...lane.flight.flatMap(({ tickets }) => tickets), ...lane.queue.splice(0)]) this.#giveUp(ticket, new Unavailable('the adapter was closed; whether the event was published is not known'))
     }
     this.#lanes.clear()
   }
 
   #enqueue (topic: string, ticket: Ticket): void {
-    const lane = this.#lanes.get(topic)
-    if (lane) {
-      lane.queue.push(ticket)
-      return
-    }
-    const opened: Lane = { topic, queue: [ticket], batch: [] }
-    this.#lanes.set(topic, opened)
+    let lane = this.#lanes.get(topic)
+    if (!lane) this.#lanes.set(topic, lane = { topic, queue: [], flight: [], gathering: false, stuck: false, newest: 0 })
+    lane.queue.push(ticket)
+    if (lane.gathering) return
+    lane.gathering = true
     // What the same turn publishes goes along.
-    queueMicrotask(() => { this.#run(opened).catch(() => {}) })
+    queueMicrotask(() => {
+      lane.gathering = false
+      this.#send(lane)
+    })
   }
 
-  async #run (lane: Lane): Promise<void> {
-    while (lane.queue.length > 0) {
-      lane.batch = takeBatch(lane.queue)
-      await this.#deliver(lane, ++this.#number)
-    }
+  #send (lane: Lane): void {
+    while (!lane.stuck && lane.queue.length > 0 && lane.flight.length < IN_FLIGHT) this.#sendBatch(lane)
+    if (lane.queue.length > 0 || lane.flight.length > 0) return
     this.#lanes.delete(lane.topic)
     if (this.#lanes.size > 0) return
     clearInterval(this.#sweep)
@@ -115,28 +140,84 @@ export class Lanes {
     this.#idle?.()
   }
 
-  async #deliver ({ topic, batch }: Lane, number: number): Promise<void> {
-    for (let attempt = 0; batch.some(({ settled }) => !settled); attempt++) {
+  #sendBatch (lane: Lane): void {
+    const number = ++this.#number
+    const batch: Batch = {
+      number, tickets: takeBatch(lane.queue), after: lane.flight.at(-1)?.number ?? 0, oldest: lane.flight[0]?.number ?? number, failed: false
+    }
+    lane.flight.push(batch)
+    this.#host.append(lane.topic, batch).then(
+      (ids) => this.#arrived(lane, batch, ids),
+      (error: Error) => this.#failed(lane, batch, error)
+    )
+  }
+
+  #arrived (lane: Lane, batch: Batch, ids: string): void {
+    this.#settle(lane, batch, ids)
+    this.#over(lane, batch)
+  }
+
+  #failed (lane: Lane, batch: Batch, error: Error): void {
+    if (FINAL.test(error.message)) {
+      this.#refuse(lane.topic, batch, error)
+      this.#over(lane, batch)
+      return
+    }
+    lane.stuck = batch.failed = true
+    this.#goOn(lane)
+  }
+
+  #over (lane: Lane, batch: Batch): void {
+    lane.flight.splice(lane.flight.indexOf(batch), 1)
+    this.#goOn(lane)
+  }
+
+  #goOn (lane: Lane): void {
+    if (!lane.stuck) this.#send(lane)
+    else if (lane.flight.every(({ failed }) => failed)) this.#sendAgain(lane).catch(() => {})
+  }
+
+  /** One by one, so that none overtakes another. */
+  async #sendAgain (lane: Lane): Promise<void> {
+    await this.#host.pause(0)
+    for (let batch = lane.flight[0]; batch; batch = lane.flight[0]) {
+      batch.after = 0
+      batch.oldest = batch.number
+      await this.#deliver(lane, batch)
+      lane.flight.shift()
+    }
+    lane.stuck = false
+    this.#send(lane)
+  }
+
+  async #deliver (lane: Lane, batch: Batch): Promise<void> {
+    for (let attempt = 1; batch.tickets.some(({ settled }) => !settled); attempt++) {
       try {
-        const ids = await this.#host.append(topic, number, batch)
-        if (ids !== '') this.#settle(topic, batch, ids.split(' '))
+        this.#settle(lane, batch, await this.#host.append(lane.topic, batch))
         return
       } catch (error) {
-        if (FINAL.test((error as Error).message)) return this.#refuse(topic, batch, error as Error)
+        if (FINAL.test((error as Error).message)) return this.#refuse(lane.topic, batch, error as Error)
       }
       await this.#host.pause(attempt)
     }
   }
 
-  #settle (topic: string, batch: readonly Ticket[], ids: Id[]): void {
-    const last = ids.at(-1)
-    if (last !== undefined) this.#host.acknowledged(topic, last)
-    for (const [i, ticket] of batch.entries()) if (this.#leave(ticket)) ticket.resolve(ids[i] as Id)
+  #settle (lane: Lane, { number, tickets }: Batch, answer: string): void {
+    if (answer === '') return this.#lost(tickets)
+    const ids: Id[] = answer.split(' ')
+    if (number > lane.newest) this.#host.acknowledged(lane.topic, ids[ids.length - 1] as Id)
+    lane.newest = Math.max(lane.newest, number)
+    for (const [i, ticket] of tickets.entries()) if (this.#leave(ticket)) ticket.resolve(ids[i] as Id)
   }
 
-  #refuse (topic: string, batch: readonly Ticket[], error: Error): void {
+  /** A later one is there, and what became of these is not known any more: as a rule nobody waits for them. */
+  #lost (tickets: readonly Ticket[]): void {
+    for (const ticket of tickets) this.#giveUp(ticket, this.#unknown(ticket))
+  }
+
+  #refuse (topic: string, { tickets }: Batch, error: Error): void {
     const coded = error.message.startsWith('NOTOWNER') ? new NotOwner(topic) : new Unavailable(error.message)
-    for (const ticket of batch) this.#giveUp(ticket, Object.assign(coded, { cause: error }))
+    for (const ticket of tickets) this.#giveUp(ticket, Object.assign(coded, { cause: error }))
   }
 
   #giveUp (ticket: Ticket, error: Error): void {
@@ -154,7 +235,7 @@ export class Lanes {
   #expire (): void {
     const now = performance.now()
     for (const lane of this.#lanes.values()) {
-      for (const ticket of lane.batch) if (ticket.deadline <= now) this.#giveUp(ticket, this.#unknown(ticket))
+      for (const { tickets } of lane.flight) for (const ticket of tickets) if (ticket.deadline <= now) this.#giveUp(ticket, this.#unknown(ticket))
       const due = lane.queue.findIndex(({ deadline }) => deadline > now)
       for (const ticket of lane.queue.splice(0, due === -1 ? lane.queue.length : due)) this.#giveUp(ticket, this.#unknown(ticket))
     }

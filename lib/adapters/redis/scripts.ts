@@ -20,85 +20,126 @@ local function begin (log, head, nonce, ttl)
 end
 `
 
+/** What a topic's declaration says of its log; in the text of its script, so that Redis need not be told each time. */
+export interface AppendPolicy {
+  readonly limit: number
+  /** ms */
+  readonly maxAge: number
+  readonly maxBytes: number
+  /** ms the log lives. */
+  readonly life: number
+  /** ms the head lives. */
+  readonly headLife: number
+  readonly announce: 'PUBLISH' | 'SPUBLISH'
+}
+
+/** From here on a log is cut by whole nodes of the stream (up to 100 events, or 4 KB), which takes half the time. */
+const EXACT_LIMIT = 256
+const MARK_MS = 600_000
+/** Arguments of APPEND before the events. */
+const HEAD_ARGUMENTS = 8
+
 /**
- * KEYS: log, head, mark, owner, dedupe keys. ARGV: batch number, limit, maxAge, maxBytes, ms the log lives, ms the head
- * lives, nonce, 'PUBLISH' or 'SPUBLISH', channel, owner or '', ms of the mark, nonce of a genesis (another at each
- * attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of its data, body. Returns the ids, joined by spaces.
+ * KEYS: log, head, mark, owner, dedupe keys. ARGV: batch number, the number of the one that must be there before it or
+ * '', the oldest number that is not acknowledged, nonce, channel, owner or '', nonce of a genesis (another at each
+ * attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of its data, body. Returns the
+ * ids, joined by spaces.
  *
- * The mark makes it safe to send a batch again, or to have a given-up one arrive late: a batch is applied once, and
- * never behind a later one of the same node.
+ * The mark makes it safe to send batches behind each other, to send them again, and to have a given-up one arrive late:
+ * a batch is applied once, behind the one that was sent before it, and never behind a later one of the same node. It
+ * holds `<number> <ids>` of those that are not acknowledged yet, a line each, the newest first.
+ *
+ * Numbers stay text where they can: most of the script's time would go into turning them to and fro.
  */
-export const APPEND = script(`
-local log, head, mark, owner = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local batch, limit, maxBytes = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[4])
-local nonce, publish, channel = ARGV[7], ARGV[8], ARGV[9]
-local done = redis.call('GET', mark)
-if done then
-  local number, ids = string.match(done, '^(%d+) (.*)$')
-  if tonumber(number) > batch then return '' end
-  if tonumber(number) == batch then return ids end
+function append ({ limit, maxAge, maxBytes, life, headLife, announce }: AppendPolicy): Script {
+  return script(`
+local log, head, mark = KEYS[1], KEYS[2], KEYS[3]
+local batch, nonce = ARGV[1], ARGV[4]
+local found = redis.call('MGET', mark, head)
+local done, state = found[1], found[2]
+local last = done and string.match(done, '^%d+')
+if last and tonumber(last) >= tonumber(batch) then
+  return string.match('\\n' .. done, '\\n' .. batch .. ' ([^\\n]*)') or ''
 end
-if ARGV[10] ~= '' and redis.call('GET', owner) ~= ARGV[10] then
+if ARGV[2] ~= '' and last ~= ARGV[2] then return redis.error_reply('GAP the batch before this one is missing') end
+if ARGV[6] ~= '' and redis.call('GET', KEYS[4]) ~= ARGV[6] then
   return redis.error_reply('NOTOWNER the topic belongs to another node')
 end
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local id, total, base, server, bound
-local state = redis.call('GET', head)
+local now = time[1] .. string.sub('00000' .. time[2], -6, -4)
+local id, ms, seq, total, base, server, bound
 if state then
-  id, total, base, server, bound = string.match(state, '^(%S+) (%d+) (%d+) ?(%S*) ?(%S*)$')
-  total, base = tonumber(total), tonumber(base)
+  id, ms, seq, total, base, server, bound = string.match(state, '^((%d+)-(%d+)%S+) (%d+) (%d+) ?(%S*) ?(%S*)$')
 else
-  id, total, base = '0-0.' .. ARGV[12], 0, 0
+  id, ms, seq, total, base = '0-0.' .. ARGV[7], '0', '0', '0', '0'
   -- Only where it is there: behind a write Redis would let the rest pass although it is out of memory.
   if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
 end
-if server ~= ARGV[13] then server, bound = ARGV[13], id end
-local ms, seq = string.match(id, '^(%d+)-(%d+)')
-ms, seq = tonumber(ms), tonumber(seq)
+if server ~= ARGV[8] then server, bound = ARGV[8], id end
 -- Age is seen to once in a window of half the age: a busy log is spared two commands at each event.
-local window = tonumber(ARGV[3]) / 2
-local due = math.floor(now / window) ~= math.floor(ms / window)
-local function keep ()
-  redis.call('SET', head, string.format('%s %.0f %.0f %s %s', id, total, base, server, bound), 'PX', ARGV[6])
-end
-local ids = {}
-local count = (#ARGV - 13) / 3
-for i = 1, count do
-  local at = 11 + i * 3
+local due = math.floor(now / ${maxAge / 2}) ~= math.floor(ms / ${maxAge / 2})
+local ids, told = {}, {}
+for i = 1, (#ARGV - ${HEAD_ARGUMENTS}) / 3 do
+  local at = ${HEAD_ARGUMENTS - 2} + i * 3
   local key = ARGV[at] ~= '0' and KEYS[4 + ARGV[at]]
   local known = key and redis.call('GET', key)
   if known then
     ids[i] = known
   else
-    if now > ms then ms, seq = now, 0 else seq = seq + 1 end
+    if #now > #ms or (#now == #ms and now > ms) then ms, seq = now, '0' else seq = string.format('%d', seq + 1) end
     local own = i == 1 and nonce or nonce .. '_' .. i
-    local short = string.format('%.0f-%.0f', ms, seq)
-    local prev = id
-    redis.call('XADD', log, 'MAXLEN', limit, short, 'n', own, 'p', prev, 'c', string.format('%.0f', total), 'e', ARGV[at + 2])
+    local short = ms .. '-' .. seq
+    local prev, body = id, ARGV[at + 2]
+    redis.call('XADD', log, 'MAXLEN', ${limit < EXACT_LIMIT ? '' : "'~', "}'${limit}', short, 'n', own, 'p', prev, 'c', total, 'e', body)
     id = short .. '.' .. own
-    total = total + tonumber(ARGV[at + 1])
-    if i < count then keep() end
-    if key then redis.call('SET', key, id, 'PX', ARGV[3]) end
-    redis.call(publish, channel, id .. ' ' .. prev .. ' ' .. ARGV[at + 2])
+    total = string.format('%d', total + ARGV[at + 1])
+    if key then redis.call('SET', key, id, 'PX', '${maxAge}') end
+    told[#told + 1] = id .. ' ' .. prev .. ' ' .. body
     ids[i] = id
   end
 end
-if due then redis.call('XTRIM', log, 'MINID', string.format('%.0f', math.max(0, now - tonumber(ARGV[3])))) end
-while total - base > maxBytes do
+if #told == 1 then
+  redis.call('${announce}', ARGV[5], told[1])
+elseif #told > 1 then
+  for i, one in ipairs(told) do told[i] = '\\n' .. #one .. ' ' .. one end
+  redis.call('${announce}', ARGV[5], '&' .. table.concat(told))
+end
+if due then redis.call('XTRIM', log, 'MINID', string.format('%d', math.max(0, now - ${maxAge}))) end
+while total - base > ${maxBytes} do
   local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 2)
   if not oldest[1] then break end
-  base = tonumber(oldest[1][2][6])
-  if total - base <= maxBytes or not oldest[2] then break end
+  base = oldest[1][2][6]
+  if total - base <= ${maxBytes} or not oldest[2] then break end
   redis.call('XDEL', log, oldest[1][1])
 end
-keep()
-local life = tonumber(ARGV[5])
-if due or life ~= tonumber(ARGV[3]) then redis.call('PEXPIRE', log, string.format('%.0f', life == tonumber(ARGV[3]) and life + window or life)) end
+redis.call('SET', head, id .. ' ' .. total .. ' ' .. base .. ' ' .. server .. ' ' .. bound, 'PX', '${headLife}')
+${life === maxAge ? 'if due then ' : 'do '}redis.call('PEXPIRE', log, '${life === maxAge ? Math.ceil(life * 1.5) : life}') end
 local all = table.concat(ids, ' ')
-redis.call('SET', mark, ARGV[1] .. ' ' .. all, 'PX', ARGV[11])
+local record = batch .. ' ' .. all
+if ARGV[3] ~= batch and done then
+  for line in string.gmatch(done, '[^\\n]+') do
+    if tonumber(string.match(line, '^%d+')) < tonumber(ARGV[3]) then break end
+    record = record .. '\\n' .. line
+  end
+end
+redis.call('SET', mark, record, 'PX', '${MARK_MS}')
 return all
 `)
+}
+
+/** Policies whose scripts are kept made. */
+const MAX_KNOWN = 1000
+const known = new Map<string, Script>()
+
+/** APPEND for a topic's policy. */
+export function appendScript (policy: AppendPolicy): Script {
+  const key = JSON.stringify(policy)
+  let made = known.get(key)
+  if (made) return made
+  if (known.size >= MAX_KNOWN) known.clear()
+  known.set(key, made = append(policy))
+  return made
+}
 
 /**
  * KEYS: log, head. ARGV: 'after' or 'oldest', id, count, bytes, nonce, ms that a new genesis lives. Returns the head, 1
