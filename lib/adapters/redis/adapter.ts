@@ -8,7 +8,7 @@ import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './entry
 import { batchArguments, Lanes, type Batch, type Ticket } from './lanes.ts'
 import { Names } from './names.ts'
 import type { RedisSettings } from './options.ts'
-import { appendScript, CLAIM, READ, RELEASE, VERIFY, type Script } from './scripts.ts'
+import { appendScript, CLAIM, HEADS, READ, RELEASE, VERIFY, type Script } from './scripts.ts'
 import type { Messages } from './shards.ts'
 import type { SubscriptionsHost } from './subscriptions.ts'
 import { checkVersion } from './version.ts'
@@ -31,6 +31,8 @@ interface Subscribed {
   live: boolean
 }
 
+interface Asked { readonly topic: string, readonly resolve: (head: Id) => void, readonly reject: (error: Error) => void }
+
 const DAY_MS = 86_400_000
 /** A topic that was only listened to is forgotten so long after its last listener. */
 const GENESIS_MS = 300_000
@@ -42,6 +44,8 @@ const BEAT_MS = 30_000
 const VERIFY_AT_ONCE = 100
 /** Heads asked for in one turn. */
 const CHECK = 500
+/** Heads that one script reads. */
+const HEADS_AT_ONCE = 100
 /** An outage is told of when it lasts. */
 const GRACE_MS = 500
 const CLOSE_MS = 1000
@@ -67,6 +71,8 @@ export class RedisAdapter implements Adapter, Ownership {
   #closed = false
   /** Listened to again, and to be compared with the heads. */
   #unchecked = new Set<string>()
+  /** Heads to be read at the end of the turn. */
+  readonly #asked: Asked[] = []
   #checking = false
   #beat: Iterator<Subscribed> | undefined
   #whenUp: Array<() => void> = []
@@ -195,7 +201,7 @@ export class RedisAdapter implements Adapter, Ownership {
       if (!subscribed.live) await this.#becomesLive(subscribed)
       if (!durable) return ''
       // Behind the acknowledgement: what is published from here on is heard.
-      const { head } = await this.#read(topic, null, { count: 0, bytes: 0 })
+      const head = await this.#head(topic)
       if (subscribed.last === '') subscribed.last = head
       subscribed.renewedAt = performance.now()
       return head
@@ -203,6 +209,29 @@ export class RedisAdapter implements Adapter, Ownership {
       if (this.#subscribed.get(channel) === subscribed && !known) this.unsubscribe(topic)
       throw unavailable(error)
     }
+  }
+
+  /** Of a topic, with those of others that are asked for in this turn. */
+  #head (topic: string): Promise<Id> {
+    return new Promise((resolve, reject) => {
+      if (this.#asked.push({ topic, resolve, reject }) > 1) return
+      setImmediate(() => {
+        const asked = this.#asked.splice(0)
+        const batch = this.#commands.cluster ? 1 : HEADS_AT_ONCE
+        for (let i = 0; i < asked.length; i += batch) this.#readHeads(asked.slice(i, i + batch))
+      })
+    })
+  }
+
+  #readHeads (asked: readonly Asked[]): void {
+    const keys = asked.flatMap(({ topic }) => {
+      const { log, head } = this.#names.keys(topic)
+      return [log, head]
+    })
+    this.#commands.run(HEADS, keys, [this.#nonce(), String(GENESIS_MS)]).then(
+      (heads) => { for (const [i, { resolve }] of asked.entries()) resolve(String((heads as Buffer[])[i])) },
+      (error: Error) => { for (const { reject } of asked) reject(error) }
+    )
   }
 
   async #becomesLive (subscribed: Subscribed): Promise<void> {

@@ -184,6 +184,16 @@ if id and id ~= last then result[3] = 1 end
 return result
 `)
 
+/** KEYS: log and head of each topic. ARGV: nonce, ms that a new genesis lives. Returns the heads. */
+export const HEADS = script(`${BEGIN_ANEW}
+local heads = {}
+for i = 2, #KEYS, 2 do
+  local state = redis.call('GET', KEYS[i])
+  heads[i / 2] = state and string.match(state, '^%S+') or begin(KEYS[i - 1], KEYS[i], ARGV[1] .. '_' .. i, ARGV[2])
+end
+return heads
+`)
+
 /**
  * KEYS: log, head, fork. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms a genesis
  * lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more, acknowledged events may be lost, and
