@@ -140,19 +140,39 @@ const SLOTS = 16_384
 
 export class RedisCluster {
   readonly masters: RedisServer[]
+  /** By their masters. */
+  readonly replicas = new Map<RedisServer, RedisServer>()
 
   private constructor (masters: RedisServer[]) {
     this.masters = masters
   }
 
   static async start (t: Teardown, size = 3, args: string[] = []): Promise<RedisCluster> {
-    const masters: RedisServer[] = []
-    for (let i = 0; i < size; i++) {
-      masters.push(await RedisServer.start(t, ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no', ...args], clusterPort))
-    }
-    const cluster = new RedisCluster(masters)
+    const cluster = new RedisCluster([])
+    for (let i = 0; i < size; i++) cluster.masters.push(await cluster.#server(t, args))
     await cluster.#form()
     return cluster
+  }
+
+  async #server (t: Teardown, args: string[]): Promise<RedisServer> {
+    return await RedisServer.start(t, ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', '--cluster-require-full-coverage', 'no', ...args], clusterPort)
+  }
+
+  /** Gives a master a replica, which takes over when the others do not hear of the master any more. */
+  async replicate (t: Teardown, master: RedisServer): Promise<RedisServer> {
+    const replica = await this.#server(t, ['--repl-diskless-sync-delay', '0'])
+    this.replicas.set(master, replica)
+    const id = await this.id(master)
+    await replica.ask(async (redis) => {
+      await redis.call('cluster', 'meet', '127.0.0.1', String(master.port))
+      await until('the replica to know its master', async () => (await redis.cluster('NODES') as string).includes(id))
+      await until('the replica to be one', async () => await redis.call('cluster', 'replicate', id))
+      await until('the replica to have everything', async () => (await redis.info('replication')).includes('master_link_status:up'))
+    })
+    for (const node of this.masters) {
+      await until('the cluster to know it', async () => await node.ask(async (redis) => new RegExp(`:${replica.port}@.* slave ${id}`).test(await redis.cluster('NODES') as string)))
+    }
+    return replica
   }
 
   get nodes (): Array<{ host: string, port: number }> {
