@@ -1,12 +1,15 @@
-/** What docs/deployment.md says, tried: the ACL user under the adapter's whole contract, and the readiness check. */
-import { readFileSync } from 'node:fs'
+/** What docs/deployment.md says, tried: the ACL user and TLS under the adapter's whole contract, and the readiness check. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import Fastify from 'fastify'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { redis, type RedisAdapterOptions } from '../lib/adapters/redis/index.ts'
 import realtime from '../lib/index.ts'
 import { adapterConformance } from './conformance/adapter.ts'
-import { RedisCluster, RedisServer, until } from './helpers/redis.ts'
+import { cert, key } from './helpers/certificate.ts'
+import { freePort, RedisCluster, RedisServer, until } from './helpers/redis.ts'
 
 const page = readFileSync(new URL('../docs/deployment.md', import.meta.url), 'utf8')
 const credentials = { username: 'realtime', password: 'secret' }
@@ -25,6 +28,22 @@ const twoNodes = (options: RedisAdapterOptions) => () => {
 }
 adapterConformance('Redis, as the ACL user', twoNodes({ url: `redis://realtime:secret@127.0.0.1:${server.port}` }))
 adapterConformance('Redis Cluster, as the ACL user', twoNodes({ cluster: { nodes: cluster.nodes, options: { redisOptions: credentials } } }))
+
+const folder = mkdtempSync(join(tmpdir(), 'realtime-tls-'))
+t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+const [certFile, keyFile] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+writeFileSync(certFile, cert)
+writeFileSync(keyFile, key)
+const tlsPort = await freePort()
+await RedisServer.start(t, ['--tls-port', String(tlsPort), '--tls-cert-file', certFile, '--tls-key-file', keyFile, '--tls-ca-cert-file', certFile, '--tls-auth-clients', 'no'])
+adapterConformance('Redis over TLS', twoNodes({ connection: { host: 'localhost', port: tlsPort, tls: { ca: cert } } }))
+
+t.test('a certificate of nobody we trust is refused, and the start says so', async (t: Test) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  app.register(realtime, { adapter: redis({ url: `rediss://localhost:${tlsPort}`, connectTimeout: 500 }) })
+  await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_REALTIME_UNAVAILABLE', message: /self-signed certificate/ })
+})
 
 t.test('nothing that the ACL user needed was refused, and nothing more is allowed', async (t: Test) => {
   for (const one of [server, ...cluster.masters]) {
