@@ -1,12 +1,14 @@
 /** Everything that Redis and the way to it can do to a node, one at a time. */
+import { once } from 'node:events'
 import { Redis } from 'ioredis'
+import { WebSocket } from 'ws'
 import t, { type Test } from 'tap'
 import { redis } from '../../lib/adapters/redis/index.ts'
 import { Link, SETTINGS } from '../../lib/adapters/redis/link.ts'
 import { slotOf } from '../../lib/adapters/redis/names.ts'
 import { checkVersion } from '../../lib/adapters/redis/version.ts'
-import { connectStream, type StreamClient } from '../../lib/testing/index.ts'
-import { codeOf, dial } from '../helpers/app.ts'
+import { connectChannel, connectStream, type StreamClient } from '../../lib/testing/index.ts'
+import { codeOf, dial, portOf } from '../helpers/app.ts'
 import { freePort, RedisCluster, RedisServer, until } from '../helpers/redis.ts'
 import { RETENTION, startApp, startNode, type Node } from './kit.ts'
 import { FaultProxy } from './proxy.ts'
@@ -53,6 +55,31 @@ t.test('Redis gone: publishing waits, streams stay, new clients come back later,
   await late.next('realtime:open')
   t.equal(logs.filter((line) => line.includes('the adapter is away')).length, 1)
   t.equal(logs.filter((line) => line.includes('the adapter is back')).length, 1)
+})
+
+t.test('Redis gone: a channel that cannot begin ends, to be tried again; one that cannot join another topic is told so', async (t) => {
+  const own = await RedisServer.start(t, SAVED)
+  const { app } = await startApp(t, { url: own.url, connectTimeout: 1000 }, { joinTimeout: 300 })
+  const open = await connectChannel(app, '/channel/1', { t, format: 'envelope' })
+  await open.next('realtime:subscribed')
+  await own.kill()
+  // Before the node has noticed, and behind that.
+  for (const state of ['up', 'down']) {
+    await until('the outage', () => state === 'up' || adapterState(app) === 'down')
+    open.sendRaw(JSON.stringify({ op: 'subscribe', topic: 'log/2', ref: 7 }))
+    t.match(await open.next('realtime:reply:7'), { data: { op: 'error', code: 'UNAVAILABLE' } })
+    for (const format of ['envelope', 'flat'] as const) {
+      const socket = new WebSocket(`ws://127.0.0.1:${portOf(app)}/channel/3`, format === 'flat' ? [] : ['fastify-realtime.v1'])
+      socket.once('open', () => { if (format === 'envelope') socket.send('{"op":"open"}') })
+      const [code] = await once(socket, 'close') as [number]
+      t.equal(code, 1013, format)
+    }
+  }
+  await own.up()
+  await until('Redis to be back', () => adapterState(app) === 'up')
+  const late = await connectChannel(app, '/channel/3', { t, format: 'envelope' })
+  await app.realtime.publish('log/3', 'e', 1)
+  t.equal((await late.next('e')).data, 1)
 })
 
 t.test('a start without Redis fails, and says what is wrong', async (t) => {

@@ -201,9 +201,14 @@ function open (plan: Plan, arrival: Arrival, request: FastifyRequest, { socket }
   const outlet = new WebSocketOutlet(connection, ws, socket, format)
   connection.attach(outlet)
   const waiting: { timer?: NodeJS.Timeout } = {}
-  const session = new Session(plan, arrival, outlet, request, (cursors) => {
+  const session = new Session(plan, arrival, outlet, request, async (cursors) => {
     clearTimeout(waiting.timer)
-    return begin(plan, arrival, cursors)
+    try {
+      await begin(plan, arrival, cursors)
+    } catch (error) {
+      // Open, and with nothing to hear, it would wait for ever.
+      refuse(arrival, request, error, reasons.internalError)
+    }
   })
   ws.on('message', (data, binary) => {
     session.receive(data as Buffer, binary)
@@ -252,8 +257,8 @@ function openTimer (connection: Connection): NodeJS.Timeout {
   return setTimeout(() => { if (!connection.begun) connection.end(reasons.openTimeout) }, OPEN_TIMEOUT_MS).unref()
 }
 
-function refuse ({ connection }: Arrival, request: FastifyRequest, error: unknown): void {
+function refuse ({ connection }: Arrival, request: FastifyRequest, error: unknown, otherwise = reasons.forbidden): void {
   const { statusCode } = error as { statusCode?: number }
   request.log.info({ err: error }, 'realtime: the connection was refused')
-  connection.end(statusCode === 503 ? reasons.tryAgainLater : reasons.forbidden)
+  connection.end(statusCode === 503 ? reasons.tryAgainLater : otherwise)
 }

@@ -10,6 +10,7 @@ import type { Limits } from '../../options.ts'
 import type { Arrival } from '../routes.ts'
 import { authorize, joinLater } from '../routes.ts'
 import { flatFrame, jsonFrame } from './encode.ts'
+import { Unavailable } from '../../errors.ts'
 import { errorFrame, type WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
 
@@ -217,6 +218,10 @@ export class Session {
     // Anything can be thrown, nothing among it.
     const { code, statusCode, message } = (error ?? {}) as { code?: unknown, statusCode?: unknown, message?: string }
     if (code === 'FST_ERR_REALTIME_FORBIDDEN') return this.#tell('FORBIDDEN', message ?? '', ref)
+    if (error instanceof Unavailable) {
+      this.#request.log.info({ err: error }, 'realtime: a message could not be carried out now')
+      return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
+    }
     const expected = typeof statusCode === 'number' && statusCode < 500 && typeof code === 'string'
     if (expected) return this.#tell(code, message ?? '', ref)
     this.#request.log.error({ err: error }, 'realtime: a message handler failed')
