@@ -4,18 +4,28 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
+import { Server as TlsServer } from 'node:tls'
 
 export class SilentSockets {
-  /** By peer: a TLS socket stands for the one beneath it. */
-  readonly #silent = new Map<string, Socket>()
+  readonly #silent = new Map<Socket | string, Socket>()
+  #keyOf: (socket: Socket) => Socket | string = (socket) => socket
+  /** One for all sockets. */
+  readonly #closed: (this: Socket) => void
+
+  constructor () {
+    const sockets = this
+    this.#closed = function () { sockets.#forget(this) }
+  }
 
   /** `overhears` marks a listener that answers nobody. */
   watch (app: FastifyInstance, overhears: (listener: object) => void): void {
     // HTTP/2 has sessions instead.
     if (app.initialConfig.http2 !== undefined) return
     const { server } = app
-    const heard = ({ socket }: IncomingMessage): void => { this.#silent.delete(peerOf(socket)) }
+    // A TLS socket stands for the one beneath it.
+    if (server instanceof TlsServer) this.#keyOf = peerOf
+    const heard = ({ socket }: IncomingMessage): void => { this.#silent.delete(this.#keyOf(socket)) }
     overhears(heard)
     server.on('connection', (socket: Socket) => {
       // Only beside others: Node leaves an upgrade to whoever listens, and where nobody does it is a request like any other.
@@ -35,13 +45,15 @@ export class SilentSockets {
   }
 
   #keep (socket: Socket): void {
-    // A socket in memory.
-    if (socket.remotePort === undefined) return
-    const peer = peerOf(socket)
-    this.#silent.set(peer, socket)
-    socket.once('close', () => {
-      if (this.#silent.get(peer) === socket) this.#silent.delete(peer)
-    })
+    // Not one in memory.
+    if (!(socket instanceof Socket)) return
+    this.#silent.set(this.#keyOf(socket), socket)
+    socket.on('close', this.#closed)
+  }
+
+  #forget (socket: Socket): void {
+    const key = this.#keyOf(socket)
+    if (this.#silent.get(key) === socket) this.#silent.delete(key)
   }
 }
 
