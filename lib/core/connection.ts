@@ -48,22 +48,22 @@ export interface ConnectionSettings {
   readonly heartbeat: number
 }
 
-/** Who the connection is; made by the plugin. */
+/** Who the connection is, and its way back to the app; made by the wires. */
 export interface ConnectionInit {
   readonly id: string
   readonly identity: { id: string }
   readonly address: string
   readonly settings: ConnectionSettings
   /** Joins a topic as this client, `authorize` and all. */
-  readonly subscribe: (connection: Connection, topic: unknown) => Promise<void>
+  subscribe (topic: unknown): Promise<void>
   /** When it knocked (performance.now). */
   readonly since: number
   /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
-  readonly authorizeAgain: (connection: Connection) => void
+  authorizeAgain (): void
   /** A topic that it was to hear is left before it has begun. */
-  readonly forget?: (name: string) => void
+  forget? (name: string): void
   /** The full name of what the app named. */
-  readonly resolve: (topic: unknown) => string
+  resolve (topic: unknown): string
 }
 
 interface Join { readonly name: string, cancelled: boolean }
@@ -168,7 +168,7 @@ export class Connection {
   }
 
   authorizeAgain (): void {
-    this.#init.authorizeAgain(this)
+    this.#init.authorizeAgain()
   }
 
   /** A topic is taken from it. */
@@ -533,7 +533,7 @@ export class Connection {
 
   subscribe (topic: unknown): Promise<void> {
     if (this.closed) return Promise.reject(new ConnectionClosed())
-    return this.#init.subscribe(this, topic)
+    return this.#init.subscribe(topic)
   }
 
   unsubscribe (topic: unknown): void {

@@ -14,6 +14,7 @@ import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Room } from './room.ts'
 import { Runs } from './runs.ts'
+import type { Soon } from './soon.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
 import type { ResetReason } from './wire.ts'
@@ -364,9 +365,12 @@ export class Hub implements Sink {
   }
 
   /** Opens the rooms of the topics and brings what follows the cursors within reach. `let` must follow. */
-  async prepare (wanted: ReadonlyArray<{ at: TopicAt, cursor: Cursor }>): Promise<Joining[]> {
+  prepare (wanted: ReadonlyArray<{ at: TopicAt, cursor: Cursor }>): Soon<Joining[]> {
     const joining = wanted.map(({ at, cursor }): Joining => ({ at, cursor, room: this.#hold(at) }))
-    if (joining.every(atHand)) return joining
+    return joining.every(atHand) ? joining : this.#reachAll(joining)
+  }
+
+  async #reachAll (joining: Joining[]): Promise<Joining[]> {
     try {
       await this.#soon(Promise.all(joining.map((one) => this.#reach(one))))
     } catch (error) {

@@ -1,9 +1,10 @@
 /** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
-import { randomBytes } from 'node:crypto'
 import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
-import { Connection, type ConnectionSettings } from '../core/connection.ts'
+import { Connection, type ConnectionInit, type ConnectionSettings } from '../core/connection.ts'
 import { forbidden, type CloseReason } from '../core/close-reasons.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
+import { randomId } from '../core/random-id.ts'
+import { after, type Soon } from '../core/soon.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
 import { Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
@@ -30,7 +31,7 @@ export interface WireContext {
 /** The routes made by one call: a prefix with "/" makes two from it. */
 export type MadeRoute = RouteOptions & { url: string, routePath?: string, method: string | string[] }
 
-type TopicsFor = (request: FastifyRequest) => TopicAt[] | Promise<TopicAt[]>
+type TopicsFor = (request: FastifyRequest) => Soon<TopicAt[]>
 
 /** `'stream "/x"'`, for errors. */
 export interface RouteLabel { readonly kind: 'stream' | 'channel', readonly url: string }
@@ -138,6 +139,7 @@ export function resolveTopic (context: WireContext, value: unknown): TopicAt {
 }
 
 function unique (context: WireContext, topics: TopicAt[]): TopicAt[] {
+  if (topics.length === 1) return topics
   const seen = new Map(topics.map((at) => [at.name, at]))
   if (seen.size > context.settings.maxTopics) throw new TooManyTopics(seen.size, context.settings.maxTopics)
   return [...seen.values()]
@@ -158,44 +160,58 @@ export async function authorize (request: FastifyRequest, at: TopicAt, action: '
   if (answer === false) throw new Forbidden(at.name, action === 'publish' ? 'published to' : 'subscribed to')
 }
 
-export async function authorizeAll (request: FastifyRequest, topics: readonly TopicAt[]): Promise<void> {
-  await Promise.all(topics.map((at) => authorize(request, at, 'subscribe')))
+export function authorizeAll (request: FastifyRequest, topics: readonly TopicAt[]): Soon<void> {
+  const asked = topics.filter(({ topic }) => topic.policy.authorize)
+  return asked.length === 0 ? undefined : Promise.all(asked.map((at) => authorize(request, at, 'subscribe'))).then(() => {})
 }
 
 /** Rights may have been taken while nobody could say so. */
 function authorizeAgain (request: FastifyRequest, connection: Connection): void {
   const topics = connection.subscriptions.map(({ room }) => room.topic.at(room.params))
-  authorizeAll(request, topics).catch((error: unknown) => {
+  authorizeAll(request, topics)?.catch((error: unknown) => {
     request.log.info({ err: error }, 'realtime: refused by authorize, asked again')
     connection.end(forbidden)
   })
 }
 
-const knocks = new WeakMap<FastifyRequest, number>()
+const KNOCKED = Symbol('fastify-realtime.knocked')
 
 /** The first of a route's own hooks. */
-export const noteKnock: onRequestHookHandler = (request, _reply, done): void => {
-  knocks.set(request, performance.now())
+export const noteKnock: onRequestHookHandler = (request: Knocking, _reply, done): void => {
+  request[KNOCKED] = performance.now()
   done()
 }
 
-function knockedAt (request: FastifyRequest): number {
-  return knocks.get(request) ?? performance.now()
-}
+type Knocking = FastifyRequest & { [KNOCKED]?: number }
 
 export type LiveCallbacks = {
   onConnect?: ((connection: PublicConnection, request: FastifyRequest) => unknown) | undefined
   onDisconnect?: ((connection: PublicConnection, reason: CloseReason) => unknown) | undefined
 }
 
+/** Shared by all that have none. */
+const NONE: readonly never[] = []
+
+const anonymous = (id: string): { id: string } => ({ id: `anonymous:${id}`, anonymous: true }) as { id: string }
+
+function without (list: readonly string[], one: string): readonly string[] {
+  const index = list.indexOf(one)
+  return [...list.slice(0, index), ...list.slice(index + 1)]
+}
+
 /** A client on its way in: registered, allowed, with the topics that `connect` added. */
-export class Arrival {
+export class Arrival implements ConnectionInit {
+  readonly id: string
+  readonly identity: { id: string }
+  readonly address: string
+  readonly settings: ConnectionSettings
+  readonly since: number
   readonly connection: Connection
   readonly topics: TopicAt[]
   readonly #context: WireContext
   readonly #request: FastifyRequest
   /** Topics that are being joined: they count already. */
-  readonly #joining: string[] = []
+  #joining: readonly string[] = NONE
   /** The app has; what it adds now joins by itself. */
   #accepted = false
 
@@ -203,58 +219,64 @@ export class Arrival {
     this.#context = context
     this.#request = request
     this.topics = topics
-    this.connection = new Connection(context.hub, {
-      id,
-      identity,
-      address: request.ip ?? '',
-      settings,
-      subscribe: (_, topic) => this.#subscribe(topic),
-      since: knockedAt(request),
-      authorizeAgain: (connection) => { authorizeAgain(request, connection) },
-      forget: (name) => this.#forget(name),
-      resolve: (topic) => resolveTopic(context, topic).name
-    })
+    this.id = id
+    this.identity = identity
+    this.address = request.ip ?? ''
+    this.settings = settings
+    this.since = (request as Knocking)[KNOCKED] ?? performance.now()
+    this.connection = new Connection(context.hub, this)
   }
 
   /** Asks topics, `authorize` and `identify`, and counts the client in. */
-  static async of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): Promise<Arrival> {
-    const topics = await topicsFor(request)
-    await authorizeAll(request, topics)
-    const id = randomBytes(9).toString('base64url')
-    const identity = await context.settings.identify(request) ?? { id: `anonymous:${id}`, anonymous: true }
-    const arrival = new Arrival(context, request, identity, id, settings, topics)
-    if (context.hub.stopping) throw new Closed()
-    context.hub.admit(arrival.connection)
-    return arrival
+  static of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): Soon<Arrival> {
+    return after(topicsFor(request), (topics) => after(authorizeAll(request, topics), () => after(context.settings.identify(request), (identity) => {
+      const id = randomId()
+      const arrival = new Arrival(context, request, identity ?? anonymous(id), id, settings, topics)
+      if (context.hub.stopping) throw new Closed()
+      context.hub.admit(arrival.connection)
+      return arrival
+    })))
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
-  async connect ({ onConnect, onDisconnect }: LiveCallbacks): Promise<void> {
-    await onConnect?.(this.connection as unknown as PublicConnection, this.#request)
-    this.#accepted = true
-    if (!onDisconnect) return
+  connect ({ onConnect, onDisconnect }: LiveCallbacks): Soon<void> {
+    return after(onConnect?.(this.connection as unknown as PublicConnection, this.#request), () => {
+      this.#accepted = true
+      if (onDisconnect) this.#onEnd(onDisconnect)
+    })
+  }
+
+  #onEnd (onDisconnect: NonNullable<LiveCallbacks['onDisconnect']>): void {
     const { log } = this.#request
     this.connection.whenEnded((reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) })
   }
 
+  authorizeAgain (): void {
+    authorizeAgain(this.#request, this.connection)
+  }
+
+  resolve (topic: unknown): string {
+    return resolveTopic(this.#context, topic).name
+  }
+
   /** At once while the client is on its way in; later in one step with what it missed meanwhile: nothing. */
-  async #subscribe (topic: unknown): Promise<void> {
+  async subscribe (topic: unknown): Promise<void> {
     const at = resolveTopic(this.#context, topic)
     if (this.#names().has(at.name)) return
     const { maxTopics } = this.#context.settings
     const count = new Set([...this.#names(), ...this.#joining, at.name]).size
     if (count > maxTopics) throw new TooManyTopics(count, maxTopics)
-    this.#joining.push(at.name)
+    this.#joining = [...this.#joining, at.name]
     const join = this.connection.joining(at.name)
     try {
       await this.#join(at, join)
     } finally {
-      this.#joining.splice(this.#joining.indexOf(at.name), 1)
+      this.#joining = without(this.#joining, at.name)
       this.connection.joined(join)
     }
   }
 
-  #forget (name: string): void {
+  forget (name: string): void {
     const index = this.topics.findIndex((at) => at.name === name)
     if (index !== -1 && !this.#accepted) this.topics.splice(index, 1)
   }

@@ -41,7 +41,7 @@ async function start (t: Test, settings: Partial<HubSettings> = {}, snapshot?: (
   await hub.start()
   t.teardown(() => hub.close())
   asked.subscribed.length = 0
-  const prepare = (id: string, cursor?: { id: Id }) => hub.prepare([{ at: topic.at({ id }), cursor }])
+  const prepare = async (id: string, cursor?: { id: Id }) => await hub.prepare([{ at: topic.at({ id }), cursor }])
   const publish = async (id: string, data: unknown = 'x'): Promise<Id> => (await topic.publish({ id }, 'said', data)).id as Id
   return { hub, topic, asked, prepare, publish }
 }

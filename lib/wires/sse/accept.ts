@@ -8,7 +8,7 @@ const MAX_RANGES = 64
 
 /** `other`: the route has something else to offer, and gives it to a client that prefers another type by name. */
 export function wantsEventStream (accept: string | undefined, other: boolean): boolean {
-  if (accept === undefined || accept.trim() === '') return true
+  if (accept === undefined || accept === SSE || accept.trim() === '') return true
   const ranges = accept.split(',', MAX_RANGES).map(readRange)
   const quality = qualityOf(ranges)
   if (quality <= 0) return false

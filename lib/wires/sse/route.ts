@@ -5,6 +5,7 @@ import { clientLeft, internalError, sourceEnded, type CloseReason } from '../../
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
 import type { Cursor, Joining } from '../../core/hub.ts'
 import type { RunSettings } from '../../core/runs.ts'
+import { after, type Soon } from '../../core/soon.ts'
 import type { TopicAt } from '../../core/topic.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
@@ -127,12 +128,15 @@ async function head (plan: Plan, request: FastifyRequest, reply: FastifyReply): 
 }
 
 async function arrive (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  const arrival = await Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  // Not awaited where it is there: that would cost each client a promise and a turn of the microtasks.
+  const arrival = arriving instanceof Arrival ? arriving : await arriving
   // Its end has come and gone unheard: nobody would ever let go of it.
   if (hasLeft(request, reply)) return arrival.connection.gone(clientLeft)
   const start = new StreamStart(plan, request, reply, arrival)
   try {
-    await start.prepare()
+    const preparing = start.prepare()
+    if (preparing) await preparing
   } catch (error) {
     start.abandon()
     throw error
@@ -195,7 +199,7 @@ class StreamStart {
     this.#reply = reply
     this.#arrival = arrival
     const over = (): void => this.#over()
-    reply.raw.once('close', over)
+    reply.raw.on('close', over)
     // A pipelined response has no socket yet, and never closes by itself.
     if (request.raw.socket && request.raw.socket !== reply.raw.socket) request.raw.socket.once('close', over)
   }
@@ -203,17 +207,26 @@ class StreamStart {
   get abandoned (): boolean { return this.#arrival.connection.closed }
   get reason (): CloseReason | undefined { return this.#arrival.connection.reason }
 
-  async prepare (): Promise<void> {
-    const { connection, topics } = this.#arrival
-    await this.#arrival.connect(this.#plan.callbacks)
-    const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
-    const { hub } = this.#plan.context
+  prepare (): Soon<void> {
+    return after(this.#arrival.connect(this.#plan.callbacks), () => after(this.#wanted(), (wanted) =>
+      after(this.#plan.context.hub.prepare(wanted), (joining) => this.#prepared(joining))))
+  }
+
+  #wanted (): Soon<Array<{ at: TopicAt, cursor: Cursor }>> {
     const { source, resumable } = this.#plan
-    const wanted = topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
-    const joining = await hub.prepare(source && resumable ? await this.#run(source, resumable) : wanted)
+    if (source && resumable) return this.#run(source, resumable)
+    const { topics } = this.#arrival
+    const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
+    return topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
+  }
+
+  #prepared (joining: Joining[]): Soon<void> {
+    const { connection } = this.#arrival
+    const { context: { hub }, source, resumable } = this.#plan
     if (connection.closed) return hub.let(joining)
     this.#joining = joining
-    if (source && !resumable) this.#events = await openSource(source, this.#request, sourceCursor(this.#request), connection.signal)
+    if (!source || resumable) return
+    return openSource(source, this.#request, sourceCursor(this.#request), connection.signal).then((events) => { this.#events = events })
   }
 
   /** The source's topic, from the client's place in it or from its start; the source runs, has run, or is started. */
@@ -234,14 +247,15 @@ class StreamStart {
     const socket = raw.stream ? undefined : raw.socket
     socket?.cork?.()
     raw.writeHead(200, streamHeaders(this.#reply, raw.stream !== undefined))
-    raw.flushHeaders?.()
     this.#outlet = new SseOutlet(connection, raw, this.#plan, this.#plan.encoders)
     connection.attach(this.#outlet)
     const joining = this.#joining
     this.#joining = []
     connection.begin(joining)
-    if (socket) process.nextTick(() => socket.uncork?.())
     if (this.#events) this.#pull(this.#events, this.#outlet)
+    // What a source has ready at once leaves with the head.
+    if (this.#events) process.nextTick(() => socket?.uncork?.())
+    else socket?.uncork?.()
   }
 
   #pull (events: SourceIterator, outlet: SseOutlet): void {

@@ -149,7 +149,8 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   if (!pending) return undefined
   checkOrigin(plan, request)
   const format = checkHandshake(request)
-  const arrival = await Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const arrival = arriving instanceof Arrival ? arriving : await arriving
   const { connection } = arrival
   if (connection.closed || pending.socket.destroyed || reply.sent) {
     connection.gone(reasons.clientLeft)

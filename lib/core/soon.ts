@@ -1,0 +1,11 @@
+/** Values that may be there already: most clients arrive without anything being waited for, and need no promise. */
+export type Soon<T> = T | Promise<T>
+
+/** In this same turn where the value is there. What it throws then is thrown here. */
+export function after<T, R> (value: T | PromiseLike<T>, next: (value: T) => Soon<R>): Soon<R> {
+  return isThenable(value) ? Promise.resolve(value).then(next) : next(value)
+}
+
+function isThenable<T> (value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
+}
