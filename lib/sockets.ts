@@ -7,16 +7,13 @@ import type { IncomingMessage } from 'node:http'
 import { Socket } from 'node:net'
 import { Server as TlsServer } from 'node:tls'
 
+const CROWD = 64
+
 export class SilentSockets {
   readonly #silent = new Map<Socket | string, Socket>()
   #keyOf: (socket: Socket) => Socket | string = (socket) => socket
-  /** One for all sockets. */
-  readonly #closed: (this: Socket) => void
-
-  constructor () {
-    const sockets = this
-    this.#closed = function () { sockets.#forget(this) }
-  }
+  /** Those that have closed are let go of when there are so many. */
+  #crowd = CROWD
 
   /** `overhears` marks a listener that answers nobody. */
   watch (app: FastifyInstance, overhears: (listener: object) => void): void {
@@ -48,12 +45,13 @@ export class SilentSockets {
     // Not one in memory.
     if (!(socket instanceof Socket)) return
     this.#silent.set(this.#keyOf(socket), socket)
-    socket.on('close', this.#closed)
+    if (this.#silent.size > this.#crowd) this.#sift()
   }
 
-  #forget (socket: Socket): void {
-    const key = this.#keyOf(socket)
-    if (this.#silent.get(key) === socket) this.#silent.delete(key)
+  /** A listener for the end of each socket would stay with it for life. */
+  #sift (): void {
+    for (const [key, socket] of this.#silent) if (socket.destroyed) this.#silent.delete(key)
+    this.#crowd = Math.max(CROWD, this.#silent.size * 2)
   }
 }
 

@@ -69,25 +69,21 @@ export interface ConnectionInit {
 interface Join { readonly name: string, cancelled: boolean }
 
 /** Shared by all connections that have none: most never do. */
-const NONE: never[] = []
+const NONE: readonly never[] = []
 /** Sends that may wait for a connection to begin. */
 const MAX_EARLY = 1024
 /** A snapshot whose ground was trimmed away while it was taken is taken again, so often. */
 const SNAPSHOT_TRIES = 3
 
 export class Connection {
-  readonly id: string
-  readonly identity: { id: string }
-  readonly address: string
-  /** The app's own. */
-  data: Record<string, unknown> = {}
-  readonly settings: ConnectionSettings
   readonly hub: Hub
   closed = false
   /** Something was written since the last beat. */
   wrote = false
   readonly #init: ConnectionInit
-  readonly #subscriptions = new Map<string, Subscription>()
+  /** Never changed, only replaced: whoever goes through it may change what the client listens to. */
+  #subscriptions: readonly Subscription[] = NONE
+  #data: Record<string, unknown> | undefined
   #outlet: Outlet | undefined
   #encoder: Encoder | undefined
   #full = false
@@ -102,7 +98,7 @@ export class Connection {
   /** The replay encoder; null when its bytes are this connection's own; undefined when not known yet. */
   #private: Encoder | null | undefined
   #backlog: Backlog | undefined
-  #waiters: Array<() => void> = NONE
+  #waiters: ReadonlyArray<() => void> = NONE
   #abort: AbortController | undefined
   #reason: CloseReason | undefined
   #finale: CloseReason | undefined
@@ -110,17 +106,27 @@ export class Connection {
 
   constructor (hub: Hub, init: ConnectionInit) {
     this.hub = hub
-    this.id = init.id
-    this.identity = init.identity
-    this.address = init.address
-    this.settings = init.settings
     this.#init = init
   }
 
   get kind (): 'sse' | 'websocket' { return this.#kind }
   get since (): number { return this.#init.since }
-  get topics (): string[] { return [...this.#subscriptions.keys()] }
-  get subscriptions (): Subscription[] { return [...this.#subscriptions.values()] }
+  get id (): string { return this.#init.id }
+  get identity (): { id: string } { return this.#init.identity }
+  get address (): string { return this.#init.address }
+  get settings (): ConnectionSettings { return this.#init.settings }
+  get topics (): string[] { return this.#subscriptions.map(({ room }) => room.name) }
+  get subscriptions (): readonly Subscription[] { return this.#subscriptions }
+
+  /** The app's own. Made when first asked for. */
+  get data (): Record<string, unknown> {
+    this.#data ??= {}
+    return this.#data
+  }
+
+  set data (data: Record<string, unknown>) {
+    this.#data = data
+  }
 
   get outlet (): Outlet {
     if (!this.#outlet) throw new ConnectionClosed()
@@ -153,7 +159,7 @@ export class Connection {
     const joined = this.hub.join(this, joining)
     this.#begun = true
     report('connect', () => ({ connection: this }))
-    this.tell({ type: 'opened', subscriptions: this.subscriptions })
+    this.tell({ type: 'opened', subscriptions: this.#subscriptions })
     this.announce(joined)
     for (const notice of this.#early) this.tell(notice)
     this.#early = NONE
@@ -187,11 +193,11 @@ export class Connection {
   }
 
   has (name: string): boolean {
-    return this.#subscriptions.has(name)
+    return this.subscription(name) !== undefined
   }
 
   subscription (name: string): Subscription | undefined {
-    return this.#subscriptions.get(name)
+    return this.#subscriptions.find(({ room }) => room.name === name)
   }
 
   // --- joining and leaving -------------------------------------------------
@@ -204,7 +210,8 @@ export class Connection {
       connection: this, room, from: at ?? room.position, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
     }
     if (this.closed) return subscription
-    this.#subscriptions.set(room.name, subscription)
+    // A spread would leave room for sixteen more.
+    this.#subscriptions = this.#subscriptions.concat(subscription)
     this.hub.entered(room)
     return subscription
   }
@@ -223,11 +230,12 @@ export class Connection {
 
   remove (name: string): boolean {
     for (const join of this.#joins ?? NONE) if (join.name === name) join.cancelled = true
-    const subscription = this.#subscriptions.get(name)
+    const subscription = this.subscription(name)
     if (!subscription || this.closed) return false
     this.leaveGroups()
     // What waited for it was one event too many: it has ended, and with that has left.
-    if (!this.#subscriptions.delete(name)) return false
+    if (!this.#subscriptions.includes(subscription)) return false
+    this.#subscriptions = this.#subscriptions.filter((other) => other !== subscription)
     this.hub.left(subscription.room)
     report('unsubscribe', () => ({ connection: this, topic: name }))
     this.settle()
@@ -236,7 +244,7 @@ export class Connection {
 
   /** Whoever has nothing to pull joins its groups, in this same step; the others start to pull. */
   settle (): void {
-    for (const subscription of this.#subscriptions.values()) if (subscription.held) this.#askSnapshot(subscription)
+    for (const subscription of this.#subscriptions) if (subscription.held) this.#askSnapshot(subscription)
     this.#pump()
   }
 
@@ -244,12 +252,12 @@ export class Connection {
   leaveGroups (): void {
     this.#private = undefined
     // What waits for the groups belongs to this client too. It may be one event too many for it.
-    if (this.#encoder) for (const { room } of this.subscriptions) room.flush()
+    if (this.#encoder) for (const { room } of this.#subscriptions) room.flush()
     this.hub.fanOut.settle(this)
     // Conflated events are pulled from the ring instead, from where the client stands.
     this.#backlog?.releaseEntries()
     if (!this.#encoder) return
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#subscriptions) {
       subscription.room.leave(subscription)
       if (subscription.room.log) subscription.at ??= subscription.room.position
     }
@@ -260,9 +268,10 @@ export class Connection {
   /** Joins the groups. Every durable subscription stands at its room's position. */
   #regroup (): void {
     if (this.#encoder || this.closed) return
-    const encoder = this.outlet.encoder(this.subscriptions)
+    const encoder = this.outlet.encoder(this.#subscriptions)
     this.#encoder = encoder
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#subscriptions) {
+      if (this.closed) return
       subscription.at = undefined
       subscription.room.join(subscription, encoder)
       // Not whoever came behind the end: another run of the source has begun since.
@@ -297,7 +306,7 @@ export class Connection {
   /** One step of every topic. `level`: all stand where their rooms are. `waiting`: the others wait for a snapshot. */
   #pullRound (): 'moved' | 'waiting' | 'level' {
     let round: 'moved' | 'waiting' | 'level' = 'level'
-    for (const subscription of this.#subscriptions.values()) {
+    for (const subscription of this.#subscriptions) {
       if (!subscription.room.log) continue
       if (this.#full || this.closed) return 'moved'
       const moved = subscription.held ? this.#giveSnapshot(subscription) : this.#pull(subscription)
@@ -360,7 +369,7 @@ export class Connection {
   /** The encoder of the groups to be, if its bytes do not depend on the positions of other topics. */
   #replayEncoder (): Encoder | null {
     if (this.#private === undefined) {
-      const encoder = this.outlet.encoder(this.subscriptions)
+      const encoder = this.outlet.encoder(this.#subscriptions)
       this.#private = encoder.shared ? encoder : null
       this.outlet.release(encoder)
     }
@@ -475,7 +484,7 @@ export class Connection {
     // conflated event tells positions, which this client must have been brought to. The first may be what overflows.
     if (this.#backlog) this.hub.fanOut.settle(this)
     if (this.#backlog?.missing) {
-      for (const { room } of this.subscriptions) room.flush()
+      for (const { room } of this.#subscriptions) room.flush()
       this.hub.fanOut.settle(this)
     }
     if (this.closed) return
@@ -512,7 +521,7 @@ export class Connection {
   /** Nothing waits any more: whoever was conflated stands where its room is again. */
   #caughtUp (): void {
     this.#backlog = undefined
-    for (const subscription of this.#subscriptions.values()) if (subscription.group) subscription.at = undefined
+    for (const subscription of this.#subscriptions) if (subscription.group) subscription.at = undefined
   }
 
   /** For bytes that must not be parted by what waits: written whatever the buffer says. */
@@ -572,12 +581,12 @@ export class Connection {
     this.closed = true
     this.#reason = reason
     if (this.#encoder) {
-      for (const subscription of this.#subscriptions.values()) subscription.room.leave(subscription)
+      for (const subscription of this.#subscriptions) subscription.room.leave(subscription)
       this.outlet.release(this.#encoder)
       this.#encoder = undefined
     }
-    for (const { room } of this.#subscriptions.values()) this.hub.left(room)
-    this.#subscriptions.clear()
+    for (const { room } of this.#subscriptions) this.hub.left(room)
+    this.#subscriptions = NONE
     this.#backlog = undefined
     this.hub.closing(this)
     if (this.#hand) this.hub.heartbeat.remove(this.#hand)

@@ -174,15 +174,21 @@ function authorizeAgain (request: FastifyRequest, connection: Connection): void 
   })
 }
 
-const KNOCKED = Symbol('fastify-realtime.knocked')
+/** Of those on their way in. */
+const knocks = new WeakMap<FastifyRequest, number>()
 
 /** The first of a route's own hooks. */
-export const noteKnock: onRequestHookHandler = (request: Knocking, _reply, done): void => {
-  request[KNOCKED] = performance.now()
+export const noteKnock: onRequestHookHandler = (request, _reply, done): void => {
+  // A whole number needs no object of its own.
+  knocks.set(request, Math.floor(performance.now()))
   done()
 }
 
-type Knocking = FastifyRequest & { [KNOCKED]?: number }
+function knockedAt (request: FastifyRequest): number {
+  const at = knocks.get(request) ?? Math.floor(performance.now())
+  knocks.delete(request)
+  return at
+}
 
 export type LiveCallbacks = {
   onConnect?: ((connection: PublicConnection, request: FastifyRequest) => unknown) | undefined
@@ -223,7 +229,7 @@ export class Arrival implements ConnectionInit {
     this.identity = identity
     this.address = request.ip ?? ''
     this.settings = settings
-    this.since = (request as Knocking)[KNOCKED] ?? performance.now()
+    this.since = knockedAt(request)
     this.connection = new Connection(context.hub, this)
   }
 

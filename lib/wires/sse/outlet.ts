@@ -26,10 +26,8 @@ export class SseOutlet implements Outlet {
   readonly #encoders: Encoders
   /** The socket, where ready chunks can be written beside the response; undefined where the response must frame them. */
   readonly #socket: Socket | undefined
-  /** The socket may serve another request after this one. */
-  readonly #unlisten: (() => void) | undefined
-  /** The head has been written; until then it waits in the response for the first bytes behind it. */
-  #headed = false
+  /** The socket, of whatever kind; undefined for HTTP/2, where it is not this client's alone. */
+  readonly #peer: Socket | undefined
   #ended = false
 
   constructor (connection: Connection, raw: RawResponse, options: SseOutletOptions, encoders: Encoders) {
@@ -40,24 +38,22 @@ export class SseOutlet implements Outlet {
     const { socket } = raw
     // An injected request's socket takes nothing, HTTP/1.0 has no chunks, HTTP/2 frames by itself.
     this.#socket = socket instanceof Socket && raw.chunkedEncoding && !raw.stream ? socket : undefined
-    if (!this.#socket) raw.flushHeaders?.()
-    this.#unlisten = this.#listen(socket)
+    this.#peer = raw.stream ? undefined : socket ?? undefined
+    this.#listen()
   }
 
-  #listen (socket: Socket | null): (() => void) | undefined {
-    const drained = (): void => this.#connection.drained()
-    if (this.#socket) this.#socket.on('drain', drained)
-    else this.#raw.on('drain', drained)
-    if (!socket || this.#raw.stream) return undefined
+  #listen (): void {
+    const raw: Bearing = this.#raw
+    raw[OUTLET] = this
+    raw.on('close', closed)
+    const peer: Bearing & Socket | undefined = this.#peer
+    if (!this.#socket) raw.on('drain', drained)
+    if (!peer) return
+    peer[OUTLET] = this
+    this.#socket?.on('drain', drained)
     // A quiet stream outlives the server's connectionTimeout.
-    socket.setTimeout?.(0)
-    // The client has closed its side: it takes nothing more, and what waits for it would wait for ever.
-    const left = (): void => { if (!this.#ended) socket.destroy() }
-    socket.on('end', left)
-    return () => {
-      socket.off('end', left)
-      socket.off('drain', drained)
-    }
+    peer.setTimeout?.(0)
+    peer.on('end', left)
   }
 
   encoder (subscriptions: readonly Subscription[]): Encoder {
@@ -132,18 +128,8 @@ export class SseOutlet implements Outlet {
   }
 
   write (bytes: Uint8Array): boolean {
-    if (this.#socket) return !this.#socket.writable || (this.#headed ? this.#socket.write(bytes) : this.#writeHeaded(bytes))
+    if (this.#socket) return !this.#socket.writable || this.#socket.write(bytes)
     return this.#raw.writableEnded || this.#raw.destroyed || this.#raw.write(bytes)
-  }
-
-  /** Head and first bytes are one string to Node, which costs half as much as two pieces. */
-  #writeHeaded (bytes: Uint8Array): boolean {
-    this.#headed = true
-    // The bytes are a chunk already.
-    this.#raw.chunkedEncoding = false
-    const taken = this.#raw.write(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1'), 'latin1')
-    this.#raw.chunkedEncoding = true
-    return taken
   }
 
   /** A block from outside the topics: what a `source` yields. */
@@ -175,12 +161,33 @@ export class SseOutlet implements Outlet {
     this.#raw.destroy()
   }
 
+  /** The socket's buffer, or the response's, is empty again. */
+  drained (): void {
+    this.#connection.drained()
+  }
+
+  /** The client has closed its side: it takes nothing more, and what waits for it would wait for ever. */
+  left (socket: Socket): void {
+    if (!this.#ended) socket.destroy()
+  }
+
   /** The response is over, however that came. */
   over (): void {
-    this.#unlisten?.()
+    // The socket may serve another request.
+    this.#socket?.off('drain', drained)
+    this.#peer?.off('end', left)
     this.#connection.gone(this.#raw.writableEnded ? clientLeft : connectionLost)
   }
 }
+
+// On the response and on the socket, where the listeners find it: closures would be several for each client.
+const OUTLET = Symbol('fastify-realtime.outlet')
+
+interface Bearing extends NodeJS.EventEmitter { [OUTLET]?: SseOutlet }
+
+function drained (this: Bearing): void { this[OUTLET]?.drained() }
+function left (this: Bearing & Socket): void { this[OUTLET]?.left(this) }
+function closed (this: Bearing): void { this[OUTLET]?.over() }
 
 /** By a fifth: clients that came together do not come back together. */
 function jitter (ms: number): number {

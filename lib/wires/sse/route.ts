@@ -192,16 +192,21 @@ class StreamStart {
   #joining: Joining[] = []
   #events: SourceIterator | undefined
   #outlet: SseOutlet | undefined
+  readonly #left = (): void => this.abandon()
 
   constructor (plan: Plan, request: FastifyRequest, reply: FastifyReply, arrival: Arrival) {
     this.#plan = plan
     this.#request = request
     this.#reply = reply
     this.#arrival = arrival
-    const over = (): void => this.#over()
-    reply.raw.on('close', over)
+    reply.raw.on('close', this.#left)
     // A pipelined response has no socket yet, and never closes by itself.
-    if (request.raw.socket && request.raw.socket !== reply.raw.socket) request.raw.socket.once('close', over)
+    if (request.raw.socket !== reply.raw.socket) request.raw.socket?.on('close', () => this.#over())
+  }
+
+  #over (): void {
+    if (this.#outlet) this.#outlet.over()
+    else this.abandon()
   }
 
   get abandoned (): boolean { return this.#arrival.connection.closed }
@@ -247,12 +252,18 @@ class StreamStart {
     const socket = raw.stream ? undefined : raw.socket
     socket?.cork?.()
     raw.writeHead(200, streamHeaders(this.#reply, raw.stream !== undefined))
-    this.#outlet = new SseOutlet(connection, raw, this.#plan, this.#plan.encoders)
-    connection.attach(this.#outlet)
+    // Written as latin1 the head becomes one string; as UTF-8, Node would keep the dozens of pieces it was put together from.
+    socket?.setDefaultEncoding?.('latin1')
+    raw.flushHeaders?.()
+    socket?.setDefaultEncoding?.('utf8')
+    const outlet = this.#outlet = new SseOutlet(connection, raw, this.#plan, this.#plan.encoders)
+    // From here on the outlet hears of it: nothing holds what was only needed to begin.
+    raw.off('close', this.#left)
+    connection.attach(outlet)
     const joining = this.#joining
     this.#joining = []
     connection.begin(joining)
-    if (this.#events) this.#pull(this.#events, this.#outlet)
+    if (this.#events) this.#pull(this.#events, outlet)
     // What a source has ready at once leaves with the head.
     if (this.#events) process.nextTick(() => socket?.uncork?.())
     else socket?.uncork?.()
@@ -264,11 +275,6 @@ class StreamStart {
       this.#request.log.error({ err: error }, 'realtime: a source failed')
       connection.end(internalError)
     })
-  }
-
-  #over (): void {
-    if (this.#outlet) this.#outlet.over()
-    else this.abandon()
   }
 
   /** It never began: nothing of it stays. */
