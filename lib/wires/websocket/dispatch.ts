@@ -89,13 +89,18 @@ export class Upgrades {
 
   #route (raw: IncomingMessage, socket: Duplex, head: Buffer): void {
     // Node took its own error listener off before 'upgrade'.
-    socket.on('error', () => socket.destroy())
+    socket.on('error', destroy)
     if (raw.headers.upgrade?.toLowerCase() !== 'websocket') return readAnew(this.#app, raw, socket, head)
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket as never)
     response.once('finish', () => letGo(socket))
     this.#app.routing(raw, response)
+  }
+
+  /** It is a WebSocket from here on: what came with its head is not kept for as long as it lives. */
+  taken (raw: IncomingMessage): void {
+    this.#pending.delete(raw)
   }
 
   /** The upgrade was refused: the answer is out, whoever dispatched it. */
@@ -121,6 +126,10 @@ function readAnew (app: FastifyInstance, raw: IncomingMessage, socket: Duplex, h
   socket.unshift(head)
   socket.unshift(Buffer.from(lines.join('\r\n') + '\r\n\r\n', 'latin1'))
   app.server.emit('encrypted' in socket ? 'secureConnection' : 'connection', socket)
+}
+
+function destroy (this: Duplex): void {
+  this.destroy()
 }
 
 /** Ends both sides: a peer that keeps its own open would keep the app from closing. What it still sends is dropped. */

@@ -28,11 +28,13 @@ export class WebSocketOutlet implements Outlet {
     this.#ws = ws
     this.#socket = socket
     this.format = format
-    const heard = (): void => { this.#silent = false }
-    socket.on('drain', () => connection.drained())
-    ws.on('pong', heard)
-    ws.on('ping', heard)
-    ws.on('message', heard)
+    ;(socket as Bearing)[CONNECTION] = connection
+    socket.on('drain', drained)
+  }
+
+  /** The peer lives. */
+  heard (): void {
+    this.#silent = false
   }
 
   encoder (): Encoder {
@@ -82,6 +84,13 @@ export class WebSocketOutlet implements Outlet {
     this.#connection.gone(reasonOf(code))
   }
 }
+
+/** On the socket: a closure would be one more for each client. */
+const CONNECTION = Symbol('fastify-realtime.connection')
+
+type Bearing = Duplex & { [CONNECTION]?: Connection }
+
+function drained (this: Bearing): void { this[CONNECTION]?.drained() }
 
 /** A frame of the protocol's, for one client. */
 export function errorFrame (format: ChannelFormat, error: { code: string, message: string, ref?: unknown, topic?: string, reason?: string }): Buffer {

@@ -1,21 +1,19 @@
 /** `fastify.channel`: a WebSocket route in the calling scope. Hooks run first; a refusal is an ordinary response. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { WebSocketServer, type WebSocket } from 'ws'
+import { WebSocketServer } from 'ws'
 import * as reasons from '../../core/close-reasons.ts'
-import type { Connection } from '../../core/connection.ts'
 import { DeclaredTopic } from '../../core/topic.ts'
 import { Closed, OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
 import { Arrival, isTopicAt, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { eventNameFault } from '../../core/event.ts'
-import type { Upgrade, Upgrades } from './dispatch.ts'
-import { WebSocketOutlet, type ChannelFormat } from './outlet.ts'
-import { Session, type Message, type SessionPlan } from './session.ts'
+import { Client, type ClientPlan } from './client.ts'
+import type { Upgrades } from './dispatch.ts'
+import type { ChannelFormat } from './outlet.ts'
+import type { Message, SessionPlan } from './session.ts'
 
 export const SUBPROTOCOL = 'fastify-realtime.v1'
-/** How long a client may take to say `open`. */
-const OPEN_TIMEOUT_MS = 10_000
 
 interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: unknown
@@ -30,10 +28,9 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   origins?: string[] | '*'
 }
 
-interface Plan extends SessionPlan {
+interface Plan extends ClientPlan {
   readonly context: WireContext
   readonly live: LiveSettings
-  readonly callbacks: LiveCallbacks
   readonly topicsFor: ReturnType<typeof planTopics>
   readonly origins: readonly string[] | '*'
   readonly server: WebSocketServer
@@ -157,9 +154,11 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
     throw new Closed()
   }
   reply.hijack()
+  plan.upgrades.taken(request.raw)
   reply.raw.detachSocket?.(pending.socket as never)
   try {
-    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => open(plan, arrival, request, pending, ws, format))
+    // Everything is attached in the turn of the upgrade: no message and no end can go by unseen.
+    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => new Client(plan, arrival, request, pending.socket, ws, format).accept())
   } finally {
     // Refused by ws itself, which has answered.
     if (!connection.attached) connection.gone(reasons.clientLeft)
@@ -194,72 +193,4 @@ function checkHandshake (request: FastifyRequest): ChannelFormat {
   }
   if (!offered.includes(SUBPROTOCOL)) throw new SubprotocolUnknown()
   return 'envelope'
-}
-
-/** Everything is attached in the turn of the upgrade: no message and no end can go by unseen. */
-function open (plan: Plan, arrival: Arrival, request: FastifyRequest, { socket }: Upgrade, ws: WebSocket, format: ChannelFormat): void {
-  const { connection } = arrival
-  const outlet = new WebSocketOutlet(connection, ws, socket, format)
-  connection.attach(outlet)
-  const waiting: { timer?: NodeJS.Timeout } = {}
-  const session = new Session(plan, arrival, outlet, request, async (cursors) => {
-    clearTimeout(waiting.timer)
-    try {
-      await begin(plan, arrival, cursors)
-    } catch (error) {
-      // Open, and with nothing to hear, it would wait for ever.
-      refuse(arrival, request, error, reasons.internalError)
-    }
-  })
-  ws.on('message', (data, binary) => {
-    session.receive(data as Buffer, binary)
-    if (session.crowded) ws.pause()
-  })
-  session.onRoom = () => { if (ws.isPaused && !session.crowded) ws.resume() }
-  let fault: number | undefined
-  ws.on('close', (code) => {
-    clearTimeout(waiting.timer)
-    outlet.over(fault ?? code)
-  })
-  // ws closes by itself after an error of the peer's, and then reports 1006; an expected disconnect is no error line.
-  ws.on('error', (error) => {
-    fault ??= faultCode(error)
-    request.log.debug({ err: error }, 'realtime: the peer broke off')
-  })
-  const accept = async (): Promise<void> => {
-    await arrival.connect(plan.callbacks)
-    if (connection.closed) return
-    if (format === 'flat') await begin(plan, arrival, new Map())
-    else waiting.timer = openTimer(connection)
-    session.accept()
-  }
-  accept().catch((error: unknown) => refuse(arrival, request, error))
-}
-
-/** Joins the channel's topics, from the client's cursors where it named some. */
-async function begin ({ hub }: Plan, { connection, topics }: Arrival, cursors: ReadonlyMap<string, string>): Promise<void> {
-  const joining = await hub.prepare(topics.map((at) => {
-    const id = cursors.get(at.name)
-    return { at, cursor: id === undefined || !at.topic.durable ? undefined : { id } }
-  }))
-  if (connection.closed) return hub.let(joining)
-  connection.begin(joining)
-}
-
-/** The close code for what ws found wrong with a frame. */
-function faultCode ({ code = '' }: NodeJS.ErrnoException): number | undefined {
-  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return reasons.messageTooBig.code
-  if (code === 'WS_ERR_INVALID_UTF8') return reasons.invalidPayload.code
-  return code.startsWith('WS_ERR_') ? reasons.protocolError.code : undefined
-}
-
-/** The only timer of a connection, and only until it has said `open`. */
-function openTimer (connection: Connection): NodeJS.Timeout {
-  return setTimeout(() => { if (!connection.begun) connection.end(reasons.openTimeout) }, OPEN_TIMEOUT_MS).unref()
-}
-
-function refuse ({ connection }: Arrival, request: FastifyRequest, error: unknown, otherwise = reasons.forbidden): void {
-  const { statusCode } = error as { statusCode?: number }
-  request.log.info({ err: error }, 'realtime: the connection was refused')
-  connection.end(statusCode === 503 ? reasons.tryAgainLater : otherwise)
 }

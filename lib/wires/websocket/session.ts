@@ -6,6 +6,7 @@ import type { Connection } from '../../core/connection.ts'
 import type { Cursor, Hub } from '../../core/hub.ts'
 import type { DeclaredTopic, TopicAt } from '../../core/topic.ts'
 import { printable } from '../../core/event.ts'
+import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
 import type { Arrival } from '../routes.ts'
 import { authorize, joinLater } from '../routes.ts'
@@ -30,6 +31,17 @@ export interface SessionPlan {
   readonly hub: Hub
 }
 
+/** Whose session it is. */
+interface SessionHost {
+  /** Starts the delivery, at a client's `open`. */
+  opened (cursors: ReadonlyMap<string, string>): Soon<void>
+  /** A message was handled: the queue may have room again. */
+  handled (): void
+}
+
+/** Shared by all that have heard nothing yet; never added to. */
+const NONE: Inbound[] = []
+
 type Json = Record<string, unknown>
 type Inbound = { text: string } | { bytes: Uint8Array }
 
@@ -51,21 +63,20 @@ export class Session {
   readonly #connection: Connection
   readonly #outlet: WebSocketOutlet
   readonly #request: FastifyRequest
-  readonly #rate: Rate
-  readonly #opened: (cursors: ReadonlyMap<string, string>) => Promise<void>
-  #queue: Inbound[] = []
+  readonly #host: SessionHost
+  /** Made for the first message: many clients only listen. */
+  #rate: Rate | undefined
+  #queue: Inbound[] = NONE
   #working = false
   #accepted = false
 
-  /** `opened` starts the delivery: at once for a flat client, at its `open` for the other. */
-  constructor (plan: SessionPlan, arrival: Arrival, outlet: WebSocketOutlet, request: FastifyRequest, opened: (cursors: ReadonlyMap<string, string>) => Promise<void>) {
+  constructor (plan: SessionPlan, arrival: Arrival, outlet: WebSocketOutlet, request: FastifyRequest, host: SessionHost) {
     this.#plan = plan
     this.#arrival = arrival
     this.#connection = arrival.connection
     this.#outlet = outlet
     this.#request = request
-    this.#rate = new Rate(plan.limits)
-    this.#opened = opened
+    this.#host = host
   }
 
   /** The app has accepted the connection: what came before is handled now. */
@@ -79,16 +90,15 @@ export class Session {
 
   receive (data: Buffer, binary: boolean): void {
     if (this.#connection.closed) return
+    this.#rate ??= new Rate(this.#plan.limits)
     if (!this.#rate.take()) return this.#refuse(new Fault('RATE_LIMITED', 'too many messages: slow down'), undefined, true)
+    if (this.#queue === NONE) this.#queue = []
     this.#queue.push(binary ? { bytes: data } : { text: data.toString() })
     this.#work()
   }
 
-  /** Called when the queue has room again. */
-  onRoom: (() => void) | undefined
-
   #work (): void {
-    if (this.#working || !this.#accepted) return
+    if (this.#working || !this.#accepted || this.#queue.length === 0) return
     this.#working = true
     this.#drain().catch((error: unknown) => {
       this.#request.log.error({ err: error }, 'realtime: a message could not be handled')
@@ -104,7 +114,7 @@ export class Session {
       } catch (error) {
         this.#answer(error, ref.value)
       }
-      this.onRoom?.()
+      this.#host.handled()
     }
   }
 
@@ -175,7 +185,7 @@ export class Session {
 
   async #open (cursors: unknown): Promise<void> {
     if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'open already')
-    await this.#opened(readCursors(cursors))
+    await this.#host.opened(readCursors(cursors))
   }
 
   async #subscribe ({ topic, id, ref }: Json): Promise<void> {
@@ -234,7 +244,7 @@ export class Session {
 
   #refuse (fault: Fault, ref: unknown, rate: boolean): void {
     this.#tell(fault.code, fault.message, ref)
-    if (this.#rate.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
+    if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
 }
 

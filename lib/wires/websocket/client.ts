@@ -1,0 +1,144 @@
+/** One open WebSocket: what its events concern, from the upgrade to its end. */
+import type { FastifyRequest } from 'fastify'
+import type { Duplex } from 'node:stream'
+import type { WebSocket } from 'ws'
+import * as reasons from '../../core/close-reasons.ts'
+import type { Connection } from '../../core/connection.ts'
+import type { Joining } from '../../core/hub.ts'
+import { after, type Soon } from '../../core/soon.ts'
+import type { Arrival, LiveCallbacks } from '../routes.ts'
+import { WebSocketOutlet, type ChannelFormat } from './outlet.ts'
+import { Session, type SessionPlan } from './session.ts'
+
+export interface ClientPlan extends SessionPlan {
+  readonly callbacks: LiveCallbacks
+}
+
+/** How long a client may take to say `open`. */
+const OPEN_TIMEOUT_MS = 10_000
+
+export class Client {
+  readonly outlet: WebSocketOutlet
+  readonly #plan: ClientPlan
+  readonly #arrival: Arrival
+  readonly #request: FastifyRequest
+  readonly #ws: WebSocket
+  readonly #session: Session
+  #fault: number | undefined
+  /** The only timer of a connection, and only until it has said `open`. */
+  #opening: NodeJS.Timeout | undefined
+
+  constructor (plan: ClientPlan, arrival: Arrival, request: FastifyRequest, socket: Duplex, ws: WebSocket, format: ChannelFormat) {
+    this.#plan = plan
+    this.#arrival = arrival
+    this.#request = request
+    this.#ws = ws
+    this.outlet = new WebSocketOutlet(arrival.connection, ws, socket, format)
+    arrival.connection.attach(this.outlet)
+    this.#session = new Session(plan, arrival, this.outlet, request, this)
+    listen(ws, this)
+  }
+
+  accept (): void {
+    try {
+      const accepting = after(this.#arrival.connect(this.#plan.callbacks), () => this.#accepted())
+      if (accepting) accepting.catch((error: unknown) => this.#refuse(error))
+    } catch (error) {
+      this.#refuse(error)
+    }
+  }
+
+  #accepted (): Soon<void> {
+    const { connection } = this.#arrival
+    if (connection.closed) return
+    if (this.outlet.format === 'flat') return after(this.#join(NO_CURSORS), () => this.#session.accept())
+    this.#opening = openTimer(connection)
+    this.#session.accept()
+  }
+
+  /** The client has said `open`. */
+  async opened (cursors: ReadonlyMap<string, string>): Promise<void> {
+    clearTimeout(this.#opening)
+    this.#opening = undefined
+    try {
+      await this.#join(cursors)
+    } catch (error) {
+      // Open, and with nothing to hear, it would wait for ever.
+      this.#refuse(error, reasons.internalError)
+    }
+  }
+
+  /** Joins the channel's topics, from the client's cursors where it named some. */
+  #join (cursors: ReadonlyMap<string, string>): Soon<void> {
+    return after(this.#plan.hub.prepare(this.#arrival.topics.map((at) => {
+      const id = cursors.get(at.name)
+      return { at, cursor: id === undefined || !at.topic.durable ? undefined : { id } }
+    })), (joining) => this.#begin(joining))
+  }
+
+  #begin (joining: Joining[]): void {
+    const { connection } = this.#arrival
+    if (connection.closed) this.#plan.hub.let(joining)
+    else connection.begin(joining)
+  }
+
+  received (data: Buffer, binary: boolean): void {
+    this.outlet.heard()
+    this.#session.receive(data, binary)
+    if (this.#session.crowded) this.#ws.pause()
+  }
+
+  /** The session has handled a message. */
+  handled (): void {
+    if (this.#ws.isPaused && !this.#session.crowded) this.#ws.resume()
+  }
+
+  // ws closes by itself after an error of the peer's, and then reports 1006; an expected disconnect is no error line.
+  broke (error: Error): void {
+    this.#fault ??= faultCode(error)
+    this.#request.log.debug({ err: error }, 'realtime: the peer broke off')
+  }
+
+  over (code: number): void {
+    clearTimeout(this.#opening)
+    this.outlet.over(this.#fault ?? code)
+  }
+
+  #refuse (error: unknown, otherwise = reasons.forbidden): void {
+    const { statusCode } = error as { statusCode?: number }
+    this.#request.log.info({ err: error }, 'realtime: the connection was refused')
+    this.#arrival.connection.end(statusCode === 503 ? reasons.tryAgainLater : otherwise)
+  }
+}
+
+const NO_CURSORS: ReadonlyMap<string, string> = new Map()
+
+// On the WebSocket, where the listeners find it: closures would be several for each client.
+const CLIENT = Symbol('fastify-realtime.client')
+
+type Bearing = WebSocket & { [CLIENT]?: Client }
+
+function listen (ws: Bearing, client: Client): void {
+  ws[CLIENT] = client
+  ws.on('message', received)
+  ws.on('ping', heard)
+  ws.on('pong', heard)
+  ws.on('close', closed)
+  ws.on('error', broke)
+}
+
+function received (this: Bearing, data: unknown, binary: boolean): void { this[CLIENT]?.received(data as Buffer, binary) }
+function heard (this: Bearing): void { this[CLIENT]?.outlet.heard() }
+function closed (this: Bearing, code: number): void { this[CLIENT]?.over(code) }
+function broke (this: Bearing, error: Error): void { this[CLIENT]?.broke(error) }
+
+/** The close code for what ws found wrong with a frame. */
+function faultCode ({ code = '' }: NodeJS.ErrnoException): number | undefined {
+  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return reasons.messageTooBig.code
+  if (code === 'WS_ERR_INVALID_UTF8') return reasons.invalidPayload.code
+  return code.startsWith('WS_ERR_') ? reasons.protocolError.code : undefined
+}
+
+function openTimer (connection: Connection): NodeJS.Timeout {
+  return setTimeout(() => { if (!connection.begun) connection.end(reasons.openTimeout) }, OPEN_TIMEOUT_MS).unref()
+}
