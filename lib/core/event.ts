@@ -13,8 +13,15 @@ export interface Entry {
   readonly key: string | undefined
   /** The connection that must not get it (the sender of a relay). */
   readonly exclude: string | undefined
-  /** Bytes by encoder, where they depend on nothing but the event. */
-  encoded: Map<Encoder, Uint8Array> | undefined
+  /** Its bytes, where they depend on nothing but the event. */
+  encoded: Encoded | undefined
+}
+
+/** By encoder, one behind the other: there are seldom two. */
+export interface Encoded {
+  readonly encoder: Encoder
+  readonly bytes: Uint8Array
+  readonly next: Encoded | undefined
 }
 
 /** After one of these nothing follows in its topic: the end of a run. */

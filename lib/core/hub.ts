@@ -118,7 +118,8 @@ export class Hub implements Sink {
 
   // --- out -------------------------------------------------------------------
 
-  async publish ({ topic, name }: TopicAt, event: string, data: unknown, keys: PublishKeys): Promise<PublishedId> {
+  async publish ({ topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, keys: PublishKeys): Promise<PublishedId> {
+    const name = topic.name(params)
     if (this.stopping) throw new Closed()
     checkEventName(event)
     checkPublishKey('key', keys.key)
@@ -127,21 +128,22 @@ export class Hub implements Sink {
     const size = encoded.data.byteLength
     if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", event "${event}"`, size, this.settings.maxEventBytes)
     this.counters.published++
-    const id = await this.#append(topic.retention, name, event, encoded, keys)
+    const published = await this.#append(topic.retention, name, event, encoded, keys)
+    const id = published ? published.id : undefined
     report('publish', () => ({ topic: name, event, id, bytes: size }))
-    await this.#yieldAfter(size)
+    const turn = this.#yieldAfter(size)
+    if (turn) await turn
     return { id }
   }
 
-  async #append (retention: TopicAt['topic']['retention'], name: string, event: string,
-    { data, format }: ReturnType<TopicAt['topic']['encode']>, keys: PublishKeys): Promise<Id | undefined> {
-    const key = keys.key === undefined ? {} : { key: keys.key }
-    if (!retention) {
-      await this.adapter.ephemeral(name, { name: event, data, format, ...key })
-      return undefined
-    }
-    const dedupe = keys.dedupe === undefined ? {} : { dedupe: keys.dedupe }
-    return (await this.adapter.publish(name, event, data, { retention, format, ...key, ...dedupe })).id
+  #append (retention: TopicAt['topic']['retention'], name: string, event: string,
+    { data, format }: ReturnType<TopicAt['topic']['encode']>, { key, dedupe }: PublishKeys): Promise<{ id: Id } | void> {
+    if (!retention) return this.adapter.ephemeral(name, { name: event, data, format, ...(key === undefined ? {} : { key }) })
+    // Most have neither.
+    if (key === undefined && dedupe === undefined) return this.adapter.publish(name, event, data, { retention, format })
+    return this.adapter.publish(name, event, data, {
+      retention, format, ...(key === undefined ? {} : { key }), ...(dedupe === undefined ? {} : { dedupe })
+    })
   }
 
   /** Appends what the hub itself has to say (the events of a run). */
@@ -161,12 +163,13 @@ export class Hub implements Sink {
     await this.adapter.ephemeral(name, { name: event, ...encoded }, sender.id)
   }
 
-  async #yieldAfter (bytes: number): Promise<void> {
+  /** Undefined where the publisher may go on at once. */
+  #yieldAfter (bytes: number): Promise<void> | undefined {
     this.#turnEvents++
     this.#turnBytes += bytes
-    if (this.#turnEvents < TURN_EVENTS && this.#turnBytes < TURN_BYTES) return
+    if (this.#turnEvents < TURN_EVENTS && this.#turnBytes < TURN_BYTES) return undefined
     this.#turn ??= this.#turns()
-    await this.#turn
+    return this.#turn
   }
 
   /** One turn, or as many as the fan-out needs to catch up: publishing must not run away from it. */
@@ -325,8 +328,10 @@ export class Hub implements Sink {
   }
 
   #ringBytes (room: Room): number {
-    room.log?.ring.expire()
-    return room.log?.ring.bytes ?? 0
+    const ring = room.log?.ring
+    ring?.expire()
+    ring?.rest()
+    return ring?.bytes ?? 0
   }
 
   #release (room: Room): void {

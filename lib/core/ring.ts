@@ -15,7 +15,9 @@ export class Ring {
   #head = 0
   /** The position of `#slots[0]`. Positions only ever grow, also over a prepend. */
   #base = 0
-  readonly #index = new Map<Id, number>()
+  /** Positions by id. Made when one is first asked for, and let go of when none was asked for in a while. */
+  #index: Map<Id, number> | undefined
+  #asked = false
 
   constructor (retention: Retention) {
     this.retention = retention
@@ -26,7 +28,7 @@ export class Ring {
   get first (): Entry | undefined { return this.#slots[this.#head]?.entry }
 
   has (id: Id): boolean {
-    return this.#index.has(id)
+    return this.#positions().has(id)
   }
 
   at (position: number): Entry | undefined {
@@ -35,13 +37,19 @@ export class Ring {
 
   /** The position of the entry that follows `id`. */
   after (id: Id): number | undefined {
-    const position = this.#index.get(id)
+    const position = this.#positions().get(id)
     if (position !== undefined) return position + 1
     return this.first?.prev === id ? this.#base + this.#head : undefined
   }
 
+  #positions (): Map<Id, number> {
+    this.#asked = true
+    this.#index ??= new Map(this.#slots.slice(this.#head).map(({ entry }, index) => [entry.id as Id, this.#base + this.#head + index]))
+    return this.#index
+  }
+
   push (entry: Entry): void {
-    this.#index.set(entry.id as Id, this.end)
+    this.#index?.set(entry.id as Id, this.end)
     this.#slots.push({ entry, at: performance.now() })
     this.bytes += entry.data.byteLength + OVERHEAD_BYTES
     const { limit, maxBytes } = this.retention
@@ -56,10 +64,8 @@ export class Ring {
     this.#slots = older.concat(this.#slots.slice(this.#head))
     this.#base = this.#base + this.#head - entries.length
     this.#head = 0
-    for (const [offset, entry] of entries.entries()) {
-      this.#index.set(entry.id as Id, this.#base + offset)
-      this.bytes += entry.data.byteLength + OVERHEAD_BYTES
-    }
+    this.#index = undefined
+    for (const entry of entries) this.bytes += entry.data.byteLength + OVERHEAD_BYTES
   }
 
   /** Lets go of what is older than `maxAge`. */
@@ -69,17 +75,23 @@ export class Ring {
     this.#compact()
   }
 
+  /** Now and then: nobody has asked for a position since the last time, and most rings are never asked. */
+  rest (): void {
+    if (!this.#asked) this.#index = undefined
+    this.#asked = false
+  }
+
   clear (): void {
     this.#base = this.end
     this.#slots = []
     this.#head = 0
-    this.#index.clear()
+    this.#index = undefined
     this.bytes = 0
   }
 
   #shift (): void {
     const slot = this.#slots[this.#head++] as Slot
-    this.#index.delete(slot.entry.id as Id)
+    this.#index?.delete(slot.entry.id as Id)
     this.bytes -= slot.entry.data.byteLength + OVERHEAD_BYTES
   }
 

@@ -177,11 +177,9 @@ export class Room {
   }
 
   #encoded (encoder: Encoder, entry: Entry): Uint8Array {
-    const known = entry.encoded?.get(encoder)
-    if (known) return known
+    for (let known = entry.encoded; known; known = known.next) if (known.encoder === encoder) return known.bytes
     const bytes = encoder.encode([entry], this)
-    entry.encoded ??= new Map()
-    entry.encoded.set(encoder, bytes)
+    entry.encoded = { encoder, bytes, next: entry.encoded }
     return bytes
   }
 

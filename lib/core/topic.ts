@@ -38,6 +38,8 @@ export interface TopicPolicy {
 }
 
 const MAX_NAME_BYTES = 255
+/** Names kept for each pattern. */
+const MAX_NAMES = 4096
 const PARAM_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 
 export class DeclaredTopic {
@@ -54,6 +56,9 @@ export class DeclaredTopic {
   }
 
   readonly #reserved: boolean
+  /** The only param, where there is one: names follow from it, and are kept. */
+  readonly #plain: string | undefined
+  readonly #names = new Map<string, string>()
 
   constructor (hub: Hub, registry: TopicRegistry, pattern: string, policy: TopicPolicy, reserved?: string[]) {
     this.#segments = reserved ?? checkPattern(pattern)
@@ -61,6 +66,7 @@ export class DeclaredTopic {
     this.pattern = pattern
     this.policy = policy
     this.paramNames = this.#segments.filter(isParam).map(paramName)
+    this.#plain = this.paramNames.length === 1 ? this.paramNames[0] : undefined
     this.#hub = hub
     this.#registry = registry
   }
@@ -72,6 +78,21 @@ export class DeclaredTopic {
   // Threat: a param that holds "/" or "%2F" must not reach another topic, so each is percent-encoded; and a name that
   // another, more exact pattern would claim ("users/me" from "users/:id") is refused.
   name (params: Params): string {
+    if (!this.#plain) return this.#named(params)
+    const value: unknown = params?.[this.#plain]
+    const known = typeof value === 'string' ? this.#names.get(value) : undefined
+    if (known !== undefined) return known
+    const name = this.#named(params)
+    if (this.#names.size === MAX_NAMES) this.#names.delete(this.#names.keys().next().value as string)
+    if (typeof value === 'string') this.#names.set(value, name)
+    return name
+  }
+
+  forgetNames (): void {
+    this.#names.clear()
+  }
+
+  #named (params: Params): string {
     const name = this.#segments.map((segment) => isParam(segment) ? this.#encode(paramName(segment), params) : segment).join('/')
     if (Buffer.byteLength(name) > MAX_NAME_BYTES) this.#refuse(`the name would exceed ${MAX_NAME_BYTES} bytes`)
     if (!this.#reserved && this.paramNames.length > 0 && this.#registry.owner(name) !== this) this.#refuse('these params name a topic of another pattern')
@@ -85,8 +106,9 @@ export class DeclaredTopic {
     return Object.freeze({ topic: this, params: own, name })
   }
 
-  async publish (params: Params, event: string, data: unknown, keys: PublishKeys = {}): Promise<PublishedId> {
-    return await this.#hub.publish(this.at(params), event, data, keys)
+  // Not async: that would be one promise more for each publish.
+  publish (params: Params, event: string, data: unknown, keys: PublishKeys = {}): Promise<PublishedId> {
+    return this.#hub.publish({ topic: this, params }, event, data, keys)
   }
 
   async history (params: Params, options: { after?: Id, limit?: number } = {}): Promise<PastEvents> {
@@ -200,6 +222,8 @@ export class TopicRegistry {
     const shape = shapeOf(topic.pattern)
     const twin = this.#topics.find((known) => shapeOf(known.pattern) === shape)
     if (twin) throw new PatternTaken(topic.pattern, twin.pattern === topic.pattern ? '' : ` as "${twin.pattern}"`)
+    // It may be the more exact owner of a name that was found before.
+    for (const known of this.#topics) known.forgetNames()
     this.#topics.push(topic)
     this.#router.on('GET', '/' + topic.pattern, () => {}, topic)
   }

@@ -5,7 +5,10 @@ import { DeclaredTopic, TopicRegistry, type Params } from '../../lib/core/topic.
 import { Random, seedOf } from '../random/random.ts'
 
 function declare (...patterns: string[]) {
-  const registry = new TopicRegistry()
+  return declareIn(new TopicRegistry(), ...patterns)
+}
+
+function declareIn (registry: TopicRegistry, ...patterns: string[]) {
   const topics = patterns.map((pattern) => {
     const topic = new DeclaredTopic({} as Hub, registry, pattern, {
       retention: undefined, schemas: undefined, events: undefined, authorize: undefined, snapshot: undefined, validate: false
@@ -58,6 +61,17 @@ t.test('params that are missing, empty, malformed or of another pattern are refu
   const at = user.at({ id: '1', other: 'x' })
   t.same(at.params, { id: '1' }, 'what the pattern does not name is left out')
   t.ok(Object.isFrozen(at))
+})
+
+t.test('a name found once is kept, until a more exact pattern claims it', async (t) => {
+  const { registry, topics: [user] } = declare('users/:id')
+  t.equal(user.name({ id: 'me' }), 'users/me')
+  t.equal(user.name({ id: 'me' }), 'users/me')
+  declareIn(registry, 'users/me')
+  t.throws(() => user.name({ id: 'me' }), { code: 'FST_ERR_REALTIME_TOPIC_PARAMS' })
+  // More than are kept, and then the first ones again.
+  const wrong = Array.from({ length: 10_000 }, (_, i) => i % 5000).filter((n) => user.name({ id: `/${n}` }) !== `users/%2F${n}`)
+  t.same(wrong, [])
 })
 
 t.test('patterns that a router could not tell apart, or not take as they are, are refused', async (t) => {

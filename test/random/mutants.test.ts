@@ -30,7 +30,7 @@ const BY_SCHEDULES: Record<string, Mutation> = {
   },
   'the ring does not know what it holds': {
     file: 'core/ring.ts',
-    rule: 'return this.#index.has(id)',
+    rule: 'return this.#positions().has(id)',
     broken: 'return false'
   },
   'the opening of a stream has no id': {

@@ -6,7 +6,6 @@ import type { Encoder } from '../../core/wire.ts'
 
 const LF = 10
 const CR = 13
-const END = Buffer.from('\n\n')
 const CRLF = Buffer.from('\r\n')
 /** A comment: keeps proxies and clients from taking a quiet stream for a dead one. */
 export const HEARTBEAT = Buffer.from(':\n\n')
@@ -22,13 +21,31 @@ function fields (id: string | undefined, name: string): string {
   return name === 'message' ? idLine : `${idLine}event: ${name}\n`
 }
 
-/** One block. JSON text goes in as the bytes it was published as. */
-export function eventBlock (entry: Entry, id: string | undefined): Buffer {
+/** One block, as a chunk of its own where it is `framed`. JSON text goes in as the bytes it was published as. */
+export function eventBlock (entry: Entry, id: string | undefined, framed = false): Buffer {
   const { data, format, name } = entry
   const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  if (format === 'binary') return Buffer.from(`${fields(id, name)}data: ${view.toString('base64')}\n\n`)
-  if (view.includes(LF) || view.includes(CR)) return Buffer.from(`${fields(id, name)}${dataLines(view.toString())}\n\n`)
-  return Buffer.concat([Buffer.from(`${fields(id, name)}data: `), view, END])
+  if (format !== 'binary' && !view.includes(LF) && !view.includes(CR)) return lineBlock(`${fields(id, name)}data: `, data, framed)
+  const text = format === 'binary' ? `data: ${view.toString('base64')}` : dataLines(view.toString())
+  const bytes = Buffer.from(`${fields(id, name)}${text}\n\n`)
+  return framed ? chunk(bytes) : bytes
+}
+
+/** In one piece of memory: it is made for every event. */
+function lineBlock (start: string, data: Uint8Array, framed: boolean): Buffer {
+  const size = Buffer.byteLength(start) + data.byteLength + 2
+  const head = framed ? `${size.toString(16)}\r\n` : ''
+  const bytes = Buffer.allocUnsafe(head.length + size + (framed ? 2 : 0))
+  let at = bytes.write(head + start)
+  bytes.set(data, at)
+  at += data.byteLength
+  bytes[at++] = LF
+  bytes[at++] = LF
+  if (framed) {
+    bytes[at++] = CR
+    bytes[at] = LF
+  }
+  return bytes
 }
 
 export interface Block { id?: string | undefined, event?: string | undefined, data?: string | undefined, retry?: number | undefined, comment?: string | undefined }
@@ -58,8 +75,9 @@ class SingleEncoder implements Encoder {
   }
 
   encode (entries: readonly Entry[]): Uint8Array {
-    const blocks = entries.map((entry) => eventBlock(entry, entry.id))
-    const bytes = blocks.length === 1 ? blocks[0] as Buffer : Buffer.concat(blocks)
+    const [only] = entries
+    if (entries.length === 1 && only) return eventBlock(only, only.id, this.#framed)
+    const bytes = Buffer.concat(entries.map((entry) => eventBlock(entry, entry.id)))
     return this.#framed ? chunk(bytes) : bytes
   }
 }
