@@ -182,7 +182,7 @@ export class MemoryAdapter implements Adapter, Ownership {
     const id = `${ms}-${log.seq}.${this.#boot}${(this.#counter++).toString(36)}`
     const prev = log.head
     log.head = id
-    return { id, prev, name, data, format, ...(key === undefined ? {} : { key }) }
+    return key === undefined ? { id, prev, name, data, format } : { id, prev, name, data, format, key }
   }
 
   #store (log: Log, event: LogEvent): void {

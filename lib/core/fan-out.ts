@@ -6,13 +6,18 @@
 import type { Connection, Subscription } from './connection.ts'
 import type { Group } from './room.ts'
 
+/** What the members of a group are to be given. */
+export interface Message {
+  readonly bytes: Uint8Array
+  give (member: Subscription): void
+}
+
 /** Some members of a group, and what they are to be given. */
 interface Job {
   readonly group: Group
   /** Undefined for one that was served out of turn. */
   readonly members: Array<Subscription | undefined>
-  readonly deliver: (member: Subscription) => void
-  readonly bytes: number
+  readonly message: Message
   /** Members from here down to the first have not been written to. */
   next: number
 }
@@ -57,9 +62,9 @@ export class FanOut {
   }
 
   /** Each member is given its own now, or behind what waits already. `urgent`: all of it now. */
-  add (group: Group, bytes: number, deliver: Job['deliver'], urgent: boolean): void {
+  add (group: Group, message: Message, urgent: boolean): void {
     if (urgent) this.finish()
-    const job = { group, members: group.members as Array<Subscription | undefined>, deliver, bytes, next: group.members.length - 1 }
+    const job = { group, members: group.members as Array<Subscription | undefined>, message, next: group.members.length - 1 }
     if (!this.busy) {
       if (urgent) this.#deadline = Infinity
       else if (this.spent) this.#deadline = performance.now() + this.#sliceMs
@@ -70,7 +75,7 @@ export class FanOut {
     }
     // Members come and go until their turn.
     this.#jobs.push({ ...job, members: job.members.slice(0, job.next + 1) })
-    this.#bytes += bytes
+    this.#bytes += message.bytes.byteLength
     if (this.#jobs.length > MAX_JOBS || this.#bytes > MAX_BYTES) this.finish()
   }
 
@@ -103,20 +108,20 @@ export class FanOut {
     while (job.next >= 0) {
       const member = job.members[job.next--]
       if (member?.group === group) this.#give(job, member)
-      if (job.next % STRIDE === 0 && this.spent) return false
+      if (job.next % STRIDE === STRIDE - 1 && this.spent) return false
     }
     return true
   }
 
   #give (job: Job, member: Subscription): void {
     try {
-      job.deliver(member)
+      job.message.give(member)
     } catch (error) {
       this.#failed(error)
     }
   }
 
   #drop (): void {
-    this.#bytes -= this.#jobs.shift()?.bytes ?? 0
+    this.#bytes -= this.#jobs.shift()?.message.bytes.byteLength ?? 0
   }
 }

@@ -4,6 +4,7 @@ import type { Subscription } from './connection.ts'
 import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
 import { FINAL_EVENTS, type Entry } from './event.ts'
+import type { Message } from './fan-out.ts'
 import { TopicLog } from './topic-log.ts'
 import type { DeclaredTopic } from './topic.ts'
 import type { Encoder, ResetReason } from './wire.ts'
@@ -31,12 +32,48 @@ export interface ReplayStep {
   readonly count: number
 }
 
+/** Never added to. */
+const NONE: Entry[] = []
 /** Replay steps kept for the rest of a turn. */
 const MAX_REPLAYS = 16
 /** Written within the turn once so much waits: a burst must not become one huge buffer. */
 const FLUSH_BYTES = 256 * 1024
 /** Bytes of one step of a replay. */
 const REPLAY_BYTES = 64 * 1024
+
+/** The same for every member. Objects, not closures: one is made for every write. */
+class SharedMessage implements Message {
+  readonly bytes: Uint8Array
+  protected readonly entries: readonly Entry[]
+
+  constructor (entries: readonly Entry[], bytes: Uint8Array) {
+    this.entries = entries
+    this.bytes = bytes
+  }
+
+  give (member: Subscription): void {
+    member.connection.deliver(member, this.bytes, this.entries)
+  }
+}
+
+/** A relay does not come back to its sender. */
+class RelayMessage extends SharedMessage {
+  readonly #room: Room
+  readonly #encoder: Encoder
+
+  constructor (room: Room, encoder: Encoder, entries: readonly Entry[], bytes: Uint8Array) {
+    super(entries, bytes)
+    this.#room = room
+    this.#encoder = encoder
+  }
+
+  override give (member: Subscription): void {
+    const { id } = member.connection
+    if (!this.entries.some(({ exclude }) => exclude === id)) return super.give(member)
+    const others = this.entries.filter(({ exclude }) => exclude !== id)
+    if (others.length > 0) member.connection.deliver(member, this.#room.bytesOf(this.#encoder, others), others)
+  }
+}
 
 export class Room {
   readonly name: string
@@ -60,7 +97,7 @@ export class Room {
   readonly derived = new Map<object, unknown>()
   readonly #groups = new Map<Encoder, Group>()
   readonly #replays = new Map<Encoder, Map<Id, ReplayStep>>()
-  #pending: Entry[] = []
+  #pending: Entry[] = NONE
   #pendingBytes = 0
   #relays = false
   /** When the groups were last written to, and the timer of what waits since (`coalesce`). */
@@ -97,11 +134,17 @@ export class Room {
 
   /** Queues for the groups; written once at the end of the turn, or of the time over which the topic is coalesced. */
   push (entry: Entry): void {
-    if (this.#pending.length === 0) this.#schedule()
-    this.#pending.push(entry)
+    if (this.#pending.length === 0) this.#pendFirst(entry)
+    else this.#pending.push(entry)
     this.#pendingBytes += entry.data.byteLength
     if (entry.exclude !== undefined) this.#relays = true
     if (this.#pendingBytes > FLUSH_BYTES) this.flush()
+  }
+
+  #pendFirst (entry: Entry): void {
+    // With room for just the one: often no other comes.
+    this.#pending = [entry]
+    this.#schedule()
   }
 
   #schedule (): void {
@@ -119,9 +162,14 @@ export class Room {
   /** The turn is over. */
   endTurn (): void {
     if (!this.#later) this.flush()
-    this.#replays.clear()
+    this.#forgetReplays()
     if (!this.final) return
     for (const { members } of this.#groups.values()) for (const member of [...members]) member.connection.finish(sourceEnded)
+  }
+
+  #forgetReplays (): void {
+    // Clearing a map makes a new one inside, also where there is nothing in it.
+    if (this.#replays.size > 0) this.#replays.clear()
   }
 
   /** The last event says that nothing follows. */
@@ -139,9 +187,9 @@ export class Room {
       clearTimeout(this.#later)
       this.#later = undefined
       if (this.topic.policy.coalesce) this.#flushedAt = performance.now()
-      this.#pending = []
+      this.#pending = NONE
       this.#pendingBytes = 0
-      this.#replays.clear()
+      this.#forgetReplays()
       for (const group of this.#groups.values()) this.#fanOut(group, entries)
       this.#relays = false
       // A client's own event has no id.
@@ -155,18 +203,9 @@ export class Room {
     const bytes = this.bytesOf(encoder, entries)
     this.hub.counters.delivered += members.length * entries.length
     report('deliver', () => ({ topic: this.name, events: entries.length, listeners: members.length }))
-    const relays = this.#relays
+    const message = this.#relays ? new RelayMessage(this, encoder, entries, bytes) : new SharedMessage(entries, bytes)
     // Bytes made for one member alone that tell positions must be made now: the room's is about to change.
-    this.hub.fanOut.add(group, bytes.byteLength, (member) => {
-      if (relays && entries.some((entry) => entry.exclude === member.connection.id)) this.#withoutOwn(member, encoder, entries)
-      else member.connection.deliver(member, bytes, entries)
-    }, relays && !encoder.shared)
-  }
-
-  /** A relay does not come back to its sender. */
-  #withoutOwn (member: Subscription, encoder: Encoder, entries: Entry[]): void {
-    const others = entries.filter((entry) => entry.exclude !== member.connection.id)
-    if (others.length > 0) member.connection.deliver(member, this.bytesOf(encoder, others), others)
+    this.hub.fanOut.add(group, message, this.#relays && !encoder.shared)
   }
 
   /** One encode per event and encoder, whatever the number of listeners. */
