@@ -30,7 +30,7 @@ export interface Subscription {
   /** The position from which history was asked for, after the ring had let go of what follows it. */
   sought?: { readonly from: Id, done: boolean }
   /** The client's cursor, not found, of which it has not been told yet; empty where it named no id. */
-  lost?: Id | undefined
+  lost: Id | undefined
   /** The snapshot, until the client takes it. */
   snapshot: RoomSnapshot | undefined
   group: Group | undefined
@@ -207,7 +207,7 @@ export class Connection {
     this.leaveGroups()
     room.flush()
     const subscription: Subscription = {
-      connection: this, room, from: at ?? room.position, at: room.log && (at ?? room.position), held, snapshot: undefined, group: undefined, slot: 0
+      connection: this, room, from: at ?? room.position, at: room.log && (at ?? room.position), held, lost: undefined, snapshot: undefined, group: undefined, slot: 0
     }
     if (this.closed) return subscription
     // A spread would leave room for sixteen more.

@@ -198,6 +198,8 @@ export type LiveCallbacks = {
 /** Shared by all that have none. */
 const NONE: readonly never[] = []
 
+const NO_TOPICS: TopicAt[] = []
+
 const anonymous = (id: string): { id: string } => ({ id: `anonymous:${id}`, anonymous: true }) as { id: string }
 
 function without (list: readonly string[], one: string): readonly string[] {
@@ -213,7 +215,8 @@ export class Arrival implements ConnectionInit {
   readonly settings: ConnectionSettings
   readonly since: number
   readonly connection: Connection
-  readonly topics: TopicAt[]
+  /** Those it came for; none once `begun` was called. */
+  topics: TopicAt[]
   readonly #context: WireContext
   readonly #request: FastifyRequest
   /** Topics that are being joined: they count already. */
@@ -255,6 +258,11 @@ export class Arrival implements ConnectionInit {
   #onEnd (onDisconnect: NonNullable<LiveCallbacks['onDisconnect']>): void {
     const { log } = this.#request
     this.connection.whenEnded((reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) })
+  }
+
+  /** What it came for is in its subscriptions from here on. */
+  begun (): void {
+    this.topics = NO_TOPICS
   }
 
   authorizeAgain (): void {

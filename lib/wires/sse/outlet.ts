@@ -11,6 +11,7 @@ import { HEARTBEAT, block, chunk, eventBlock, type Encoders } from './encode.ts'
 export interface SseOutletOptions {
   readonly retry: number
   readonly open: 'event' | 'id' | false
+  readonly encoders: Encoders
 }
 
 const FRAMED_HEARTBEAT = chunk(HEARTBEAT)
@@ -23,18 +24,16 @@ export class SseOutlet implements Outlet {
   readonly #connection: Connection
   readonly #raw: RawResponse
   readonly #options: SseOutletOptions
-  readonly #encoders: Encoders
   /** The socket, where ready chunks can be written beside the response; undefined where the response must frame them. */
   readonly #socket: Socket | undefined
   /** The socket, of whatever kind; undefined for HTTP/2, where it is not this client's alone. */
   readonly #peer: Socket | undefined
   #ended = false
 
-  constructor (connection: Connection, raw: RawResponse, options: SseOutletOptions, encoders: Encoders) {
+  constructor (connection: Connection, raw: RawResponse, options: SseOutletOptions) {
     this.#connection = connection
     this.#raw = raw
     this.#options = options
-    this.#encoders = encoders
     const { socket } = raw
     // An injected request's socket takes nothing, HTTP/1.0 has no chunks, HTTP/2 frames by itself.
     this.#socket = socket instanceof Socket && raw.chunkedEncoding && !raw.stream ? socket : undefined
@@ -58,11 +57,11 @@ export class SseOutlet implements Outlet {
 
   encoder (subscriptions: readonly Subscription[]): Encoder {
     const durable = subscriptions.filter(({ room }) => room.log).map(({ room }) => room)
-    return this.#encoders.acquire(durable, this.#socket !== undefined)
+    return this.#options.encoders.acquire(durable, this.#socket !== undefined)
   }
 
   release (encoder: Encoder): void {
-    this.#encoders.release(encoder)
+    this.#options.encoders.release(encoder)
   }
 
   encodeOne (entry: Entry, subscription: Subscription): Uint8Array {

@@ -37,7 +37,6 @@ const HEADERS = {
 
 interface Plan extends SseOutletOptions {
   readonly context: WireContext
-  readonly encoders: Encoders
   readonly live: LiveSettings
   readonly callbacks: LiveCallbacks
   readonly topicsFor: ReturnType<typeof planTopics>
@@ -256,13 +255,14 @@ class StreamStart {
     socket?.setDefaultEncoding?.('latin1')
     raw.flushHeaders?.()
     socket?.setDefaultEncoding?.('utf8')
-    const outlet = this.#outlet = new SseOutlet(connection, raw, this.#plan, this.#plan.encoders)
+    const outlet = this.#outlet = new SseOutlet(connection, raw, this.#plan)
     // From here on the outlet hears of it: nothing holds what was only needed to begin.
     raw.off('close', this.#left)
     connection.attach(outlet)
     const joining = this.#joining
     this.#joining = []
     connection.begin(joining)
+    this.#arrival.begun()
     if (this.#events) this.#pull(this.#events, outlet)
     // What a source has ready at once leaves with the head.
     if (this.#events) process.nextTick(() => socket?.uncork?.())
