@@ -1,4 +1,4 @@
-/** One client's end of a WebSocket. The only writer of its socket besides ws's own pings and close frames. */
+/** One client's end of a WebSocket. The only writer of its socket besides ws's own pongs and close frames. */
 import type { Duplex } from 'node:stream'
 import { WebSocket } from 'ws'
 import * as reasons from '../../core/close-reasons.ts'
@@ -10,6 +10,8 @@ import { envelope, flat, flatFrame, frame, jsonFrame } from './encode.ts'
 
 export type ChannelFormat = 'flat' | 'envelope'
 
+/** An empty ping (RFC 6455 §5.5.2). Frames leave whole, so it may go between any two of them. */
+const PING = Buffer.from([0x89, 0])
 /** RFC 6455 §5.5: a control frame holds 125 bytes, two of which are the code. */
 const MAX_REASON_BYTES = 123
 
@@ -63,7 +65,7 @@ export class WebSocketOutlet implements Outlet {
     if (this.#pinged && this.#silent && !this.#ws.isPaused) return this.destroy()
     this.#silent = true
     this.#pinged = true
-    this.#ws.ping()
+    this.write(PING)
   }
 
   close (reason: CloseReason, retry: number | undefined): void {
