@@ -11,8 +11,13 @@ export interface Beating {
 export interface Hand { target: Beating | undefined, readonly every: number, rounds: number }
 
 const SLOTS = 256
-const TICKS_PER_PERIOD = 50
-const MAX_TICK_MS = 500
+/** Few, so that the answers to a tick's beats arrive together, and are read together. */
+const TICKS_PER_PERIOD = 16
+const MAX_TICK_MS = 2000
+/** A turn of the event loop beats for so long. */
+const SLICE_MS = 3
+/** Beaten between two looks at the clock. */
+const STRIDE = 32
 
 export class Heartbeat {
   readonly #wheel: Hand[][] = Array.from({ length: SLOTS }, () => [])
@@ -66,17 +71,31 @@ export class Heartbeat {
 
   #tick (): void {
     this.#now = (this.#now + 1) % SLOTS
-    const due = this.#wheel[this.#now] as Hand[]
-    this.#wheel[this.#now] = []
-    for (const hand of due) {
-      if (!hand.target) continue
-      if (hand.rounds > 0) {
-        hand.rounds--
-        this.#wheel[this.#now]?.push(hand)
-      } else {
-        hand.target.beat()
-        this.#place(hand, hand.every)
+    const slot = this.#now
+    const due = this.#wheel[slot] as Hand[]
+    this.#wheel[slot] = []
+    this.#serve(due, slot, 0)
+  }
+
+  #serve (due: readonly Hand[], slot: number, from: number): void {
+    const end = performance.now() + SLICE_MS
+    for (let i = from; i < due.length; i++) {
+      this.#pass(due[i] as Hand, slot)
+      if (i % STRIDE === STRIDE - 1 && performance.now() >= end) {
+        setImmediate(() => this.#serve(due, slot, i + 1))
+        return
       }
+    }
+  }
+
+  #pass (hand: Hand, slot: number): void {
+    if (!hand.target) return
+    if (hand.rounds > 0) {
+      hand.rounds--
+      this.#wheel[slot]?.push(hand)
+    } else {
+      hand.target.beat()
+      this.#place(hand, hand.every)
     }
   }
 }
