@@ -1,5 +1,6 @@
 // What is measured, beside what, and what it should come to. `quick`: part of `npm run bench`.
 //   measure  a function of lib/measures.mjs
+//   warm     rounds that are not counted: 1 unless said
 //   phases   what it is called with; all of a work's phases run on the same connections
 //   goals    `metric` of `ours` ÷ that of `beside` (or by itself) ≤ `atMost`; median of the rounds' ratios
 const SMALL = { bytes: 64, burst: 1, count: 24 }
@@ -87,6 +88,8 @@ export const works = [
     subscribers: { quick: [0], full: [0] },
     contestants: ['ours, history on', 'ours, flat', 'reply.raw.write', '@fastify/sse', 'better-sse', '@fastify/websocket', 'socket.io'],
     phases: { '1,000 connects': { count: 1000 } },
+    // What runs once for each client is compiled late.
+    warm: 6,
     goals: [
       goal('connect', '1,000 connects', 'ours, history on', '@fastify/sse', 0.9),
       goal('connect', '1,000 connects', 'ours, flat', '@fastify/websocket', 0.9)

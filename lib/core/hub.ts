@@ -354,12 +354,15 @@ export class Hub implements Sink {
     if (this.connections.size >= maxConnections) {
       this.#refuse(connection, ` on this node (maxConnections: ${maxConnections})`)
     }
-    const sameAddress = this.#addresses.get(connection.address) ?? 0
-    if (sameAddress >= maxConnectionsPerAddress) {
-      this.#refuse(connection, ` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress})`)
-    }
-    this.#addresses.set(connection.address, sameAddress + 1)
+    // Who asks a socket for its address makes a call of the system's.
+    if (maxConnectionsPerAddress !== Infinity) this.#admitAddress(connection, maxConnectionsPerAddress)
     this.connections.add(connection)
+  }
+
+  #admitAddress (connection: Connection, most: number): void {
+    const sameAddress = this.#addresses.get(connection.address) ?? 0
+    if (sameAddress >= most) this.#refuse(connection, ` from this address (maxConnectionsPerAddress: ${most})`)
+    this.#addresses.set(connection.address, sameAddress + 1)
   }
 
   #refuse (connection: Connection, why: string): never {
@@ -458,10 +461,14 @@ export class Hub implements Sink {
   /** The connection has ended; its wire may still be saying so. */
   closing (connection: Connection): void {
     if (!this.connections.delete(connection)) return
-    const sameAddress = (this.#addresses.get(connection.address) ?? 1) - 1
-    if (sameAddress > 0) this.#addresses.set(connection.address, sameAddress)
-    else this.#addresses.delete(connection.address)
+    if (this.settings.maxConnectionsPerAddress !== Infinity) this.#letAddress(connection)
     this.#leaving.add(connection)
+  }
+
+  #letAddress ({ address }: Connection): void {
+    const sameAddress = (this.#addresses.get(address) ?? 1) - 1
+    if (sameAddress > 0) this.#addresses.set(address, sameAddress)
+    else this.#addresses.delete(address)
   }
 
   /** Its wire is gone. */

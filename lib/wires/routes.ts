@@ -211,7 +211,6 @@ function without (list: readonly string[], one: string): readonly string[] {
 export class Arrival implements ConnectionInit {
   readonly id: string
   readonly identity: { id: string }
-  readonly address: string
   readonly settings: ConnectionSettings
   readonly since: number
   readonly connection: Connection
@@ -219,6 +218,7 @@ export class Arrival implements ConnectionInit {
   topics: TopicAt[]
   readonly #context: WireContext
   readonly #request: FastifyRequest
+  #address: string | undefined
   /** Topics that are being joined: they count already. */
   #joining: readonly string[] = NONE
   /** The app has; what it adds now joins by itself. */
@@ -230,10 +230,15 @@ export class Arrival implements ConnectionInit {
     this.topics = topics
     this.id = id
     this.identity = identity
-    this.address = request.ip ?? ''
     this.settings = settings
     this.since = knockedAt(request)
     this.connection = new Connection(context.hub, this)
+  }
+
+  /** Found when first asked for, and kept: a socket that has closed has none. */
+  get address (): string {
+    this.#address ??= this.#request.ip ?? ''
+    return this.#address
   }
 
   /** Asks topics, `authorize` and `identify`, and counts the client in. */
