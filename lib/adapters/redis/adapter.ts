@@ -92,7 +92,7 @@ export class RedisAdapter implements Adapter, Ownership {
     })
     this.#announce = this.#commands.cluster ? 'SPUBLISH' : 'PUBLISH'
     this.#lanes = new Lanes({
-      append: async (topic, batch) => await this.#append(topic, batch),
+      append: (topic, batch) => this.#append(topic, batch),
       pause: async (attempt) => await this.#pause(attempt),
       acknowledged: (topic, id) => this.#remember(topic, id)
     }, settings)
@@ -146,7 +146,7 @@ export class RedisAdapter implements Adapter, Ownership {
       String(number), after === 0 ? '' : String(after), String(oldest), this.#node + number.toString(36), names.channel, options.owner ?? '',
       this.#nonce(), this.#commands.server, ...args
     ])
-    await this.#replicated()
+    if (this.#settings.wait) await this.#replicated(this.#settings.wait)
     return String(ids)
   }
 
@@ -161,9 +161,7 @@ export class RedisAdapter implements Adapter, Ownership {
     return made
   }
 
-  async #replicated (): Promise<void> {
-    const { wait } = this.#settings
-    if (!wait) return
+  async #replicated (wait: NonNullable<RedisSettings['wait']>): Promise<void> {
     const replicas = await this.#commands.wait(wait.replicas, wait.timeout)
     if (replicas < wait.replicas) throw new Unavailable(`${replicas} of ${wait.replicas} replicas have the event`)
   }

@@ -43,13 +43,13 @@ const SERVER_CHARS = 12
 const GET_KEYS = 500
 
 async function evaluate (client: Client, { lua, sha }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-  const rest = [String(keys.length), ...keys, ...args]
+  const command = [sha, String(keys.length), ...keys, ...args]
   try {
-    return await client.callBuffer('evalsha', [sha, ...rest])
+    return await client.callBuffer('evalsha', command)
   } catch (error) {
     // A server that was restarted has forgotten its scripts.
     if (!(error as Error).message.startsWith('NOSCRIPT')) throw error
-    return await client.callBuffer('eval', [lua, ...rest])
+    return await client.callBuffer('eval', [lua, ...command.slice(1)])
   }
 }
 
@@ -83,8 +83,8 @@ export class SingleCommands implements Commands {
     this.#link.connect()
   }
 
-  async run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    return await evaluate(this.#link.redis, script, keys, args)
+  run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return evaluate(this.#link.redis, script, keys, args)
   }
 
   async get (keys: readonly string[]): Promise<Array<string | null>> {
@@ -166,8 +166,8 @@ export class ClusterCommands implements Commands {
     this.#cluster.connect().catch((error: Error) => { this.#why ??= error })
   }
 
-  async run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    return await evaluate(this.#cluster, script, keys, args)
+  run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return evaluate(this.#cluster, script, keys, args)
   }
 
   /** A key at a time: keys of several slots cannot be asked for together. */
