@@ -127,7 +127,7 @@ async function run (work, subscribers) {
   for (const one of contestants) await one.start()
   for (const one of contestants) await one.open(subscribers)
   const rounds = Number(values.rounds ?? work.rounds ?? (values.full ? 9 : 6))
-  const end = performance.now() + Number(values.seconds ?? (values.full ? 300 : 30)) * 1000
+  const end = performance.now() + Number(values.seconds ?? (values.full ? 300 : 22)) * 1000
   // A first round, or some, not counted, for the compilers.
   for (let round = 1 - (work.fresh ? 0 : work.warm ?? 1); round <= rounds && (round <= 3 || performance.now() < end); round++) {
     for (const [phase, how] of Object.entries(work.phases)) {
