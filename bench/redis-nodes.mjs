@@ -9,6 +9,7 @@
 // `bursts` publishes 16 in a turn, which shows what batches.
 //
 //   npm run build && npm install --prefix bench && node bench/redis-nodes.mjs [rounds] [publishes a round]
+//   npm run bench -- --only Redis
 import { fork, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpus } from 'node:os'
@@ -134,4 +135,4 @@ for (const { kind, void: faults } of contestants) if (faults > 0) console.log(`V
 for (const { nodes } of contestants) for (const { child } of nodes) child.kill()
 redis.disconnect()
 server.kill()
-process.exit(0)
+process.exit(contestants.some((one) => one.void > 0) ? 1 : 0)

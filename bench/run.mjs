@@ -190,15 +190,15 @@ function goals () {
   return rows
 }
 
-/** One process, ready bytes and ours by turns on the same connections: the least noisy comparison with the floor. */
-async function writePath () {
+/** A measurement that prints for itself. */
+async function script (title, file, ...args) {
   say()
-  say('In process (write-path.mjs)')
-  const child = fork(join(folder, 'write-path.mjs'), [values.full ? '200' : '40', '--quiet'], { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
+  say(`${title} (${file})`)
+  const child = fork(join(folder, file), args, { stdio: ['ignore', 'pipe', 'inherit', 'ipc'] })
   child.stdout.setEncoding('utf8')
   child.stdout.on('data', (text) => { for (const line of text.trimEnd().split('\n')) say(line) })
   const code = await new Promise((resolve) => child.once('close', resolve))
-  if (code !== 0) voids.push(`write-path.mjs ended with ${code}`)
+  if (code !== 0) voids.push(`${file} ended with ${code}`)
 }
 
 const versionOf = (name) => JSON.parse(readFileSync(join(folder, 'node_modules', name, 'package.json'))).version
@@ -211,7 +211,8 @@ say(`${peers.join('  ')}  nchan ${hasNchan ? 'yes' : 'not installed'}`)
 
 const wanted = (name) => name.includes(values.only ?? '')
 const started = performance.now()
-if (wanted('in process')) await writePath()
+// Ready bytes and ours by turns on the same connections: the least noisy comparison with the floor.
+if (wanted('in process')) await script('In process', 'write-path.mjs', values.full ? '200' : '40', '--quiet')
 for (const work of works) {
   if (!wanted(work.name)) continue
   for (const given of work.subscribers[values.full ? 'full' : 'quick'] ?? []) {
@@ -220,6 +221,7 @@ for (const work of works) {
     for (const result of results.filter((one) => one.work === work.name && one.subscribers === subscribers)) table(result)
   }
 }
+if (wanted('Redis') && (values.full || values.only)) await script('Redis, two nodes', 'redis-nodes.mjs', values.rounds ?? '9', '3000')
 const verdicts = goals()
 say()
 for (const line of voids) say(`VOID: ${line}`)
