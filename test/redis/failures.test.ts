@@ -78,6 +78,7 @@ t.test('Redis gone: a channel that cannot begin ends, to be tried again; one tha
   await own.up()
   await until('Redis to be back', () => adapterState(app) === 'up')
   const late = await connectChannel(app, '/channel/3', { t, format: 'envelope' })
+  await late.next('realtime:subscribed')
   await app.realtime.publish('log/3', 'e', 1)
   t.equal((await late.next('e')).data, 1)
 })
