@@ -25,6 +25,12 @@ export class Heartbeat {
   #tickMs = MAX_TICK_MS
   #timer: NodeJS.Timeout | undefined
   #count = 0
+  readonly #sliceMs: number
+
+  /** `sliceMs`: how long one turn of the event loop may beat. */
+  constructor (sliceMs = SLICE_MS) {
+    this.#sliceMs = sliceMs
+  }
 
   /** Timers alive: one, whatever the number of connections; none without. */
   get timers (): number { return this.#timer ? 1 : 0 }
@@ -78,7 +84,7 @@ export class Heartbeat {
   }
 
   #serve (due: readonly Hand[], slot: number, from: number): void {
-    const end = performance.now() + SLICE_MS
+    const end = performance.now() + this.#sliceMs
     for (let i = from; i < due.length; i++) {
       this.#pass(due[i] as Hand, slot)
       if (i % STRIDE === STRIDE - 1 && performance.now() >= end) {

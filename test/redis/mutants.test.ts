@@ -4,7 +4,7 @@ import { copyOfLib, moduleOf, type Change } from './library.ts'
 import * as scenarios from './scenarios.ts'
 import type { MakeRedis } from './kit.ts'
 
-t.setTimeout(180_000)
+t.setTimeout(600_000)
 
 interface Mutant {
   readonly rule: string
@@ -75,23 +75,33 @@ async function redisOf (changes: readonly Change[]): Promise<MakeRedis> {
   return await made
 }
 
-async function play (scenario: scenarios.Scenario, changes: readonly Change[]): Promise<void> {
-  const stage = new scenarios.Stage(await redisOf(changes))
+/** Resolves with the ms that it took. */
+async function play (scenario: scenarios.Scenario, changes: readonly Change[], patience: number): Promise<number> {
+  const stage = new scenarios.Stage(await redisOf(changes), patience)
   try {
+    const began = performance.now()
     await scenario(stage)
+    return performance.now() - began
   } finally {
     await stage.end()
   }
 }
 
-const whole = new Map<scenarios.Scenario, Promise<void>>()
+/** For what is right to happen, ms: however busy the machine is. */
+const PATIENCE_MS = 60_000
+/** What is broken is given several times what the whole took, and not less than this. */
+const LEAST_MS = 2500
+const TIMES = 4
+
+const whole = new Map<scenarios.Scenario, Promise<number>>()
 
 t.jobs = 3
 await Promise.all(MUTANTS.map(async ({ rule, scenario, swift = [], changes }) => {
-  await t.test(rule, { timeout: 60_000, buffered: true }, async (t) => {
-    const passes = whole.get(scenario) ?? play(scenario, swift)
+  await t.test(rule, { timeout: 240_000, buffered: true }, async (t) => {
+    const passes = whole.get(scenario) ?? play(scenario, swift, PATIENCE_MS)
     whole.set(scenario, passes)
     await t.resolves(passes, `${scenario.name} passes with it`)
-    await t.rejects(play(scenario, [...swift, ...changes]), `${scenario.name} fails without it`)
+    const patience = Math.max(LEAST_MS, Math.ceil(TIMES * await passes))
+    await t.rejects(play(scenario, [...swift, ...changes], patience), `${scenario.name} fails without it`)
   })
 }))

@@ -9,10 +9,17 @@ import { FaultProxy } from './proxy.ts'
 /** Runs its own teardowns, in reverse. */
 export class Stage implements Teardown {
   readonly redis: MakeRedis
+  /** How long what must happen is waited for, ms. */
+  readonly patience: number
   readonly #ends: Array<() => unknown> = []
 
-  constructor (redis: MakeRedis) {
+  constructor (redis: MakeRedis, patience: number) {
     this.redis = redis
+    this.patience = patience
+  }
+
+  async soon (what: string, holds: () => unknown): Promise<void> {
+    await until(what, holds, this.patience)
   }
 
   teardown (run: () => unknown): void {
@@ -38,9 +45,6 @@ export class Stage implements Teardown {
 
 export type Scenario = (stage: Stage) => Promise<void>
 
-/** So long a mutant is waited for: what is right comes much sooner. */
-const PATIENCE_MS = 2500
-const soon = async (what: string, holds: () => unknown): Promise<void> => await until(what, holds, PATIENCE_MS)
 const linked = async (node: Node, topic: string, after: Id): Promise<boolean> => (await node.adapter.read(topic, after, { count: 100, bytes: 1 << 20 })).linked
 const length = async (server: RedisServer, topic: string): Promise<number> => await server.ask(async (redis) => await redis.xlen(`realtime:{${topic}}:log`))
 
@@ -61,7 +65,7 @@ export const appliedOnce: Scenario = async (stage) => {
 export const eachAppliedOnce: Scenario = async (stage) => {
   const server = await stage.server()
   const proxy = await stage.proxy(server)
-  const node = await stage.node(proxy.url, { publishTimeout: 2000 })
+  const node = await stage.node(proxy.url, { publishTimeout: stage.patience })
   await node.publish('a', '0')
   proxy.hold('down')
   const published: Array<Promise<Id>> = []
@@ -92,7 +96,7 @@ export const behindTheOneBefore: Scenario = async (stage) => {
 export const neverBehindALaterOne: Scenario = async (stage) => {
   const server = await stage.server()
   const proxy = await stage.proxy(server)
-  const node = await stage.node(proxy.url, { publishTimeout: 300 })
+  const node = await stage.node(proxy.url, { publishTimeout: 1000 })
   await node.publish('a', '1')
   proxy.hold('up')
   await rejects(node.publish('a', 'late'))
@@ -114,7 +118,7 @@ export const orderOverRetries: Scenario = async (stage) => {
   await server.ask(async (redis) => await redis.config('SET', 'maxmemory', '0'))
   let answered = false
   Promise.all([first, node.publish('a', '2')]).then(() => { answered = true }, () => {})
-  await soon('both to be published', () => answered)
+  await stage.soon('both to be published', () => answered)
   deepEqual(await node.history('a'), ['1', '2'])
 }
 
@@ -144,12 +148,12 @@ async function fork (stage: Stage): Promise<{ node: Node, other: Node, kept: Id 
 
 export const forkIsNoticed: Scenario = async (stage) => {
   const { node, kept } = await fork(stage)
-  await soon('another log', async () => !await linked(node, 'a', kept))
+  await stage.soon('another log', async () => !await linked(node, 'a', kept))
 }
 
 export const forkIsToldOf: Scenario = async (stage) => {
   const { other } = await fork(stage)
-  await soon('the suspicion', () => other.suspects.includes('a'))
+  await stage.soon('the suspicion', () => other.suspects.includes('a'))
 }
 
 export const trimmedIsNotLost: Scenario = async (stage) => {
@@ -178,7 +182,7 @@ export const checkedWhenLiveAgain: Scenario = async (stage) => {
   proxy.cut()
   await other.publish('a', 'missed')
   proxy.door = 'open'
-  await soon('the suspicion', () => node.suspects.includes('a'))
+  await stage.soon('the suspicion', () => node.suspects.includes('a'))
 }
 
 export const quietTopicsAreComparedToo: Scenario = async (stage) => {
@@ -187,7 +191,7 @@ export const quietTopicsAreComparedToo: Scenario = async (stage) => {
   await node.adapter.subscribe('a', true)
   // An event that was announced to nobody.
   await server.ask(async (redis) => await redis.set('realtime:{a}:head', '1-1.n 0 0'))
-  await soon('the suspicion', () => node.suspects.includes('a'))
+  await stage.soon('the suspicion', () => node.suspects.includes('a'))
 }
 
 export const anotherGenesis: Scenario = async (stage) => {
@@ -213,7 +217,7 @@ export const headOutlivesHistory: Scenario = async (stage) => {
 
 export const fullIsAllOrNothing: Scenario = async (stage) => {
   const server = await stage.server()
-  const node = await stage.node(server.url, { publishTimeout: 300 })
+  const node = await stage.node(server.url, { publishTimeout: 1000 })
   await node.adapter.subscribe('a', true)
   await server.ask(async (redis) => await redis.config('SET', 'maxmemory', '1'))
   for (const topic of ['a', 'b']) await rejects(node.publish(topic, 'x'))
@@ -259,7 +263,7 @@ export const atMostOnce: Scenario = async (stage) => {
 export const silentLinksAreFound: Scenario = async (stage) => {
   const server = await stage.server()
   const proxy = await stage.proxy(server)
-  const node = await stage.node(proxy.url, { publishTimeout: PATIENCE_MS })
+  const node = await stage.node(proxy.url, { publishTimeout: stage.patience })
   proxy.freeze()
   await node.publish('a', '1')
 }
@@ -271,7 +275,7 @@ export const silentListenersAreFound: Scenario = async (stage) => {
   await node.adapter.subscribe('a', true)
   proxy.freeze()
   await node.publish('b', 'the other link is back')
-  await soon('the event', async () => {
+  await stage.soon('the event', async () => {
     await other.publish('a', '1')
     return node.heard('a').length > 0
   })
@@ -280,7 +284,7 @@ export const silentListenersAreFound: Scenario = async (stage) => {
 export const silentHandshakesAreFound: Scenario = async (stage) => {
   const server = await stage.server()
   const proxy = await stage.proxy(server)
-  const node = await stage.node(proxy.url, { publishTimeout: PATIENCE_MS })
+  const node = await stage.node(proxy.url, { publishTimeout: stage.patience })
   const { accepted } = proxy
   proxy.door = 'silent'
   proxy.cut()
@@ -290,7 +294,7 @@ export const silentHandshakesAreFound: Scenario = async (stage) => {
 }
 
 export const leftAndJoinedInOneTurn: Scenario = async (stage) => {
-  const node = await stage.node((await stage.server()).url, { connectTimeout: 500 })
+  const node = await stage.node((await stage.server()).url, { connectTimeout: stage.patience })
   await node.adapter.subscribe('a', true)
   node.adapter.unsubscribe('a')
   await node.adapter.subscribe('a', true)
