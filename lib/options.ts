@@ -1,6 +1,7 @@
 /** Every default and check of the plugin's options, once. */
 import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
+import type { TopicPolicy } from './core/topic.ts'
 import { OptionInvalid } from './errors.ts'
 import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
 
@@ -170,6 +171,11 @@ function identifyUser (request: FastifyRequest): RealtimeIdentity | undefined {
   const { id, sub } = user as { id?: unknown, sub?: unknown }
   const known = id ?? sub
   return typeof known === 'string' || typeof known === 'number' ? { ...user, id: String(known) } : undefined
+}
+
+export function readAuthorize (value: unknown): TopicPolicy['authorize'] {
+  if (value === undefined || value === 'anyone' || typeof value === 'function') return value as TopicPolicy['authorize']
+  throw new OptionInvalid('authorize', 'must be a function that says true to those who may, or "anyone"')
 }
 
 export function integer (name: string, value: unknown, min: number, max = Infinity): number {

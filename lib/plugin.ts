@@ -8,7 +8,7 @@ import { Hub } from './core/hub.ts'
 import { DeclaredTopic, type Codec } from './core/topic.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
-import { callable, onlyKnown, readCoalesce, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
+import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
@@ -120,7 +120,7 @@ class App {
       retention,
       schemas: options.events,
       events: this.#codecs(scope, pattern, options.events),
-      authorize: callable('authorize', options.authorize) as never,
+      authorize: readAuthorize(options.authorize),
       snapshot: callable('snapshot', options.snapshot) as never,
       coalesce: readCoalesce(options.coalesce ?? 0),
       validate: this.#settings.validate

@@ -88,8 +88,13 @@ export interface TopicOptions<Params, Schemas> {
   events?: Schemas
   /** What a reconnecting client can be given. Default `{ limit: 256, maxAge: 120000, maxBytes: 1048576 }`. `false`: at most once, no ids. */
   history?: HistoryOptions | false
-  /** Asked at every subscription, on both wires. False or a throw refuses (403 unless the error says otherwise). */
-  authorize?: (request: FastifyRequest, context: AuthorizeContext<Params>) => unknown
+  /**
+   * Asked at every subscription, on both wires, and for each relayed message. Only `true`, or a promise of it, allows;
+   * anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. `'anyone'`: every client may
+   * subscribe, and none may relay. A topic without it is guarded by the hooks of the routes that carry it, and cannot be
+   * offered for a channel's `subscribe`.
+   */
+  authorize?: ((request: FastifyRequest, context: AuthorizeContext<Params>) => boolean | Promise<boolean>) | 'anyone'
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /** Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the event loop. At most 1000. */
@@ -317,7 +322,10 @@ export interface ChannelLimits {
 export interface ChannelRoute<Url extends string, Schema extends FastifySchema, Messages, Provider>
   extends LiveOptions<RealtimeRequest<Url, Schema, Provider>> {
   topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
-  /** Topics (patterns) the client may join and leave at run time with `subscribe` (envelope format). */
+  /**
+   * Topics (patterns) the client may join and leave at run time with `subscribe` (envelope format). It chooses their
+   * params, so each must have `authorize`. @throws FST_ERR_REALTIME_ROUTE_INVALID
+   */
   subscribe?: AnyTopic | ReadonlyArray<AnyTopic>
   /** What clients may send. */
   messages?: { [K in keyof Messages]: MessageOptions<Messages[K], Provider, ChannelParams<Url, Schema, Provider>> }

@@ -225,7 +225,7 @@ t.test('event names, schemas and options of a topic are checked where it is decl
     t.equal(await codeOf(() => app.topic(`events/${encodeURIComponent(event).replaceAll('%', '-')}`, { events: { [event]: {} } })),
       'FST_ERR_REALTIME_EVENT_NAME_INVALID', JSON.stringify(event))
   }
-  const wrong: object[] = [{ event: {} }, { history: { size: 5 } }, { history: 5 }, { authorize: true }, { snapshot: 'now' }, { events: [] }, { history: false, snapshot: () => 1 }]
+  const wrong: object[] = [{ event: {} }, { history: { size: 5 } }, { history: 5 }, { authorize: true }, { authorize: 'anybody' }, { authorize: null }, { authorize: 'token' }, { snapshot: 'now' }, { events: [] }, { history: false, snapshot: () => 1 }]
   for (const options of wrong) {
     t.equal(await codeOf(() => app.topic('wrong', options as TopicOptions<object, never>)), 'FST_ERR_REALTIME_OPTION_INVALID', JSON.stringify(options))
   }
@@ -276,6 +276,8 @@ t.test('a channel that makes no sense is refused where it is declared', async (t
     ['ROUTE_INVALID', { topics: 5 }],
     ['ROUTE_INVALID', { topics: news, method: 'POST' }],
     ['ROUTE_INVALID', { subscribe: 'news' }],
+    ['ROUTE_INVALID', { subscribe: news }],
+    ['ROUTE_INVALID', { subscribe: [app.topic('open/:id', { authorize: 'anyone' }), news] }],
     ['ROUTE_INVALID', { topics: news, onConnect: true }],
     ['ROUTE_INVALID', { binary: true }],
     ['ROUTE_INVALID', { messages: { bid: {} } }],

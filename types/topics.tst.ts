@@ -61,6 +61,7 @@ describe('params of the pattern', () => {
         expect(context.params).type.toBe<{ orderId: string }>()
         expect(context.topic).type.toBe<string>()
         expect(context.action).type.toBe<'subscribe' | 'publish'>()
+        return true
       }
     })
     app.topic('files/*', { snapshot: async ({ '*': path }): Promise<Snapshot> => ({ data: path, at: '1-0.x', event: 'listing' }) })
@@ -186,6 +187,8 @@ describe('topic options', () => {
     expect(app.topic).type.toBeCallableWith('a', { history: false })
     expect(app.topic).type.toBeCallableWith('a', { history: { limit: 10, maxAge: 1000, maxBytes: 1000 } })
     expect(app.topic).type.toBeCallableWith('a', { authorize: async () => false })
+    expect(app.topic).type.toBeCallableWith('a', { authorize: () => true })
+    expect(app.topic).type.toBeCallableWith('a', { authorize: 'anyone' })
   })
 
   test('what is wrong is refused', () => {
@@ -197,5 +200,18 @@ describe('topic options', () => {
     expect(app.topic).type.not.toBeCallableWith('a', { events: [] })
     expect(app.topic).type.not.toBeCallableWith('a', { snapshot: {} })
     expect(app.topic).type.not.toBeCallableWith('a', { authorise: () => true })
+  })
+
+  test('an authorize that may say anything but true or false is refused', () => {
+    const user = undefined as { rooms: string[] } | undefined
+    expect(app.topic).type.not.toBeCallableWith('a/:id', { authorize: (_request: unknown, { params }: { params: { id: string } }) => user?.rooms.includes(params.id) })
+    expect(app.topic).type.toBeCallableWith('a/:id', { authorize: (_request: unknown, { params }: { params: { id: string } }) => user?.rooms.includes(params.id) ?? false })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: async () => user?.rooms.includes('a') })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: async () => {} })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => ({ allow: true }) })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => user })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => 1 })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: 'everybody' })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: true })
   })
 })

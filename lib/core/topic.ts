@@ -21,13 +21,16 @@ export interface Codec {
   fault (data: unknown): string | undefined
 }
 
+type Authorize = (request: never, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown
+
 export interface TopicPolicy {
   retention: Retention | undefined
   /** The events' schemas as declared. */
   schemas: Record<string, unknown> | undefined
   /** Undefined: any event. */
   events: Map<string, Codec> | undefined
-  authorize: ((request: never, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown) | undefined
+  /** Undefined: guarded by the hooks of the routes that carry it. `anyone`: a client may subscribe, and publish nothing. */
+  authorize: Authorize | 'anyone' | undefined
   snapshot: ((params: Params) => unknown) | undefined
   /** Told from its start to whoever has no cursor: the events of a run. */
   whole?: boolean

@@ -145,10 +145,15 @@ function unique (context: WireContext, topics: TopicAt[]): TopicAt[] {
   return [...seen.values()]
 }
 
-/** Asks the topic's `authorize`. @throws Forbidden, or the hook's own error when it says a status */
+/** Declared topics whose `authorize` has answered undefined: said once for each. */
+const speechless = new WeakSet<DeclaredTopic>()
+
+/** Asks the topic's `authorize`: only `true` allows. @throws Forbidden, or the hook's own error when it says a status */
 export async function authorize (request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
   const ask = at.topic.policy.authorize
-  if (!ask) return
+  if (!ask || (ask === 'anyone' && action === 'subscribe')) return
+  // Threat: whoever may hear a topic that anyone may hear must not write into it as well.
+  if (ask === 'anyone') throw new Forbidden(at.name, 'published to')
   let answer: unknown
   try {
     answer = await ask(request as never, { topic: at.name, params: at.params, action })
@@ -157,11 +162,20 @@ export async function authorize (request: FastifyRequest, at: TopicAt, action: '
     request.log.info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
     answer = false
   }
-  if (answer === false) throw new Forbidden(at.name, action === 'publish' ? 'published to' : 'subscribed to')
+  if (answer === true) return
+  if (answer === undefined) warnOnce(request, at.topic)
+  throw new Forbidden(at.name, action === 'publish' ? 'published to' : 'subscribed to')
+}
+
+function warnOnce (request: FastifyRequest, topic: DeclaredTopic): void {
+  if (speechless.has(topic)) return
+  speechless.add(topic)
+  request.log.warn({ topic: topic.pattern },
+    'realtime: authorize answered undefined, which refuses: return true where the client may (for a lookup that may find nothing: "?? false")')
 }
 
 export function authorizeAll (request: FastifyRequest, topics: readonly TopicAt[]): Soon<void> {
-  const asked = topics.filter(({ topic }) => topic.policy.authorize)
+  const asked = topics.filter(({ topic }) => typeof topic.policy.authorize === 'function')
   return asked.length === 0 ? undefined : Promise.all(asked.map((at) => authorize(request, at, 'subscribe'))).then(() => {})
 }
 

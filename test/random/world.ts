@@ -70,6 +70,7 @@ export class World {
     const topics = Object.entries(KINDS).map(([kind, options]) => {
       const { limit, snapshot, named } = { snapshot: false, named: false, ...options }
       return app.topic(`${kind}/:id`, {
+        authorize: 'anyone',
         history: limit === undefined ? false : { limit, maxAge: 3_600_000, maxBytes: 64 << 20 },
         ...(snapshot && { snapshot: ({ id }: { id: string }) => this.#snapshot(`${kind}/${id}`, named) })
       })

@@ -62,7 +62,7 @@ export async function startApp (t: Teardown, options: RedisAdapterOptions, more:
   const app = Fastify({ logger: { level: 'info', stream: { write } }, forceCloseConnections: true }) as unknown as FastifyInstance
   t.teardown(async () => await app.close())
   await app.register(realtime, { adapter: ours(options), closeTimeout: 500, retry: 100, ...more })
-  const log = app.topic('log/:id', { history: { limit: 1000, maxAge: 600_000 } })
+  const log = app.topic('log/:id', { history: { limit: 1000, maxAge: 600_000 }, authorize: 'anyone' })
   app.stream('/log/:id', { topics: 'log/:id' })
   app.channel('/channel/:id', { topics: 'log/:id', subscribe: log })
   await app.listen({ port: 0, host: '127.0.0.1' })

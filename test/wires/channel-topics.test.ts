@@ -93,7 +93,7 @@ t.test('relay: the topic is the first, or the one named, if the client is in it 
       }
     })
     app.topic('halls/:id', { events: { wave: { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] } } })
-    app.channel('/both', { topics: ['rooms/1', 'halls/1', 'rooms/quiet'], subscribe: app.topic('joined/:id'), messages: { wave: { relay: true }, other: { relay: true } } })
+    app.channel('/both', { topics: ['rooms/1', 'halls/1', 'rooms/quiet'], subscribe: app.topic('joined/:id', { authorize: () => true }), messages: { wave: { relay: true }, other: { relay: true } } })
     app.channel('/none', { messages: { wave: { relay: true } } })
   })
   const [sender, other] = [await join(t, app, '/both', 3), await join(t, app, '/both', 3)]
@@ -140,7 +140,7 @@ async function rooms (t: Test, options: RealtimeOptions = {}): Promise<FastifyIn
         return action === 'subscribe' && id !== 'no'
       }
     })
-    const hall = app.topic('halls/:id', { history: false })
+    const hall = app.topic('halls/:id', { history: false, authorize: 'anyone' })
     app.topic('private/:id')
     app.channel('/lobby', { topics: 'private/lobby', subscribe: [room, hall] })
     app.channel('/closed', { topics: 'private/closed' })
@@ -264,6 +264,7 @@ t.test('a topic that onConnect joins without waiting is joined, however late it 
       authorize: async () => {
         asked.open()
         await mayJoin.passed
+        return true
       }
     })
     app.channel('/', {
@@ -287,6 +288,7 @@ t.test('a topic that is left before it was joined is not joined', async (t) => {
       authorize: async () => {
         asked.open()
         await mayJoin.passed
+        return true
       }
     })
     app.channel('/', {
@@ -318,7 +320,7 @@ t.test('a client that names its cursors gets what it missed, topic by topic; who
   const app = await serve(t, { history: { limit: 4 } }, (app) => {
     app.topic('rooms/:id')
     app.topic('halls/:id', { history: false })
-    app.channel('/', { topics: ['rooms/1', 'rooms/2', 'halls/1'], subscribe: app.topic('more/:id') })
+    app.channel('/', { topics: ['rooms/1', 'rooms/2', 'halls/1'], subscribe: app.topic('more/:id', { authorize: 'anyone' }) })
   })
   const ids: Record<string, string[]> = { 'rooms/1': [], 'rooms/2': [], 'more/1': [] }
   for (let n = 0; n < 3; n++) {

@@ -103,6 +103,11 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
   const topics = subscribe === undefined ? [] : [subscribe].flat()
   for (const topic of topics) {
     if (!(topic instanceof DeclaredTopic)) throw new RouteInvalid(kind, url, 'has "subscribe" that is not a Topic or an array of them')
+    // Threat: the params of these are the client's choice, so no hook of the route has judged them.
+    if (topic.policy.authorize === undefined) {
+      throw new RouteInvalid(kind, url, `offers "${topic.pattern}" for "subscribe", which has no "authorize" to say which of its topics a client may join. ` +
+        'Give the topic an authorize, or authorize: \'anyone\' where every client may hear all of them')
+    }
   }
   return topics as DeclaredTopic[]
 }
