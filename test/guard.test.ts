@@ -1,12 +1,17 @@
 /** What a delivery may cost, counted instead of timed: encodes, JSON calls, writes, timers, memory. */
+import { readdirSync, readFileSync } from 'node:fs'
 import { Socket } from 'node:net'
 import { mock } from 'node:test'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
+import { memory } from '../lib/adapters/memory.ts'
 import type { Hub } from '../lib/core/hub.ts'
+import { OrderOfUse } from '../lib/core/order-of-use.ts'
+import type { Room } from '../lib/core/room.ts'
 import type { Encoder } from '../lib/core/wire.ts'
+import { Encoders } from '../lib/wires/sse/encode.ts'
 import { connectChannel, connectStream } from '../lib/testing/index.ts'
 import type { Connection } from '../lib/index.ts'
 import { live, listen, portOf } from './helpers/app.ts'
@@ -208,5 +213,91 @@ t.test('a fan-out cut into slices of one client each loses, repeats and disorder
     const { fault } = await runSchedules({ library: sliced, seed, schedules })
     if (fault) t.fail(`SEED=${fault.seed}: ${fault.error.message}`)
     else t.pass(`${schedules} schedules from ${seed}`)
+  }
+})
+
+const OTHERS = 10_000
+
+/** How many times as long `beside` takes as `alone`: the quickest rounds of both, which other programs disturb least. */
+async function timesAsLong (alone: () => Promise<void> | void, beside: () => Promise<void> | void): Promise<number> {
+  let ratio = Infinity
+  for (let attempt = 0; attempt < 5 && ratio > 2; attempt++) {
+    const quickest = { alone: Infinity, beside: Infinity }
+    for (let round = 0; round < 9; round++) {
+      for (const [name, run] of [['alone', alone], ['beside', beside]] as const) {
+        const began = performance.now()
+        await run()
+        quickest[name] = Math.min(quickest[name], performance.now() - began)
+      }
+    }
+    ratio = Math.min(ratio, quickest.beside / quickest.alone)
+  }
+  return ratio
+}
+
+/** More than the holes that a map of so many keys has room for, so that each round goes through all of them. */
+const TIMES = 8000
+const retention = { limit: 4, maxAge: 3_600_000, maxBytes: 1 << 20 }
+const data = Buffer.from('{"a":1}')
+
+/** What is done over and over, with so many others beside it. */
+const flat: Record<string, (others: number) => Promise<() => Promise<void> | void>> = {
+  async 'publishing to a topic' (others) {
+    const adapter = memory()
+    const publish = async (topic: string): Promise<unknown> => await adapter.publish(topic, 'said', data, { retention, format: 'json' })
+    for (let i = 0; i < others; i++) await publish(`others/${i}`)
+    return async () => { for (let i = 0; i < TIMES; i++) await publish('hot') }
+  },
+  async 'publishing under a dedupe key' (others) {
+    const adapter = memory()
+    let n = 0
+    const publish = async (): Promise<unknown> => await adapter.publish('hot', 'said', data, { retention, format: 'json', dedupe: `key ${n++}` })
+    for (let i = 0; i < others; i++) await publish()
+    return async () => { for (let i = 0; i < TIMES; i++) await publish() }
+  },
+  async 'a key that comes and goes' (others) {
+    const order = new OrderOfUse<string, number>()
+    for (let i = 0; i < others; i++) order.set(`others/${i}`, i)
+    return () => {
+      for (let i = 0; i < TIMES; i++) {
+        order.delete('hot')
+        order.set('hot', i)
+      }
+    }
+  },
+  async 'one that goes for each that comes' (others) {
+    const order = new OrderOfUse<string, number>()
+    for (let i = 0; i < others; i++) order.set(`others/${i}`, i)
+    let n = 0
+    return () => {
+      for (let i = 0; i < TIMES; i++) {
+        order.set(`new ${n++}`, i)
+        order.shift()
+      }
+    }
+  },
+  async 'a set of topics that a client leaves and joins' (others) {
+    const encoders = new Encoders()
+    const room = (name: string): Room => ({ name }) as Room
+    for (let i = 0; i < others; i++) encoders.acquire([room(`one/${i}`), room(`other/${i}`)], true)
+    const rooms = [room('one'), room('other')]
+    return () => { for (let i = 0; i < TIMES; i++) encoders.release(encoders.acquire(rooms, true)) }
+  }
+}
+
+for (const [what, prepare] of Object.entries(flat)) {
+  t.test(`${what} costs the same beside ${OTHERS} others as alone`, async (t) => {
+    const ratio = await timesAsLong(await prepare(0), await prepare(OTHERS))
+    t.ok(ratio <= 2, `${ratio.toFixed(2)} times as much`)
+  })
+}
+
+t.test('no Map and no Set of lib/ is used as a queue: V8 walks the holes', async (t) => {
+  const again = /(\w+)\.delete\(([^()]+)\)\s*\n\s*(?:this\.)?#?\1\.(?:set|add)\(\2[,)]/
+  const first = /\.(?:keys|values|entries)\(\)\.next\(\)/
+  const sources = readdirSync(new URL('../lib/', import.meta.url), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+  for (const file of sources) {
+    const text = readFileSync(new URL(`../lib/${file}`, import.meta.url), 'utf8')
+    for (const pattern of [again, first]) t.notMatch(text, pattern, file)
   }
 })

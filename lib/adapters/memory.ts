@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type {
   Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Retention, Sink
 } from '../core/adapter.ts'
+import { OrderOfUse } from '../core/order-of-use.ts'
 import { NotOwner, OptionInvalid } from '../errors.ts'
 
 export interface MemoryOptions {
@@ -20,7 +21,7 @@ interface Log {
   times: number[]
   bytes: number
   retention: Retention
-  dedupe: Map<string, { id: Id, at: number }>
+  dedupe: OrderOfUse<string, { id: Id, at: number }>
   touched: number
   /** When all of its events go (performance.now). */
   expires: number
@@ -43,14 +44,14 @@ export class MemoryAdapter implements Adapter, Ownership {
   readonly #headAge: number
   readonly #boot = randomBytes(6).toString('base64url')
   /** Least recently published first. */
-  readonly #logs = new Map<string, Log>()
+  readonly #logs = new OrderOfUse<string, Log>()
   readonly #subscribed = new Map<string, Id>()
   /**
    * A topic without events needs no state: its genesis follows from its name and the number of logs lost among the
    * names of its hash. So a genesis is never used again, and a client that saw none of a topic's events can resume.
    */
   readonly #generations = new Uint32Array(GENERATIONS)
-  readonly #owners = new Map<string, { owner: string, until: number }>()
+  readonly #owners = new OrderOfUse<string, { owner: string, until: number }>()
   #counter = 0
   #bytes = 0
   #sink: Sink | undefined
@@ -153,10 +154,9 @@ export class MemoryAdapter implements Adapter, Ownership {
 
   #open (topic: string, retention: Retention): Log {
     const log = this.#logs.get(topic) ??
-      { head: this.#head(topic), ms: 0, seq: 0, events: [], times: [], bytes: 0, retention, dedupe: new Map(), touched: 0, expires: Infinity }
+      { head: this.#head(topic), ms: 0, seq: 0, events: [], times: [], bytes: 0, retention, dedupe: new OrderOfUse(), touched: 0, expires: Infinity }
     log.retention = retention
     log.touched = performance.now()
-    this.#logs.delete(topic)
     this.#logs.set(topic, log)
     return log
   }
@@ -169,9 +169,8 @@ export class MemoryAdapter implements Adapter, Ownership {
   }
 
   #remember (log: Log, key: string, id: Id): void {
-    log.dedupe.delete(key)
     log.dedupe.set(key, { id, at: performance.now() })
-    if (log.dedupe.size > MAX_DEDUPE) log.dedupe.delete(log.dedupe.keys().next().value as string)
+    if (log.dedupe.size > MAX_DEDUPE) log.dedupe.shift()
   }
 
   #link (log: Log, name: string, data: Uint8Array, { format, key }: AppendOptions): LogEvent {
@@ -225,7 +224,7 @@ export class MemoryAdapter implements Adapter, Ownership {
    */
   #evict (current: string): void {
     const enough = this.#maxBytes * 0.9
-    for (const [topic, log] of this.#logs) {
+    for (const [topic, log] of this.#logs.entries()) {
       if (topic === current) break
       if (this.#bytes <= enough) return
       this.#drop(log, log.events.length)
@@ -242,9 +241,9 @@ export class MemoryAdapter implements Adapter, Ownership {
   /** Old events go; and so does a head nobody asked about for long, which makes its topic begin anew. */
   #sweep (): void {
     const now = performance.now()
-    for (const [topic, { until }] of this.#owners) if (until <= now) this.#owners.delete(topic)
+    for (const [topic, { until }] of this.#owners.entries()) if (until <= now) this.#owners.delete(topic)
     const oldest = now - this.#headAge
-    for (const [topic, log] of this.#logs) {
+    for (const [topic, log] of this.#logs.entries()) {
       this.#trim(log)
       if (log.touched > oldest || this.#subscribed.has(topic)) continue
       this.#drop(log, log.events.length)

@@ -1,4 +1,5 @@
 /** What waits for a client whose buffer is full: bounded, with the route's verdict on a client that does not read. */
+import { OrderOfUse } from './order-of-use.ts'
 import { report } from './diagnostics.ts'
 import type { Connection, Subscription } from './connection.ts'
 import type { Entry } from './event.ts'
@@ -14,8 +15,8 @@ const entrySize = (entry: Entry): number => entry.data.byteLength + entry.name.l
 export class Backlog {
   bytes = 0
   readonly #connection: Connection
-  /** Insertion order is the order of writing; the key is what a newer event replaces. */
-  readonly #items = new Map<string | number, Item>()
+  /** Written from the oldest; the key is what a newer event replaces. */
+  readonly #items = new OrderOfUse<string | number, Item>()
   #next = 0
   /** `latest`: from overflow on, an event replaces the older one of its topic, name and key. */
   #conflating = false
@@ -46,10 +47,10 @@ export class Backlog {
 
   /** Writes what waits, while the client takes it. True when nothing is left. */
   drain (): boolean {
-    for (const [key, item] of this.#items) {
+    while (this.#items.size > 0) {
       if (this.#connection.closed) return true
       if (this.#connection.full) return false
-      this.#items.delete(key)
+      const item = this.#items.shift() as Item
       this.bytes -= item.size
       this.#write(item)
     }
@@ -59,7 +60,7 @@ export class Backlog {
 
   /** Lets go of what can be pulled from the ring instead. */
   releaseEntries (): void {
-    for (const [key, item] of this.#items) {
+    for (const [key, item] of this.#items.entries()) {
       if (!item.entry) continue
       this.#items.delete(key)
       this.bytes -= item.size
@@ -93,7 +94,6 @@ export class Backlog {
     const older = this.#items.get(key)
     if (older) {
       this.bytes -= older.size
-      this.#items.delete(key)
       this.#dropped(subscription)
     }
     this.#items.set(key, item)
@@ -103,7 +103,7 @@ export class Backlog {
   #conflate (): boolean {
     if (this.#conflating) return this.#within()
     this.#conflating = true
-    const items = [...this.#items.values()]
+    const items = [...this.#items.entries()].map(([, item]) => item)
     this.#items.clear()
     this.bytes = 0
     for (const item of items) {
@@ -119,7 +119,7 @@ export class Backlog {
     if (this.#toldBehindEvents()) return false
     this.#missed ??= new Set()
     const placed = new Set<Subscription>()
-    for (const [key, item] of this.#items) {
+    for (const [key, item] of this.#items.entries()) {
       if (!item.subscription || item.entry) continue
       this.#items.delete(key)
       this.bytes -= item.size
@@ -132,7 +132,7 @@ export class Backlog {
   }
 
   #toldBehindEvents (): boolean {
-    const items = [...this.#items.values()]
+    const items = [...this.#items.entries()].map(([, item]) => item)
     const first = items.findIndex(({ subscription }) => subscription !== undefined)
     return first !== -1 && items.slice(first).some((item) => item.subscription === undefined && item.told)
   }

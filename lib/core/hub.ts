@@ -8,6 +8,7 @@ import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Control, CONTROL } from './control.ts'
 import { Counters } from './counters.ts'
+import { OrderOfUse } from './order-of-use.ts'
 import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
 import { FanOut } from './fan-out.ts'
@@ -89,7 +90,7 @@ export class Hub implements Sink {
   readonly connections = new Set<Connection>()
   stopping = false
   readonly #rooms = new Map<string, Room>()
-  readonly #addresses = new Map<string, number>()
+  readonly #addresses = new OrderOfUse<string, number>()
   /** Closed from this side, and not over yet. */
   readonly #leaving = new Set<Connection>()
   #dirty: Room[] = []

@@ -241,7 +241,8 @@ export class Room {
       last.slot = subscription.slot
     }
     subscription.group = undefined
-    if (group.members.length === 0) this.#groups.delete(group.encoder)
+    // One that many share stays: deleting it and setting it again would leave a hole in the map each time.
+    if (group.members.length === 0 && !group.encoder.shared) this.#groups.delete(group.encoder)
   }
 
   /** Events after `id`, up to some bytes; undefined when they are not in the ring any more. */

@@ -2,6 +2,7 @@
 import FindMyWay from 'find-my-way'
 import { EventDataInvalid, EventUnknown, PatternInvalid, PatternTaken, TopicParamsInvalid, TopicUnknown } from '../errors.ts'
 import type { Format, Id, Retention } from './adapter.ts'
+import { OrderOfUse } from './order-of-use.ts'
 import { eventNameFault, hasControl, printable } from './event.ts'
 import type { Hub, PublishedId, PublishKeys, PastEvents } from './hub.ts'
 
@@ -61,7 +62,7 @@ export class DeclaredTopic {
   readonly #reserved: boolean
   /** The only param, where there is one: names follow from it, and are kept. */
   readonly #plain: string | undefined
-  readonly #names = new Map<string, string>()
+  readonly #names = new OrderOfUse<string, string>()
 
   constructor (hub: Hub, registry: TopicRegistry, pattern: string, policy: TopicPolicy, reserved?: string[]) {
     this.#segments = reserved ?? checkPattern(pattern)
@@ -86,7 +87,7 @@ export class DeclaredTopic {
     const known = typeof value === 'string' ? this.#names.get(value) : undefined
     if (known !== undefined) return known
     const name = this.#named(params)
-    if (this.#names.size === MAX_NAMES) this.#names.delete(this.#names.keys().next().value as string)
+    if (this.#names.size === MAX_NAMES) this.#names.shift()
     if (typeof value === 'string') this.#names.set(value, name)
     return name
   }

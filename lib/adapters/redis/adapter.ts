@@ -1,6 +1,7 @@
 /** Several nodes on one Redis: the log, its announcements, and what keeps both true when something breaks. */
 import { randomBytes } from 'node:crypto'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
+import { OrderOfUse } from '../../core/order-of-use.ts'
 import { AdapterUnsupported, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
@@ -38,6 +39,8 @@ const DAY_MS = 86_400_000
 const GENESIS_MS = 300_000
 /** How long a node remembers what was acknowledged to it. */
 const ACKNOWLEDGED_MS = 60_000
+/** Of so many topics; past it, of those published to last. */
+const MAX_ACKNOWLEDGED = 100_000
 const TICK_MS = 2000
 /** Every quiet topic is looked at so often, for what no message told of. */
 const BEAT_MS = 30_000
@@ -61,7 +64,7 @@ export class RedisAdapter implements Adapter, Ownership {
   readonly #announce: 'PUBLISH' | 'SPUBLISH'
   /** By channel. */
   readonly #subscribed = new Map<string, Subscribed>()
-  readonly #acknowledged = new Map<string, { id: Id, at: number }>()
+  readonly #acknowledged = new OrderOfUse<string, { id: Id, at: number }>()
   readonly #scripts = new WeakMap<AppendOptions['retention'], Script>()
   #nonces = 0
   #sink: Sink | undefined
@@ -173,8 +176,8 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   #remember (topic: string, id: Id): void {
-    this.#acknowledged.delete(topic)
     this.#acknowledged.set(topic, { id, at: performance.now() })
+    if (this.#acknowledged.size > MAX_ACKNOWLEDGED) this.#acknowledged.shift()
   }
 
   async ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
@@ -432,10 +435,7 @@ export class RedisAdapter implements Adapter, Ownership {
     this.#commands.tick()
     this.#messages.tick()
     const now = performance.now()
-    for (const [topic, { at }] of this.#acknowledged) {
-      if (now - at < ACKNOWLEDGED_MS) break
-      this.#acknowledged.delete(topic)
-    }
+    while (now - (this.#acknowledged.oldest?.at ?? now) >= ACKNOWLEDGED_MS) this.#acknowledged.shift()
     this.#beatSome(now).catch(() => {})
   }
 
@@ -471,7 +471,7 @@ export class RedisAdapter implements Adapter, Ownership {
   /** Another server, or a restarted one: are the events still there that were acknowledged to this node? */
   async #verify (identity: string): Promise<void> {
     const oldest = performance.now() - ACKNOWLEDGED_MS
-    const due = [...this.#acknowledged].filter(([, { at }]) => at >= oldest)
+    const due = [...this.#acknowledged.entries()].filter(([, { at }]) => at >= oldest)
     for (let i = 0; i < due.length; i += VERIFY_AT_ONCE) {
       await Promise.all(due.slice(i, i + VERIFY_AT_ONCE).map(async ([topic, { id }]) => {
         const { log, head, fork, channel } = this.#names.keys(topic)

@@ -5,6 +5,7 @@
  * kept over retries.
  */
 import type { AppendOptions, Id } from '../../core/adapter.ts'
+import { OrderOfUse } from '../../core/order-of-use.ts'
 import { NotOwner, Unavailable } from '../../errors.ts'
 import type { Argument } from './commands.ts'
 
@@ -71,7 +72,7 @@ const FINAL = /^(NOTOWNER|NOPERM|NOAUTH|WRONGPASS|WRONGTYPE|ERR )/
 export class Lanes {
   readonly #host: LanesHost
   readonly #settings: LanesSettings
-  readonly #lanes = new Map<string, Lane>()
+  readonly #lanes = new OrderOfUse<string, Lane>()
   #pending = 0
   #number = 0
   #sweep: NodeJS.Timeout | undefined
@@ -111,7 +112,7 @@ export class Lanes {
       clearTimeout(timer)
     }
     clearInterval(this.#sweep)
-    for (const lane of this.#lanes.values()) {
+    for (const [, lane] of this.#lanes.entries()) {
       for (const ticket of [...lane.flight.flatMap(({ tickets }) => tickets), ...lane.queue.splice(0)]) this.#giveUp(ticket, new Unavailable('the adapter was closed; whether the event was published is not known'))
     }
     this.#lanes.clear()
@@ -234,7 +235,7 @@ export class Lanes {
 
   #expire (): void {
     const now = performance.now()
-    for (const lane of this.#lanes.values()) {
+    for (const [, lane] of this.#lanes.entries()) {
       for (const { tickets } of lane.flight) for (const ticket of tickets) if (ticket.deadline <= now) this.#giveUp(ticket, this.#unknown(ticket))
       const due = lane.queue.findIndex(({ deadline }) => deadline > now)
       for (const ticket of lane.queue.splice(0, due === -1 ? lane.queue.length : due)) this.#giveUp(ticket, this.#unknown(ticket))

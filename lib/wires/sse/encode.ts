@@ -1,5 +1,6 @@
 /** Events → the bytes of an event stream (WHATWG HTML §9.2.5). Pure. */
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
+import { OrderOfUse } from '../../core/order-of-use.ts'
 import type { Entry } from '../../core/event.ts'
 import type { Room } from '../../core/room.ts'
 import type { Encoder } from '../../core/wire.ts'
@@ -113,7 +114,7 @@ const plainSingle = new SingleEncoder(false)
 
 /** The encoders in use: one for each set of topics and framing. */
 export class Encoders {
-  readonly #sets = new Map<string, SetEncoder>()
+  readonly #sets = new OrderOfUse<string, SetEncoder>()
 
   acquire (durable: readonly Room[], framed: boolean): Encoder {
     if (durable.length <= 1) return framed ? framedSingle : plainSingle
