@@ -54,6 +54,8 @@ export interface Joining {
   readonly at: TopicAt
   readonly room: Room
   cursor: Cursor
+  /** It asked for the topic from its start: there is nothing that it could have lost. */
+  fromStart?: boolean
   /** The cursor was not found, and another was put in its place. */
   lost?: ResetReason
 }
@@ -407,18 +409,30 @@ export class Hub implements Sink {
   async #reach (one: Joining): Promise<void> {
     const { room, at } = one
     await this.#ready(room)
-    if (one.cursor === 'start') one.cursor = await this.#startOf(at.name)
-    if (typeof one.cursor === 'object') await room.log?.reach(one.cursor.id)
+    one.fromStart = one.cursor === 'start'
+    if (one.fromStart) await this.#reachStart(one)
+    else if (typeof one.cursor === 'object') await room.log?.reach(one.cursor.id)
     // What is only of use as a whole is told from its start to whoever lost the thread.
     if (!at.topic.policy.whole || one.cursor === undefined || found(one)) return
     one.lost = resetReason(room, one.cursor)
-    one.cursor = await this.#startOf(at.name)
-    if (one.cursor !== undefined) await room.log?.reach(one.cursor.id)
+    await this.#reachStart(one)
   }
 
-  async #startOf (name: string): Promise<{ id: Id } | undefined> {
-    const { events } = await this.adapter.read(name, null, { count: 1, bytes: 1 })
-    return events[0] && { id: events[0].prev }
+  async #reachStart (one: Joining): Promise<void> {
+    const { room: { log }, at } = one
+    one.cursor = { id: await this.#startOf(at.name) }
+    await log?.reach(one.cursor.id)
+    if (found(one)) return
+    // The log has begun anew, and this node has not heard of it.
+    await log?.repair()
+    one.cursor = { id: await this.#startOf(at.name) }
+    await log?.reach(one.cursor.id)
+  }
+
+  /** The id before the oldest event. Where there is none yet, the one that the first will link to: both from one read. */
+  async #startOf (name: string): Promise<Id> {
+    const { events, head } = await this.adapter.read(name, null, { count: 1, bytes: 1 })
+    return events[0]?.prev ?? head
   }
 
   let (joining: readonly Joining[]): void {
@@ -447,8 +461,8 @@ export class Hub implements Sink {
 
   #join (connection: Connection, one: Joining): Joined {
     const { room, cursor } = one
-    const recovered = one.lost === undefined && found(one)
-    const reason = one.lost ?? (cursor === undefined || recovered || !room.log ? undefined : resetReason(room, cursor))
+    const recovered = one.lost === undefined && !one.fromStart && found(one)
+    const reason = one.lost ?? (cursor === undefined || found(one) || !room.log ? undefined : resetReason(room, cursor))
     if (recovered) this.counters.recovered++
     if (reason) this.counters.resets++
     if (recovered || reason) report('resume', () => ({ connection, topic: room.name, recovered }))

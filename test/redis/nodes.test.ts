@@ -9,6 +9,7 @@ import { redis } from '../../lib/adapters/redis/index.ts'
 import { connectChannel, connectStream } from '../../lib/testing/index.ts'
 import { gate } from '../helpers/app.ts'
 import { RedisCluster, RedisServer, until } from '../helpers/redis.ts'
+import { declareSwept, heardAfter, MICROTASKS, WORDS } from '../helpers/sweep.ts'
 
 const [server, cluster] = await Promise.all([RedisServer.start(t), RedisCluster.start(t)])
 let prefixes = 0
@@ -219,6 +220,22 @@ t.test('a source runs once, and readers on any node get what was said and the re
   await late.next('realtime:end')
   t.same(tokens(late), ['one', 'two', 'three'])
   t.equal(told.runs, 1)
+})
+
+t.test('whenever the source speaks first, whoever asked for it hears every event once, on any node', async (t) => {
+  const apps: FastifyInstance[] = []
+  const prefix = fresh()
+  for (let i = 0; i < 2; i++) {
+    const app = await node(t, prefix)
+    declareSwept(app)
+    await app.ready()
+    apps.push(app)
+  }
+  for (const clients of [1, 3]) {
+    for (const microtasks of MICROTASKS) {
+      t.same(await heardAfter(t, apps, microtasks, clients), Array(clients).fill(WORDS), `after ${microtasks} microtasks, ${clients} clients`)
+    }
+  }
 })
 
 t.test('readers who come to two nodes at the same moment share one run', async (t) => {

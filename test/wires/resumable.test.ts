@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import realtime from '../../lib/index.ts'
 import type { SourceEvent, SourceContext, ResumableOptions } from '../../lib/index.ts'
 import { connectStream, StreamRefused, type StreamClient } from '../../lib/testing/index.ts'
+import { declareSwept, heardAfter, MICROTASKS, WORDS } from '../helpers/sweep.ts'
 
 /** A source whose tokens are let out one by one. */
 class Teller {
@@ -101,6 +102,21 @@ t.test('a late reader gets what was said and then the rest, beside others, each 
   await afterwards.next('realtime:end')
   await afterwards.ended
   t.equal(teller.runs, 1)
+})
+
+t.test('whenever the source speaks first, whoever asked for it hears every event once', async (t) => {
+  for (const clients of [1, 3]) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(realtime)
+    declareSwept(app)
+    await app.ready()
+    for (const microtasks of MICROTASKS) {
+      const heard = await heardAfter(t, [app], microtasks, clients)
+      t.same(heard, Array(clients).fill(WORDS), `after ${microtasks} microtasks, ${clients} clients`)
+    }
+    t.match(app.realtime.stats(), { recovered: 0, resets: 0 }, 'nobody had a cursor')
+  }
 })
 
 t.test('two keys are two answers; readers who ask at the same moment share one', async (t) => {

@@ -1,0 +1,157 @@
+/** A stream's beginning: from a client that is let in to the first bytes, which leave together. */
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { clientLeft, internalError, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
+import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
+import type { Cursor, Joining } from '../../core/hub.ts'
+import type { RunSettings } from '../../core/runs.ts'
+import { after, type Soon } from '../../core/soon.ts'
+import type { TopicAt } from '../../core/topic.ts'
+import type { LiveSettings } from '../../options.ts'
+import type { Arrival, LiveCallbacks, planTopics, WireContext } from '../routes.ts'
+import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
+import { openSource, runSource, type Source, type SourceIterator } from './source.ts'
+
+/** A route, as declared. */
+export interface StreamPlan extends SseOutletOptions {
+  readonly context: WireContext
+  readonly live: LiveSettings
+  readonly callbacks: LiveCallbacks
+  readonly topicsFor: ReturnType<typeof planTopics>
+  readonly source: Source | undefined
+  readonly resumable: Resumable | undefined
+}
+
+export interface Resumable extends RunSettings {
+  readonly key: (request: FastifyRequest) => string
+}
+
+/** A stream that is allowed and about to start; the payload that the route sends. */
+export class StreamStart {
+  readonly #plan: StreamPlan
+  readonly #request: FastifyRequest
+  readonly #reply: FastifyReply
+  readonly #arrival: Arrival
+  #joining: Joining[] = []
+  #events: SourceIterator | undefined
+  #outlet: SseOutlet | undefined
+  readonly #left = (): void => this.abandon()
+
+  constructor (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply, arrival: Arrival) {
+    this.#plan = plan
+    this.#request = request
+    this.#reply = reply
+    this.#arrival = arrival
+    reply.raw.on('close', this.#left)
+    // A pipelined response has no socket yet, and never closes by itself.
+    if (request.raw.socket !== reply.raw.socket) request.raw.socket?.on('close', () => this.#over())
+  }
+
+  #over (): void {
+    if (this.#outlet) this.#outlet.over()
+    else this.abandon()
+  }
+
+  get abandoned (): boolean { return this.#arrival.connection.closed }
+  get reason (): CloseReason | undefined { return this.#arrival.connection.reason }
+
+  prepare (): Soon<void> {
+    return after(this.#arrival.connect(this.#plan.callbacks), () => after(this.#wanted(), (wanted) =>
+      after(this.#plan.context.hub.prepare(wanted), (joining) => this.#prepared(joining))))
+  }
+
+  #wanted (): Soon<Array<{ at: TopicAt, cursor: Cursor }>> {
+    const { source, resumable } = this.#plan
+    if (source && resumable) return this.#run(source, resumable)
+    const { topics } = this.#arrival
+    const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
+    return topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
+  }
+
+  #prepared (joining: Joining[]): Soon<void> {
+    const { connection } = this.#arrival
+    const { context: { hub }, source, resumable } = this.#plan
+    if (connection.closed) return hub.let(joining)
+    this.#joining = joining
+    if (!source || resumable) return
+    return openSource(source, this.#request, sourceCursor(this.#request), connection.signal).then((events) => { this.#events = events })
+  }
+
+  /** The source's topic, from the client's place in it or from its start; the source runs, has run, or is started. */
+  async #run (source: Source, { key, ...settings }: Resumable): Promise<Array<{ at: TopicAt, cursor: Cursor }>> {
+    const { runs } = this.#plan.context.hub
+    const at = runs.at(key(this.#request))
+    await runs.ensure(at, settings, (signal) => openSource(source, this.#request, undefined, signal))
+    const cursor = readCursor(lastEventId(this.#request), 1)(at.name)
+    if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)
+    return [{ at, cursor: cursor ?? 'start' }]
+  }
+
+  /** Head, opening and the first events leave together. */
+  begin (): void {
+    const { connection } = this.#arrival
+    if (connection.closed) return
+    const raw = this.#reply.raw as RawResponse
+    const socket = raw.stream ? undefined : raw.socket
+    socket?.cork?.()
+    raw.writeHead(200, streamHeaders(this.#reply, raw.stream !== undefined))
+    // Written as latin1 the head becomes one string; as UTF-8, Node would keep the dozens of pieces it was put together from.
+    socket?.setDefaultEncoding?.('latin1')
+    raw.flushHeaders?.()
+    socket?.setDefaultEncoding?.('utf8')
+    const outlet = this.#outlet = new SseOutlet(connection, raw, this.#plan)
+    // From here on the outlet hears of it: nothing holds what was only needed to begin.
+    raw.off('close', this.#left)
+    connection.attach(outlet)
+    const joining = this.#joining
+    this.#joining = []
+    connection.begin(joining)
+    this.#arrival.begun()
+    if (this.#events) this.#pull(this.#events, outlet)
+    // What a source has ready at once leaves with the head.
+    if (this.#events) process.nextTick(() => socket?.uncork?.())
+    else socket?.uncork?.()
+  }
+
+  #pull (events: SourceIterator, outlet: SseOutlet): void {
+    const { connection } = this.#arrival
+    runSource(connection, outlet, events).catch((error: unknown) => {
+      this.#request.log.error({ err: error }, 'realtime: a source failed')
+      connection.end(internalError)
+    })
+  }
+
+  /** It never began: nothing of it stays. */
+  abandon (): void {
+    this.#plan.context.hub.let(this.#joining)
+    this.#joining = []
+    this.#arrival.connection.gone(clientLeft)
+  }
+}
+
+/** What hooks have set, less what does not belong to a stream of unknown length. */
+function streamHeaders (reply: FastifyReply, http2: boolean): Record<string, string | string[] | number> {
+  const headers = { ...reply.getHeaders() } as Record<string, string | string[] | number>
+  delete headers['content-length']
+  delete headers['transfer-encoding']
+  if (http2) {
+    // RFC 9113 §8.2.2
+    delete headers.connection
+    delete headers['keep-alive']
+  }
+  return headers
+}
+
+/** The header wins; the query is for clients that cannot set headers. */
+function lastEventId (request: FastifyRequest): string | undefined {
+  const header = request.headers['last-event-id']
+  if (typeof header === 'string' && header !== '') return header
+  const query = request.raw.url?.split('?', 2)[1]
+  return query?.includes('lastEventId=') ? new URLSearchParams(query).getAll('lastEventId').at(-1) : undefined
+}
+
+/** Headers arrive as latin1; an EventSource sends UTF-8. */
+function sourceCursor (request: FastifyRequest): string | undefined {
+  const id = lastEventId(request)
+  if (id === undefined || id === '' || id.length > MAX_CURSOR_BYTES) return undefined
+  return id === request.headers['last-event-id'] ? Buffer.from(id, 'latin1').toString() : id
+}
