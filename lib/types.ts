@@ -106,6 +106,11 @@ export interface PublishOptions {
   dedupe?: string
   /** Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. At most 255 bytes. */
   key?: string
+  /**
+   * The id of a connection that does not get this event: its sender's, which knows it already. All others get it, and it is
+   * in the history as any event is. A sender that reconnects has another id: it may then be given its own event. At most 255 bytes.
+   */
+  except?: string
 }
 
 export interface Published {
@@ -146,7 +151,7 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
   /**
    * Resolves when the adapter has taken the event.
    * @throws FST_ERR_REALTIME_EVENT_UNKNOWN, FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_TOO_LARGE,
-   * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_CLOSED
+   * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_CLOSED
    */
   publish <K extends keyof Events & string>(params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions): Promise<Published>
   /** Past events in order. `after`: an event id; default the oldest kept. `limit`: default 100. */

@@ -85,8 +85,8 @@ export class MemoryAdapter implements Adapter, Ownership {
     return { id: event.id }
   }
 
-  async ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
-    if (this.#subscribed.has(topic)) this.#sink?.ephemeral(topic, event, exclude)
+  async ephemeral (topic: string, event: EphemeralEvent): Promise<void> {
+    if (this.#subscribed.has(topic)) this.#sink?.ephemeral(topic, event)
   }
 
   async subscribe (topic: string): Promise<Id> {
@@ -173,7 +173,7 @@ export class MemoryAdapter implements Adapter, Ownership {
     if (log.dedupe.size > MAX_DEDUPE) log.dedupe.shift()
   }
 
-  #link (log: Log, name: string, data: Uint8Array, { format, key }: AppendOptions): LogEvent {
+  #link (log: Log, name: string, data: Uint8Array, { format, key, except }: AppendOptions): LogEvent {
     // Never below the head's, whatever the clock does.
     const ms = Math.max(Date.now(), log.ms)
     log.seq = ms === log.ms ? log.seq + 1 : 0
@@ -181,7 +181,8 @@ export class MemoryAdapter implements Adapter, Ownership {
     const id = `${ms}-${log.seq}.${this.#boot}${(this.#counter++).toString(36)}`
     const prev = log.head
     log.head = id
-    return key === undefined ? { id, prev, name, data, format } : { id, prev, name, data, format, key }
+    if (key === undefined && except === undefined) return { id, prev, name, data, format }
+    return { id, prev, name, data, format, ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
   }
 
   #store (log: Log, event: LogEvent): void {

@@ -5,6 +5,13 @@ export type Id = string
 /** How an event's bytes are to be read: JSON text (default), plain text, or bytes. */
 export type Format = 'json' | 'text' | 'binary'
 
+/** Whom an event is not for: its sender, who has it already. */
+export interface Except {
+  readonly connection: string
+  /** Then only where this is its identity too: whoever could name another's connection must not hide an event from it. */
+  readonly identity?: string
+}
+
 /**
  * One event of a linked log. `prev` is the id of the event before it in its topic; the first one's is the
  * log's genesis, which is never used again: a log that was lost and begins anew has another.
@@ -17,6 +24,8 @@ export interface LogEvent {
   readonly format: Format
   /** Which older event of this name it replaces for a conflating listener. */
   readonly key?: string
+  /** Who does not get it live. */
+  readonly except?: Except
 }
 
 /** An event of a topic without history: at most once. */
@@ -25,6 +34,7 @@ export interface EphemeralEvent {
   readonly data: Uint8Array
   readonly format: Format
   readonly key?: string
+  readonly except?: Except
 }
 
 export interface Retention {
@@ -38,6 +48,7 @@ export interface AppendOptions {
   retention: Retention
   format: Format
   key?: string
+  except?: Except
   /** Appending again under this key within `retention.maxAge` returns the first id and appends nothing. */
   dedupe?: string
   /** ms after which the whole log is forgotten, its head excepted, unless it is appended to again. */
@@ -64,7 +75,7 @@ export interface Page {
 export interface Sink {
   /** In any order, repeated, with holes: the hub checks. */
   event (topic: string, event: LogEvent): void
-  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): void
+  ephemeral (topic: string, event: EphemeralEvent): void
   /** Something may have been missed. Called only once live again. */
   suspect (topics: Iterable<string> | 'all'): void
   state (state: 'up' | 'down', why?: Error): void
@@ -75,7 +86,7 @@ export interface Adapter {
   start (sink: Sink): Promise<void>
   /** Atomic: linked, stored and announced, or nothing. A node's calls for one topic keep their order, over retries too. */
   publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }>
-  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void>
+  ephemeral (topic: string, event: EphemeralEvent): Promise<void>
   /** Resolves with a head read after the subscription is live; later events reach the sink, or `suspect` is called. */
   subscribe (topic: string, durable: boolean): Promise<Id>
   unsubscribe (topic: string): void

@@ -2,7 +2,7 @@
 import { OrderOfUse } from './order-of-use.ts'
 import { report } from './diagnostics.ts'
 import type { Connection, Subscription } from './connection.ts'
-import type { Entry } from './event.ts'
+import { isPlace, type Entry } from './event.ts'
 import type { Id } from './adapter.ts'
 
 type Item =
@@ -94,7 +94,7 @@ export class Backlog {
     const older = this.#items.get(key)
     if (older) {
       this.bytes -= older.size
-      this.#dropped(subscription)
+      if (!isPlace(entry)) this.#dropped(subscription)
     }
     this.#items.set(key, item)
     this.bytes += item.size
@@ -159,7 +159,9 @@ export class Backlog {
       if (moved) this.#connection.force(moved)
     }
     if (entry.id !== undefined) subscription.at = entry.id
-    this.#connection.force(outlet.encodeOne(entry, subscription))
+    const bytes = outlet.encodeOne(entry, subscription)
+    // A flat client is told no places.
+    if (bytes.byteLength > 0) this.#connection.force(bytes)
   }
 
   #reportMissed (): void {

@@ -9,7 +9,7 @@ import type { Id } from './adapter.ts'
 import { Backlog } from './backlog.ts'
 import { report } from './diagnostics.ts'
 import { customReason, internalError, slowClient, sourceEnded, type CloseReason } from './close-reasons.ts'
-import type { Entry } from './event.ts'
+import { entriesFor, type Entry } from './event.ts'
 import type { Hand } from './heartbeat.ts'
 import type { Hub, Joined, Joining } from './hub.ts'
 import type { Group, Room, RoomSnapshot } from './room.ts'
@@ -350,14 +350,17 @@ export class Connection {
     if (!step?.bytes) return step && false
     subscription.at = step.to
     this.hub.counters.delivered += step.count
-    this.write(step.bytes)
+    const own = step.entries && entriesFor(this, step.entries)
+    const bytes = own === step.entries ? step.bytes : subscription.room.bytesOf(encoder, own ?? [])
+    // A flat client is told no places.
+    if (bytes.byteLength > 0) this.write(bytes)
     return true
   }
 
   #pullPrivate (subscription: Subscription, at: Id): boolean | undefined {
     const entries = subscription.room.after(at)
     if (!entries || entries.length === 0) return entries && false
-    const blocks = entries.map((entry) => {
+    const blocks = entriesFor(this, entries).map((entry) => {
       subscription.at = entry.id
       return this.outlet.encodeOne(entry, subscription)
     })

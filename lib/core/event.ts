@@ -1,18 +1,19 @@
 /** What flows through the hub, and what may not enter a field. */
 import { EventNameInvalid, PublishOptionInvalid } from '../errors.ts'
-import type { EphemeralEvent, Format, Id, LogEvent } from './adapter.ts'
+import type { EphemeralEvent, Except, Format, Id, LogEvent } from './adapter.ts'
 import type { Encoder } from './wire.ts'
 
 /** An event on this node, with the bytes made of it so far. `id` and `prev` are undefined for ephemeral events. */
 export interface Entry {
   readonly id: Id | undefined
   readonly prev: Id | undefined
+  /** Empty: its reader is not given the event, and is told its place alone (`placeOf`). */
   readonly name: string
   readonly data: Uint8Array
   readonly format: Format
   readonly key: string | undefined
-  /** The connection that must not get it (the sender of a relay). */
-  readonly exclude: string | undefined
+  /** The connection that must not get it: its sender's. */
+  readonly except: Except | undefined
   /** Its bytes, where they depend on nothing but the event. */
   encoded: Encoded | undefined
 }
@@ -35,12 +36,12 @@ export function durableEntry (event: LogEvent): Entry {
     data: event.data,
     format: event.format,
     key: event.key,
-    exclude: undefined,
+    except: event.except,
     encoded: undefined
   }
 }
 
-export function ephemeralEntry (event: EphemeralEvent, exclude?: string): Entry {
+export function ephemeralEntry (event: EphemeralEvent): Entry {
   return {
     id: undefined,
     prev: undefined,
@@ -48,9 +49,35 @@ export function ephemeralEntry (event: EphemeralEvent, exclude?: string): Entry 
     data: event.data,
     format: event.format,
     key: event.key,
-    exclude,
+    except: event.except,
     encoded: undefined
   }
+}
+
+const NOTHING = new Uint8Array(0)
+
+/** What is left of an event for whoever is not given it: where the log has got to, so that the next one links. */
+function placeOf ({ id, prev }: Entry): Entry {
+  return { id, prev, name: '', data: NOTHING, format: 'json', key: undefined, except: undefined, encoded: undefined }
+}
+
+/** True for what `placeOf` made. */
+export function isPlace (entry: Entry): boolean {
+  return entry.name === ''
+}
+
+interface Receiver { readonly id: string, readonly identity: { readonly id: string } }
+
+/** True when the event is not for this connection. */
+function excepts ({ except }: Entry, { id, identity }: Receiver): boolean {
+  return except !== undefined && except.connection === id && (except.identity === undefined || except.identity === String(identity.id))
+}
+
+/** The events as this connection is to have them: of what is not for it the place alone, where it has one. */
+export function entriesFor (receiver: Receiver, entries: readonly Entry[]): readonly Entry[] {
+  // Most are for everybody.
+  if (!entries.some((entry) => excepts(entry, receiver))) return entries
+  return entries.flatMap((entry) => !excepts(entry, receiver) ? entry : entry.id === undefined ? [] : placeOf(entry))
 }
 
 // Threat: a CR, LF or NUL in an SSE field would forge fields or events (WHATWG, event stream interpretation).
@@ -87,8 +114,8 @@ export function checkEventName (name: unknown): asserts name is string {
 
 export function checkPublishKey (option: string, value: unknown): void {
   if (value === undefined) return
-  if (typeof value !== 'string' || value === '' || Buffer.byteLength(value) > MAX_NAME_BYTES || CONTROL.test(value)) {
-    throw new PublishOptionInvalid(option, `must be a non-empty string of at most ${MAX_NAME_BYTES} bytes without control characters`)
+  if (typeof value !== 'string' || value === '' || Buffer.byteLength(value) > MAX_NAME_BYTES || CONTROL.test(value) || !value.isWellFormed()) {
+    throw new PublishOptionInvalid(option, `must be a non-empty string of at most ${MAX_NAME_BYTES} bytes of well-formed Unicode without control characters`)
   }
 }
 

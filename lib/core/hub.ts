@@ -38,7 +38,7 @@ export interface HubLog {
   info (details: object, message: string): void
 }
 
-export interface PublishKeys { dedupe?: string, key?: string }
+export interface PublishKeys { dedupe?: string, key?: string, except?: string }
 export interface PublishedId { id: Id | undefined }
 export interface PastEvents {
   events: Array<{ id: Id, event: string, data: unknown }>
@@ -127,6 +127,7 @@ export class Hub implements Sink {
     checkEventName(event)
     checkPublishKey('key', keys.key)
     checkPublishKey('dedupe', keys.dedupe)
+    checkPublishKey('except', keys.except)
     const encoded = topic.encode(name, event, data)
     const size = encoded.data.byteLength
     if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", event "${event}"`, size, this.settings.maxEventBytes)
@@ -140,13 +141,14 @@ export class Hub implements Sink {
   }
 
   #append (retention: TopicAt['topic']['retention'], name: string, event: string,
-    { data, format }: ReturnType<TopicAt['topic']['encode']>, { key, dedupe }: PublishKeys): Promise<{ id: Id } | void> {
-    if (!retention) return this.adapter.ephemeral(name, { name: event, data, format, ...(key === undefined ? {} : { key }) })
-    // Most have neither.
-    if (key === undefined && dedupe === undefined) return this.adapter.publish(name, event, data, { retention, format })
-    return this.adapter.publish(name, event, data, {
-      retention, format, ...(key === undefined ? {} : { key }), ...(dedupe === undefined ? {} : { dedupe })
-    })
+    { data, format }: ReturnType<TopicAt['topic']['encode']>, { key, dedupe, except: connection }: PublishKeys): Promise<{ id: Id } | void> {
+    // Most have none of them.
+    if (retention && key === undefined && dedupe === undefined && connection === undefined) return this.adapter.publish(name, event, data, { retention, format })
+    const more = {
+      ...(key === undefined ? {} : { key }), ...(connection === undefined ? {} : { except: { connection } })
+    }
+    if (!retention) return this.adapter.ephemeral(name, { name: event, data, format, ...more })
+    return this.adapter.publish(name, event, data, { retention, format, ...more, ...(dedupe === undefined ? {} : { dedupe }) })
   }
 
   /** Appends what the hub itself has to say (the events of a run). */
@@ -163,7 +165,7 @@ export class Hub implements Sink {
       : { data: Buffer.from(JSON.stringify(data) ?? 'null'), format: 'json' as const }
     const size = encoded.data.byteLength
     if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", relay "${event}"`, size, this.settings.maxEventBytes)
-    await this.adapter.ephemeral(name, { name: event, ...encoded }, sender.id)
+    await this.adapter.ephemeral(name, { name: event, ...encoded, except: { connection: sender.id, identity: String(sender.identity.id) } })
   }
 
   /** Undefined where the publisher may go on at once. */
@@ -207,9 +209,9 @@ export class Hub implements Sink {
     else if (this.control.concerns(topic)) this.control.event(event)
   }
 
-  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): void {
+  ephemeral (topic: string, event: EphemeralEvent): void {
     const room = this.#rooms.get(topic)
-    if (room && room.listeners > 0) room.push(ephemeralEntry(event, exclude))
+    if (room && room.listeners > 0) room.push(ephemeralEntry(event))
     else if (this.control.concerns(topic)) this.control.ephemeral(event)
   }
 

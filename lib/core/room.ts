@@ -3,7 +3,7 @@ import type { Id, LogEvent } from './adapter.ts'
 import type { Subscription } from './connection.ts'
 import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
-import { FINAL_EVENTS, type Entry } from './event.ts'
+import { entriesFor, FINAL_EVENTS, type Entry } from './event.ts'
 import type { Message } from './fan-out.ts'
 import { TopicLog } from './topic-log.ts'
 import type { DeclaredTopic } from './topic.ts'
@@ -30,6 +30,8 @@ export interface ReplayStep {
   readonly bytes: Uint8Array | undefined
   readonly to: Id
   readonly count: number
+  /** Some of them, where these are not for everybody. */
+  readonly entries: readonly Entry[] | undefined
 }
 
 /** Never added to. */
@@ -56,22 +58,27 @@ class SharedMessage implements Message {
   }
 }
 
-/** A relay does not come back to its sender. */
-class RelayMessage extends SharedMessage {
+/** An event does not come back to its sender, who is only told its place. */
+class PartialMessage extends SharedMessage {
   readonly #room: Room
   readonly #encoder: Encoder
+  /** Connections that some of the events may not be for. */
+  readonly #senders: ReadonlySet<string | undefined>
 
   constructor (room: Room, encoder: Encoder, entries: readonly Entry[], bytes: Uint8Array) {
     super(entries, bytes)
     this.#room = room
     this.#encoder = encoder
+    this.#senders = new Set(entries.map(({ except }) => except?.connection))
   }
 
   override give (member: Subscription): void {
-    const { id } = member.connection
-    if (!this.entries.some(({ exclude }) => exclude === id)) return super.give(member)
-    const others = this.entries.filter(({ exclude }) => exclude !== id)
-    if (others.length > 0) member.connection.deliver(member, this.#room.bytesOf(this.#encoder, others), others)
+    const { connection } = member
+    const own = this.#senders.has(connection.id) ? entriesFor(connection, this.entries) : this.entries
+    if (own === this.entries) return super.give(member)
+    const bytes = this.#room.bytesOf(this.#encoder, own)
+    // A flat client is told no places.
+    if (bytes.byteLength > 0) connection.deliver(member, bytes, own)
   }
 }
 
@@ -99,7 +106,8 @@ export class Room {
   readonly #replays = new Map<Encoder, Map<Id, ReplayStep>>()
   #pending: Entry[] = NONE
   #pendingBytes = 0
-  #relays = false
+  /** Something that waits is not for everybody. */
+  #partial = false
   /** When the groups were last written to, and the timer of what waits since (`coalesce`). */
   #flushedAt = -Infinity
   #later: NodeJS.Timeout | undefined
@@ -137,7 +145,7 @@ export class Room {
     if (this.#pending.length === 0) this.#pendFirst(entry)
     else this.#pending.push(entry)
     this.#pendingBytes += entry.data.byteLength
-    if (entry.exclude !== undefined) this.#relays = true
+    if (entry.except !== undefined) this.#partial = true
     if (this.#pendingBytes > FLUSH_BYTES) this.flush()
   }
 
@@ -191,7 +199,7 @@ export class Room {
       this.#pendingBytes = 0
       this.#forgetReplays()
       for (const group of this.#groups.values()) this.#fanOut(group, entries)
-      this.#relays = false
+      this.#partial = false
       // A client's own event has no id.
       this.position = entries.findLast(({ id }) => id !== undefined)?.id ?? this.position
     }
@@ -203,9 +211,9 @@ export class Room {
     const bytes = this.bytesOf(encoder, entries)
     this.hub.counters.delivered += members.length * entries.length
     report('deliver', () => ({ topic: this.name, events: entries.length, listeners: members.length }))
-    const message = this.#relays ? new RelayMessage(this, encoder, entries, bytes) : new SharedMessage(entries, bytes)
+    const message = this.#partial ? new PartialMessage(this, encoder, entries, bytes) : new SharedMessage(entries, bytes)
     // Bytes made for one member alone that tell positions must be made now: the room's is about to change.
-    this.hub.fanOut.add(group, message, this.#relays && !encoder.shared)
+    this.hub.fanOut.add(group, message, this.#partial && !encoder.shared)
   }
 
   /** One encode per event and encoder, whatever the number of listeners. */
@@ -269,8 +277,9 @@ export class Room {
     if (known) return known
     const entries = this.after(id)
     if (!entries) return undefined
-    if (entries.length === 0) return { bytes: undefined, to: id, count: 0 }
-    const step = { bytes: encoder.encode(entries, this), to: entries.at(-1)?.id as Id, count: entries.length }
+    if (entries.length === 0) return { bytes: undefined, to: id, count: 0, entries: undefined }
+    const partial = entries.some(({ except }) => except !== undefined)
+    const step = { bytes: encoder.encode(entries, this), to: entries.at(-1)?.id as Id, count: entries.length, entries: partial ? entries : undefined }
     this.#keepReplay(encoder, id, step)
     return step
   }

@@ -19,7 +19,7 @@ export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
 export interface Encoder {
   /** The bytes of one event depend on nothing but the event and its topic: they are kept with it. */
   readonly shared: boolean
-  /** `room.position` is still the one before these events. */
+  /** `room.position` is still the one before these events. Of a place (`isPlace`) the wire tells where it is, if it has words for that. */
   encode (entries: readonly Entry[], room: Room): Uint8Array
 }
 

@@ -25,7 +25,7 @@ const GIVE_UP_MS = 10_000
 /** What an adapter has told its hub. */
 class RecordingSink implements Sink {
   readonly events: Array<{ topic: string, event: LogEvent }> = []
-  readonly ephemerals: Array<{ topic: string, event: EphemeralEvent, exclude: string | undefined }> = []
+  readonly ephemerals: Array<{ topic: string, event: EphemeralEvent }> = []
   #look: Array<() => void> = []
 
   event (topic: string, event: LogEvent): void {
@@ -33,8 +33,8 @@ class RecordingSink implements Sink {
     for (const look of [...this.#look]) look()
   }
 
-  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): void {
-    this.ephemerals.push({ topic, event, exclude })
+  ephemeral (topic: string, event: EphemeralEvent): void {
+    this.ephemerals.push({ topic, event })
     for (const look of [...this.#look]) look()
   }
 
@@ -379,14 +379,14 @@ export function adapterConformance (name: string, makeAdapter: MakeAdapter, { el
     await Promise.all(nodes.map((one) => one.subscribe('fleeting', false)))
     const cursor: EphemeralEvent = { name: 'cursor', data: bytes('{"x":1}'), format: 'json', key: 'u1' }
     await node.ephemeral('fleeting', cursor)
-    await node.ephemeral('fleeting', { name: 'cursor', data: bytes('{"x":2}'), format: 'json' }, 'connection-7')
+    await node.ephemeral('fleeting', { name: 'cursor', data: bytes('{"x":2}'), format: 'json', except: { connection: 'connection-7' } })
     await node.ephemeral('unheard', cursor)
     await node.ephemeral('fleeting', { name: 'end', data: bytes(''), format: 'text' })
     for (const sink of sinks) {
       await sink.until('the last ephemeral event', () => sink.ephemerals.length >= 3)
       t.match(sink.ephemerals, [
-        { topic: 'fleeting', event: { name: 'cursor', format: 'json', key: 'u1' }, exclude: undefined },
-        { topic: 'fleeting', event: { name: 'cursor', format: 'json' }, exclude: 'connection-7' },
+        { topic: 'fleeting', event: { name: 'cursor', format: 'json', key: 'u1' } },
+        { topic: 'fleeting', event: { name: 'cursor', format: 'json', except: { connection: 'connection-7' } } },
         { topic: 'fleeting', event: { name: 'end', format: 'text' } }
       ])
       t.equal(sink.ephemerals.length, 3, 'a topic without listeners is not heard')

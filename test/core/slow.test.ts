@@ -3,7 +3,7 @@ import t, { type Test } from 'tap'
 import { memory } from '../../lib/adapters/memory.ts'
 import type { Adapter, Sink } from '../../lib/core/adapter.ts'
 import { Connection, positionOf, type Subscription } from '../../lib/core/connection.ts'
-import type { Entry } from '../../lib/core/event.ts'
+import { isPlace, type Entry } from '../../lib/core/event.ts'
 import { Hub } from '../../lib/core/hub.ts'
 import type { Room } from '../../lib/core/room.ts'
 import { DeclaredTopic } from '../../lib/core/topic.ts'
@@ -22,6 +22,12 @@ interface Line {
   n?: number
   /** Where the client is told to be, by topic: what a cursor would say. */
   told: Record<string, string | undefined>
+}
+
+function lineOf (entry: Entry, { name: topic }: Room, told: Line['told']): string {
+  const { id, prev, key, data } = entry
+  const what = isPlace(entry) ? 'place' : 'event'
+  return JSON.stringify({ what, topic, id, prev, key, ...(what === 'event' && { n: Number(Buffer.from(data).toString()) }), told }) + '\n'
 }
 
 /** A client's end that takes bytes when it is told to, and checks every link and every position. */
@@ -77,15 +83,14 @@ class Client implements Outlet {
     return { shared: false, encode: (entries, room) => Buffer.from(entries.map((entry) => this.#line(entry, room, rooms)).join('')) }
   }
 
-  #line ({ id, prev, key, data }: Entry, room: Room, rooms: readonly Room[]): string {
-    const told = Object.fromEntries(rooms.map((other) => [other.name, other === room ? id : other.position]))
-    return JSON.stringify({ what: 'event', topic: room.name, id, prev, key, n: Number(Buffer.from(data).toString()), told }) + '\n'
+  #line (entry: Entry, room: Room, rooms: readonly Room[]): string {
+    return lineOf(entry, room, Object.fromEntries(rooms.map((other) => [other.name, other === room ? entry.id : other.position])))
   }
 
   release (): void {}
 
-  encodeOne ({ id, prev, key, data }: Entry, { room }: Subscription): Uint8Array {
-    return Buffer.from(JSON.stringify({ what: 'event', topic: room.name, id, prev, key, n: Number(Buffer.from(data).toString()), told: this.#positions() }) + '\n')
+  encodeOne (entry: Entry, { room }: Subscription): Uint8Array {
+    return Buffer.from(lineOf(entry, room, this.#positions()))
   }
 
   #positions (): Record<string, string | undefined> {
@@ -107,7 +112,7 @@ class Client implements Outlet {
 
   #receive (line: Line): void {
     this.lines.push(line)
-    if (line.what === 'event' && line.prev !== this.held.get(line.topic)) this.#t.fail(`${line.topic} ${line.n}: ${line.prev} does not link to ${this.held.get(line.topic)}`)
+    if ((line.what === 'event' || line.what === 'place') && line.prev !== this.held.get(line.topic)) this.#t.fail(`${line.topic} ${line.n}: ${line.prev} does not link to ${this.held.get(line.topic)}`)
     this.held.set(line.topic, line.id as string)
     for (const [topic, id] of Object.entries(line.told)) {
       if (this.held.has(topic) && this.held.get(topic) !== id) this.#t.fail(`${line.what} of ${line.topic} says that ${topic} is at ${id}; it is at ${this.held.get(topic)}`)
@@ -123,7 +128,7 @@ class Client implements Outlet {
   }
 
   notices (): string[] {
-    return this.lines.filter(({ what }) => what !== 'event' && what !== 'subscribed').map(({ what, topic }) => `${what} ${topic}`)
+    return this.lines.filter(({ what }) => !['event', 'place', 'subscribed'].includes(what)).map(({ what, topic }) => `${what} ${topic}`)
   }
 }
 
@@ -134,7 +139,7 @@ async function start (t: Test, limit = 10_000) {
   const adapter: Adapter = Object.assign(Object.create(inner) as Adapter, {
     start: async (sink: Sink) => await inner.start({
       event: (topic, event) => { if (!ears.deaf) sink.event(topic, event) },
-      ephemeral: (topic, event, exclude) => sink.ephemeral(topic, event, exclude),
+      ephemeral: (topic, event) => sink.ephemeral(topic, event),
       suspect: (topics) => sink.suspect(topics),
       state: (state) => sink.state(state)
     })
@@ -156,12 +161,15 @@ async function start (t: Test, limit = 10_000) {
     await hub.close()
   })
   const counts = new Map<string, number>()
-  const publish = (topic: string, key?: string): Promise<unknown> => {
+  /** What was published, and who was not to get it. */
+  const excepted = new Map<string, string | undefined>()
+  const publish = (topic: string, key?: string, except?: string): Promise<unknown> => {
     const n = counts.get(topic) ?? 0
     counts.set(topic, n + 1)
-    return hub.publish(hub.topics.resolve(topic), 'message', n, key === undefined ? {} : { key })
+    excepted.set(`${topic} ${n}`, except)
+    return hub.publish(hub.topics.resolve(topic), 'message', n, { ...(key !== undefined && { key }), ...(except !== undefined && { except }) })
   }
-  return { hub, publish, ears, counts }
+  return { hub, publish, ears, counts, excepted }
 }
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, i) => i)
@@ -287,12 +295,47 @@ t.test('a topic that was lost: nobody is told of its new place before the loss',
   }
 })
 
+t.test('an event that is not for a slow client: it is told the place, in the order of the events, and loses no other', async (t) => {
+  const { hub, publish } = await start(t)
+  const clients = (['close', 'latest', 'reset'] as const).map((slow) => new Client(t, hub, slow, slow))
+  for (const client of clients) await client.open(['a', 'b'])
+  for (const client of clients) client.taking = false
+  for (const except of ['close', 'latest', 'reset', undefined]) {
+    await publish('a', 'k', except)
+    await publish('b', undefined, except)
+    await turns(1)
+  }
+  await turns(2)
+  for (const client of clients) {
+    client.take()
+    t.same(client.lines.filter(({ what, topic }) => topic === 'a' && (what === 'event' || what === 'place')).map(({ n }) => n ?? 'place'),
+      ['close', 'latest', 'reset', undefined].map((except, n) => except === client.connection.id ? 'place' : n), client.connection.id)
+    t.equal(client.held.get('a'), hub.room('a')?.position)
+    t.same(client.notices(), [])
+  }
+})
+
+t.test('latest: an event that is not for the client replaces none that is', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'latest', 'board')
+  await client.open(['a'])
+  client.taking = false
+  for (let n = 0; n < 100; n++) await publish('a', 'k').then(async () => await turns(1))
+  const dropped = hub.counters.dropped
+  for (let n = 0; n < 100; n++) await publish('a', 'k', 'board').then(async () => await turns(1))
+  t.equal(hub.counters.dropped, dropped, 'what is not for it is not counted as dropped')
+  client.take()
+  t.same(client.numbers('a').at(-1), 99)
+  t.equal(client.lines.at(-1)?.what, 'place')
+  t.equal(client.held.get('a'), hub.room('a')?.position)
+})
+
 t.test('at random: every link holds, every position is one that was reached, every bound is kept', async (t) => {
   const seed = seedOf()
   t.comment(`SEED=${seed}`)
   for (let round = 0; round < 100; round++) {
     const random = new Random(seed + round)
-    const { hub, publish, ears, counts } = await start(t, random.pick([3, 10, 10_000]))
+    const { hub, publish, ears, counts, excepted } = await start(t, random.pick([3, 10, 10_000]))
     const policies = ['close', 'latest', 'reset'] as const
     const clients = upTo(4).map((i) => new Client(t, hub, policies[i % 3] as 'close', `${i}`))
     for (const client of clients) await client.open(random.shuffled(['a', 'b', 'c']).slice(0, random.int(1, 3)))
@@ -301,7 +344,7 @@ t.test('at random: every link holds, every position is one that was reached, eve
       const topic = random.pick(['a', 'b', 'c'])
       const dice = random.next()
       ears.deaf = dice < 0.04
-      if (dice < 0.5) for (let i = random.int(1, 8); i > 0; i--) await publish(topic, random.pick([undefined, 'x', 'y']))
+      if (dice < 0.5) for (let i = random.int(1, 8); i > 0; i--) await publish(topic, random.pick([undefined, 'x', 'y']), random.chance(0.3) ? random.pick(clients).connection.id : undefined)
       else if (dice < 0.65) client.taking = false
       else if (dice < 0.8) client.take()
       else if (dice < 0.87 && !client.connection.has(topic)) await client.join(topic)
@@ -317,6 +360,9 @@ t.test('at random: every link holds, every position is one that was reached, eve
       await turns(1)
     }
     for (const client of clients) {
+      for (const { what, topic, n } of client.lines) {
+        if (what === 'event' && excepted.get(`${topic} ${n}`) === client.connection.id) t.fail(`SEED=${seed + round}: ${topic} ${n} came back to its sender`)
+      }
       for (const name of client.connection.topics) {
         if (client.held.get(name) !== hub.room(name)?.position) t.fail(`SEED=${seed + round}: ${client.connection.id} is at ${client.held.get(name)} of ${name}, of which ${counts.get(name)} were published`)
       }

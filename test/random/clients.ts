@@ -171,8 +171,13 @@ export abstract class Client {
 
   protected view (topic: TopicModel): View {
     let view = this.views.get(topic.name)
-    if (!view) this.views.set(topic.name, view = new View(topic))
+    if (!view) this.views.set(topic.name, view = new View(topic, this.world.idsOf(this.name)))
     return view
+  }
+
+  /** The id of its connection. */
+  protected get id (): string | undefined {
+    return this.world.connections.get(this.name)?.id
   }
 
   protected event (name: string, text: string, id?: string): void {
@@ -180,6 +185,7 @@ export abstract class Client {
     const topic = this.topic(topicName)
     const said = topic.recognize(n, name, text, id)
     this.trace(`${topic.name} event ${said.n}`)
+    if (said.except !== undefined && said.except === this.id) throw new Fault(`${topic.name}: event ${said.n} came back to its sender`)
     if (topic.limit !== undefined) return this.view(topic).event(said.n)
     let loose = this.loose.get(topic.name)
     if (!loose) this.loose.set(topic.name, loose = new LooseView(topic))
@@ -311,7 +317,11 @@ export class SseClient extends Client {
   }
 
   #moved (): void {
-    if (this.slow !== 'latest') throw new Fault('an id of its own on a stream that leaves nothing out')
+    const { id } = this
+    if (this.slow !== 'latest') {
+      if ([...this.topics.values()].some(({ events }) => events.some(({ except }) => except !== undefined && except === id))) return
+      throw new Fault('an id of its own on a stream that leaves nothing out')
+    }
     this.trace('may leave some out')
     for (const view of this.views.values()) view.mayJump = true
   }
@@ -596,10 +606,21 @@ export class EnvelopeClient extends SocketClient {
         return view.reset(frame.reason, this.excuses, to)
       case 'snapshot': return view.snapshot(this.stateOf(frame.data), to)
       case 'at':
+        if (frame.why === 'excepted') return this.#excepted(view, to)
         if (frame.why !== 'conflated' || this.slow !== 'latest' || to === undefined) throw new Fault(`a move: ${JSON.stringify(frame)}`)
         return view.moves(to)
       default: throw new Fault(`a frame: ${JSON.stringify(frame)}`)
     }
+  }
+
+  /** Its own event, and nothing else, is left out. */
+  #excepted (view: View, to: number | undefined): void {
+    const { topic } = view
+    // Nobody knows the id yet: the events that follow show by their numbers what this was.
+    if (to === undefined) return
+    if (topic.events[to - 1]?.except !== this.id) throw new Fault(`${topic.name}: event ${to - 1} is left out, and is not its own`)
+    if (view.hi < to - 1 && this.slow !== 'latest') throw new Fault(`${topic.name}: moved from ${view.hi} past ${to - 1}`)
+    view.moves(to)
   }
 
   #subscribed (view: View, id: string | undefined, to: number | undefined, recovered: unknown): void {

@@ -42,7 +42,7 @@ export class Disturbed implements Adapter {
     this.#sink = sink
     await this.#inner.start({
       event: (topic, event) => this.#announce(sink, topic, event),
-      ephemeral: (topic, event, exclude) => sink.ephemeral(topic, event, exclude),
+      ephemeral: (topic, event) => sink.ephemeral(topic, event),
       suspect: (topics) => sink.suspect(topics),
       state: (state, why) => sink.state(state, why)
     })
@@ -65,8 +65,8 @@ export class Disturbed implements Adapter {
     return this.#inner.publish(topic, name, data, options)
   }
 
-  ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
-    return this.#inner.ephemeral(topic, event, exclude)
+  ephemeral (topic: string, event: EphemeralEvent): Promise<void> {
+    return this.#inner.ephemeral(topic, event)
   }
 
   async #pause (topic: string): Promise<void> {

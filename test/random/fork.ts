@@ -139,8 +139,8 @@ class Masters implements Adapter {
     return await this.#now(topic).publish(topic, name, data, options)
   }
 
-  async ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
-    await this.#old.ephemeral(topic, event, exclude)
+  async ephemeral (topic: string, event: EphemeralEvent): Promise<void> {
+    await this.#old.ephemeral(topic, event)
   }
 
   async subscribe (topic: string, durable: boolean): Promise<Id> {

@@ -9,6 +9,8 @@ export interface Said {
   readonly key: string | undefined
   /** Its data, exactly. */
   readonly text: string
+  /** The connection that must not get it. */
+  readonly except: string | undefined
   /** What `publish` returned. */
   id: string | undefined
 }
@@ -34,8 +36,8 @@ export class TopicModel {
 
   get count (): number { return this.events.length }
 
-  say (name: string, key: string | undefined, text: string): Said {
-    const said: Said = { n: this.events.length, name, key, text, id: undefined }
+  say (name: string, key: string | undefined, text: string, except?: string): Said {
+    const said: Said = { n: this.events.length, name, key, text, except, id: undefined }
     this.events.push(said)
     return said
   }
@@ -86,6 +88,8 @@ export interface State { n: number, exact: boolean }
 /** What one client knows of one topic: the next event's number lies between `lo` and `hi`. */
 export class View {
   readonly topic: TopicModel
+  /** The ids that the client's connections have had: events excepted for one of these need not come. */
+  readonly #ids: ReadonlySet<string>
   lo: number | undefined
   hi = 0
   /** No event may come before the snapshot. */
@@ -100,8 +104,13 @@ export class View {
   /** It was cut off before that event. */
   jumping = false
 
-  constructor (topic: TopicModel) {
+  constructor (topic: TopicModel, ids: ReadonlySet<string>) {
     this.topic = topic
+    this.#ids = ids
+  }
+
+  #own (n: number): boolean {
+    return this.#ids.has(this.topic.events[n]?.except ?? '')
   }
 
   #fault (text: string): never {
@@ -128,14 +137,17 @@ export class View {
   }
 
   #jump (n: number): void {
-    if (this.topic.limit !== undefined && !this.mayJump) this.#fault(`event ${n} came, and nobody said what became of those before it`)
-    for (let i = this.hi; i < n; i++) this.skipped.push(i)
+    for (let i = this.hi; i < n; i++) {
+      if (this.#own(i)) continue
+      if (this.topic.limit !== undefined && !this.mayJump) this.#fault(`event ${n} came, and nobody said what became of ${i}`)
+      this.skipped.push(i)
+    }
   }
 
   /** The server says that the position moved, without loss of anything that counts. */
   moves (to: number): void {
     if (this.lo === undefined || to < this.lo || to > this.topic.count) this.#fault(`the position moved to ${to}`)
-    for (let i = this.hi; i < to; i++) this.skipped.push(i)
+    for (let i = this.hi; i < to; i++) if (!this.#own(i)) this.skipped.push(i)
     this.lo = this.hi = to
   }
 
@@ -168,7 +180,9 @@ export class View {
   }
 
   get level (): boolean {
-    return this.lo !== undefined && !this.awaits && this.hi >= this.topic.count
+    let { hi } = this
+    while (this.#own(hi)) hi++
+    return this.lo !== undefined && !this.awaits && hi >= this.topic.count
   }
 
   get exact (): boolean {

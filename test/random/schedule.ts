@@ -149,11 +149,12 @@ export class Schedule {
     const key = random.chance(0.5) ? random.pick(['a', 'b']) : undefined
     const dedupe = topic.limit !== undefined && !anew && random.chance(0.15) ? `${topic.name} ${random.int(0, 3)}` : undefined
     const first = dedupe === undefined ? undefined : this.#dedupes.get(dedupe)
-    const said = first ?? topic.say(name, key, textOf(random, topic))
+    const except = !anew && random.chance(0.2) ? this.#world.connections.get(random.pick(this.#clients)?.name ?? '')?.id : undefined
+    const said = first ?? topic.say(name, key, textOf(random, topic), except)
     if (dedupe !== undefined) this.#dedupes.set(dedupe, said)
-    if (!first) this.#trace.push(`publish ${topic.name} ${said.n} (${name})`)
+    if (!first) this.#trace.push(`publish ${topic.name} ${said.n} (${name})${except ? ` but to ${except}` : ''}`)
     const data = name === 'bytes' && !first ? Buffer.from(said.text) : JSON.parse(said.text) as object
-    const published = this.#world.app.realtime.publish(topic.name, name, data, { ...(key && { key }), ...(dedupe && { dedupe }) })
+    const published = this.#world.app.realtime.publish(topic.name, name, data, { ...(key && { key }), ...(dedupe && { dedupe }), ...(except && { except }) })
       .then(({ id }) => topic.acknowledge(said, id))
       .catch((error: Error) => { this.#fault ??= error })
       .finally(() => this.#publishing.delete(published))

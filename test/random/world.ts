@@ -37,6 +37,7 @@ export class World {
   readonly options: WorldOptions
   readonly adapter: Disturbed | undefined
   readonly connections = new Map<string, Connection>()
+  readonly #ids = new Map<string, Set<string>>()
   readonly #models = new Map<string, { model: TopicModel, random: Random }>()
   #hub: Hub | undefined
   links!: Links
@@ -77,7 +78,9 @@ export class World {
     })
     const named = ({ query }: { query: unknown }): string[] => (query as { topics: string }).topics.split(',')
     const onConnect = (connection: Connection, { query }: { query: unknown }): void => {
-      this.connections.set((query as { client: string }).client, connection)
+      const { client } = query as { client: string }
+      this.connections.set(client, connection)
+      this.idsOf(client).add(connection.id)
       this.#hub = (connection as unknown as { hub: Hub }).hub
     }
     for (const slow of ['close', 'latest', 'reset'] as const) {
@@ -108,6 +111,13 @@ export class World {
 
   forget (model: TopicModel): void {
     this.#models.delete(model.name)
+  }
+
+  /** The ids that a client's connections have had. */
+  idsOf (client: string): Set<string> {
+    let ids = this.#ids.get(client)
+    if (!ids) this.#ids.set(client, ids = new Set())
+    return ids
   }
 
   /** The node lets go of what it keeps of a topic: what clients ask for is read again. */

@@ -135,8 +135,9 @@ export class RedisAdapter implements Adapter, Ownership {
   // --- out -------------------------------------------------------------------
 
   async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
-    const { format, key } = options
-    const body = encodeBody(key === undefined ? { name, data, format } : { name, data, format, key })
+    const { format, key, except } = options
+    const more = { ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
+    const body = encodeBody(key === undefined && except === undefined ? { name, data, format } : { name, data, format, ...more })
     return { id: await this.#lanes.publish(topic, body, data.byteLength, options) }
   }
 
@@ -180,9 +181,9 @@ export class RedisAdapter implements Adapter, Ownership {
     if (this.#acknowledged.size > MAX_ACKNOWLEDGED) this.#acknowledged.shift()
   }
 
-  async ephemeral (topic: string, event: EphemeralEvent, exclude?: string): Promise<void> {
+  async ephemeral (topic: string, event: EphemeralEvent): Promise<void> {
     try {
-      await this.#commands.publish(this.#names.keys(topic).channel, encodeEphemeral(event, exclude))
+      await this.#commands.publish(this.#names.keys(topic).channel, encodeEphemeral(event))
     } catch (error) {
       throw unavailable(error)
     }
@@ -269,7 +270,7 @@ export class RedisAdapter implements Adapter, Ownership {
       return
     }
     if (heard.type === 'suspect') return this.#suspect([subscribed.topic])
-    if (heard.type === 'ephemeral') return sink.ephemeral(subscribed.topic, heard.event, heard.exclude)
+    if (heard.type === 'ephemeral') return sink.ephemeral(subscribed.topic, heard.event)
     subscribed.heardAt = performance.now()
     for (const event of heard.events) {
       subscribed.last = event.id

@@ -1,7 +1,7 @@
 /** Events → the bytes of an event stream (WHATWG HTML §9.2.5). Pure. */
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
-import type { Entry } from '../../core/event.ts'
+import { isPlace, type Entry } from '../../core/event.ts'
 import type { Room } from '../../core/room.ts'
 import type { Encoder } from '../../core/wire.ts'
 
@@ -24,11 +24,18 @@ function fields (id: string | undefined, name: string): string {
 
 /** One block, as a chunk of its own where it is `framed`. JSON text goes in as the bytes it was published as. */
 export function eventBlock (entry: Entry, id: string | undefined, framed = false): Buffer {
+  if (isPlace(entry)) return placeBlock(id, framed)
   const { data, format, name } = entry
   const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   if (format !== 'binary' && !view.includes(LF) && !view.includes(CR)) return lineBlock(`${fields(id, name)}data: `, data, framed)
   const text = format === 'binary' ? `data: ${view.toString('base64')}` : dataLines(view.toString())
   const bytes = Buffer.from(`${fields(id, name)}${text}\n\n`)
+  return framed ? chunk(bytes) : bytes
+}
+
+/** A block without data moves a client's last event id, and fires nothing. */
+function placeBlock (id: string | undefined, framed: boolean): Buffer {
+  const bytes = id === undefined ? HEARTBEAT : block({ id })
   return framed ? chunk(bytes) : bytes
 }
 

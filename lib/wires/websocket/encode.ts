@@ -1,5 +1,5 @@
 /** Events → WebSocket frames (RFC 6455 §5.2), built once and written to every socket as they are. Pure. */
-import type { Entry } from '../../core/event.ts'
+import { isPlace, type Entry } from '../../core/event.ts'
 import type { Room } from '../../core/room.ts'
 import type { Encoder } from '../../core/wire.ts'
 
@@ -61,11 +61,15 @@ function mayHoldType (text: Buffer): boolean {
   return text.includes(QUOTED_TYPE) || text.includes(0x5c)
 }
 
+function flatEvent (entry: Entry): Buffer {
+  return entry.format === 'binary' ? frame('binary', entry.data) : flatFrame(entry.name, json(entry))
+}
+
 class FlatEncoder implements Encoder {
   readonly shared = true
 
   encode (entries: readonly Entry[]): Uint8Array {
-    return joined(entries.map((entry) => entry.format === 'binary' ? frame('binary', entry.data) : flatFrame(entry.name, json(entry))))
+    return joined(entries.flatMap((entry) => isPlace(entry) ? [] : flatEvent(entry)))
   }
 }
 
@@ -95,6 +99,7 @@ function prefixOf (room: Room, name: string): string {
 }
 
 function envelopeFrame (entry: Entry, room: Room): Buffer {
+  if (isPlace(entry)) return jsonFrame({ op: 'at', topic: room.name, id: entry.id, why: 'excepted' })
   const position = entry.id === undefined ? '' : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
   const start = prefixOf(room, entry.name) + position
   if (entry.format !== 'binary') return frame('text', Buffer.from(start + ',"data":'), json(entry), Buffer.from('}'))
