@@ -47,4 +47,6 @@ export const TargetInvalid = make('TARGET', 'whose connections? Give at least on
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
 export const NotOwner = make('NOT_OWNER', 'topic "%s" belongs to another node now')
 export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old: Redis 7 or Valkey 7.2 is needed')
+export const CallbackTimeout = make('CALLBACK_TIMEOUT',
+  '%s did not settle within %s ms (joinTimeout), and was given up. Have it resolve or reject sooner, or raise joinTimeout.', 503)
 export const Unavailable = make('UNAVAILABLE', 'not available now: %s', 503)

@@ -1,6 +1,7 @@
 /** Builds the settings, the adapter and the hub, and decorates the app. */
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
+import { call } from './core/callbacks.ts'
 import { customReason } from './core/close-reasons.ts'
 import type { Target } from './core/control.ts'
 import { eventNameFault, printable } from './core/event.ts'
@@ -25,7 +26,7 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   const settings = readOptions(options, fastify.initialConfig.pluginTimeout)
   const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log })
   const app = new App(fastify, settings, hub)
-  await hub.start()
+  await call(() => hub.start())
   app.decorate()
 }
 
@@ -60,8 +61,8 @@ class App {
     fastify.decorate('stream', streamDecorator(context, this.#collector, new Encoders()) as never)
     fastify.decorate('channel', channelDecorator(context, this.#collector, this.#upgrades) as never)
     fastify.addHook('onReady', async () => this.#becomeReady())
-    fastify.addHook('preClose', async () => await this.#stop())
-    fastify.addHook('onClose', async () => await this.#hub.close())
+    fastify.addHook('preClose', async () => await call(() => this.#stop()))
+    fastify.addHook('onClose', async () => await call(() => this.#hub.close()))
     this.#sessions.watch(fastify)
     this.#silent.watch(fastify, overhears)
   }

@@ -7,6 +7,7 @@
 import AjvCompiler from '@fastify/ajv-compiler'
 import SerializerSelector from '@fastify/fast-json-stringify-compiler'
 import type { FastifyInstance } from 'fastify'
+import { toError } from './core/callbacks.ts'
 import type { Codec } from './core/topic.ts'
 import { SchemaInvalid } from './errors.ts'
 
@@ -48,7 +49,7 @@ export class Schemas {
     try {
       return compile()
     } catch (error) {
-      throw new SchemaInvalid(what, (error as Error).message)
+      throw new SchemaInvalid(what, toError(error).message)
     }
   }
 
@@ -111,7 +112,7 @@ function faultOf (validate: Validator, data: unknown): string | undefined {
   try {
     result = validate(data)
   } catch (error) {
-    return (error as Error).message
+    return toError(error).message
   }
   if (result === false) return describe(validate.errors)
   const error = (result as { error?: Error } | undefined)?.error

@@ -376,7 +376,10 @@ export interface RealtimeOptions {
   slow?: SlowPolicy
   /** How long `app.close()` waits for clients to take their leave, ms. Less than Fastify's `pluginTimeout`. Default 5000. */
   closeTimeout?: number
-  /** How long a client waits for its topics' history, ms. Default 5000. Past it: a temporary refusal. */
+  /**
+   * How long a client waits for its topics' history, and for each promise of `topics`, `authorize`, `identify`,
+   * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. Past it: a temporary refusal.
+   */
   joinTimeout?: number
   /** Check published data against its schema. Default: true unless NODE_ENV is production. */
   validate?: boolean

@@ -2,17 +2,124 @@
  * The border to the app's code. A callback may throw anything (`null`, a string, a frozen object, an error whose getters
  * throw) and its promise may never settle. Whatever comes of it leaves here as an Error, within a time limit.
  */
+import { types } from 'node:util'
+import { CallbackTimeout } from '../errors.ts'
+import { isThenable, type Soon } from './soon.ts'
 
 const STATUS_MIN = 400
 const STATUS_MAX = 599
 /** What a refusal, a logger and Fastify's error handler read of an error. */
 const READ = ['name', 'message', 'stack', 'code', 'statusCode', 'status', 'headers', 'validation'] as const
+/** Errors within an error that are looked at. */
+const MAX_NESTED = 64
 
 type Facts = { readonly [K in typeof READ[number]]?: unknown }
 
+/** The app's logger, as far as it is used here. */
+export interface AppLog {
+  error (details: object, message: string): void
+  warn (details: object, message: string): void
+  info (details: object, message: string): void
+}
+
+// --- calling -------------------------------------------------------------------
+
+/** Calls app code. What it throws, or rejects with, is an Error. */
+export function call<T> (code: () => T | PromiseLike<T>): Soon<T> {
+  try {
+    const value = code()
+    return isThenable(value) ? Promise.resolve(value).catch(rethrow) : value
+  } catch (thrown) {
+    throw toError(thrown)
+  }
+}
+
+/** The same for code that a client waits for: a promise that does not settle in so many ms is given up. @throws CallbackTimeout */
+export function callInTime<T> (name: string, ms: number, code: () => T | PromiseLike<T>): Soon<T> {
+  try {
+    const value = code()
+    return isThenable(value) ? within(ms, Promise.resolve(value), () => new CallbackTimeout(name, ms)) : value
+  } catch (thrown) {
+    throw toError(thrown)
+  }
+}
+
+/** The same for code whose failure must end nothing else: it is logged, and that is all. */
+export function callApart (log: AppLog, failed: string, code: () => unknown): void {
+  const tell = (error: unknown): void => quiet(log).error({ err: error }, failed)
+  try {
+    const value = call(code)
+    if (value instanceof Promise) value.catch(tell)
+  } catch (error) {
+    tell(error)
+  }
+}
+
+function rethrow (thrown: unknown): never {
+  throw toError(thrown)
+}
+
+/**
+ * Rejects with `late()` when the work takes more than so many ms. What becomes of the work then is nobody's concern. What
+ * it rejects with is an Error.
+ */
+export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    let timer: NodeJS.Timeout | undefined
+    let over = false
+    const end = (): void => {
+      over = true
+      clearTimeout(timer)
+    }
+    work.then((value) => {
+      end()
+      resolve(value)
+    }, (thrown: unknown) => {
+      end()
+      reject(toError(thrown))
+    })
+    // What is settled already needs no timer.
+    queueMicrotask(() => { if (!over) timer = setTimeout(() => reject(late()), ms) })
+  })
+}
+
+// --- telling -------------------------------------------------------------------
+
+/** The app's logger, for what the app threw: a line may be lost, and nothing else. */
+export function quiet (log: AppLog): AppLog {
+  return new QuietLog(log)
+}
+
+class QuietLog implements AppLog {
+  readonly #log: AppLog
+
+  constructor (log: AppLog) {
+    this.#log = log
+  }
+
+  error (details: object, message: string): void { say(this.#log, 'error', details, message) }
+  warn (details: object, message: string): void { say(this.#log, 'warn', details, message) }
+  info (details: object, message: string): void { say(this.#log, 'info', details, message) }
+}
+
+function say (log: AppLog, level: keyof AppLog, details: object, message: string): void {
+  const { err } = details as { err?: unknown }
+  const fails = 'err' in details
+  try {
+    log[level](fails ? { ...details, err: toError(err) } : details, message)
+  } catch {
+    // A serializer of the app's may trip over what the error carries; over its text, none should.
+    try {
+      log[level](fails ? { err: remake(err) } : {}, message)
+    } catch {}
+  }
+}
+
+// --- what was thrown -------------------------------------------------------------
+
 /**
  * Whatever was thrown, as an Error that everybody may read, log and send. An ordinary Error is returned as it is. All
- * else becomes a new Error with the same message, name, code and status, and 500 where there is no status of 400 to 599.
+ * else becomes a new Error with the same message, name, code, and status where that is one of 400 to 599.
  * Never throws.
  */
 export function toError (thrown: unknown): Error {
@@ -24,29 +131,37 @@ export function statusOf (error: unknown): number {
   return statusIn(factsOf(error)) ?? 500
 }
 
-/** Rejects with `late()` when the work takes more than so many ms. What becomes of the work then is nobody's concern. */
-export async function within<T> (ms: number, work: PromiseLike<T>, late: () => Error): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const over = new Promise<never>((_resolve, reject) => { timer = setTimeout(() => reject(late()), ms) })
-  try {
-    return await Promise.race([work, over])
-  } finally {
-    clearTimeout(timer)
-  }
+/** The status of 400 to 599 that was thrown along; undefined where none was. Never throws. */
+export function statusAsked (thrown: unknown): number | undefined {
+  return statusIn(factsOf(thrown))
 }
 
-/** An error that can be logged and sent as it is: it can be added to (a logger marks it), and nothing in it throws. */
+/** An error that can be logged and sent as it is. */
 function isOrdinary (thrown: unknown): thrown is Error {
   try {
-    if (!(thrown instanceof Error) || !Object.isExtensible(thrown)) return false
-    const { message, statusCode, status } = thrown as Facts
-    // A logger reads every enumerable property, inherited ones too.
-    for (const key in thrown) Reflect.get(thrown, key)
-    for (const key of READ) Reflect.get(thrown, key)
-    return typeof message === 'string' && isStatus(statusCode ?? status ?? 500)
+    if (!(thrown instanceof Error)) return false
+    const { statusCode, status } = thrown as Facts
+    return isStatus(statusCode ?? status ?? 500) && isReadable(thrown, new Set())
   } catch {
     return false
   }
+}
+
+/** It can be added to (a logger marks it), and nothing in it throws; so can, and does, no error within it. */
+function isReadable (error: object, seen: Set<object>): boolean {
+  if (seen.has(error)) return true
+  if (seen.size === MAX_NESTED || types.isProxy(error) || !Object.isExtensible(error)) return false
+  seen.add(error)
+  for (const key of READ) Reflect.get(error, key)
+  const { message, cause, errors } = error as { message?: unknown, cause?: unknown, errors?: unknown }
+  const within: unknown[] = [typeof cause === 'function' ? cause.call(error) : cause, ...Array.isArray(errors) ? errors : []]
+  // A logger reads every enumerable property, inherited ones too.
+  for (const key in error) within.push(Reflect.get(error, key))
+  return typeof message === 'string' && within.every((value) => !isErrorLike(value) || isReadable(value, seen))
+}
+
+function isErrorLike (value: unknown): value is object {
+  return typeof value === 'object' && value !== null && typeof (value as Facts).message === 'string'
 }
 
 function isStatus (value: unknown): value is number {
@@ -60,10 +175,11 @@ function statusIn ({ statusCode, status }: Facts): number | undefined {
 function remake (thrown: unknown): Error {
   const facts = factsOf(thrown)
   const error: Error & { code?: string, statusCode?: number } = new Error(messageOf(thrown, facts))
-  if (typeof facts.name === 'string') error.name = facts.name
+  if (typeof facts.name === 'string' && typeof thrown === 'object') error.name = facts.name
   if (typeof facts.stack === 'string') error.stack = facts.stack
   if (typeof facts.code === 'string') error.code = facts.code
-  error.statusCode = statusIn(facts) ?? 500
+  const status = statusIn(facts)
+  if (status !== undefined) error.statusCode = status
   return error
 }
 

@@ -3,6 +3,7 @@
  * (link check) → wire (one encode) → connections.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { call, callApart, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
@@ -32,11 +33,7 @@ export interface HubSettings {
   readonly log: HubLog
 }
 
-export interface HubLog {
-  warn (details: object, message: string): void
-  error (details: object, message: string): void
-  info (details: object, message: string): void
-}
+export type HubLog = AppLog
 
 export interface PublishKeys { dedupe?: string, key?: string, except?: string }
 export interface PublishedId { id: Id | undefined }
@@ -108,7 +105,7 @@ export class Hub implements Sink {
   constructor (adapter: Adapter, settings: HubSettings) {
     this.adapter = adapter
     this.settings = settings
-    this.log = settings.log
+    this.log = quiet(settings.log)
     this.control = new Control(this)
     this.runs = new Runs(this)
   }
@@ -188,7 +185,7 @@ export class Hub implements Sink {
   /** The bytes of an event for one connection alone. */
   encodeDirect (event: string, data: unknown): Uint8Array {
     checkEventName(event)
-    return Buffer.from(JSON.stringify(data) ?? 'null')
+    return Buffer.from(call(() => JSON.stringify(data)) as string | undefined ?? 'null')
   }
 
   async history ({ topic, name }: TopicAt, { after, limit = 100 }: { after?: Id, limit?: number }): Promise<PastEvents> {
@@ -223,9 +220,9 @@ export class Hub implements Sink {
   }
 
   state (state: 'up' | 'down', why?: Error): void {
-    this.#down = state === 'down' ? why?.message ?? 'the adapter is away' : undefined
+    this.#down = state === 'down' ? (why && toError(why).message) ?? 'the adapter is away' : undefined
     report('adapter', () => ({ adapter: this.adapter.name, state, error: why }))
-    if (state === 'down') this.log.warn({ err: why, adapter: this.adapter.name }, 'realtime: the adapter is away; clients stay, and everything goes on when it is back')
+    if (state === 'down') this.log.warn({ ...why && { err: why }, adapter: this.adapter.name }, 'realtime: the adapter is away; clients stay, and everything goes on when it is back')
     else this.log.info({ adapter: this.adapter.name }, 'realtime: the adapter is back')
   }
 
@@ -342,7 +339,7 @@ export class Hub implements Sink {
   #release (room: Room): void {
     this.#rooms.delete(room.name)
     room.close()
-    this.adapter.unsubscribe(room.name)
+    callApart(this.log, 'realtime: the adapter could not let go of a topic', () => this.adapter.unsubscribe(room.name))
   }
 
   get listenedTopics (): number {

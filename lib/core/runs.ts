@@ -9,6 +9,7 @@
  * run does, whichever node has a listener takes it over, only to say `realtime:aborted`.
  */
 import { ownershipOf, type AppendOptions, type Format, type Id, type Ownership, type Retention } from './adapter.ts'
+import { callApart } from './callbacks.ts'
 import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
 import { DeclaredTopic, type TopicAt } from './topic.ts'
@@ -186,7 +187,7 @@ export class Runs {
     // Not waited for: a source that does not listen to its signal must not hold the end back.
     if (reason.reason !== 'done') {
       abort.abort()
-      Promise.resolve(iterator.return?.()).catch((error: unknown) => this.#failed(at, error))
+      callApart(this.#hub.log, 'realtime: a source failed', () => iterator.return?.())
     }
     // Another node has taken it over, and has said so.
     if (reason.reason !== 'node-lost') await this.#end(at, settings, reason)

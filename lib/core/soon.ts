@@ -6,6 +6,6 @@ export function after<T, R> (value: T | PromiseLike<T>, next: (value: T) => Soon
   return isThenable(value) ? Promise.resolve(value).then(next) : next(value)
 }
 
-function isThenable<T> (value: T | PromiseLike<T>): value is PromiseLike<T> {
+export function isThenable<T> (value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

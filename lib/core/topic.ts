@@ -2,6 +2,7 @@
 import FindMyWay from 'find-my-way'
 import { EventDataInvalid, EventUnknown, PatternInvalid, PatternTaken, TopicParamsInvalid, TopicUnknown } from '../errors.ts'
 import type { Format, Id, Retention } from './adapter.ts'
+import { callInTime, toError } from './callbacks.ts'
 import { OrderOfUse } from './order-of-use.ts'
 import { eventNameFault, hasControl, printable } from './event.ts'
 import type { Hub, PublishedId, PublishKeys, PastEvents } from './hub.ts'
@@ -132,7 +133,7 @@ export class DeclaredTopic {
   }
 
   async takeSnapshot (params: Params): Promise<{ data: Uint8Array, event: string | undefined, at: Id | undefined }> {
-    const taken = await this.policy.snapshot?.(params)
+    const taken = await callInTime(`"snapshot" of topic "${this.name(params)}"`, this.#hub.settings.joinTimeout, () => this.policy.snapshot?.(params))
     const { data, event, at } = readSnapshot(taken)
     if (event !== undefined && event !== 'message') {
       const fault = eventNameFault(event)
@@ -163,7 +164,7 @@ function encodeJson (topic: string, event: string, data: unknown, codec: Codec |
   try {
     return Buffer.from(codec ? codec.serialize(data) : JSON.stringify(data) ?? 'null')
   } catch (error) {
-    throw new EventDataInvalid(topic, event, (error as Error).message)
+    throw new EventDataInvalid(topic, event, toError(error).message)
   }
 }
 

@@ -1,13 +1,14 @@
 /** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import { callApart, callInTime, quiet, statusAsked, statusOf, toError, type AppLog } from '../core/callbacks.ts'
 import { Connection, type ConnectionInit, type ConnectionSettings } from '../core/connection.ts'
-import { forbidden, type CloseReason } from '../core/close-reasons.ts'
+import { forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
 import { randomId } from '../core/random-id.ts'
 import { after, type Soon } from '../core/soon.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
-import { Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
+import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 
@@ -67,7 +68,10 @@ export class RouteCollector {
 /** The `topics` option, understood: checked before the app is ready, and asked at each request. */
 export function planTopics (context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[]): TopicsFor {
   if (topics === undefined) return () => []
-  if (typeof topics === 'function') return async (request) => unique(context, [(await topics(request))].flat().map((one) => resolveTopic(context, one)))
+  if (typeof topics === 'function') {
+    return (request) => after(callInTime<unknown>('"topics"', context.settings.joinTimeout, () => topics(request)),
+      (named) => unique(context, [named].flat().map((one) => resolveTopic(context, one))))
+  }
   const list: unknown[] = Array.isArray(topics) ? topics : [topics]
   const plans = list.map((one) => planOne(context, label, one))
   context.onReady(() => {
@@ -149,17 +153,17 @@ function unique (context: WireContext, topics: TopicAt[]): TopicAt[] {
 const speechless = new WeakSet<DeclaredTopic>()
 
 /** Asks the topic's `authorize`: only `true` allows. @throws Forbidden, or the hook's own error when it says a status */
-export async function authorize (request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
+export async function authorize ({ settings: { joinTimeout } }: Hub, request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
   const ask = at.topic.policy.authorize
   if (!ask || (ask === 'anyone' && action === 'subscribe')) return
   // Threat: whoever may hear a topic that anyone may hear must not write into it as well.
   if (ask === 'anyone') throw new Forbidden(at.name, 'published to')
   let answer: unknown
   try {
-    answer = await ask(request as never, { topic: at.name, params: at.params, action })
+    answer = await callInTime(`"authorize" of topic "${at.name}"`, joinTimeout, () => ask(request as never, { topic: at.name, params: at.params, action }))
   } catch (error) {
-    if (typeof (error as { statusCode?: unknown } | null)?.statusCode === 'number') throw error
-    request.log.info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
+    if (statusAsked(error) !== undefined) throw error
+    quiet(request.log).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
     answer = false
   }
   if (answer === true) return
@@ -170,21 +174,21 @@ export async function authorize (request: FastifyRequest, at: TopicAt, action: '
 function warnOnce (request: FastifyRequest, topic: DeclaredTopic): void {
   if (speechless.has(topic)) return
   speechless.add(topic)
-  request.log.warn({ topic: topic.pattern },
+  quiet(request.log).warn({ topic: topic.pattern },
     'realtime: authorize answered undefined, which refuses: return true where the client may (for a lookup that may find nothing: "?? false")')
 }
 
-export function authorizeAll (request: FastifyRequest, topics: readonly TopicAt[]): Soon<void> {
+export function authorizeAll (hub: Hub, request: FastifyRequest, topics: readonly TopicAt[]): Soon<void> {
   const asked = topics.filter(({ topic }) => typeof topic.policy.authorize === 'function')
-  return asked.length === 0 ? undefined : Promise.all(asked.map((at) => authorize(request, at, 'subscribe'))).then(() => {})
+  return asked.length === 0 ? undefined : Promise.all(asked.map((at) => authorize(hub, request, at, 'subscribe'))).then(() => {})
 }
 
 /** Rights may have been taken while nobody could say so. */
 function authorizeAgain (request: FastifyRequest, connection: Connection): void {
   const topics = connection.subscriptions.map(({ room }) => room.topic.at(room.params))
-  authorizeAll(request, topics)?.catch((error: unknown) => {
-    request.log.info({ err: error }, 'realtime: refused by authorize, asked again')
-    connection.end(forbidden)
+  authorizeAll(connection.hub, request, topics)?.catch((error: unknown) => {
+    logRefusal(request.log, error, 'realtime: refused by authorize, asked again')
+    connection.end(statusOf(error) === 503 ? tryAgainLater : forbidden)
   })
 }
 
@@ -213,6 +217,10 @@ export type LiveCallbacks = {
 const NONE: readonly never[] = []
 
 const NO_TOPICS: TopicAt[] = []
+
+function identify ({ settings }: WireContext, request: FastifyRequest): Soon<{ id: string } | null | undefined> {
+  return callInTime('"identify"', settings.joinTimeout, () => settings.identify(request))
+}
 
 const anonymous = (id: string): { id: string } => ({ id: `anonymous:${id}`, anonymous: true }) as { id: string }
 
@@ -257,7 +265,7 @@ export class Arrival implements ConnectionInit {
 
   /** Asks topics, `authorize` and `identify`, and counts the client in. */
   static of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): Soon<Arrival> {
-    return after(topicsFor(request), (topics) => after(authorizeAll(request, topics), () => after(context.settings.identify(request), (identity) => {
+    return after(topicsFor(request), (topics) => after(authorizeAll(context.hub, request, topics), () => after(identify(context, request), (identity) => {
       const id = randomId()
       const arrival = new Arrival(context, request, identity ?? anonymous(id), id, settings, topics)
       if (context.hub.stopping) throw new Closed()
@@ -268,7 +276,7 @@ export class Arrival implements ConnectionInit {
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
   connect ({ onConnect, onDisconnect }: LiveCallbacks): Soon<void> {
-    return after(onConnect?.(this.connection as unknown as PublicConnection, this.#request), () => {
+    return after(onConnect && callInTime<unknown>('"onConnect"', this.#context.settings.joinTimeout, () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
       this.#accepted = true
       if (onDisconnect) this.#onEnd(onDisconnect)
     })
@@ -276,7 +284,7 @@ export class Arrival implements ConnectionInit {
 
   #onEnd (onDisconnect: NonNullable<LiveCallbacks['onDisconnect']>): void {
     const { log } = this.#request
-    this.connection.whenEnded((reason) => { runSafely(log, () => onDisconnect(this.connection as unknown as PublicConnection, reason)) })
+    this.connection.whenEnded((reason) => callApart(log, 'realtime: onDisconnect failed', () => onDisconnect(this.connection as unknown as PublicConnection, reason)))
   }
 
   /** What it came for is in its subscriptions from here on. */
@@ -320,7 +328,7 @@ export class Arrival implements ConnectionInit {
   }
 
   async #join (at: TopicAt, join: { readonly cancelled: boolean }): Promise<void> {
-    await authorize(this.#request, at, 'subscribe')
+    await authorize(this.#context.hub, this.#request, at, 'subscribe')
     if (join.cancelled) return
     if (!this.#accepted && !this.connection.begun) {
       if (!this.#names().has(at.name)) this.topics.push(at)
@@ -343,11 +351,8 @@ export async function joinLater (connection: Connection, at: TopicAt, cursor: Cu
   connection.settle()
 }
 
-/** App code whose failure must not end more than itself. */
-export function runSafely (log: FastifyBaseLogger, run: () => unknown): void {
-  try {
-    Promise.resolve(run()).catch((error: unknown) => log.error({ err: error }, 'realtime: a callback failed'))
-  } catch (error) {
-    log.error({ err: error }, 'realtime: a callback failed')
-  }
+/** One line for a refusal: that a callback never settles is the app's fault, all else the client's, or the hour's. */
+export function logRefusal (log: AppLog, thrown: unknown, message: string): void {
+  const error = toError(thrown)
+  quiet(log)[error instanceof CallbackTimeout ? 'warn' : 'info']({ err: error }, message)
 }

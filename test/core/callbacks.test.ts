@@ -3,7 +3,7 @@
 import { Writable } from 'node:stream'
 import Fastify from 'fastify'
 import t from 'tap'
-import { statusOf, toError, within } from '../../lib/core/callbacks.ts'
+import { call, callApart, callInTime, quiet, statusAsked, statusOf, toError, within } from '../../lib/core/callbacks.ts'
 
 const throwing = (property: string): Error => Object.defineProperty(new Error('with a getter'), property, { get () { throw new Error('the getter') }, enumerable: true })
 
@@ -75,4 +75,104 @@ t.test('work that is over in time is what it resolves with', async (t) => {
 
 t.test('work that is never over is given up', async (t) => {
   await t.rejects(within(1, new Promise(() => {}), () => new Error('late')), { message: 'late' })
+})
+
+const nested: Array<[string, Error]> = [
+  ['a frozen cause', new Error('outer', { cause: Object.freeze(new Error('inner')) })],
+  ['a frozen error among others', new AggregateError([Object.freeze(new Error('inner'))], 'outer')],
+  ['a frozen error as a property', Object.assign(new Error('outer'), { inner: Object.freeze({ message: 'inner' }) })],
+  ['a property whose message throws', Object.assign(new Error('outer'), { inner: { get message () { throw new Error('the getter') } } })],
+  ['a cause that throws when it is called', Object.assign(new Error('outer'), { cause: () => { throw new Error('the cause') } })],
+  ['a long chain of causes', Array.from({ length: 100 }).reduce<Error>((cause) => new Error('outer', { cause }), new Error('inner'))]
+]
+
+for (const [what, error] of nested) {
+  t.test(`an Error with ${what} becomes one that can be logged and sent`, async (t) => {
+    const made = toError(error)
+    t.not(made, error)
+    t.equal(made.message, 'outer')
+    t.equal(made.stack, error.stack)
+    const lines: string[] = []
+    const app = Fastify({ logger: { stream: new Writable({ write (chunk, _encoding, done) { lines.push(String(chunk)); done() } }) } })
+    quiet(app.log).error({ err: error }, 'thrown')
+    t.equal(JSON.parse(lines[0] as string).err.message, 'outer')
+  })
+}
+
+t.test('an Error whose causes go in a circle, or are many, stays itself', async (t) => {
+  const first = new Error('first')
+  first.cause = new Error('second', { cause: first })
+  t.equal(toError(first), first)
+  const all = new AggregateError([new Error('a'), 'text', null], 'all')
+  t.equal(toError(all), all)
+})
+
+t.test('an Error behind a proxy is remade: what it says may change', async (t) => {
+  const made = toError(new Proxy(Object.assign(new Error('proxied'), { statusCode: 409 }), {}))
+  t.equal(made.message, 'proxied')
+  t.equal(statusOf(made), 409)
+})
+
+t.test('only a status that was thrown along counts as asked for', async (t) => {
+  t.equal(statusAsked(Object.assign(new Error('no'), { statusCode: 403 })), 403)
+  for (const value of [new Error('no'), 'no', undefined, toError('no'), { statusCode: 200 }]) t.equal(statusAsked(value), undefined)
+})
+
+const calls: Array<[string, (code: () => unknown) => unknown]> = [
+  ['call', call],
+  ['callInTime', (code) => callInTime('"x"', 60_000, code)]
+]
+
+for (const [name, run] of calls) {
+  t.test(`${name}: a value is there in the same turn, and a promise's is waited for`, async (t) => {
+    t.equal(run(() => 5), 5)
+    t.equal(await run(async () => 5), 5)
+    t.equal(await run(() => ({ then: (resolve: (value: number) => void) => resolve(5) })), 5, 'also that of another kind of promise')
+  })
+
+  for (const [what, value, , message] of thrown) {
+    t.test(`${name}: ${what} is an Error, thrown or rejected with`, async (t) => {
+      const throwsIt = (): never => { throw value }
+      t.throws(() => run(throwsIt), Error)
+      const rejected = await Promise.resolve(run(async () => throwsIt())).then(() => undefined, (error: Error) => error)
+      t.ok(rejected instanceof Error)
+      t.equal(rejected?.message, message)
+      await t.rejects(async () => await run(() => ({ then: throwsIt })), Error, 'or thrown by "then"')
+      await t.rejects(async () => await run(() => ({ get then () { return throwsIt() } })), Error, 'or by its getter')
+    })
+  }
+}
+
+t.test('callInTime: what does not settle is given up by its name, and what becomes of it later is nobody\'s concern', async (t) => {
+  const { promise, reject } = withResolvers()
+  await t.rejects(async () => await callInTime('"topics"', 1, () => promise), { code: 'FST_ERR_REALTIME_CALLBACK_TIMEOUT', statusCode: 503, message: /^"topics" did not settle within 1 ms/ })
+  reject(null)
+  await new Promise((resolve) => setImmediate(resolve))
+})
+
+function withResolvers (): { promise: Promise<void>, reject: (error: unknown) => void } {
+  let reject!: (error: unknown) => void
+  const promise = new Promise<void>((_resolve, _reject) => { reject = _reject })
+  return { promise, reject }
+}
+
+t.test('callApart: whatever it throws is logged, and nothing else', async (t) => {
+  for (const [, value, , message] of thrown) {
+    const lines: Array<{ err: Error }> = []
+    const log = { error: (details: object) => { lines.push(details as { err: Error }) }, warn () {}, info () {} }
+    callApart(log, 'failed', () => { throw value })
+    callApart(log, 'failed', async () => { throw value })
+    await new Promise((resolve) => setImmediate(resolve))
+    t.strictSame(lines.map(({ err }) => err.message), [message, message])
+  }
+})
+
+t.test('a logger that throws loses a line, and nothing else', async (t) => {
+  const broken = { error () { throw null }, warn () { throw null }, info () { throw null } } // eslint-disable-line no-throw-literal
+  for (const level of ['error', 'warn', 'info'] as const) {
+    quiet(broken)[level]({ err: new Error('x') }, 'text')
+    quiet(broken)[level]({}, 'text')
+  }
+  callApart(broken, 'failed', async () => { throw undefined }) // eslint-disable-line no-throw-literal
+  await new Promise((resolve) => setImmediate(resolve))
 })

@@ -1,10 +1,11 @@
 /** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import { statusOf, toError } from '../../core/callbacks.ts'
 import { clientLeft } from '../../core/close-reasons.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
-import { Arrival, authorizeAll, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, authorizeAll, logRefusal, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
 import type { RawResponse } from './outlet.ts'
@@ -105,7 +106,7 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
 
 /** What GET would say, and no stream. */
 async function head (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  await authorizeAll(request, await plan.topicsFor(request))
+  await authorizeAll(plan.context.hub, request, await plan.topicsFor(request))
   reply.headers(HEADERS).send(Readable.from([]))
 }
 
@@ -142,20 +143,33 @@ function answerAbandoned (start: StreamStart, reply: FastifyReply): void {
 }
 
 /** A refusal that is only for now must not be final to an EventSource: any status but 200 would be. */
-function refuse (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply, error: unknown): void {
+function refuse ({ context: { hub } }: StreamPlan, request: FastifyRequest, reply: FastifyReply, thrown: unknown): void {
   if (reply.sent) return
-  const { statusCode, code } = error as { statusCode?: number, code?: unknown }
-  const temporary = statusCode === 503 && typeof code === 'string' && code.startsWith('FST_ERR_REALTIME_')
-  if (!temporary) {
-    reply.send(error)
-    return
-  }
-  const retry = plan.context.hub.retryAfter()
-  request.log.info({ err: error }, 'realtime: refused for now')
+  const error = toError(thrown)
+  if (!isTemporary(error)) return answerError(reply, error)
+  const retry = hub.retryAfter()
   // A connection kept alive would keep the app from closing.
-  if (plan.context.hub.stopping && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-  if (/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) reply.headers(HEADERS).send(block({ retry }).toString())
-  else reply.header('retry-after', Math.ceil(retry / 1000)).send(error)
+  if (hub.stopping && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
+  if (!/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) return answerError(reply.header('retry-after', Math.ceil(retry / 1000)), error)
+  logRefusal(request.log, error, 'realtime: refused for now')
+  reply.headers(HEADERS).send(block({ retry }).toString())
+}
+
+function isTemporary (error: Error & { code?: unknown }): boolean {
+  return statusOf(error) === 503 && typeof error.code === 'string' && error.code.startsWith('FST_ERR_REALTIME_')
+}
+
+/** By the app's error handler and loggers, which may throw as well: nobody but us would hear of it. */
+function answerError (reply: FastifyReply, error: Error): void {
+  try {
+    reply.send(error)
+  } catch (thrown) {
+    try {
+      reply.send(toError(thrown))
+    } catch {
+      reply.raw.destroy()
+    }
+  }
 }
 
 const takeOver: onSendHookHandler = (_request, reply, payload, done): void => {

@@ -1,5 +1,6 @@
 /** A stream's beginning: from a client that is let in to the first bytes, which leave together. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { quiet } from '../../core/callbacks.ts'
 import { clientLeft, internalError, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
 import type { Cursor, Joining } from '../../core/hub.ts'
@@ -115,7 +116,7 @@ export class StreamStart {
   #pull (events: SourceIterator, outlet: SseOutlet): void {
     const { connection } = this.#arrival
     runSource(connection, outlet, events).catch((error: unknown) => {
-      this.#request.log.error({ err: error }, 'realtime: a source failed')
+      quiet(this.#request.log).error({ err: error }, 'realtime: a source failed')
       connection.end(internalError)
     })
   }

@@ -2,11 +2,12 @@
 import type { FastifyRequest } from 'fastify'
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
+import { statusOf } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection.ts'
 import type { Joining } from '../../core/hub.ts'
 import { after, type Soon } from '../../core/soon.ts'
-import type { Arrival, LiveCallbacks } from '../routes.ts'
+import { logRefusal, type Arrival, type LiveCallbacks } from '../routes.ts'
 import { WebSocketOutlet, type ChannelFormat } from './outlet.ts'
 import { Session, type SessionPlan } from './session.ts'
 
@@ -105,9 +106,8 @@ export class Client {
   }
 
   #refuse (error: unknown, otherwise = reasons.forbidden): void {
-    const { statusCode } = error as { statusCode?: number }
-    this.#request.log.info({ err: error }, 'realtime: the connection was refused')
-    this.#arrival.connection.end(statusCode === 503 ? reasons.tryAgainLater : otherwise)
+    logRefusal(this.#request.log, error, 'realtime: the connection was refused')
+    this.#arrival.connection.end(statusOf(error) === 503 ? reasons.tryAgainLater : otherwise)
   }
 }
 

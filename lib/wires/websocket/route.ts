@@ -1,6 +1,7 @@
 /** `fastify.channel`: a WebSocket route in the calling scope. Hooks run first; a refusal is an ordinary response. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
+import { toError } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
 import { DeclaredTopic } from '../../core/topic.ts'
 import { Closed, OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
@@ -79,7 +80,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       urls.push(one.url)
       upgrades.expect(one.url)
       // Behind every hook that could refuse.
-      one.preHandler = [...[one.preHandler ?? []].flat(), (request: FastifyRequest, reply: FastifyReply) => upgrade(plan, request, reply)] as never
+      one.preHandler = [...[one.preHandler ?? []].flat(), preHandler(plan)] as never
       // Never after an upgrade: that has no response.
       one.onResponse = [...[one.onResponse ?? []].flat(), async (request: FastifyRequest) => upgrades.refused(request.raw)] as never
     }
@@ -144,6 +145,10 @@ function checkFlatEvents (context: WireContext, { kind, url }: RouteLabel, topic
 }
 
 // --- one upgrade --------------------------------------------------------------------
+
+function preHandler (plan: Plan) {
+  return (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => upgrade(plan, request, reply).catch((thrown: unknown) => { throw toError(thrown) })
+}
 
 async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
   const pending = plan.upgrades.of(request.raw)

@@ -1,6 +1,7 @@
 /** What a client sends: parsed, checked, and carried out one after the other. */
 import sjson from 'secure-json-parse'
 import type { FastifyRequest } from 'fastify'
+import { quiet, statusOf, toError } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection.ts'
 import type { Cursor, Hub } from '../../core/hub.ts'
@@ -9,9 +10,9 @@ import { printable } from '../../core/event.ts'
 import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
 import type { Arrival } from '../routes.ts'
-import { authorize, joinLater } from '../routes.ts'
+import { authorize, joinLater, logRefusal } from '../routes.ts'
 import { flatFrame, jsonFrame } from './encode.ts'
-import { Unavailable } from '../../errors.ts'
+import { CallbackTimeout, Unavailable } from '../../errors.ts'
 import { errorFrame, type WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
 
@@ -101,7 +102,7 @@ export class Session {
     if (this.#working || !this.#accepted || this.#queue.length === 0) return
     this.#working = true
     this.#drain().catch((error: unknown) => {
-      this.#request.log.error({ err: error }, 'realtime: a message could not be handled')
+      quiet(this.#request.log).error({ err: error }, 'realtime: a message could not be handled')
       this.#connection.end(reasons.internalError)
     }).finally(() => { this.#working = false })
   }
@@ -148,7 +149,7 @@ export class Session {
     if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
     if (message.handler) return await message.handler(data, this.#context())
     const at = this.#relayTopic(topic)
-    await authorize(this.#request, at, 'publish')
+    await authorize(this.#plan.hub, this.#request, at, 'publish')
     const sent = message.stamp ? await message.stamp(data, this.#context()) : data ?? null
     if (sent !== undefined) await this.#plan.hub.relay(at, name, sent, this.#connection)
     return undefined
@@ -197,7 +198,7 @@ export class Session {
     // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
     if (this.#connection.has(at.name)) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
     if (this.#connection.topics.length >= this.#plan.maxTopics) throw new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`)
-    await authorize(this.#request, at, 'subscribe')
+    await authorize(this.#plan.hub, this.#request, at, 'subscribe')
     const cursor: Cursor = id === undefined || !at.topic.durable ? undefined : { id }
     await joinLater(this.#connection, at, cursor, ref)
   }
@@ -223,18 +224,17 @@ export class Session {
 
   // --- answers ------------------------------------------------------------------
 
-  #answer (error: unknown, ref: unknown): void {
+  #answer (thrown: unknown, ref: unknown): void {
+    const error: Error & { code?: unknown } = toError(thrown)
     if (error instanceof Fault) return this.#refuse(error, ref, false)
-    // Anything can be thrown, nothing among it.
-    const { code, statusCode, message } = (error ?? {}) as { code?: unknown, statusCode?: unknown, message?: string }
-    if (code === 'FST_ERR_REALTIME_FORBIDDEN') return this.#tell('FORBIDDEN', message ?? '', ref)
-    if (error instanceof Unavailable) {
-      this.#request.log.info({ err: error }, 'realtime: a message could not be carried out now')
+    const { code, message } = error
+    if (code === 'FST_ERR_REALTIME_FORBIDDEN') return this.#tell('FORBIDDEN', message, ref)
+    if (error instanceof Unavailable || error instanceof CallbackTimeout) {
+      logRefusal(this.#request.log, error, 'realtime: a message could not be carried out now')
       return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
     }
-    const expected = typeof statusCode === 'number' && statusCode < 500 && typeof code === 'string'
-    if (expected) return this.#tell(code, message ?? '', ref)
-    this.#request.log.error({ err: error }, 'realtime: a message handler failed')
+    if (statusOf(error) < 500 && typeof code === 'string') return this.#tell(code, message, ref)
+    quiet(this.#request.log).error({ err: error }, 'realtime: a message handler failed')
     this.#tell('INTERNAL', 'the server failed', ref)
   }
 
