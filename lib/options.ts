@@ -1,6 +1,7 @@
 /** Every default and check of the plugin's options, once. */
 import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
+import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topic.ts'
 import { OptionInvalid } from './errors.ts'
 import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
@@ -34,6 +35,7 @@ export interface Settings extends LiveSettings {
   readonly joinTimeout: number
   readonly validate: boolean
   readonly origins: readonly string[] | '*'
+  readonly hosts: readonly string[] | '*'
   readonly limits: Limits
   readonly websocket: boolean
 }
@@ -42,7 +44,7 @@ const MiB = 1 << 20
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, faults: 50, queue: 64 })
 const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
-  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'slow', 'closeTimeout', 'joinTimeout', 'validate', 'origins', 'limits', 'websocket',
+  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'slow', 'closeTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
 /** What a frame adds to its data: base64 of bytes grows them by a third. */
@@ -72,6 +74,7 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     closeTimeout: readCloseTimeout(options.closeTimeout, hookTimeout === 0 ? Infinity : hookTimeout),
     validate: flag('validate', options.validate ?? process.env.NODE_ENV !== 'production'),
     origins: readOrigins(options.origins ?? []),
+    hosts: readHosts(options.hosts ?? '*'),
     limits: readLimits(options.limits, DEFAULT_LIMITS),
     websocket: flag('websocket', options.websocket ?? true)
   })
@@ -149,10 +152,22 @@ export function readOrigins (value: unknown): readonly string[] | '*' {
     throw new OptionInvalid('origins', 'must be "*" or an array of origins like "https://app.example"')
   }
   return Object.freeze(value.map((origin) => {
-    if (!URL.canParse(origin) || new URL(origin).origin !== origin.toLowerCase()) {
-      throw new OptionInvalid('origins', `holds "${origin}", which is not an origin like "https://app.example"`)
+    const read = readOrigin(origin)
+    if (origin === 'null') throw new OptionInvalid('origins', 'holds "null", which any site sends from a sandboxed frame: to allow everybody say "*"')
+    if (read === undefined || read.text !== origin.toLowerCase() || /^wss?:$/.test(read.scheme)) {
+      throw new OptionInvalid('origins', `holds "${origin}", which is not an origin of pages, like "https://app.example"`)
     }
-    return origin.toLowerCase()
+    return read.text
+  }))
+}
+
+export function readHosts (value: unknown): readonly string[] | '*' {
+  if (value === '*') return value
+  if (!Array.isArray(value) || value.length === 0) throw new OptionInvalid('hosts', 'must be "*" or an array of hosts like "app.example" or "localhost:3000"')
+  return Object.freeze(value.map((host: unknown) => {
+    const read = typeof host === 'string' ? readHost(host) : undefined
+    if (read === undefined) throw new OptionInvalid('hosts', `holds "${String(host)}", which is not a host like "app.example" or "localhost:3000"`)
+    return read
   }))
 }
 

@@ -9,7 +9,7 @@ import { Hub } from './core/hub.ts'
 import { DeclaredTopic, type Codec } from './core/topic.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
-import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
+import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
@@ -91,6 +91,7 @@ class App {
       resumable: readResumable,
       open: readOpen,
       origins: readOrigins,
+      hosts: readHosts,
       validator: (scope, what, schema) => this.#validator(scope, what, schema),
       onReady: (check) => { this.#checks.push(check) }
     }

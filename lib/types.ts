@@ -246,6 +246,11 @@ interface LiveOptions<Request> {
   maxBuffered?: number
   /** What happens past `maxBuffered`. Default `close`. */
   slow?: SlowPolicy
+  /**
+   * Hosts by which clients may reach this route, e.g. `['app.example', 'localhost:3000']`, or `'*'`. A stream that was asked
+   * for under another host, and an upgrade of a page that was, are refused with 403. Default: the plugin's.
+   */
+  hosts?: string[] | '*'
   /** Runs before the first event is written; a throw refuses the connection. */
   onConnect?: (connection: Connection, request: Request) => unknown
   /** Runs exactly once for every connection that `onConnect` accepted. */
@@ -337,7 +342,10 @@ export interface ChannelRoute<Url extends string, Schema extends FastifySchema, 
   /** Inbound binary messages. Without it they are refused. */
   binary?: (data: Uint8Array, context: MessageContext<ChannelParams<Url, Schema, Provider>>) => unknown
   limits?: ChannelLimits
-  /** Origins allowed besides the request's own host; `'*'` allows all. Default: the plugin's. */
+  /**
+   * Origins (RFC 6454) whose pages may open this channel besides those of the request's own host, e.g.
+   * `['https://app.example', 'capacitor://localhost']`; `'*'` allows all. Default: the plugin's.
+   */
   origins?: string[] | '*'
 }
 
@@ -383,8 +391,13 @@ export interface RealtimeOptions {
   joinTimeout?: number
   /** Check published data against its schema. Default: true unless NODE_ENV is production. */
   validate?: boolean
-  /** Cross-origin upgrades allowed on channels: a list, or `'*'`. Default: only the request's own host. */
+  /** Cross-origin upgrades allowed on channels: a list, or `'*'`. Default: only http and https pages of the request's own host. */
   origins?: string[] | '*'
+  /**
+   * The hosts of this server, as clients write them: `['app.example', 'localhost:3000']`, with the port unless it is 80 or
+   * 443. Guards streams and channels against DNS rebinding. Default `'*'`: any.
+   */
+  hosts?: string[] | '*'
   /** Limits of every channel that does not say. */
   limits?: ChannelLimits
   /** `false`: never dispatch upgrades here; the app has @fastify/websocket. Default: only where nobody else does. */

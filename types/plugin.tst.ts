@@ -39,6 +39,7 @@ describe('registering', () => {
       closeTimeout: 0,
       validate: false,
       origins: ['https://app.example'],
+      hosts: ['app.example'],
       limits: { messageBytes: 1, messagesPerSecond: 1, burst: 1, faults: 1, queue: 1 },
       websocket: false
     })

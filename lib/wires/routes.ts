@@ -11,6 +11,7 @@ import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
 import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
+import type { Hosts } from './hosts.ts'
 
 /** What the plugin gives its wires. */
 export interface WireContext {
@@ -23,6 +24,7 @@ export interface WireContext {
   readonly resumable: (value: unknown) => RunSettings & { readonly key: (request: FastifyRequest) => string }
   readonly open: (value: unknown) => 'event' | 'id' | false
   readonly origins: (value: unknown) => readonly string[] | '*'
+  readonly hosts: (value: unknown) => Hosts
   /** A check for what clients send, made from its schema when the app becomes ready. */
   readonly validator: (scope: FastifyInstance, what: string, schema: unknown) => (data: unknown) => string | undefined
   /** Runs when every plugin is loaded, before the app listens; a throw fails `ready()`. */

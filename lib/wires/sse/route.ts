@@ -5,6 +5,7 @@ import { statusOf, toError } from '../../core/callbacks.ts'
 import { clientLeft } from '../../core/close-reasons.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
+import { checkHost } from '../hosts.ts'
 import { Arrival, authorizeAll, logRefusal, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
@@ -23,6 +24,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   handler?: (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply) => unknown
   retry?: number
   open?: 'event' | 'id' | false
+  hosts?: string[] | '*'
 }
 
 const HEADERS = {
@@ -34,7 +36,7 @@ const HEADERS = {
 
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
-    const { topics, source, resumable, handler, retry, open, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const { topics, source, resumable, handler, retry, open, hosts, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
     checkStream(label, options)
     const urls: string[] = []
@@ -44,6 +46,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       live: context.live(definedOnly({ heartbeat, maxBuffered, slow })),
       retry: retry === undefined ? context.settings.retry : context.retry(retry),
       open: open === undefined ? context.settings.open : context.open(open),
+      hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
       callbacks: { onConnect, onDisconnect },
       topicsFor: planTopics(context, label, topics, () => urls),
       source,
@@ -98,6 +101,7 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
       if (other) return other.call(this, request, reply)
       throw new NotAcceptable()
     }
+    checkHost(plan.hosts, request)
     const answer = request.method === 'HEAD' ? head : arrive
     answer(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
     return undefined

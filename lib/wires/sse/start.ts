@@ -8,12 +8,14 @@ import type { RunSettings } from '../../core/runs.ts'
 import { after, type Soon } from '../../core/soon.ts'
 import type { TopicAt } from '../../core/topic.ts'
 import type { LiveSettings } from '../../options.ts'
+import type { Hosts } from '../hosts.ts'
 import type { Arrival, LiveCallbacks, planTopics, WireContext } from '../routes.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { openSource, runSource, type Source, type SourceIterator } from './source.ts'
 
 /** A route, as declared. */
 export interface StreamPlan extends SseOutletOptions {
+  readonly hosts: Hosts
   readonly context: WireContext
   readonly live: LiveSettings
   readonly callbacks: LiveCallbacks

@@ -4,13 +4,14 @@ import { WebSocketServer } from 'ws'
 import { toError } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
 import { DeclaredTopic } from '../../core/topic.ts'
-import { Closed, OriginRefused, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
+import { Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
 import { Arrival, isTopicAt, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { eventNameFault } from '../../core/event.ts'
 import { Client, type ClientPlan } from './client.ts'
 import type { Upgrades } from './dispatch.ts'
+import { checkOrigin, type OriginPolicy } from './origin.ts'
 import type { ChannelFormat } from './outlet.ts'
 import type { Message, SessionPlan } from './session.ts'
 
@@ -27,20 +28,20 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   binary?: SessionPlan['binary']
   limits?: ChannelLimits
   origins?: string[] | '*'
+  hosts?: string[] | '*'
 }
 
-interface Plan extends ClientPlan {
+interface Plan extends ClientPlan, OriginPolicy {
   readonly context: WireContext
   readonly live: LiveSettings
   readonly topicsFor: ReturnType<typeof planTopics>
-  readonly origins: readonly string[] | '*'
   readonly server: WebSocketServer
   readonly upgrades: Upgrades
 }
 
 export function channelDecorator (context: WireContext, collector: RouteCollector, upgrades: Upgrades) {
   return function channel (this: FastifyInstance, url: string, options: ChannelRouteOptions): FastifyInstance {
-    const { topics, subscribe, messages, binary, limits, origins, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const { topics, subscribe, messages, binary, limits, origins, hosts, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
     const label: RouteLabel = { kind: 'channel', url }
     checkChannel(label, options)
     const urls: string[] = []
@@ -58,6 +59,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       messages: readMessages(context, this, label, messages ?? {}),
       binary: binary && ((data, ctx) => binary.call(this, data, ctx)),
       origins: origins === undefined ? context.settings.origins : context.origins(origins),
+      hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
       server: new WebSocketServer({
         noServer: true,
         clientTracking: false,
@@ -174,18 +176,6 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
     if (!connection.attached) connection.gone(reasons.clientLeft)
   }
   return reply
-}
-
-// Browsers send an Origin with an upgrade, and no CORS protects it (RFC 6455 §10.2).
-function checkOrigin ({ origins }: Plan, request: FastifyRequest): void {
-  const origin = request.headers.origin
-  if (origin === undefined || origins === '*' || origins.includes(origin.toLowerCase())) return
-  if (URL.canParse(origin)) {
-    const { protocol, host } = new URL(origin)
-    const own = `${protocol}//${request.host}`
-    if (URL.canParse(own) && new URL(own).host === host) return
-  }
-  throw new OriginRefused(origin.slice(0, 200))
 }
 
 const KEY = /^[+/0-9A-Za-z]{22}==$/
