@@ -6,7 +6,10 @@ import { customReason } from './core/close-reasons.ts'
 import type { Target } from './core/control.ts'
 import { eventNameFault, printable } from './core/event.ts'
 import { Hub } from './core/hub.ts'
-import { DeclaredTopic, type Codec } from './core/topic.ts'
+import type { Codec } from './core/payload.ts'
+import type { Check } from './core/validation.ts'
+import { DeclaredTopic } from './core/topic.ts'
+import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
 import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
@@ -92,7 +95,8 @@ class App {
       open: readOpen,
       origins: readOrigins,
       hosts: readHosts,
-      validator: (scope, what, schema) => this.#validator(scope, what, schema),
+      validator: (scope, what, schema, own) => this.#validator(scope, what, schema, own),
+      plainSchemas: (scope) => this.#schemasOf(scope).plain,
       onReady: (check) => { this.#checks.push(check) }
     }
   }
@@ -103,11 +107,11 @@ class App {
     return schemas
   }
 
-  #validator (scope: FastifyInstance, what: string, schema: unknown): (data: unknown) => string | undefined {
-    let validate: ((data: unknown) => string | undefined) | undefined
-    const compile = () => { validate = this.#schemasOf(scope).validator(what, schema, 'received') }
-    this.#checks.push(compile)
-    return (data) => validate?.(data)
+  #validator (scope: FastifyInstance, what: string, schema: unknown, own: unknown): Check {
+    let check: Check | undefined
+    const compile = (): Check => this.#schemasOf(scope).validator(what, schema, 'received', own as Compile | undefined)
+    this.#checks.push(() => { check ??= compile() })
+    return (data) => (check ??= compile())(data)
   }
 
   #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {

@@ -82,8 +82,9 @@ export interface Snapshot {
 
 export interface TopicOptions<Params, Schemas> {
   /**
-   * Event name → JSON schema. `publish` is typed from it, data is checked in development and serialized
-   * through the app's serializer compiler. `message` is SSE's unnamed event. An event not named here is refused.
+   * Event name → schema, in JSON schema or what the app's compilers take. `publish` is typed from it, data is serialized by
+   * the app's serializer compiler, and in development what is to be sent is checked (`validate`). `message` is SSE's unnamed
+   * event. An event not named here is refused.
    */
   events?: Schemas
   /** What a reconnecting client can be given. Default `{ limit: 256, maxAge: 120000, maxBytes: 1048576 }`. `false`: at most once, no ids. */
@@ -300,7 +301,7 @@ export interface MessageContext<Params = Record<string, string>> {
 
 export type MessageOptions<Schema, Provider, Params> =
   | {
-    /** JSON schema of the message's data, checked before the handler sees it. */
+    /** Schema of the message's data, in JSON schema or what the app's validator compiler takes. The handler gets what that gives. */
     schema?: Schema
     /** What it returns is the reply, when the client asked for one. */
     handler: (data: Validated<Provider, Schema>, context: MessageContext<Params>) => unknown
@@ -389,7 +390,7 @@ export interface RealtimeOptions {
    * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. Past it: a temporary refusal.
    */
   joinTimeout?: number
-  /** Check published data against its schema. Default: true unless NODE_ENV is production. */
+  /** Check published data, as it is to be sent, against its schema. Default: true unless NODE_ENV is production. */
   validate?: boolean
   /** Cross-origin upgrades allowed on channels: a list, or `'*'`. Default: only http and https pages of the request's own host. */
   origins?: string[] | '*'

@@ -21,7 +21,7 @@ const nothing = /^$/
 
 const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, loads: everything },
-  { files: /^(errors|options|schemas)\.ts$/, loads: /^(core\/|errors\.ts|options\.ts)/ },
+  { files: /^(errors|options|schemas|compilers)\.ts$/, loads: /^(core\/|errors\.ts|options\.ts|compilers\.ts)/ },
   { files: /^(http2|sockets)\.ts$/, loads: nothing },
   { files: /^types\.ts$/, loads: nothing, names: everything },
   { files: /^core\//, loads: /^(core\/|errors\.ts)/ },

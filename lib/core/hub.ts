@@ -3,7 +3,7 @@
  * (link check) → wire (one encode) → connections.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { call, callApart, quiet, toError, type AppLog } from './callbacks.ts'
+import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
@@ -14,13 +14,14 @@ import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { checkSize, encode, encodeJson, type Payload } from './payload.ts'
 import { Room } from './room.ts'
 import { Runs } from './runs.ts'
 import type { Soon } from './soon.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
 import type { ResetReason } from './wire.ts'
-import { Closed, EventTooLarge, HistoryUnavailable, TooManyConnections, Unavailable } from '../errors.ts'
+import { Closed, HistoryUnavailable, TooManyConnections, Unavailable } from '../errors.ts'
 
 export interface HubSettings {
   readonly maxEventBytes: number
@@ -125,9 +126,10 @@ export class Hub implements Sink {
     checkPublishKey('key', keys.key)
     checkPublishKey('dedupe', keys.dedupe)
     checkPublishKey('except', keys.except)
-    const encoded = topic.encode(name, event, data)
+    const encoding = topic.encode(name, event, data)
+    const encoded = encoding instanceof Promise ? await encoding : encoding
+    checkSize(encoded, name, event, this.settings.maxEventBytes)
     const size = encoded.data.byteLength
-    if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", event "${event}"`, size, this.settings.maxEventBytes)
     this.counters.published++
     const published = await this.#append(topic.retention, name, event, encoded, keys)
     const id = published ? published.id : undefined
@@ -138,7 +140,7 @@ export class Hub implements Sink {
   }
 
   #append (retention: TopicAt['topic']['retention'], name: string, event: string,
-    { data, format }: ReturnType<TopicAt['topic']['encode']>, { key, dedupe, except: connection }: PublishKeys): Promise<{ id: Id } | void> {
+    { data, format }: Payload, { key, dedupe, except: connection }: PublishKeys): Promise<{ id: Id } | void> {
     // Most have none of them.
     if (retention && key === undefined && dedupe === undefined && connection === undefined) return this.adapter.publish(name, event, data, { retention, format })
     const more = {
@@ -157,11 +159,8 @@ export class Hub implements Sink {
   /** A client's own event: to the others in the topic, never stored. */
   async relay ({ topic, name }: TopicAt, event: string, data: unknown, sender: Connection): Promise<void> {
     if (this.stopping) throw new Closed()
-    const encoded = topic.policy.events?.has(event)
-      ? topic.encode(name, event, data)
-      : { data: Buffer.from(JSON.stringify(data) ?? 'null'), format: 'json' as const }
-    const size = encoded.data.byteLength
-    if (size > this.settings.maxEventBytes) throw new EventTooLarge(`topic "${name}", relay "${event}"`, size, this.settings.maxEventBytes)
+    const encoded = await (topic.policy.events?.has(event) ? topic.encode(name, event, data) : encode(name, event, data))
+    checkSize(encoded, name, event, this.settings.maxEventBytes)
     await this.adapter.ephemeral(name, { name: event, ...encoded, except: { connection: sender.id, identity: String(sender.identity.id) } })
   }
 
@@ -185,7 +184,7 @@ export class Hub implements Sink {
   /** The bytes of an event for one connection alone. */
   encodeDirect (event: string, data: unknown): Uint8Array {
     checkEventName(event)
-    return Buffer.from(call(() => JSON.stringify(data)) as string | undefined ?? 'null')
+    return encodeJson(undefined, event, data)
   }
 
   async history ({ topic, name }: TopicAt, { after, limit = 100 }: { after?: Id, limit?: number }): Promise<PastEvents> {

@@ -1,11 +1,13 @@
 /** Declared topics: pattern, policy, names. */
 import FindMyWay from 'find-my-way'
 import { EventDataInvalid, EventUnknown, PatternInvalid, PatternTaken, TopicParamsInvalid, TopicUnknown } from '../errors.ts'
-import type { Format, Id, Retention } from './adapter.ts'
-import { callInTime, toError } from './callbacks.ts'
+import type { Id, Retention } from './adapter.ts'
+import { callInTime } from './callbacks.ts'
 import { OrderOfUse } from './order-of-use.ts'
 import { eventNameFault, hasControl, printable } from './event.ts'
 import type { Hub, PublishedId, PublishKeys, PastEvents } from './hub.ts'
+import { encode, encodeBy, encodeJson, type Codec, type Payload } from './payload.ts'
+import type { Soon } from './soon.ts'
 
 export type Params = Record<string, string>
 
@@ -14,13 +16,6 @@ export interface TopicAt {
   readonly topic: DeclaredTopic
   readonly params: Params
   readonly name: string
-}
-
-/** What turns an event's data into text. Made from its schema, once. */
-export interface Codec {
-  serialize (data: unknown): string
-  /** Why the data does not fit, or undefined. */
-  fault (data: unknown): string | undefined
 }
 
 type Authorize = (request: never, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown
@@ -36,7 +31,7 @@ export interface TopicPolicy {
   snapshot: ((params: Params) => unknown) | undefined
   /** Told from its start to whoever has no cursor: the events of a run. */
   whole?: boolean
-  /** Check data against its schema at publish. */
+  /** Check what is sent against its schema. */
   validate: boolean
   /** Listeners are written to at most once in so many ms. */
   coalesce?: number
@@ -121,15 +116,10 @@ export class DeclaredTopic {
   }
 
   /** The bytes of an event's data. */
-  encode (name: string, event: string, data: unknown): { data: Uint8Array, format: Format } {
+  encode (name: string, event: string, data: unknown): Soon<Payload> {
     const codec = this.policy.events?.get(event)
     if (this.policy.events && !codec) throw new EventUnknown(name, printable(event))
-    if (data instanceof Uint8Array) return { data: Uint8Array.prototype.slice.call(data), format: 'binary' }
-    if (codec && this.policy.validate) {
-      const fault = codec.fault(data)
-      if (fault) throw new EventDataInvalid(name, event, fault)
-    }
-    return { data: encodeJson(name, event, data, codec), format: 'json' }
+    return encode(name, event, data, codec, this.policy.validate)
   }
 
   async takeSnapshot (params: Params): Promise<{ data: Uint8Array, event: string | undefined, at: Id | undefined }> {
@@ -140,7 +130,8 @@ export class DeclaredTopic {
       if (fault) throw new EventDataInvalid(this.pattern, printable(event), fault)
     }
     const codec = event === undefined ? undefined : this.policy.events?.get(event)
-    return { data: encodeJson(this.pattern, event ?? 'snapshot', data, codec), event, at }
+    const bytes = codec ? await encodeBy(codec, this.pattern, event ?? 'snapshot', data, this.policy.validate) : encodeJson(this.pattern, event ?? 'snapshot', data)
+    return { data: bytes, event, at }
   }
 
   #encode (key: string, params: Params): string {
@@ -157,14 +148,6 @@ export class DeclaredTopic {
 
   #refuse (why: string): never {
     throw new TopicParamsInvalid(this.pattern, why)
-  }
-}
-
-function encodeJson (topic: string, event: string, data: unknown, codec: Codec | undefined): Uint8Array {
-  try {
-    return Buffer.from(codec ? codec.serialize(data) : JSON.stringify(data) ?? 'null')
-  } catch (error) {
-    throw new EventDataInvalid(topic, event, toError(error).message)
   }
 }
 

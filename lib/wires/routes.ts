@@ -8,6 +8,7 @@ import { randomId } from '../core/random-id.ts'
 import { after, type Soon } from '../core/soon.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
+import type { Check } from '../core/validation.ts'
 import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
@@ -26,7 +27,9 @@ export interface WireContext {
   readonly origins: (value: unknown) => readonly string[] | '*'
   readonly hosts: (value: unknown) => Hosts
   /** A check for what clients send, made from its schema when the app becomes ready. */
-  readonly validator: (scope: FastifyInstance, what: string, schema: unknown) => (data: unknown) => string | undefined
+  readonly validator: (scope: FastifyInstance, what: string, schema: unknown, own: unknown) => Check
+  /** Does the app describe its routes by JSON schema? */
+  readonly plainSchemas: (scope: FastifyInstance) => boolean
   /** Runs when every plugin is loaded, before the app listens; a throw fails `ready()`. */
   readonly onReady: (check: () => void) => void
 }

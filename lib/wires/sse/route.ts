@@ -57,8 +57,12 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       method: route.method ?? 'GET',
       url,
       onRequest: [noteKnock, ...[route.onRequest ?? []].flat()],
-      schema: documentEvents(route.schema, topics, context.hub.topics),
+      schema: route.schema ?? {},
       handler: streamHandler(plan, handler)
+    })
+    context.onReady(() => {
+      // Fastify has compiled what the app gave: this is for the document alone.
+      for (const one of made) one.schema = documentEvents(route.schema ?? {}, topics, context.hub.topics, context.plainSchemas(this))
     })
     for (const one of made) {
       urls.push(one.url)

@@ -21,6 +21,7 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: unknown
   schema?: Record<string, unknown>
   preHandler?: unknown
+  validatorCompiler?: unknown
   onRequest?: unknown
   topics?: unknown
   subscribe?: unknown
@@ -56,7 +57,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       callbacks: { onConnect, onDisconnect },
       topicsFor: planTopics(context, label, topics, () => urls),
       subscribe: readSubscribe(label, subscribe),
-      messages: readMessages(context, this, label, messages ?? {}),
+      messages: readMessages(context, this, label, messages ?? {}, route.validatorCompiler),
       binary: binary && ((data, ctx) => binary.call(this, data, ctx)),
       origins: origins === undefined ? context.settings.origins : context.origins(origins),
       hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
@@ -115,7 +116,7 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
   return topics as DeclaredTopic[]
 }
 
-function readMessages (context: WireContext, scope: FastifyInstance, { kind, url }: RouteLabel, messages: NonNullable<ChannelRouteOptions['messages']>): Map<string, Message> {
+function readMessages (context: WireContext, scope: FastifyInstance, { kind, url }: RouteLabel, messages: NonNullable<ChannelRouteOptions['messages']>, compiler: unknown): Map<string, Message> {
   const read = new Map<string, Message>()
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
@@ -125,7 +126,7 @@ function readMessages (context: WireContext, scope: FastifyInstance, { kind, url
       throw new RouteInvalid(kind, url, `has a message "${name}" that needs either a "handler" or "relay: true"`)
     }
     read.set(name, {
-      fault: message.schema === undefined ? undefined : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema),
+      check: message.schema === undefined ? undefined : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema, compiler),
       handler: message.handler && ((data, ctx) => message.handler?.call(scope, data, ctx)),
       stamp: typeof relay === 'function' ? (data, ctx) => relay.call(scope, data, ctx) : undefined
     })

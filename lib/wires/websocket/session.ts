@@ -6,6 +6,7 @@ import * as reasons from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection.ts'
 import type { Cursor, Hub } from '../../core/hub.ts'
 import type { DeclaredTopic, TopicAt } from '../../core/topic.ts'
+import type { Check } from '../../core/validation.ts'
 import { printable } from '../../core/event.ts'
 import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
@@ -17,7 +18,7 @@ import { errorFrame, type WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
 
 export interface Message {
-  readonly fault: ((data: unknown) => string | undefined) | undefined
+  readonly check: Check | undefined
   readonly handler: ((data: unknown, context: object) => unknown) | undefined
   /** What is relayed in place of the client's data. */
   readonly stamp: ((data: unknown, context: object) => unknown) | undefined
@@ -142,17 +143,23 @@ export class Session {
     if (!this.#connection.closed) this.#connection.write(flatFrame(name, Buffer.from(JSON.stringify(rest))))
   }
 
-  async #message (name: string, data: unknown, topic: unknown): Promise<unknown> {
+  async #message (name: string, received: unknown, topic: unknown): Promise<unknown> {
     const message = this.#plan.messages.get(name)
     if (!message) throw new Fault('UNKNOWN_MESSAGE', `no message "${printable(name)}" is declared here`)
-    const fault = message.fault?.(data)
-    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
+    const data = message.check ? await this.#checked(message.check, received) : received
     if (message.handler) return await message.handler(data, this.#context())
     const at = this.#relayTopic(topic)
     await authorize(this.#plan.hub, this.#request, at, 'publish')
     const sent = message.stamp ? await message.stamp(data, this.#context()) : data ?? null
     if (sent !== undefined) await this.#plan.hub.relay(at, name, sent, this.#connection)
     return undefined
+  }
+
+  /** What the schema's compiler makes of the data: with defaults, say, or of another type. */
+  async #checked (check: Check, data: unknown): Promise<unknown> {
+    const { fault, value } = await check(data)
+    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
+    return value
   }
 
   /** The channel's topic; where there are several, the one named, or the first. */

@@ -1,0 +1,112 @@
+/**
+ * An event's data → the bytes of it, in the one place where that is done: for publishes, relays, snapshots, what sources
+ * yield, and what is sent to one connection. What cannot be encoded fails here, and with it whoever asked for it, before
+ * it could take others along: everything that leaves is JSON text in UTF-8, or bytes that nobody else holds.
+ */
+import { types } from 'node:util'
+import type { Format } from './adapter.ts'
+import { toError } from './callbacks.ts'
+import { after, type Soon } from './soon.ts'
+import { EventDataInvalid, EventTooLarge } from '../errors.ts'
+
+export interface Payload {
+  readonly data: Uint8Array
+  readonly format: Format
+}
+
+/** What turns an event's data into text. Made from its schema, once. */
+export interface Codec {
+  /** A text, unless the app's own serializer is at fault; that may also throw anything. */
+  serialize (data: unknown): unknown
+  /** Could this text be something else than JSON? Then it is read before it is believed. */
+  doubts (text: string): boolean
+  /** Why it does not fit, or undefined. `sent` is what listeners will read: the text, parsed. */
+  fault (sent: unknown, data: unknown): Soon<string | undefined>
+}
+
+/** Undefined: for one connection alone. */
+type TopicName = string | undefined
+
+/** Bytes are copied: the app may go on writing into its own. @throws EventDataInvalid */
+export function encode (topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false): Soon<Payload> {
+  if (types.isUint8Array(data)) return { data: copy(topic, event, data), format: 'binary' }
+  if (!codec) return { data: encodeJson(topic, event, data), format: 'json' }
+  return after(encodeBy(codec, topic, event, data, validate), (bytes) => ({ data: bytes, format: 'json' }))
+}
+
+/** What JSON has no word for (undefined, a function) is null. @throws EventDataInvalid */
+export function encodeJson (topic: TopicName, event: string, data: unknown): Uint8Array {
+  try {
+    return Buffer.from(JSON.stringify(data) ?? 'null')
+  } catch (error) {
+    throw unfit(topic, event, error)
+  }
+}
+
+/** As the event's schema writes it. `validate`: what is about to be sent must fit it too. @throws EventDataInvalid */
+export function encodeBy (codec: Codec, topic: TopicName, event: string, data: unknown, validate: boolean): Soon<Uint8Array> {
+  let text: string
+  let fits: Soon<string | undefined>
+  try {
+    text = textOf(codec.serialize(data))
+    const doubtful = codec.doubts(text)
+    const sent: unknown = doubtful || validate ? parse(text) : undefined
+    if (doubtful) text = onOneLine(text)
+    fits = validate ? codec.fault(sent, data) : undefined
+  } catch (error) {
+    throw unfit(topic, event, error)
+  }
+  return fits === undefined ? Buffer.from(text) : judged(fits, text, topic, event)
+}
+
+/** @throws EventTooLarge */
+export function checkSize ({ data }: Payload, topic: string, event: string, most: number): void {
+  const size = data.byteLength
+  if (size > most) throw new EventTooLarge(`topic "${topic}", event "${event}"`, size, most)
+}
+
+function judged (fits: Soon<string | undefined>, text: string, topic: TopicName, event: string): Soon<Uint8Array> {
+  const end = (fault: string | undefined): Uint8Array => {
+    if (fault !== undefined) throw new EventDataInvalid(shown(topic), event, fault)
+    return Buffer.from(text)
+  }
+  if (typeof fits === 'string' || fits === undefined) return end(fits)
+  return fits.then(end, (error: unknown) => { throw unfit(topic, event, error) })
+}
+
+function copy (topic: TopicName, event: string, data: Uint8Array): Uint8Array {
+  try {
+    return new Uint8Array(data)
+  } catch (error) {
+    throw unfit(topic, event, error)
+  }
+}
+
+function textOf (written: unknown): string {
+  if (typeof written === 'string') return written
+  // A promise's rejection would be nobody's.
+  if (types.isPromise(written)) written.catch(() => {})
+  throw new TypeError(`its serializer gave ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, not a string`)
+}
+
+function parse (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new TypeError(`its serializer gave what is not JSON: ${toError(error).message}`)
+  }
+}
+
+// Line breaks stand between tokens there, since JSON has none in its strings; in an event stream each would end a line.
+function onOneLine (text: string): string {
+  if (!text.isWellFormed()) throw new TypeError('its serializer gave what is not well-formed Unicode')
+  return text.replace(/[\r\n]+/g, ' ')
+}
+
+function unfit (topic: TopicName, event: string, error: unknown): Error {
+  if (error instanceof EventDataInvalid) return error
+  const cause = toError(error)
+  return Object.assign(new EventDataInvalid(shown(topic), event, cause.message), { cause })
+}
+
+const shown = (topic: TopicName): string => topic ?? 'one connection alone'
