@@ -310,12 +310,26 @@ export type MessageOptions<Schema, Provider, Params> =
   | {
     schema?: Schema
     /**
-     * A client event: goes to the channel's topic, to the others, never stored. `authorize` is asked with action
-     * `publish`. A function says what is sent in place of the client's data, e.g. with the sender's id; undefined: nothing.
+     * A client event: goes to the others in a topic, never stored. The sender must be in it, the topic's `events` must
+     * declare a message of this name, and its `authorize`, if it has one, is asked with action `publish`. `true`, or a
+     * function as in {@link RelayOptions.data}, where the channel has exactly one topic.
+     * @throws FST_ERR_REALTIME_ROUTE_INVALID
      */
-    relay: true | ((data: Validated<Provider, Schema>, context: MessageContext<Params>) => unknown)
+    relay: true | RelayData<Schema, Provider, Params> | RelayOptions<Schema, Provider, Params>
     handler?: never
   }
+
+/** Says what is sent in place of the client's data, e.g. with the sender's id; undefined, or a promise of it: nothing. */
+export type RelayData<Schema, Provider, Params> = (data: Validated<Provider, Schema>, context: MessageContext<Params>) => unknown
+
+export interface RelayOptions<Schema, Provider, Params> {
+  /**
+   * Where it goes: a Topic or a name such as `rooms/:id`, whose params are the route's, or `topic.at(…)`. Where the channel
+   * offers topics of this pattern for `subscribe`, a client may name which of those that it is in (envelope format).
+   */
+  topic: AnyTopic | AnyTopicRef | string
+  data?: RelayData<Schema, Provider, Params>
+}
 
 export interface ChannelLimits {
   /** Bytes of one inbound message. Default 65536. Past it the connection closes with 1009. */

@@ -203,6 +203,14 @@ describe('messages', () => {
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: {} } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { schema: Type.Object({}) } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: false } } })
+    expect(typebox.channel).type.toBeCallableWith('/a', { messages: { typing: { relay: { topic: 'rooms/:id' } } } })
+    expect(typebox.channel).type.toBeCallableWith('/a', { messages: { typing: { relay: { topic: typebox.topic('halls/:id'), data: async () => undefined } } } })
+    expect(typebox.channel).type.toBeCallableWith('/a', { messages: { typing: { relay: { topic: typebox.topic('lofts/:id').at({ id: '1' }) } } } })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: {} } } })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: { data: () => 1 } } } })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: { topic: 7 } } } })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: { topic: 'a', data: 7 } } } })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: { topic: 'a', event: 'b' } } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: true, handler () {} } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { handler: 'typing' } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: () => {} } })
@@ -224,6 +232,21 @@ describe('messages', () => {
       }
     })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: () => ({}), handler () {} } } })
+    typebox.channel('/rooms/:id', {
+      messages: {
+        typing: {
+          schema: Type.Object({ text: Type.String() }),
+          relay: {
+            topic: 'rooms/:id',
+            data: (data, { connection, params }) => {
+              expect(data).type.toBe<{ text: string }>()
+              expect(params.id).type.toBe<string>()
+              return { ...data, by: connection.identity.id }
+            }
+          }
+        }
+      }
+    })
   })
 
   test('the context can be named in a function of its own', () => {

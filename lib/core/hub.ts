@@ -14,7 +14,7 @@ import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
-import { checkSize, encode, encodeJson, type Payload } from './payload.ts'
+import { checkSize, encodeJson, type Payload } from './payload.ts'
 import { Room } from './room.ts'
 import { Runs } from './runs.ts'
 import type { Soon } from './soon.ts'
@@ -159,7 +159,8 @@ export class Hub implements Sink {
   /** A client's own event: to the others in the topic, never stored. */
   async relay ({ topic, name }: TopicAt, event: string, data: unknown, sender: Connection): Promise<void> {
     if (this.stopping) throw new Closed()
-    const encoded = await (topic.policy.events?.has(event) ? topic.encode(name, event, data) : encode(name, event, data))
+    // Checked in production too: it is a client's.
+    const encoded = await topic.encode(name, event, data, true)
     checkSize(encoded, name, event, this.settings.maxEventBytes)
     await this.adapter.ephemeral(name, { name: event, ...encoded, except: { connection: sender.id, identity: String(sender.identity.id) } })
   }

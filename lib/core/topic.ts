@@ -116,10 +116,10 @@ export class DeclaredTopic {
   }
 
   /** The bytes of an event's data. */
-  encode (name: string, event: string, data: unknown): Soon<Payload> {
+  encode (name: string, event: string, data: unknown, check = this.policy.validate): Soon<Payload> {
     const codec = this.policy.events?.get(event)
     if (this.policy.events && !codec) throw new EventUnknown(name, printable(event))
-    return encode(name, event, data, codec, this.policy.validate)
+    return encode(name, event, data, codec, check)
   }
 
   async takeSnapshot (params: Params): Promise<{ data: Uint8Array, event: string | undefined, at: Id | undefined }> {

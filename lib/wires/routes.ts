@@ -86,14 +86,19 @@ export function planTopics (context: WireContext, label: RouteLabel, topics: unk
   return (request) => unique(context, plans.map((plan) => plan.at(request.params as Params)))
 }
 
-interface TopicPlan {
+export interface TopicPlan {
+  /** Do the route's params name it? @throws TopicUndeclared, TopicParamsMissing */
   check (url: string): void
   at (params: Params): TopicAt
+  /** Undefined while no declared pattern matches. */
+  owner (): DeclaredTopic | undefined
+  /** Is this one of those that it names? */
+  matches (at: TopicAt): boolean
 }
 
-function planOne (context: WireContext, label: RouteLabel, one: unknown): TopicPlan {
+export function planOne (context: WireContext, label: RouteLabel, one: unknown): TopicPlan {
   if (one instanceof DeclaredTopic) return planDeclared(label, one)
-  if (isTopicAt(one)) return { check: () => {}, at: () => one }
+  if (isTopicAt(one)) return { check: () => {}, at: () => one, owner: () => one.topic, matches: ({ name }) => name === one.name }
   if (typeof one === 'string') return planTemplate(context, label, one)
   throw new RouteInvalid(label.kind, label.url, 'has "topics" that are neither a Topic, topic.at(…), a name, nor a function')
 }
@@ -103,7 +108,9 @@ function planDeclared (label: RouteLabel, topic: DeclaredTopic): TopicPlan {
     check: (url) => {
       for (const name of topic.paramNames) needParam(label, topic.pattern, url, name)
     },
-    at: (params) => topic.at(params)
+    at: (params) => topic.at(params),
+    owner: () => topic,
+    matches: (at) => at.topic === topic
   }
 }
 
@@ -113,10 +120,13 @@ function planTemplate (context: WireContext, label: RouteLabel, template: string
   const fill = (value: (param: string) => string): string => segments
     .map((segment) => segment === '*' ? value('*') : segment.startsWith(':') ? value(segment.slice(1)) : segment).join('/')
   const params = segments.filter((segment) => segment === '*' || segment.startsWith(':')).map((segment) => segment === '*' ? '*' : segment.slice(1))
+  const example = (): string => fill((param) => `~${param}`)
   let owner: DeclaredTopic | undefined
   return {
+    owner: () => context.hub.topics.owner(example()),
+    matches: (at) => at.topic === owner && fits(at.name, segments, context.hub.topics.resolve(example()).name),
     check: (url) => {
-      owner = context.hub.topics.owner(fill((param) => `~${param}`))
+      owner = context.hub.topics.owner(example())
       if (!owner) throw new TopicUndeclared(label.kind, label.url, template)
       for (const name of params) needParam(label, template, url, name)
     },
@@ -129,6 +139,12 @@ function planTemplate (context: WireContext, label: RouteLabel, template: string
       return at
     }
   }
+}
+
+/** `example`: the template's own name, with other params. */
+function fits (name: string, template: string[], example: string): boolean {
+  const [own, like] = [name.split('/'), example.split('/')]
+  return template.every((segment, index) => segment === '*' || segment.startsWith(':') || own[index] === like[index])
 }
 
 function needParam (label: RouteLabel, topic: string, url: string, name: string): void {

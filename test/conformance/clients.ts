@@ -395,3 +395,11 @@ export function deferred<T> (): Deferred<T> {
   made.promise = new Promise((resolve, reject) => Object.assign(made, { resolve, reject }))
   return made
 }
+
+/** One of plain JSON that listens. */
+export async function listenFlat (t: Test, app: FastifyInstance, path: string): Promise<Channel> {
+  const before = connectionsOf(app).length
+  const channel = await openChannel(t, app, path)
+  while (connectionsOf(app).filter(({ topics }) => topics.length > 0).length <= before) await turn()
+  return channel
+}

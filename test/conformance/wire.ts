@@ -74,7 +74,7 @@ export function wireConformance (name: string, connect: Connect): void {
         onDisconnect: (connection: Connection, reason: CloseReason) => departures.push({ connection, reason })
       }
       app.stream('/stream', routes)
-      app.channel('/channel', { ...routes, messages: { wave: { relay: true } } })
+      app.channel('/channel', { ...routes, messages: { wave: { relay: { topic: TOPIC } } } })
     })
     const enter = async (): Promise<{ client: WireClient, connection: Connection }> => {
       const before = new Set(connectionsOf(app))

@@ -1,9 +1,9 @@
-/** Topics of a channel: relays, joining and leaving at run time, and coming back with cursors. */
+/** Topics of a channel: joining and leaving at run time, and coming back with cursors. */
 import createError from '@fastify/error'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { Connection, RealtimeOptions } from '../../lib/index.ts'
-import { connectionsOf, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
+import { connectionsOf, listenFlat, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
 import { gate } from '../helpers/app.ts'
 
 /** One that has said `open`, and has been told of its topics. */
@@ -12,119 +12,6 @@ async function join (t: Test, app: FastifyInstance, path: string, topics = 1, cu
   for (let n = 0; n < topics; n++) await channel.next({ op: 'subscribed' })
   return channel
 }
-
-/** One of plain JSON that listens. */
-async function listenFlat (t: Test, app: FastifyInstance, path: string): Promise<Channel> {
-  const before = connectionsOf(app).length
-  const channel = await openChannel(t, app, path)
-  while (connectionsOf(app).filter(({ topics }) => topics.length > 0).length <= before) await turn()
-  return channel
-}
-
-// --- relays -----------------------------------------------------------------------
-
-t.test('relay: true sends the data as the client wrote it, checked by its schema, to the others, and nothing is kept', async (t) => {
-  const app = await serve(t, {}, (app) => {
-    app.topic('rooms/:id')
-    app.channel('/rooms/:id', {
-      topics: 'rooms/:id',
-      messages: {
-        wave: { relay: true },
-        typing: { schema: { type: 'object', required: ['text'], properties: { text: { type: 'string', maxLength: 3 } }, additionalProperties: false }, relay: true }
-      }
-    })
-  })
-  const [sender, flat] = [await join(t, app, '/rooms/1'), await listenFlat(t, app, '/rooms/1')]
-  const [other, elsewhere] = [await join(t, app, '/rooms/1'), await join(t, app, '/rooms/2')]
-  for (const data of [{ deep: [1, { type: 'x' }] }, null, 'text', 0]) {
-    sender.send({ event: 'wave', data })
-    t.same(await other.next(), { topic: 'rooms/1', event: 'wave', data }, 'without an id')
-  }
-  t.same([await flat.next(), await flat.next()], [{ type: 'wave', deep: [1, { type: 'x' }] }, { type: 'wave', data: null }])
-  flat.inbox.drain()
-  sender.send({ event: 'wave', ref: 1 })
-  t.same(await sender.next(), { op: 'reply', ref: 1, data: null })
-  t.same(await other.next(), { topic: 'rooms/1', event: 'wave', data: null })
-  sender.send({ event: 'typing', data: { text: 'abcd' }, ref: 2 })
-  t.match(await sender.next(), { op: 'error', ref: 2, code: 'INVALID_DATA' })
-  sender.send({ event: 'typing', data: { text: 'abc', more: 'gone' } })
-  t.same((await other.next()).data, { text: 'abc' })
-  flat.send({ type: 'typing', text: 'me' })
-  t.same((await other.next()).data, { text: 'me' })
-  t.same(await sender.next(), { topic: 'rooms/1', event: 'typing', data: { text: 'me' } })
-  t.same((await app.realtime.history('rooms/1')).events, [])
-  await app.realtime.publish('rooms/2', 'sentinel', {})
-  t.equal((await elsewhere.next()).event, 'sentinel', 'another room hears nothing of it')
-})
-
-t.test('relay: a function says what is sent in its place, or that nothing is', async (t) => {
-  const app = await serve(t, { identify: (request) => ({ id: String(request.headers['x-user']) }) }, (app) => {
-    app.decorate('shop', 'the shop')
-    app.topic('rooms/:id')
-    app.channel('/rooms/:id', {
-      topics: 'rooms/:id',
-      messages: {
-        stamp: { relay (this: FastifyInstance, data, { connection, params }) { return { ...data as object, by: connection.identity.id, in: params.id, at: (this as unknown as Json).shop } } },
-        later: { relay: async (data) => { await turn(); return (data as { say?: string }).say } },
-        fail: { relay: () => { throw createError('NOT_HERE', 'not here', 400)() } }
-      }
-    })
-  })
-  const other = await join(t, app, '/rooms/7')
-  const sender = await openChannel(t, app, '/rooms/7', { headers: { 'x-user': 'ann' } })
-  sender.send({ type: 'stamp', by: 'somebody else', n: 1 })
-  t.same((await other.next()).data, { by: 'ann', n: 1, in: '7', at: 'the shop' })
-  sender.send({ type: 'later' })
-  sender.send({ type: 'later', say: 'this' })
-  t.same((await other.next()).data, 'this', 'undefined is nothing, and the order is kept')
-  sender.send({ type: 'fail' })
-  t.match(await sender.next(), { type: 'error', code: 'NOT_HERE' })
-  sender.send({ type: 'stamp', n: 2 })
-  t.match((await other.next()).data, { n: 2 })
-})
-
-t.test('relay: the topic is the first, or the one named, if the client is in it and `authorize` allows', async (t) => {
-  const asked: unknown[] = []
-  const app = await serve(t, {}, (app) => {
-    app.topic('rooms/:id', {
-      authorize (request, { topic, params, action }) {
-        if (action === 'publish') asked.push([topic, params])
-        return action === 'subscribe' || params.id !== 'quiet'
-      }
-    })
-    app.topic('halls/:id', { events: { wave: { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] } } })
-    app.channel('/both', { topics: ['rooms/1', 'halls/1', 'rooms/quiet'], subscribe: app.topic('joined/:id', { authorize: () => true }), messages: { wave: { relay: true }, other: { relay: true } } })
-    app.channel('/none', { messages: { wave: { relay: true } } })
-  })
-  const [sender, other] = [await join(t, app, '/both', 3), await join(t, app, '/both', 3)]
-  const wave = async (topic: unknown, event = 'wave'): Promise<Json> => {
-    sender.send({ event, data: { n: 1 }, topic, ref: 'r' })
-    return await sender.next({ ref: 'r' })
-  }
-  t.match(await wave(undefined), { op: 'reply' })
-  t.match(await other.next(), { topic: 'rooms/1', event: 'wave' })
-  t.match(await wave('halls/1'), { op: 'reply' })
-  t.match(await other.next(), { topic: 'halls/1', event: 'wave' })
-  t.match(await wave('halls/1', 'other'), { op: 'reply' })
-  t.match(await other.next(), { topic: 'halls/1', event: 'other' }, 'the channel declares what is relayed, not the topic')
-  t.match(await wave('rooms/quiet'), { op: 'error', code: 'FORBIDDEN' })
-  for (const topic of ['rooms/2', 'joined/1', 'nowhere', '', 5, {}, 'rooms/1/', '__proto__']) {
-    t.match(await wave(topic), { op: 'error', code: 'UNKNOWN_TOPIC' }, JSON.stringify(topic))
-  }
-  for (const client of [sender, other]) {
-    client.send({ op: 'subscribe', topic: 'joined/1' })
-    await client.next({ op: 'subscribed' })
-  }
-  t.match(await wave('joined/1'), { op: 'reply' })
-  t.match(await other.next(), { topic: 'joined/1', event: 'wave' })
-  sender.send({ op: 'unsubscribe', topic: 'rooms/1' })
-  await sender.next({ op: 'unsubscribed' })
-  t.match(await wave(undefined), { op: 'error', code: 'UNKNOWN_TOPIC' }, 'who has left it cannot speak in it')
-  t.same(asked, [['rooms/1', { id: '1' }], ['rooms/quiet', { id: 'quiet' }]])
-  const alone = await openChannel(t, app, '/none')
-  alone.send({ type: 'wave' })
-  t.match(await alone.next(), { type: 'error', code: 'UNKNOWN_TOPIC' })
-})
 
 // --- joining and leaving ----------------------------------------------------------------
 

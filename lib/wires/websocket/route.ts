@@ -13,6 +13,7 @@ import { Client, type ClientPlan } from './client.ts'
 import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
 import type { ChannelFormat } from './outlet.ts'
+import { readRelay, type RelayChannel, type RelayOption } from './relay.ts'
 import type { Message, SessionPlan } from './session.ts'
 
 export const SUBPROTOCOL = 'fastify-realtime.v1'
@@ -25,7 +26,7 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   onRequest?: unknown
   topics?: unknown
   subscribe?: unknown
-  messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: boolean | Message['stamp'] }>
+  messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: RelayOption }>
   binary?: SessionPlan['binary']
   limits?: ChannelLimits
   origins?: string[] | '*'
@@ -46,6 +47,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
     const label: RouteLabel = { kind: 'channel', url }
     checkChannel(label, options)
     const urls: string[] = []
+    const offered = readSubscribe(label, subscribe)
     const ownLimits = context.limits(limits)
     const plan: Plan = {
       context,
@@ -56,8 +58,8 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       live: context.live(Object.fromEntries(Object.entries({ heartbeat, maxBuffered, slow }).filter(([, value]) => value !== undefined))),
       callbacks: { onConnect, onDisconnect },
       topicsFor: planTopics(context, label, topics, () => urls),
-      subscribe: readSubscribe(label, subscribe),
-      messages: readMessages(context, this, label, messages ?? {}, route.validatorCompiler),
+      subscribe: offered,
+      messages: readMessages({ context, scope: this, label, topics, subscribe: offered, urls: () => urls }, messages ?? {}, route.validatorCompiler),
       binary: binary && ((data, ctx) => binary.call(this, data, ctx)),
       origins: origins === undefined ? context.settings.origins : context.origins(origins),
       hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
@@ -116,19 +118,21 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
   return topics as DeclaredTopic[]
 }
 
-function readMessages (context: WireContext, scope: FastifyInstance, { kind, url }: RouteLabel, messages: NonNullable<ChannelRouteOptions['messages']>, compiler: unknown): Map<string, Message> {
+function readMessages (channel: RelayChannel, messages: NonNullable<ChannelRouteOptions['messages']>, compiler: unknown): Map<string, Message> {
+  const { context, scope, label: { kind, url } } = channel
   const read = new Map<string, Message>()
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
     if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
     const relay = message?.relay
-    if ((typeof message?.handler === 'function') === (relay === true || typeof relay === 'function')) {
-      throw new RouteInvalid(kind, url, `has a message "${name}" that needs either a "handler" or "relay: true"`)
+    const relays = relay === true || typeof relay === 'function' || (typeof relay === 'object' && relay !== null)
+    if ((typeof message?.handler === 'function') === relays) {
+      throw new RouteInvalid(kind, url, `has a message "${name}" that needs either a "handler" or a "relay": true, a function, or { topic, data }`)
     }
     read.set(name, {
       check: message.schema === undefined ? undefined : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema, compiler),
       handler: message.handler && ((data, ctx) => message.handler?.call(scope, data, ctx)),
-      stamp: typeof relay === 'function' ? (data, ctx) => relay.call(scope, data, ctx) : undefined
+      relay: relays ? readRelay(channel, name, relay) : undefined
     })
   }
   return read

@@ -13,15 +13,16 @@ import type { Limits } from '../../options.ts'
 import type { Arrival } from '../routes.ts'
 import { authorize, joinLater, logRefusal } from '../routes.ts'
 import { flatFrame, jsonFrame } from './encode.ts'
-import { CallbackTimeout, Unavailable } from '../../errors.ts'
+import { Fault } from './fault.ts'
+import { CallbackTimeout, EventDataInvalid, Unavailable } from '../../errors.ts'
 import { errorFrame, type WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
+import { notIn, type Relay } from './relay.ts'
 
 export interface Message {
   readonly check: Check | undefined
   readonly handler: ((data: unknown, context: object) => unknown) | undefined
-  /** What is relayed in place of the client's data. */
-  readonly stamp: ((data: unknown, context: object) => unknown) | undefined
+  readonly relay: Relay | undefined
 }
 
 export interface SessionPlan {
@@ -46,15 +47,6 @@ const NONE: Inbound[] = []
 
 type Json = Record<string, unknown>
 type Inbound = { text: string } | { bytes: Uint8Array }
-
-/** A fault of the client's, to be answered. */
-class Fault extends Error {
-  readonly code: string
-  constructor (code: string, message: string) {
-    super(message)
-    this.code = code
-  }
-}
 
 /** The most topics an `open` may name. */
 const MAX_CURSORS = 64
@@ -148,10 +140,7 @@ export class Session {
     if (!message) throw new Fault('UNKNOWN_MESSAGE', `no message "${printable(name)}" is declared here`)
     const data = message.check ? await this.#checked(message.check, received) : received
     if (message.handler) return await message.handler(data, this.#context())
-    const at = this.#relayTopic(topic)
-    await authorize(this.#plan.hub, this.#request, at, 'publish')
-    const sent = message.stamp ? await message.stamp(data, this.#context()) : data ?? null
-    if (sent !== undefined) await this.#plan.hub.relay(at, name, sent, this.#connection)
+    if (message.relay) await this.#relay(message.relay, name, data, topic)
     return undefined
   }
 
@@ -162,11 +151,23 @@ export class Session {
     return value
   }
 
-  /** The channel's topic; where there are several, the one named, or the first. */
-  #relayTopic (named: unknown): TopicAt {
-    const at = named === undefined ? this.#arrival.topics[0] : this.#resolve(named)
-    if (!at || !this.#connection.has(at.name)) throw new Fault('UNKNOWN_TOPIC', 'this client is not in the topic')
-    return at
+  async #relay ({ to, replace }: Relay, name: string, data: unknown, named: unknown): Promise<void> {
+    const at = to(this.#request, this.#connection, named)
+    await authorize(this.#plan.hub, this.#request, at, 'publish')
+    const sent = replace ? await replace(data, this.#context()) : data ?? null
+    if (sent === undefined) return
+    // Threat: the topic may have been taken from it while the app was asked.
+    if (!this.#connection.has(at.name)) throw notIn()
+    // Threat: a serializer would make something that fits of what does not ("5" of a text, 0 of null), and the client's word would pass.
+    const fault = replace ? undefined : await at.topic.policy.events?.get(name)?.fault(sent, sent)
+    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
+    try {
+      await this.#plan.hub.relay(at, name, sent, this.#connection)
+    } catch (error) {
+      if (!(error instanceof EventDataInvalid)) throw error
+      if (replace) quiet(this.#request.log).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
+      throw new Fault('INVALID_DATA', error.message)
+    }
   }
 
   async #binary (bytes: Uint8Array): Promise<void> {

@@ -1,0 +1,133 @@
+/**
+ * `relay`: a client's own event for the others in a topic. Where it goes and what is sent stands in the declaration: no
+ * client chooses it beyond what it may join.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Connection } from '../../core/connection.ts'
+import { printable } from '../../core/event.ts'
+import { DeclaredTopic, type Params, type TopicAt } from '../../core/topic.ts'
+import { RouteInvalid, TopicParamsMissing } from '../../errors.ts'
+import { isTopicAt, planOne, type RouteLabel, type TopicPlan, type WireContext } from '../routes.ts'
+import { Fault } from './fault.ts'
+
+type Replace = (data: unknown, context: object) => unknown
+
+export interface Relay {
+  /** The topic that a message goes to. `named`: what the client says. @throws Fault */
+  to (request: FastifyRequest, connection: Connection, named: unknown): TopicAt
+  /** What is sent in place of the client's data; undefined: nothing. */
+  readonly replace: Replace | undefined
+}
+
+/** What a relay needs to know of its channel. */
+export interface RelayChannel {
+  readonly context: WireContext
+  readonly scope: FastifyInstance
+  readonly label: RouteLabel
+  readonly topics: unknown
+  readonly subscribe: readonly DeclaredTopic[]
+  readonly urls: () => string[]
+}
+
+export type RelayOption = boolean | Replace | { topic?: unknown, data?: unknown }
+
+/** @throws RouteInvalid */
+export function readRelay (channel: RelayChannel, name: string, option: RelayOption): Relay {
+  const { scope } = channel
+  const { topic, data } = explicit(channel, name, option)
+  return { to: planTarget(channel, name, topic), replace: data && ((value, context) => data.call(scope, value, context)) }
+}
+
+function invalid ({ label: { kind, url } }: RelayChannel, name: string, why: string): Error {
+  return new RouteInvalid(kind, url, `has a message "${printable(name)}" whose relay ${why}`)
+}
+
+/** `true` and a function go to the channel's topic, where that is one and no other. */
+function explicit (channel: RelayChannel, name: string, option: RelayOption): { topic: unknown, data: Replace | undefined } {
+  if (typeof option === 'object') return checked(channel, name, option)
+  const only = [channel.topics].flat()
+  // Threat: a client that hears several topics would choose which of them it writes into.
+  if (only.length !== 1 || only[0] === undefined || typeof only[0] === 'function') {
+    throw invalid(channel, name, 'does not say where it goes, and the channel has not exactly one topic: say relay: { topic, data }')
+  }
+  return { topic: only[0], data: typeof option === 'function' ? option : undefined }
+}
+
+function checked (channel: RelayChannel, name: string, option: { topic?: unknown, data?: unknown }): { topic: unknown, data: Replace | undefined } {
+  const { topic, data } = option
+  const unknown = Object.keys(option).find((key) => key !== 'topic' && key !== 'data')
+  if (unknown !== undefined) throw invalid(channel, name, `has "${printable(unknown)}", which is not known. Known: topic, data`)
+  if (!(topic instanceof DeclaredTopic) && !isTopicAt(topic) && typeof topic !== 'string') throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
+  if (data !== undefined && typeof data !== 'function') throw invalid(channel, name, 'has "data" that is not a function')
+  return { topic, data: data as Replace | undefined }
+}
+
+function planTarget (channel: RelayChannel, name: string, topic: unknown): Relay['to'] {
+  const { context, label } = channel
+  const plan = planOne(context, label, topic)
+  checkEvent(channel, name, plan)
+  const target: Target = { channel, plan, own: true, choosable: false }
+  context.onReady(() => becomeReady(target, name))
+  return ({ params }, connection, named) => findTarget(target, params as Params, connection, named)
+}
+
+interface Target {
+  readonly channel: RelayChannel
+  readonly plan: TopicPlan
+  /** The route's params name it. */
+  own: boolean
+  /** The client joins topics of this pattern, and says which of them it means. */
+  choosable: boolean
+}
+
+/** Strings are known by their owners only now, and routes by their whole URLs. */
+function becomeReady (target: Target, name: string): void {
+  const { channel, plan } = target
+  const { context: { hub }, label: { url }, subscribe } = channel
+  const missing = missingParam(plan, channel.urls())
+  const owner = plan.owner()
+  checkEvent(channel, name, plan)
+  target.own = missing === undefined
+  target.choosable = owner !== undefined && subscribe.includes(owner)
+  if (missing && !target.choosable) throw missing
+  if (owner?.policy.authorize !== 'anyone') return
+  hub.log.warn({ topic: owner.pattern, channel: url, message: name },
+    'realtime: a relay goes to a topic with authorize: "anyone", which is for subscribing alone, so every message of it is refused. Give the topic an authorize function that says true to the action "publish"')
+}
+
+function missingParam (plan: TopicPlan, urls: string[]): Error | undefined {
+  try {
+    for (const url of urls) plan.check(url)
+    return undefined
+  } catch (error) {
+    if (error instanceof TopicParamsMissing) return error
+    throw error
+  }
+}
+
+function checkEvent (channel: RelayChannel, name: string, plan: TopicPlan): void {
+  const owner = plan.owner()
+  if (!owner?.policy.events || owner.policy.events.has(name)) return
+  throw invalid(channel, name, `goes to topic "${owner.pattern}", which declares no such event: add it to the topic's events`)
+}
+
+function findTarget ({ channel: { context }, plan, own, choosable }: Target, params: Params, connection: Connection, named: unknown): TopicAt {
+  const at = own ? plan.at(params ?? {}) : undefined
+  const meant = named === undefined ? at : resolve(context, named)
+  if (!meant) throw new Fault('UNKNOWN_TOPIC', 'this message needs a "topic" that this client has joined')
+  const allowed = meant.name === at?.name || (choosable && plan.matches(meant))
+  if (!allowed || !connection.has(meant.name)) throw notIn()
+  return meant
+}
+
+function resolve ({ hub }: WireContext, named: unknown): TopicAt | undefined {
+  try {
+    return hub.topics.resolve(named)
+  } catch {
+    throw notIn()
+  }
+}
+
+export function notIn (): Fault {
+  return new Fault('UNKNOWN_TOPIC', 'this message goes to no such topic, or this client is not in it')
+}
