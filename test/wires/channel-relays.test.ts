@@ -232,9 +232,9 @@ t.test('what is relayed fits the event of its topic, in production too, and is w
     app.channel('/loose/:id', { topics: 'loose/:id', messages: { big: { relay: true } } })
   })
   const [sender, other] = [await join(t, app, '/rooms/1'), await join(t, app, '/rooms/1')]
-  for (const data of [{}, { n: 'one' }, { n: null }, null, undefined, 'n', 5, [], { n: {} }]) t.equal(await say(sender, 'wave', data), 'INVALID_DATA', JSON.stringify(data))
+  for (const data of [{}, { n: 'one' }, { n: null }, null, undefined, 'n', 5, [], { n: {} }, { n: '1' }, { n: true }, { n: 1, by: 7 }]) t.equal(await say(sender, 'wave', data), 'INVALID_DATA', JSON.stringify(data))
   t.equal(await say(sender, 'stamped', {}), 'INVALID_DATA')
-  t.equal(await say(sender, 'stamped', { n: 1, by: 7 }), 'INVALID_DATA')
+  t.equal(await say(sender, 'stamped', { n: 'one' }), 'INVALID_DATA')
   t.equal(await say(sender, 'stamped', { skip: true }), 'reply', 'nothing is sent, and nothing checked')
   t.equal(await say(sender, 'wave', { n: 1, secret: 'not declared' }), 'reply')
   t.equal(await say(sender, 'stamped', { n: 2, secret: 'not declared' }), 'reply')

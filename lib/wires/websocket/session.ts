@@ -17,7 +17,7 @@ import { Fault } from './fault.ts'
 import { CallbackTimeout, EventDataInvalid, Unavailable } from '../../errors.ts'
 import { errorFrame, type WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
-import { notIn, type Relay } from './relay.ts'
+import { mustFit, notIn, type Relay } from './relay.ts'
 
 export interface Message {
   readonly check: Check | undefined
@@ -158,10 +158,8 @@ export class Session {
     if (sent === undefined) return
     // Threat: the topic may have been taken from it while the app was asked.
     if (!this.#connection.has(at.name)) throw notIn()
-    // Threat: a serializer would make something that fits of what does not ("5" of a text, 0 of null), and the client's word would pass.
-    const fault = replace ? undefined : await at.topic.policy.events?.get(name)?.fault(sent, sent)
-    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
     try {
+      if (!replace) await mustFit(at, name, sent)
       await this.#plan.hub.relay(at, name, sent, this.#connection)
     } catch (error) {
       if (!(error instanceof EventDataInvalid)) throw error
