@@ -29,6 +29,10 @@ export const EventDataInvalid = make('EVENT_DATA', 'topic "%s", event "%s": %s')
 export const EventTooLarge = make('EVENT_TOO_LARGE',
   '%s: %s bytes of data are more than maxEventBytes (%s). Publish less, or raise the limit.', 413)
 export const PublishOptionInvalid = make('PUBLISH_OPTION', 'publish option "%s" %s', 400)
+export const RunSpaceUnknown = make('RUN_SPACE', 'which space are the runs in? Name it, as in stop(key, { space }): %s')
+export const RunKeyMissing = make('RUN_KEY_MISSING',
+  'stream "%s" is resumable without a key, and %s. Say whose run it is: resumable: { key: (request) => … }, with the user in it unless whoever has the key may read it.')
+export const RunKeyInvalid = make('RUN_KEY_INVALID', 'the key of %s is %s. It must be a non-empty string.')
 export const Closed = make('CLOSED', 'the app is closing: nothing can be published or subscribed any more', 503)
 export const HistoryUnavailable = make('HISTORY_UNAVAILABLE', 'topic "%s" has history: false, so there is none to read')
 

@@ -115,21 +115,21 @@ export function readHistory (name: string, value: HistoryOptions | false | undef
 export interface ResumableSettings {
   readonly maxAge: number
   readonly maxBytes: number
-  readonly key: (request: FastifyRequest) => string
+  readonly key: ((request: FastifyRequest) => unknown) | undefined
+  readonly space: string | undefined
 }
-
-/** The path alone: the query may differ from one attempt to the next (`lastEventId`). */
-const pathOf = (request: FastifyRequest): string => request.url.split('?', 1)[0] as string
 
 export function readResumable (value: unknown): ResumableSettings {
   if (value === true) return readResumable({})
   record('resumable', value)
-  onlyKnown('resumable', value, new Set(['maxAge', 'maxBytes', 'key']))
-  const { maxAge, maxBytes, key } = value as Partial<ResumableSettings>
+  onlyKnown('resumable', value, new Set(['maxAge', 'maxBytes', 'key', 'space']))
+  const { maxAge, maxBytes, key, space } = value as Partial<ResumableSettings>
+  if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('resumable.space', 'must be a non-empty string')
   return Object.freeze({
     maxAge: integer('resumable.maxAge', maxAge ?? 600_000, 1, 86_400_000),
     maxBytes: integer('resumable.maxBytes', maxBytes ?? MiB, 1),
-    key: callable('resumable.key', key) ?? pathOf
+    key: callable('resumable.key', key),
+    space
   })
 }
 

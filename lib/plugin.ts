@@ -8,13 +8,14 @@ import { eventNameFault, printable } from './core/event.ts'
 import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import type { Check } from './core/validation.ts'
+import { checkRunKey, runOf } from './core/run-names.ts'
 import { DeclaredTopic } from './core/topic.ts'
 import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
 import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
-import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, TopicOptions } from './types.ts'
+import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
 import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
 import { Encoders } from './wires/sse/encode.ts'
@@ -153,7 +154,7 @@ class App {
     return Object.freeze<Realtime>({
       publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options ?? {}),
       history: async (name, options) => await hub.history(hub.topics.resolve(name), options ?? {}),
-      stop: async (key) => await hub.runs.stop(key),
+      stop: async (key, options) => await stopRun(hub, key, options ?? {}),
       count: async (name) => await hub.control.count(hub.topics.resolve(name).name),
       countLocal: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
       disconnect: async (target, reason = {}) => {
@@ -167,6 +168,14 @@ class App {
       stats: () => stats(hub)
     })
   }
+}
+
+async function stopRun (hub: Hub, key: string, options: StopOptions): Promise<boolean> {
+  record('stop options', options)
+  onlyKnown('stop', options, new Set(['space']))
+  const { space } = options
+  if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('stop.space', 'must be a non-empty string')
+  return await hub.runs.stop(runOf(hub.runs.spaces.find(space), checkRunKey('stop()', key)))
 }
 
 function readTarget (hub: Hub, target: RealtimeTarget): Target {

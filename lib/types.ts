@@ -263,8 +263,28 @@ export interface ResumableOptions<Request> {
   maxAge?: number
   /** Bytes one source may yield. Default 1048576; past it, it is aborted with the reason `too-large`. */
   maxBytes?: number
-  /** Requests with the same key share one run. Default: the URL's path. Whoever passes the route's hooks may read it. */
-  key?: (request: Request) => string
+  /**
+   * Whose run a request asks for: requests with the same key share one, and **whoever has the key reads it**. Put the user
+   * in it unless the run is meant to be shared. Any non-empty string, of any length; also a promise of one, given up after
+   * `joinTimeout`.
+   *
+   * Default: the identity's id and the URL's decoded params, so that no two users share a run. A `POST`, an anonymous
+   * client, and a param that a schema made an object of need a `key`: they are refused without one.
+   * @throws FST_ERR_REALTIME_RUN_KEY_MISSING, FST_ERR_REALTIME_RUN_KEY_INVALID (500, to the client)
+   */
+  key?: (request: Request) => string | Promise<string>
+  /**
+   * Where the key holds. Routes share runs only where they name the same space. Any non-empty string, of any length.
+   *
+   * Default: the route's pattern with its prefix, e.g. `/answers/:id`; with the method before it where that is not `GET`
+   * alone (`POST /answers`), and its constraints behind.
+   */
+  space?: string
+}
+
+export interface StopOptions {
+  /** The runs' space: its name, or the pattern of its route. Default: the only one there is. */
+  space?: string
 }
 
 export interface StreamRoute<Url extends string, Schema extends FastifySchema, Provider>
@@ -452,8 +472,13 @@ export interface Realtime {
   /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
   publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
   history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
-  /** Stops the resumable source of this key (by default the path, e.g. `/answers/42`), whichever node runs it. False when none does. */
-  stop (key: string): Promise<boolean>
+  /**
+   * Stops the run of a resumable source, whichever node runs it, by what its `key` returned. Resolves with whether one ran.
+   * The runs of a route without a `key` cannot be stopped so.
+   * @throws FST_ERR_REALTIME_RUN_SPACE where the space is not given and there is not exactly one, or where its pattern is
+   * that of several; FST_ERR_REALTIME_RUN_KEY_INVALID, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  stop (key: string, options?: StopOptions): Promise<boolean>
   /** Listeners of a topic on all nodes; of those that answer within a second. */
   count (topic: string): Promise<number>
   /** Listeners of a topic on this node. */

@@ -73,7 +73,9 @@ describe('app.realtime', () => {
   })
 
   test('stops a resumable source', () => {
-    expect(app.realtime.stop('/answers/42')).type.toBe<Promise<boolean>>()
+    expect(app.realtime.stop('42')).type.toBe<Promise<boolean>>()
+    expect(app.realtime.stop('42', { space: '/answers/:id' })).type.toBe<Promise<boolean>>()
+    expect(app.realtime.stop).type.not.toBeCallableWith('42', { spaces: '/answers/:id' })
   })
 
   test('counts', () => {

@@ -340,7 +340,10 @@ describe('options of routes', () => {
     })
     expect(app.stream).type.toBeCallableWith('/a', { source: () => [], resumable: true })
     expect(app.stream).type.not.toBeCallableWith('/a', { source: () => [], resumable: { maxEvents: 10 } })
+    expect(app.stream).type.toBeCallableWith('/a', { source: () => [], resumable: { key: async () => '7', space: 'answers' } })
     expect(app.stream).type.not.toBeCallableWith('/a', { source: () => [], resumable: { key: () => 7 } })
+    expect(app.stream).type.not.toBeCallableWith('/a', { source: () => [], resumable: { key: () => undefined } })
+    expect(app.stream).type.not.toBeCallableWith('/a', { source: () => [], resumable: { space: 7 } })
     expect(app.channel).type.not.toBeCallableWith('/a', { topics: pets, resumable: true })
   })
 

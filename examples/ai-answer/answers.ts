@@ -46,7 +46,8 @@ export const answers: FastifyPluginAsyncTypebox<{ tempo: Tempo }> = async (app, 
     // An ordinary hook, so an ordinary 404, before any stream has started.
     preHandler: async ({ params }) => { find(params.answerId) },
     source: ({ params }, { signal }) => tell(find(params.answerId), signal),
-    resumable: { maxAge: 60 * 60_000 },
+    // Whoever has the answer's id may read it; who may not would have the user in its key.
+    resumable: { key: ({ params }) => params.answerId, maxAge: 60 * 60_000 },
     onConnect (connection, { params }) {
       const { readers } = find(params.answerId)
       readers.add(connection)
@@ -60,7 +61,7 @@ export const answers: FastifyPluginAsyncTypebox<{ tempo: Tempo }> = async (app, 
   })
 
   app.post('/v1/answers/:answerId/stop', { schema: { params: AnswerParams } }, async ({ params }) => ({
-    stopped: await app.realtime.stop(pathOf(find(params.answerId)))
+    stopped: await app.realtime.stop(find(params.answerId).answerId)
   }))
 
   // For the page's "Cut the connection": the cut is real, and the browser's EventSource comes back by itself.

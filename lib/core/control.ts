@@ -17,7 +17,8 @@ export interface Target { identity?: string, connection?: string, topic?: string
 export type Order =
   | { op: 'disconnect', target: Target, code?: number, text?: string, reconnect?: boolean }
   | { op: 'unsubscribe', target: Target, topic: string }
-  | { op: 'stop', key: string }
+  /** A node of the version before gives none with a space, and has no run of ours. */
+  | { op: 'stop', space?: string, key: string }
 
 type Question = { ask: string, from: string, topic: string }
 type Answer = { ask: string, count: number }
@@ -127,7 +128,8 @@ export class Control {
 
   #obey (order: Order): void {
     if (order.op === 'stop') {
-      this.#hub.runs.stopHere(order.key)
+      const { space, key } = order
+      if (space !== undefined) this.#hub.runs.stopHere({ space, key })
       return
     }
     this.#remember(order)

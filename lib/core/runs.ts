@@ -12,10 +12,9 @@ import { ownershipOf, type AppendOptions, type Format, type Id, type Ownership, 
 import { callApart } from './callbacks.ts'
 import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
+import { RUN_PATTERN, RunSpaces, type RunParams } from './run-names.ts'
 import { DeclaredTopic, type TopicAt } from './topic.ts'
 import { EventDataInvalid, EventTooLarge, NotOwner } from '../errors.ts'
-
-export const RUN_PATTERN = 'realtime:runs/:key'
 
 export interface RunSettings {
   /** How long an ended run is kept, ms. */
@@ -50,6 +49,7 @@ interface Run {
 }
 
 export class Runs {
+  readonly spaces = new RunSpaces()
   readonly #hub: Hub
   readonly #ownership: Ownership | undefined
   readonly #running = new Map<string, Run>()
@@ -64,8 +64,8 @@ export class Runs {
     this.#ownership = ownershipOf(hub.adapter)
   }
 
-  /** The topic of a key. Its pattern is reserved: no client can name it. */
-  at (key: string): TopicAt {
+  /** The topic of a run. Its pattern is reserved: no client can name it. */
+  at ({ space, key }: RunParams): TopicAt {
     this.#topic ??= DeclaredTopic.reserved(this.#hub, this.#hub.topics, RUN_PATTERN, {
       retention: { limit: MAX_EVENTS, maxAge: RUNNING_MS, maxBytes: Number.MAX_SAFE_INTEGER },
       schemas: undefined,
@@ -75,7 +75,7 @@ export class Runs {
       validate: false,
       whole: true
     })
-    return this.#topic.at({ key })
+    return this.#topic.at({ space, key })
   }
 
   /** Starts the source, unless it runs or its events are still kept. What `open` throws is thrown to all who wait for it. */
@@ -143,17 +143,17 @@ export class Runs {
   }
 
   /** On whichever node it runs. True when it runs at all. */
-  async stop (key: string): Promise<boolean> {
-    if (this.stopHere(key)) return true
-    const owner = await this.#ownership?.owner(this.at(key).name)
+  async stop (run: RunParams): Promise<boolean> {
+    if (this.stopHere(run)) return true
+    const owner = await this.#ownership?.owner(this.at(run).name)
     if (owner === undefined || owner === OVER || owner === this.#node) return false
-    await this.#hub.control.order({ op: 'stop', key })
+    await this.#hub.control.order({ op: 'stop', ...run })
     return true
   }
 
   /** True when it ran here. */
-  stopHere (key: string): boolean {
-    return this.#stop(this.at(key).name, { name: 'realtime:end', reason: 'stopped' })
+  stopHere (run: RunParams): boolean {
+    return this.#stop(this.at(run).name, { name: 'realtime:end', reason: 'stopped' })
   }
 
   /** The node goes: its sources go with it. Resolves when that is in their topics here, for the listeners to be told. */

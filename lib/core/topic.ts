@@ -165,7 +165,7 @@ function readSnapshot (taken: unknown): { data: unknown, at: Id | undefined, eve
 
 // encodeURIComponent leaves "." as it is; a segment of only dots would be resolved away by anything that treats the
 // name as a path.
-function encodeSegment (text: string): string {
+export function encodeSegment (text: string): string {
   const encoded = encodeURIComponent(text)
   return /^\.+$/.test(encoded) ? encoded.replaceAll('.', '%2E') : encoded
 }

@@ -8,7 +8,7 @@ const [url, prefix] = process.argv.slice(2) as [string, string]
 const app = Fastify()
 await app.register(realtime, { adapter: redis({ url, prefix }) })
 app.stream('/answers/:id', {
-  resumable: true,
+  resumable: { key: ({ params }) => params.id },
   async * source () {
     for (let i = 0; ; i++) {
       yield { event: 'token', data: `word ${i}` }

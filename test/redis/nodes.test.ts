@@ -198,7 +198,7 @@ async function answering (t: Test, count: number) {
   const apps: FastifyInstance[] = []
   for (let i = 0; i < count; i++) {
     const app = await node(t, prefix)
-    app.stream('/answers/:id', { source: () => told.source(), resumable: true })
+    app.stream('/answers/:id', { source: () => told.source(), resumable: { key: ({ params }) => params.id } })
     await app.ready()
     apps.push(app)
   }
@@ -253,10 +253,10 @@ t.test('stop() works from any node', async (t) => {
   const reader = await connectStream(a, '/answers/3', { t })
   told.say('one')
   await reader.next('token')
-  t.equal(await b.realtime.stop('/answers/3'), true)
+  t.equal(await b.realtime.stop('3'), true)
   t.match(await reader.next('realtime:end'), { data: { reason: 'stopped' } })
-  await until('the end', async () => !await b.realtime.stop('/answers/3'))
-  t.equal(await b.realtime.stop('/answers/unknown'), false)
+  await until('the end', async () => !await b.realtime.stop('3'))
+  t.equal(await b.realtime.stop('unknown'), false)
 })
 
 /** A node in a process of its own, that can be killed. */
@@ -275,7 +275,7 @@ t.test('when the node that runs a source is killed, readers on other nodes are t
   const reading = body.getReader()
   for (let text = ''; !text.includes('token');) text += Buffer.from((await reading.read()).value ?? []).toString()
   const app = await node(t, prefix)
-  app.stream('/answers/:id', { source: () => teller().source(), resumable: true })
+  app.stream('/answers/:id', { source: () => teller().source(), resumable: { key: ({ params }) => params.id } })
   await app.ready()
   const reader = await connectStream(app, '/answers/4', { t, timeout: 30_000 })
   await reader.next('token')

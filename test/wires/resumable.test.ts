@@ -47,11 +47,11 @@ class Teller {
   }
 }
 
-async function answers (t: Test, teller: Teller, resumable: boolean | ResumableOptions<never> = true, method: 'GET' | 'POST' = 'GET'): Promise<FastifyInstance> {
+async function answers (t: Test, teller: Teller, resumable: Omit<ResumableOptions<never>, 'key'> = {}, method: 'GET' | 'POST' = 'GET'): Promise<FastifyInstance> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(realtime, { maxEventBytes: 4096, maxBuffered: 8192 })
-  app.stream('/answers/:id', { method, source: teller.source, resumable: resumable as boolean })
+  app.stream('/answers/:id', { method, source: teller.source, resumable: { key: ({ params }) => params.id, ...resumable } })
   await app.listen({ port: 0, host: '127.0.0.1' })
   return app
 }
@@ -65,7 +65,7 @@ async function tokens (client: StreamClient, count: number): Promise<unknown[]> 
 for (const method of ['GET', 'POST'] as const) {
   t.test(`a reader that is cut in mid-answer goes on where it was, and the source runs once (${method})`, async (t) => {
     const teller = new Teller()
-    const app = await answers(t, teller, true, method)
+    const app = await answers(t, teller, {}, method)
     const body = method === 'POST' ? { body: { prompt: 'hello' } } : {}
     const reader = await connectStream(app, '/answers/1', { t, method, ...body })
     teller.say('one')
@@ -172,11 +172,11 @@ t.test('stop ends it for every reader, returns the source, and tells its signal'
   teller.say('one')
   await tokens(reader, 1)
   const aborted = once(teller.signal as AbortSignal, 'abort')
-  t.equal(await app.realtime.stop('/answers/1'), true)
+  t.equal(await app.realtime.stop('1'), true)
   await aborted
   t.same((await reader.next('realtime:end')).data, { reason: 'stopped' })
   await reader.ended
-  t.equal(await app.realtime.stop('/answers/1'), false, 'it does not run any more')
+  t.equal(await app.realtime.stop('1'), false, 'it does not run any more')
   // Still waiting for its next token, it is returned as soon as that comes.
   teller.say('never heard')
   while (teller.returned === 0) await new Promise((resolve) => setImmediate(resolve))
@@ -202,7 +202,7 @@ t.test('a source that cannot start is an ordinary error, and may be asked for ag
   t.teardown(() => app.close())
   await app.register(realtime)
   app.stream('/answers/:id', {
-    resumable: true,
+    resumable: { key: ({ params }) => params.id },
     source: () => {
       if (++tries === 1) throw Object.assign(new Error('no such prompt'), { statusCode: 404 })
       return [{ data: 'hello' }]
@@ -230,7 +230,7 @@ t.test('a source much quicker than its reader loses nothing', async (t) => {
   const count = 4000
   const filler = 'y'.repeat(1000)
   app.stream('/answers/:id', {
-    resumable: { maxBytes: 8 << 20 },
+    resumable: { key: ({ params }) => params.id, maxBytes: 8 << 20 },
     source: function * () { for (let n = 0; n < count; n++) yield { event: 'token', data: { n, filler } } }
   })
   await app.listen({ port: 0, host: '127.0.0.1' })

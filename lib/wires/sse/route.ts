@@ -10,9 +10,10 @@ import { Arrival, authorizeAll, logRefusal, makeRoutes, noteKnock, planTopics, t
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
 import type { RawResponse } from './outlet.ts'
+import { placeRuns, type ResumableOptions } from './run.ts'
 import { documentEvents } from './schema.ts'
 import type { Source } from './source.ts'
-import { StreamStart, type Resumable, type StreamPlan } from './start.ts'
+import { StreamStart, type StreamPlan } from './start.ts'
 
 interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: string | string[]
@@ -20,7 +21,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   onRequest?: unknown
   topics?: unknown
   source?: Source
-  resumable?: boolean | { maxAge?: number, maxBytes?: number, key?: (request: FastifyRequest) => string }
+  resumable?: unknown
   handler?: (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply) => unknown
   retry?: number
   open?: 'event' | 'id' | false
@@ -50,8 +51,9 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       callbacks: { onConnect, onDisconnect },
       topicsFor: planTopics(context, label, topics, () => urls),
       source,
-      resumable: readResumable(context, label, options)
+      resumable: undefined
     }
+    const runs = readResumable(context, label, options)
     const made = makeRoutes(this, collector, {
       ...route,
       method: route.method ?? 'GET',
@@ -60,6 +62,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       schema: route.schema ?? {},
       handler: streamHandler(plan, handler)
     })
+    if (runs) plan.resumable = placeRuns(context.hub, runs, made)
     context.onReady(() => {
       // Fastify has compiled what the app gave: this is for the document alone.
       for (const one of made) one.schema = documentEvents(route.schema ?? {}, topics, context.hub.topics, context.plainSchemas(this))
@@ -88,7 +91,7 @@ function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): v
   }
 }
 
-function readResumable (context: WireContext, { kind, url }: RouteLabel, { source, resumable }: StreamRouteOptions): Resumable | undefined {
+function readResumable (context: WireContext, { kind, url }: RouteLabel, { source, resumable }: StreamRouteOptions): ResumableOptions | undefined {
   if (resumable === undefined || resumable === false) return undefined
   if (source === undefined) throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
   return context.resumable(resumable)

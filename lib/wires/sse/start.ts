@@ -4,13 +4,13 @@ import { quiet } from '../../core/callbacks.ts'
 import { clientLeft, internalError, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
 import type { Cursor, Joining } from '../../core/hub.ts'
-import type { RunSettings } from '../../core/runs.ts'
 import { after, type Soon } from '../../core/soon.ts'
 import type { TopicAt } from '../../core/topic.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { Hosts } from '../hosts.ts'
 import type { Arrival, LiveCallbacks, planTopics, WireContext } from '../routes.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
+import { runFor, type Resumable } from './run.ts'
 import { openSource, runSource, type Source, type SourceIterator } from './source.ts'
 
 /** A route, as declared. */
@@ -21,11 +21,8 @@ export interface StreamPlan extends SseOutletOptions {
   readonly callbacks: LiveCallbacks
   readonly topicsFor: ReturnType<typeof planTopics>
   readonly source: Source | undefined
-  readonly resumable: Resumable | undefined
-}
-
-export interface Resumable extends RunSettings {
-  readonly key: (request: FastifyRequest) => string
+  /** Known once the route is made. */
+  resumable: Resumable | undefined
 }
 
 /** A stream that is allowed and about to start; the payload that the route sends. */
@@ -80,10 +77,10 @@ export class StreamStart {
   }
 
   /** The source's topic, from the client's place in it or from its start; the source runs, has run, or is started. */
-  async #run (source: Source, { key, ...settings }: Resumable): Promise<Array<{ at: TopicAt, cursor: Cursor }>> {
-    const { runs } = this.#plan.context.hub
-    const at = runs.at(key(this.#request))
-    await runs.ensure(at, settings, (signal) => openSource(source, this.#request, undefined, signal))
+  async #run (source: Source, resumable: Resumable): Promise<Array<{ at: TopicAt, cursor: Cursor }>> {
+    const { hub, hub: { runs } } = this.#plan.context
+    const at = runs.at(await runFor(hub, resumable, this.#request, this.#arrival.identity))
+    await runs.ensure(at, resumable, (signal) => openSource(source, this.#request, undefined, signal))
     const cursor = readCursor(lastEventId(this.#request), 1)(at.name)
     if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)
     return [{ at, cursor: cursor ?? 'start' }]
