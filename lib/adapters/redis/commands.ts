@@ -1,6 +1,7 @@
 /** The way commands go: to one server (also one that Sentinel names), or to the masters of a cluster. */
 import type { Cluster, Redis } from 'ioredis'
 import { Unavailable } from '../../errors.ts'
+import { guardCluster } from './insides.ts'
 import { Link, retryDelay } from './link.ts'
 import type { Script } from './scripts.ts'
 
@@ -144,7 +145,7 @@ export class ClusterCommands implements Commands {
   #closed = false
 
   constructor (cluster: Cluster, host: CommandsHost) {
-    this.#cluster = cluster
+    this.#cluster = guardCluster(cluster)
     this.#host = host
     cluster.on('error', (error: Error) => { this.#why = error })
     cluster.on('node error', (error: Error) => { this.#why = error })

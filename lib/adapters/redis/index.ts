@@ -9,12 +9,13 @@ import { ShardedMessages, SingleMessages } from './shards.ts'
 
 export type { RedisAdapterOptions } from './options.ts'
 
-const { lazyConnect: _, retryStrategy: __, enableOfflineQueue: ___, sentinelRetryStrategy: ____, ...ofNode } = SETTINGS
+const { lazyConnect: _, retryStrategy: __, enableOfflineQueue: ___, sentinelRetryStrategy: ____, sentinelCommandTimeout: _____, ...ofNode } = SETTINGS
 
 const CLUSTER_SETTINGS = {
   lazyConnect: true,
   enableOfflineQueue: false,
   clusterRetryStrategy: retryDelay,
+  shardedSubscribers: false,
   maxRedirections: 8,
   retryDelayOnFailover: 100,
   retryDelayOnClusterDown: 100,

@@ -5,6 +5,7 @@
  * is silent, also in the handshake, is found by the watch and the pings, and the connection is made anew.
  */
 import type { Redis, RedisOptions } from 'ioredis'
+import { guardSockets, streamOf } from './insides.ts'
 
 /** A connection that is silent for so long while something is asked of it is cut. */
 export const SILENCE_MS = 4000
@@ -28,6 +29,8 @@ export const SETTINGS = {
   maxRetriesPerRequest: 0,
   connectTimeout: CONNECT_MS,
   socketTimeout: SILENCE_MS,
+  // A sentinel that accepts the connection and says nothing would hold it for ever.
+  sentinelCommandTimeout: CONNECT_MS,
   keepAlive: 10_000,
   noDelay: true,
   protocol: 2,
@@ -57,7 +60,7 @@ export class Link {
   readonly #host: LinkHost
 
   constructor (redis: Redis, host: LinkHost) {
-    this.redis = redis
+    this.redis = guardSockets(redis)
     this.#host = host
     redis.on('error', (error: Error) => { this.#why = error })
     redis.on('connect', () => this.#watchHandshake())
@@ -108,7 +111,7 @@ export class Link {
 
   async #ready (): Promise<void> {
     clearTimeout(this.#watch)
-    const { stream } = this.redis as unknown as { stream: unknown }
+    const stream = streamOf(this.redis)
     try {
       await this.#host.prepare()
     } catch (error) {
@@ -116,7 +119,7 @@ export class Link {
       return
     }
     // It may have been lost, and made anew, meanwhile.
-    if (this.#closed || this.redis.status !== 'ready' || (this.redis as unknown as { stream: unknown }).stream !== stream) return
+    if (this.#closed || this.redis.status !== 'ready' || streamOf(this.redis) !== stream) return
     this.up = true
     this.#host.changed(true, undefined)
   }

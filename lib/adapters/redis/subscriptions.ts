@@ -3,6 +3,7 @@
  * that nothing overtakes: a channel that is left and wanted again at once is subscribed in the end.
  */
 import type { Redis } from 'ioredis'
+import { streamOf } from './insides.ts'
 import { Link } from './link.ts'
 
 /** Channels of one command. */
@@ -172,8 +173,4 @@ export class Subscriptions {
     if (!this.#sharded) await this.#link.redis.unsubscribe(...channels)
     else await Promise.all(channels.map((channel) => this.#link.redis.sunsubscribe(channel).catch(() => {})))
   }
-}
-
-function streamOf (redis: Redis): unknown {
-  return (redis as unknown as { stream: unknown }).stream
 }
