@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
 import { call } from './core/callbacks.ts'
 import { customReason } from './core/close-reasons.ts'
-import type { Target } from './core/control.ts'
+import type { Target } from './core/orders.ts'
 import { eventNameFault, printable } from './core/event.ts'
 import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
@@ -196,6 +196,6 @@ function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], set
 function stats (hub: Hub): RealtimeStats {
   const connections = { sse: 0, websocket: 0 }
   for (const connection of hub.connections) if (connection.attached) connections[connection.kind]++
-  const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes } = hub.counters
-  return { connections, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
+  const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored } = hub.counters
+  return { connections, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
 }

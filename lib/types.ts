@@ -464,6 +464,8 @@ export interface RealtimeStats {
   dropped: number
   refused: number
   ringBytes: number
+  /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
+  ignored: number
   /** What the adapter says of itself: its name, and for Redis its state, links, outages and what waits. */
   adapter: { name: string, [key: string]: unknown }
 }

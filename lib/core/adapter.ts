@@ -69,6 +69,8 @@ export interface Page {
   linked: boolean
   /** There is more behind the last of `events`: `limits` cut the page. */
   more: boolean
+  /** `after` is in the log, and what follows it cannot be read: it is not `linked`. */
+  lost?: boolean
 }
 
 /** What the hub gives an adapter at start. */
@@ -76,6 +78,11 @@ export interface Sink {
   /** In any order, repeated, with holes: the hub checks. */
   event (topic: string, event: LogEvent): void
   ephemeral (topic: string, event: EphemeralEvent): void
+  /**
+   * Asked by an adapter of what others wrote. False: the data is not what its format says. The adapter takes the event for
+   * lost: it reports none, and a read that meets it is not linked.
+   */
+  readable? (data: Uint8Array, format: Format): boolean
   /** Something may have been missed. Called only once live again. */
   suspect (topics: Iterable<string> | 'all'): void
   state (state: 'up' | 'down', why?: Error): void

@@ -7,21 +7,10 @@ import { randomBytes } from 'node:crypto'
 import type { EphemeralEvent, Id, LogEvent, Retention } from './adapter.ts'
 import type { Connection } from './connection.ts'
 import type { Hub } from './hub.ts'
+import { readOrder, readQuestion, type Answer, type Order, type Question, type Target } from './orders.ts'
 import { TopicLog } from './topic-log.ts'
 
 export const CONTROL = 'realtime:control'
-
-/** Whom an order concerns: all that is given must fit. */
-export interface Target { identity?: string, connection?: string, topic?: string }
-
-export type Order =
-  | { op: 'disconnect', target: Target, code?: number, text?: string, reconnect?: boolean }
-  | { op: 'unsubscribe', target: Target, topic: string }
-  /** A node of the version before gives none with a space, and has no run of ours. */
-  | { op: 'stop', space?: string, key: string }
-
-type Question = { ask: string, from: string, topic: string }
-type Answer = { ask: string, count: number }
 
 interface Revocation { readonly order: Order, readonly at: number }
 
@@ -44,7 +33,7 @@ export class Control {
     this.#hub = hub
     this.#replies = `realtime:node:${this.node}`
     this.#log = new TopicLog({
-      append: ({ data }) => this.#obey(JSON.parse(Buffer.from(data).toString()) as Order),
+      append: ({ data, format }) => this.#heard(readOrder(data, format)),
       reset: () => this.#askAgain(),
       read: async (after, limits) => await hub.adapter.read(CONTROL, after, limits),
       readFailed: () => {},
@@ -67,8 +56,8 @@ export class Control {
     return topic === CONTROL || topic === this.#replies
   }
 
-  event (event: LogEvent): void {
-    this.#log.deliver(event)
+  event (topic: string, event: LogEvent): void {
+    if (topic === CONTROL) this.#log.deliver(event)
   }
 
   suspect (): void {
@@ -110,9 +99,10 @@ export class Control {
     return total
   }
 
-  ephemeral ({ data }: EphemeralEvent): void {
-    const heard = JSON.parse(Buffer.from(data).toString()) as Question | Answer
-    if ('count' in heard) this.#asked.get(heard.ask)?.(heard)
+  ephemeral ({ data, format }: EphemeralEvent): void {
+    const heard = readQuestion(data, format)
+    if (!heard) this.#hub.counters.ignored++
+    else if ('count' in heard) this.#asked.get(heard.ask)?.(heard)
     else if (heard.from !== this.node) this.#answer(heard)
   }
 
@@ -125,6 +115,19 @@ export class Control {
   }
 
   // --- obeying ---------------------------------------------------------------
+
+  /** Of a newer node, or of whoever writes there besides. */
+  #heard (order: Order | undefined): void {
+    if (!order) {
+      this.#hub.counters.ignored++
+      return
+    }
+    try {
+      this.#obey(order)
+    } catch (error) {
+      this.#hub.log.error({ err: error }, 'realtime: an order could not be carried out')
+    }
+  }
 
   #obey (order: Order): void {
     if (order.op === 'stop') {

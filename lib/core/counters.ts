@@ -11,4 +11,6 @@ export class Counters {
   dropped = 0
   refused = 0
   ringBytes = 0
+  /** Orders and questions of other nodes that were not understood. */
+  ignored = 0
 }

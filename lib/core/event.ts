@@ -112,9 +112,26 @@ export function checkEventName (name: unknown): asserts name is string {
   if (good.size < MAX_GOOD) good.add(name)
 }
 
+/** Of the topics of runs: the hub's own events end them. */
+const RUNS = 'realtime:runs/'
+
+/** True for a name that an event of this topic may have, whoever published it. */
+export function isEventName (name: string, topic: string): boolean {
+  if (good.has(name)) return true
+  if (topic.startsWith(RUNS) && FINAL_EVENTS.has(name)) return true
+  if (eventNameFault(name) !== undefined) return false
+  if (good.size < MAX_GOOD) good.add(name)
+  return true
+}
+
+/** What `key`, `dedupe` and `except` may be. */
+export function isPublishKey (value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= MAX_NAME_BYTES && !CONTROL.test(value) && value.isWellFormed()
+}
+
 export function checkPublishKey (option: string, value: unknown): void {
   if (value === undefined) return
-  if (typeof value !== 'string' || value === '' || Buffer.byteLength(value) > MAX_NAME_BYTES || CONTROL.test(value) || !value.isWellFormed()) {
+  if (!isPublishKey(value)) {
     throw new PublishOptionInvalid(option, `must be a non-empty string of at most ${MAX_NAME_BYTES} bytes of well-formed Unicode without control characters`)
   }
 }

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from './adapter.ts'
+import type { Adapter, AppendOptions, EphemeralEvent, Format, Id, LogEvent, Sink } from './adapter.ts'
 import { shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Control, CONTROL } from './control.ts'
@@ -15,6 +15,7 @@ import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { checkSize, encodeJson, type Payload } from './payload.ts'
+import { isReadable } from './readable.ts'
 import { Room } from './room.ts'
 import { Runs } from './runs.ts'
 import type { Soon } from './soon.ts'
@@ -73,6 +74,8 @@ const TURN_EVENTS = 128
 const TURN_BYTES = 128 * 1024
 /** A publisher waits for the fan-out for so many turns. */
 const MAX_TURNS = 16
+/** An event of another node may be as large as this, or four times what may be published here. */
+const MOST_BYTES = 8 << 20
 /** Clients told to come back are spread so that about so many come each second. */
 const RETURNS_PER_SECOND = 1000
 const MAX_SPREAD_MS = 60_000
@@ -89,6 +92,8 @@ export class Hub implements Sink {
   readonly runs: Runs
   readonly connections = new Set<Connection>()
   stopping = false
+  /** Nodes may differ in `maxEventBytes` while it is being changed; more than this is no event. */
+  readonly #mostBytes: number
   readonly #rooms = new Map<string, Room>()
   readonly #addresses = new OrderOfUse<string, number>()
   /** Closed from this side, and not over yet. */
@@ -107,6 +112,7 @@ export class Hub implements Sink {
     this.adapter = adapter
     this.settings = settings
     this.log = quiet(settings.log)
+    this.#mostBytes = Math.max(MOST_BYTES, settings.maxEventBytes * 4)
     this.control = new Control(this)
     this.runs = new Runs(this)
   }
@@ -201,15 +207,27 @@ export class Hub implements Sink {
   // --- back: the sink ------------------------------------------------------------
 
   event (topic: string, event: LogEvent): void {
-    const room = this.#rooms.get(topic)
-    if (room) room.event(event)
-    else if (this.control.concerns(topic)) this.control.event(event)
+    try {
+      const room = this.#rooms.get(topic)
+      if (room) room.event(event)
+      else if (this.control.concerns(topic)) this.control.event(topic, event)
+    } catch (error) {
+      this.#deliveryFailed(error, topic)
+    }
   }
 
   ephemeral (topic: string, event: EphemeralEvent): void {
-    const room = this.#rooms.get(topic)
-    if (room && room.listeners > 0) room.push(ephemeralEntry(event))
-    else if (this.control.concerns(topic)) this.control.ephemeral(event)
+    try {
+      const room = this.#rooms.get(topic)
+      if (room && room.listeners > 0) room.push(ephemeralEntry(event))
+      else if (this.control.concerns(topic)) this.control.ephemeral(event)
+    } catch (error) {
+      this.#deliveryFailed(error, topic)
+    }
+  }
+
+  readable (data: Uint8Array, format: Format): boolean {
+    return data.byteLength <= this.#mostBytes && isReadable(data, format)
   }
 
   suspect (topics: Iterable<string> | 'all'): void {

@@ -47,6 +47,8 @@ export class TopicLog {
   /** The past has been read from somewhere. */
   #reached = false
   #reaching: Promise<void> | undefined
+  /** The oldest event of the ring, while what came before it is kept and cannot be read. */
+  #hole: Id | undefined
 
   constructor (host: LogHost, retention: Retention) {
     this.#host = host
@@ -113,8 +115,13 @@ export class TopicLog {
 
   /** Why `cursor` could not be found. */
   fault (cursor: Id): ResetReason {
-    const order = compareIds(cursor, this.ring.first?.id ?? this.last)
-    return order !== undefined && order < 0 ? 'expired' : 'unknown-cursor'
+    const order = compareIds(cursor, this.#oldest)
+    if (order === undefined || order >= 0) return 'unknown-cursor'
+    return this.#oldest === this.#hole ? 'lost' : 'expired'
+  }
+
+  get #oldest (): Id {
+    return this.ring.first?.id ?? this.last
   }
 
   /** Frees the ring; what clients ask for is read again. */
@@ -201,6 +208,7 @@ export class TopicLog {
     const past: Entry[] = []
     let after = this.#pastFrom(wanted)
     let foundStart = after === null
+    let hole = false
     // Bounded: the adapter keeps at most so many, give or take those that arrive meanwhile.
     for (let read = 0; read <= this.ring.retention.limit * 2;) {
       const page = await this.#read(after)
@@ -208,6 +216,7 @@ export class TopicLog {
       if (!page.linked) {
         past.length = 0
         foundStart = true
+        hole = page.lost === true
       }
       const met = this.#collect(page, past)
       const tail = page.events.at(-1)
@@ -218,6 +227,7 @@ export class TopicLog {
     const joins = this.#joins(past)
     if (joins) this.ring.prepend(past)
     if (joins || past.length === 0) this.#complete = foundStart
+    if (hole && (joins || past.length === 0)) this.#hole = this.#oldest
   }
 
   /**

@@ -1,15 +1,17 @@
 /** Several nodes on one Redis: the log, its announcements, and what keeps both true when something breaks. */
 import { randomBytes } from 'node:crypto'
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
+import type { Adapter, AppendOptions, EphemeralEvent, Id, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
 import { AdapterUnsupported, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
-import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './entry.ts'
+import { Decoder, headOf, idsOf } from './decode.ts'
+import { encodeBody, encodeEphemeral } from './entry.ts'
 import { batchArguments, Lanes, type Batch, type Ticket } from './lanes.ts'
 import { Names } from './names.ts'
 import type { RedisSettings } from './options.ts'
-import { appendScript, CLAIM, HEADS, READ, RELEASE, VERIFY, type Script } from './scripts.ts'
+import { pageOf, type ReadStep } from './pages.ts'
+import { appendScript, CLAIM, HEADS, OWNER, READ, RELEASE, VERIFY, type Script } from './scripts.ts'
 import type { Messages } from './shards.ts'
 import type { SubscriptionsHost } from './subscriptions.ts'
 import { checkVersion } from './version.ts'
@@ -60,6 +62,7 @@ export class RedisAdapter implements Adapter, Ownership {
   readonly #commands: Commands
   readonly #messages: Messages
   readonly #lanes: Lanes
+  readonly #decoder = new Decoder()
   readonly #node = randomBytes(6).toString('base64url')
   readonly #announce: 'PUBLISH' | 'SPUBLISH'
   /** By channel. */
@@ -110,12 +113,14 @@ export class RedisAdapter implements Adapter, Ownership {
       topics: this.#subscribed.size,
       pendingBytes: this.#lanes.pending,
       outages: this.#outages,
-      suspected: this.#suspected
+      suspected: this.#suspected,
+      invalid: this.#decoder.invalid
     }
   }
 
   async start (sink: Sink): Promise<void> {
     this.#sink = sink
+    this.#decoder.ask(sink)
     this.#commands.connect()
     this.#messages.connect()
     try {
@@ -151,7 +156,7 @@ export class RedisAdapter implements Adapter, Ownership {
       this.#nonce(), this.#commands.server, ...args
     ])
     if (this.#settings.wait) await this.#replicated(this.#settings.wait)
-    return String(ids)
+    return idsOf(ids, tickets.length)
   }
 
   /** A topic's policy is one object, as a rule: its script is found by it. */
@@ -262,13 +267,8 @@ export class RedisAdapter implements Adapter, Ownership {
     const subscribed = this.#subscribed.get(channel)
     const sink = this.#sink
     if (!subscribed || !sink) return
-    let heard
-    try {
-      heard = decodeMessage(message)
-    } catch {
-      // Threat: whoever may publish on our channels can write anything. It is not an event.
-      return
-    }
+    const heard = this.#decoder.message(subscribed.topic, message)
+    if (heard.type === 'invalid') return
     if (heard.type === 'suspect') return this.#suspect([subscribed.topic])
     if (heard.type === 'ephemeral') return sink.ephemeral(subscribed.topic, heard.event)
     subscribed.heardAt = performance.now()
@@ -301,12 +301,10 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async #read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
     const { log, head } = this.#names.keys(topic)
-    const [last, linked, more, ...rest] = await this.#commands.run(READ, [log, head], [
-      after === null ? 'oldest' : 'after', after ?? '', String(count), String(bytes), this.#nonce(), String(GENESIS_MS)
-    ]) as [Buffer, number, number, ...Buffer[]]
-    const events: LogEvent[] = []
-    for (let i = 0; i + 2 < rest.length; i += 3) events.push(decodeEvent(String(rest[i]), String(rest[i + 1]), rest[i + 2] as Buffer))
-    return { head: String(last), events, linked: Number(linked) === 1, more: Number(more) === 1 }
+    const step: ReadStep = async (how, from) => await this.#commands.run(READ, [log, head], [
+      how, from, String(count), String(bytes), this.#nonce(), String(GENESIS_MS)
+    ])
+    return await pageOf(step, after, (id, prev, body) => this.#decoder.event(topic, id, prev, body))
   }
 
   async heads (topics: string[]): Promise<Array<Id | null>> {
@@ -317,7 +315,7 @@ export class RedisAdapter implements Adapter, Ownership {
   async #heads (topics: readonly string[]): Promise<Array<Id | null>> {
     try {
       const values = await this.#commands.get(topics.map((topic) => this.#names.keys(topic).head))
-      return values.map((value) => value === null ? null : value.slice(0, value.indexOf(' ')))
+      return values.map(headOf)
     } catch (error) {
       throw unavailable(error)
     }
@@ -339,8 +337,8 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async owner (topic: string): Promise<string | undefined> {
     try {
-      const [owner] = await this.#commands.get([this.#names.keys(topic).owner])
-      return owner ?? undefined
+      const owner = await this.#commands.run(OWNER, [this.#names.keys(topic).owner], [])
+      return owner === null ? undefined : String(owner)
     } catch (error) {
       throw unavailable(error)
     }
