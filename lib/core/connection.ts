@@ -8,7 +8,8 @@
 import type { Id } from './adapter.ts'
 import { Backlog } from './backlog.ts'
 import { report } from './diagnostics.ts'
-import { customReason, internalError, slowClient, sourceEnded, type CloseReason } from './close-reasons.ts'
+import { statusOf } from './callbacks.ts'
+import { customReason, internalError, slowClient, sourceEnded, tryAgainLater, type CloseReason } from './close-reasons.ts'
 import { entriesFor, type Entry } from './event.ts'
 import type { Hand } from './heartbeat.ts'
 import type { Hub, Joined, Joining } from './hub.ts'
@@ -60,6 +61,8 @@ export interface ConnectionInit {
   readonly since: number
   /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
   authorizeAgain (): void
+  /** Runs app code in the async context of its request. */
+  run? (code: () => void): void
   /** A topic that it was to hear is left before it has begun. */
   forget? (name: string): void
   /** The full name of what the app named. */
@@ -265,12 +268,14 @@ export class Connection {
     this.#encoder = undefined
   }
 
-  /** Joins the groups. Every durable subscription stands at its room's position. */
+  /** Joins the groups. Every durable subscription stands at its room's position; those that are held stay out. */
   #regroup (): void {
     if (this.#encoder || this.closed) return
+    const live = this.#live()
+    if (live.length === 0 && this.#subscriptions.length > 0) return
     const encoder = this.outlet.encoder(this.#subscriptions)
     this.#encoder = encoder
-    for (const subscription of this.#subscriptions) {
+    for (const subscription of live) {
       if (this.closed) return
       subscription.at = undefined
       subscription.room.join(subscription, encoder)
@@ -279,13 +284,19 @@ export class Connection {
     }
   }
 
+  /** All but those that wait for a snapshot. */
+  #live (): readonly Subscription[] {
+    const all = this.#subscriptions
+    return all.some(({ held }) => held) ? all.filter(({ held }) => !held) : all
+  }
+
   /** Ends once the client has been given everything that waits for it. */
   finish (reason: CloseReason): void {
     if (this.closed) return
     this.#finale = reason
     this.hub.fanOut.settle(this)
     if (this.closed) return
-    if (this.#encoder && !this.#full && !this.#backlog) this.end(reason)
+    if (this.#encoder && !this.#full && !this.#backlog && this.#live() === this.#subscriptions) this.end(reason)
   }
 
   // --- catching up ---------------------------------------------------------
@@ -303,13 +314,14 @@ export class Connection {
     }
   }
 
-  /** One step of every topic. `level`: all stand where their rooms are. `waiting`: the others wait for a snapshot. */
+  /** One step of every topic. `level`: all that are not held stand where their rooms are. `waiting`: some wait for a read. */
   #pullRound (): 'moved' | 'waiting' | 'level' {
     let round: 'moved' | 'waiting' | 'level' = 'level'
     for (const subscription of this.#subscriptions) {
       if (!subscription.room.log) continue
       if (this.#full || this.closed) return 'moved'
       const moved = subscription.held ? this.#giveSnapshot(subscription) : this.#pull(subscription)
+      // Nobody waits for a topic whose snapshot takes its time but that topic.
       if (moved) round = 'moved'
       else if (moved === undefined && round === 'level') round = 'waiting'
     }
@@ -341,7 +353,10 @@ export class Connection {
       // Found, and perhaps let go of again before the client takes it: then it is sought anew.
       if (!sought.done && subscription.sought === sought) delete subscription.sought
       this.#pump()
-    }, (error) => this.#broken(error, subscription.room.name))
+    }, (error: unknown) => {
+      this.hub.log.error({ err: error, topic: subscription.room.name }, 'realtime: history could not be read')
+      this.#comeBack(error)
+    })
     return undefined
   }
 
@@ -395,7 +410,7 @@ export class Connection {
 
   // --- snapshots -----------------------------------------------------------
   // A subscription is held, in no group, until the client has its snapshot: an event that went ahead of it would be
-  // undone by it, and a cursor told before it would resume without it.
+  // undone by it, and a cursor told before it would resume without it. Its other topics go on meanwhile.
 
   #askSnapshot (subscription: Subscription): void {
     if (this.#asked?.has(subscription)) return
@@ -403,28 +418,30 @@ export class Connection {
     this.#asked.add(subscription)
     subscription.room.snapshot().then((snapshot) => {
       this.#asked?.delete(subscription)
-      if (this.closed) return
+      if (!this.#subscriptions.includes(subscription)) return
       subscription.snapshot = snapshot
+      // The client is about to get a position in one topic more, and with it another encoder.
+      this.leaveGroups()
       this.#pump()
-    }, (error) => this.#broken(error, subscription.room.name))
+    }, (error: unknown) => {
+      if (this.#subscriptions.includes(subscription)) this.#comeBack(error)
+    })
   }
 
-  /** What this client needs could not be had: it may come back and try again. */
-  #broken (error: unknown, topic: string): void {
-    if (this.closed) return
-    this.hub.log.error({ err: error, topic }, 'realtime: a snapshot or a read failed')
-    this.end(internalError)
+  /** What this client needs could not be had: it may come back and try again. With it come all who waited for the same. */
+  #comeBack (error: unknown): void {
+    this.end(statusOf(error) === 503 ? tryAgainLater : internalError, this.hub.retryAfter())
   }
 
-  /** True when it was given; undefined while it is waited for. One whose ground was trimmed away while it was taken is taken again, some times. */
-  #giveSnapshot (subscription: Subscription): boolean | undefined {
+  /** True when it was given; false while it is waited for. One whose ground was trimmed away while it was taken is taken again, some times. */
+  #giveSnapshot (subscription: Subscription): boolean {
     const { room, snapshot } = subscription
-    if (!snapshot) return undefined
+    if (!snapshot) return false
     const kept = room.log?.locate(snapshot.from) !== undefined
     subscription.snapshot = undefined
     if (!kept && (subscription.tries = (subscription.tries ?? 0) + 1) < SNAPSHOT_TRIES) {
       this.#askSnapshot(subscription)
-      return undefined
+      return false
     }
     room.flush()
     subscription.held = false
@@ -598,9 +615,18 @@ export class Connection {
     queueMicrotask(() => {
       this.#ended = true
       report('disconnect', () => ({ connection: this, reason }))
+      this.#tellApp(reason)
+    })
+  }
+
+  #tellApp (reason: CloseReason): void {
+    const tell = (): void => {
       this.#abort?.abort(reason)
       this.#onEnd?.(reason)
-    })
+    }
+    if (!this.#abort && !this.#onEnd) return
+    if (this.#init.run) this.#init.run(tell)
+    else tell()
   }
 
   /** Runs once, also where the end has come already. */

@@ -2,6 +2,8 @@
  * One clock for all connections. Each has a slot on a wheel and is beaten once a turn of its period, so that
  * beats are spread and a tick costs only what is due.
  */
+import { inNobodysName } from './context.ts'
+
 export interface Beating {
   /** Once a period. */
   beat (): void
@@ -67,7 +69,7 @@ export class Heartbeat {
   }
 
   #start (): void {
-    this.#timer ??= setInterval(() => this.#tick(), this.#tickMs).unref()
+    this.#timer ??= inNobodysName(() => setInterval(() => this.#tick(), this.#tickMs).unref())
   }
 
   #place (hand: Hand, ticks: number): void {

@@ -1,6 +1,8 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
 import type { Id, LogEvent } from './adapter.ts'
 import type { Subscription } from './connection.ts'
+import { CallbackTimeout } from '../errors.ts'
+import { inNobodysName } from './context.ts'
 import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
 import { entriesFor, FINAL_EVENTS, type Entry } from './event.ts'
@@ -293,8 +295,20 @@ export class Room {
 
   /** The topic's state, with the position fixed before it starts. Those who ask at the same moment share one. */
   snapshot (): Promise<RoomSnapshot> {
-    this.#snapshot ??= this.#takeSnapshot().finally(() => { this.#snapshot = undefined })
+    this.#snapshot ??= inNobodysName(() => this.#takeOne())
     return this.#snapshot
+  }
+
+  /** A failure is logged once, however many wait; whoever asks after it starts another. */
+  async #takeOne (): Promise<RoomSnapshot> {
+    try {
+      return await this.#takeSnapshot()
+    } catch (error) {
+      this.hub.log.error({ err: error, topic: this.name }, error instanceof CallbackTimeout ? 'realtime: a snapshot took too long' : 'realtime: a snapshot failed')
+      throw error
+    } finally {
+      this.#snapshot = undefined
+    }
   }
 
   async #takeSnapshot (): Promise<RoomSnapshot> {

@@ -10,6 +10,7 @@
  */
 import { ownershipOf, type AppendOptions, type Format, type Id, type Ownership, type Retention } from './adapter.ts'
 import { callApart } from './callbacks.ts'
+import { inNobodysName, keepContext } from './context.ts'
 import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
 import { RUN_PATTERN, RunSpaces, type RunParams } from './run-names.ts'
@@ -41,7 +42,9 @@ const PAGE = { count: 512, bytes: 1 << 20 }
 
 interface Run {
   readonly at: TopicAt
+  /** Aborted in the context of the request that started it. */
   readonly abort: AbortController
+  readonly origin: ReturnType<typeof keepContext>
   readonly opened: Promise<void>
   end: End | undefined
   /** Its end is stored, or cannot be. Undefined until its source is open. */
@@ -81,13 +84,13 @@ export class Runs {
   /** Starts the source, unless it runs or its events are still kept. What `open` throws is thrown to all who wait for it. */
   async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
     this.#followed.set(at.name, settings)
-    this.#tick ??= setInterval(() => this.#look(), LEASE_TICK_MS).unref()
+    this.#tick ??= inNobodysName(() => setInterval(() => this.#look(), LEASE_TICK_MS).unref())
     const running = this.#running.get(at.name)
     if (running) return await running.opened
     const abort = new AbortController()
     const opened = this.#open(at, settings, open, abort)
     // Before anything is awaited, so that the next to ask finds it.
-    this.#running.set(at.name, { at, abort, opened, end: undefined, ended: undefined })
+    this.#running.set(at.name, { at, abort, origin: keepContext(), opened, end: undefined, ended: undefined })
     try {
       await opened
     } catch (error) {
@@ -174,7 +177,7 @@ export class Runs {
     const run = this.#running.get(name)
     if (!run) return false
     run.end ??= end
-    run.abort.abort()
+    run.origin.runInAsyncScope(() => run.abort.abort())
     return true
   }
 

@@ -204,6 +204,7 @@ function segmentFault (segment: string, last: boolean): string | undefined {
 /** Full name → declared topic, by Fastify's own router. */
 export class TopicRegistry {
   readonly #topics: DeclaredTopic[] = []
+  #asks = false
   readonly #router = FindMyWay({ caseSensitive: true, maxParamLength: 1024 })
 
   add (topic: DeclaredTopic): void {
@@ -213,10 +214,13 @@ export class TopicRegistry {
     // It may be the more exact owner of a name that was found before.
     for (const known of this.#topics) known.forgetNames()
     this.#topics.push(topic)
+    this.#asks ||= typeof topic.policy.authorize === 'function'
     this.#router.on('GET', '/' + topic.pattern, () => {}, topic)
   }
 
   get all (): readonly DeclaredTopic[] { return this.#topics }
+  /** Some topic has an `authorize` that is asked. */
+  get asks (): boolean { return this.#asks }
 
   byPattern (pattern: string): DeclaredTopic | undefined {
     return this.#topics.find((topic) => topic.pattern === pattern)

@@ -37,7 +37,7 @@ export type Notice =
 /** One connection's end of a wire. */
 export interface Outlet {
   readonly kind: 'sse' | 'websocket'
-  /** The group encoder for a connection with these subscriptions, all of them live. */
+  /** The group encoder for a connection with these subscriptions: all are live but those that are held, whose topics have no position yet. */
   encoder (subscriptions: readonly Subscription[]): Encoder
   /** The encoder is not used by this connection any more. */
   release (encoder: Encoder): void

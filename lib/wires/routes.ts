@@ -1,8 +1,10 @@
 /** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
+import type { AsyncResource } from 'node:async_hooks'
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import { callApart, callInTime, quiet, statusAsked, statusOf, toError, type AppLog } from '../core/callbacks.ts'
 import { Connection, type ConnectionInit, type ConnectionSettings } from '../core/connection.ts'
 import { forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
+import { keepContext } from '../core/context.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
 import { randomId } from '../core/random-id.ts'
 import { after, type Soon } from '../core/soon.ts'
@@ -234,6 +236,12 @@ export type LiveCallbacks = {
   onDisconnect?: ((connection: PublicConnection, reason: CloseReason) => unknown) | undefined
 }
 
+/** What a route calls of the app for one connection. */
+export interface RouteCallbacks extends LiveCallbacks {
+  /** There are others, which are called while it is open: handlers, a source. */
+  readonly more: boolean
+}
+
 /** Shared by all that have none. */
 const NONE: readonly never[] = []
 
@@ -266,6 +274,8 @@ export class Arrival implements ConnectionInit {
   #joining: readonly string[] = NONE
   /** The app has; what it adds now joins by itself. */
   #accepted = false
+  /** The request's async context; kept only where something may be called in it later. */
+  #origin: AsyncResource | undefined
 
   private constructor (context: WireContext, request: FastifyRequest, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
     this.#context = context
@@ -296,7 +306,8 @@ export class Arrival implements ConnectionInit {
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
-  connect ({ onConnect, onDisconnect }: LiveCallbacks): Soon<void> {
+  connect ({ onConnect, onDisconnect, more }: RouteCallbacks): Soon<void> {
+    if (more || onConnect || onDisconnect || this.#context.hub.topics.asks) this.#origin = keepContext()
     return after(onConnect && callInTime<unknown>('"onConnect"', this.#context.settings.joinTimeout, () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
       this.#accepted = true
       if (onDisconnect) this.#onEnd(onDisconnect)
@@ -308,13 +319,18 @@ export class Arrival implements ConnectionInit {
     this.connection.whenEnded((reason) => callApart(log, 'realtime: onDisconnect failed', () => onDisconnect(this.connection as unknown as PublicConnection, reason)))
   }
 
+  /** Runs app code in the request's async context, whoever causes it. */
+  run<T> (code: () => T): T {
+    return this.#origin ? this.#origin.runInAsyncScope(code) : code()
+  }
+
   /** What it came for is in its subscriptions from here on. */
   begun (): void {
     this.topics = NO_TOPICS
   }
 
   authorizeAgain (): void {
-    authorizeAgain(this.#request, this.connection)
+    this.run(() => authorizeAgain(this.#request, this.connection))
   }
 
   resolve (topic: unknown): string {
@@ -349,7 +365,7 @@ export class Arrival implements ConnectionInit {
   }
 
   async #join (at: TopicAt, join: { readonly cancelled: boolean }): Promise<void> {
-    await authorize(this.#context.hub, this.#request, at, 'subscribe')
+    await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
     if (join.cancelled) return
     if (!this.#accepted && !this.connection.begun) {
       if (!this.#names().has(at.name)) this.topics.push(at)

@@ -123,8 +123,13 @@ const plainSingle = new SingleEncoder(false)
 export class Encoders {
   readonly #sets = new OrderOfUse<string, SetEncoder>()
 
+  /** For a stream with at most one durable topic. */
+  single (framed: boolean): Encoder {
+    return framed ? framedSingle : plainSingle
+  }
+
+  /** For a stream with several: those of them in which it has a position. */
   acquire (durable: readonly Room[], framed: boolean): Encoder {
-    if (durable.length <= 1) return framed ? framedSingle : plainSingle
     const key = `${framed ? 'f' : 'p'} ${durable.map((room) => room.name).join(' ')}`
     let encoder = this.#sets.get(key)
     if (!encoder) this.#sets.set(key, encoder = new SetEncoder(key, durable, framed))

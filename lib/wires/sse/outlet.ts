@@ -56,8 +56,10 @@ export class SseOutlet implements Outlet {
   }
 
   encoder (subscriptions: readonly Subscription[]): Encoder {
-    const durable = subscriptions.filter(({ room }) => room.log).map(({ room }) => room)
-    return this.#options.encoders.acquire(durable, this.#socket !== undefined)
+    const durable = subscriptions.filter(({ room }) => room.log)
+    const framed = this.#socket !== undefined
+    if (durable.length <= 1) return this.#options.encoders.single(framed)
+    return this.#options.encoders.acquire(durable.filter(({ held }) => !held).map(({ room }) => room), framed)
   }
 
   release (encoder: Encoder): void {

@@ -48,7 +48,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       retry: retry === undefined ? context.settings.retry : context.retry(retry),
       open: open === undefined ? context.settings.open : context.open(open),
       hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
-      callbacks: { onConnect, onDisconnect },
+      callbacks: { onConnect, onDisconnect, more: source !== undefined },
       topicsFor: planTopics(context, label, topics, () => urls),
       source,
       resumable: undefined

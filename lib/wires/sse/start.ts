@@ -8,7 +8,7 @@ import { after, type Soon } from '../../core/soon.ts'
 import type { TopicAt } from '../../core/topic.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { Hosts } from '../hosts.ts'
-import type { Arrival, LiveCallbacks, planTopics, WireContext } from '../routes.ts'
+import type { Arrival, planTopics, RouteCallbacks, WireContext } from '../routes.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { runFor, type Resumable } from './run.ts'
 import { openSource, runSource, type Source, type SourceIterator } from './source.ts'
@@ -18,7 +18,7 @@ export interface StreamPlan extends SseOutletOptions {
   readonly hosts: Hosts
   readonly context: WireContext
   readonly live: LiveSettings
-  readonly callbacks: LiveCallbacks
+  readonly callbacks: RouteCallbacks
   readonly topicsFor: ReturnType<typeof planTopics>
   readonly source: Source | undefined
   /** Known once the route is made. */
@@ -114,7 +114,7 @@ export class StreamStart {
 
   #pull (events: SourceIterator, outlet: SseOutlet): void {
     const { connection } = this.#arrival
-    runSource(connection, outlet, events).catch((error: unknown) => {
+    this.#arrival.run(() => runSource(connection, outlet, events)).catch((error: unknown) => {
       quiet(this.#request.log).error({ err: error }, 'realtime: a source failed')
       connection.end(internalError)
     })

@@ -7,12 +7,12 @@ import * as reasons from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection.ts'
 import type { Joining } from '../../core/hub.ts'
 import { after, type Soon } from '../../core/soon.ts'
-import { logRefusal, type Arrival, type LiveCallbacks } from '../routes.ts'
+import { logRefusal, type Arrival, type RouteCallbacks } from '../routes.ts'
 import { WebSocketOutlet, type ChannelFormat } from './outlet.ts'
 import { Session, type SessionPlan } from './session.ts'
 
 export interface ClientPlan extends SessionPlan {
-  readonly callbacks: LiveCallbacks
+  readonly callbacks: RouteCallbacks
 }
 
 /** How long a client may take to say `open`. */

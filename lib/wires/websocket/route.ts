@@ -56,7 +56,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       limits: ownLimits,
       maxTopics: context.settings.maxTopics,
       live: context.live(Object.fromEntries(Object.entries({ heartbeat, maxBuffered, slow }).filter(([, value]) => value !== undefined))),
-      callbacks: { onConnect, onDisconnect },
+      callbacks: { onConnect, onDisconnect, more: messages !== undefined || binary !== undefined },
       topicsFor: planTopics(context, label, topics, () => urls),
       subscribe: offered,
       messages: readMessages({ context, scope: this, label, topics, subscribe: offered, urls: () => urls }, messages ?? {}, route.validatorCompiler),

@@ -94,7 +94,7 @@ export class Session {
   #work (): void {
     if (this.#working || !this.#accepted || this.#queue.length === 0) return
     this.#working = true
-    this.#drain().catch((error: unknown) => {
+    this.#arrival.run(() => this.#drain()).catch((error: unknown) => {
       quiet(this.#request.log).error({ err: error }, 'realtime: a message could not be handled')
       this.#connection.end(reasons.internalError)
     }).finally(() => { this.#working = false })
