@@ -23,7 +23,8 @@ interface Serializer {
 
 /** What clients send gets defaults and loses unknown members, as a body does; what the app publishes is not touched. */
 const RECEIVED = { customOptions: { coerceTypes: false, useDefaults: true, removeAdditional: true, allErrors: false } } as const
-const PUBLISHED = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false } } as const
+// "unsafe" is fast-json-stringify's word, which Ajv does not know.
+const PUBLISHED = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false, formats: { unsafe: true } } } as const
 
 /** Compilers of one scope, built when first needed and only once. */
 export class Schemas {
@@ -202,7 +203,10 @@ function ours (serialize: unknown, schema: unknown, shared: unknown): Serializer
   const write = callable(serialize)
   return {
     doubts: mentions('"unsafe"', [schema, shared]) ? always : (text) => text.includes('undefined'),
-    write: (data) => write(data) ?? 'null'
+    write: (data) => {
+      const text = write(data)
+      return text === 'undefined' ? 'null' : text
+    }
   }
 }
 

@@ -3,6 +3,7 @@ import { OrderOfUse } from './order-of-use.ts'
 import { report } from './diagnostics.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { isPlace, type Entry } from './event.ts'
+import { bytesOrLoss } from './singly.ts'
 import type { Id } from './adapter.ts'
 
 type Item =
@@ -159,9 +160,9 @@ export class Backlog {
       if (moved) this.#connection.force(moved)
     }
     if (entry.id !== undefined) subscription.at = entry.id
-    const bytes = outlet.encodeOne(entry, subscription)
+    const bytes = bytesOrLoss(subscription, entry)
     // A flat client is told no places.
-    if (bytes.byteLength > 0) this.#connection.force(bytes)
+    if (bytes && bytes.byteLength > 0) this.#connection.force(bytes)
   }
 
   #reportMissed (): void {

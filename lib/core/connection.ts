@@ -14,6 +14,7 @@ import { entriesFor, type Entry } from './event.ts'
 import type { Hand } from './heartbeat.ts'
 import type { Hub, Joined, Joining } from './hub.ts'
 import type { Group, Room, RoomSnapshot } from './room.ts'
+import { giveSingly } from './singly.ts'
 import type { Encoder, Notice, Outlet, ResetReason } from './wire.ts'
 import { ConnectionClosed } from '../errors.ts'
 
@@ -334,7 +335,13 @@ export class Connection {
     room.flush()
     const at = subscription.at ?? room.position
     const encoder = this.#replayEncoder()
-    const moved = encoder ? this.#pullShared(subscription, at, encoder) : this.#pullPrivate(subscription, at)
+    let moved: boolean | undefined
+    try {
+      moved = encoder ? this.#pullShared(subscription, at, encoder) : this.#pullPrivate(subscription, at)
+    } catch {
+      giveSingly(subscription, room.after(at) ?? [])
+      return true
+    }
     return moved ?? this.#seek(subscription, at)
   }
 
@@ -363,10 +370,10 @@ export class Connection {
   #pullShared (subscription: Subscription, at: Id, encoder: Encoder): boolean | undefined {
     const step = subscription.room.replay(encoder, at)
     if (!step?.bytes) return step && false
-    subscription.at = step.to
-    this.hub.counters.delivered += step.count
     const own = step.entries && entriesFor(this, step.entries)
     const bytes = own === step.entries ? step.bytes : subscription.room.bytesOf(encoder, own ?? [])
+    subscription.at = step.to
+    this.hub.counters.delivered += step.count
     // A flat client is told no places.
     if (bytes.byteLength > 0) this.write(bytes)
     return true

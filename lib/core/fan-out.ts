@@ -35,7 +35,7 @@ const MAX_BYTES = 1 << 20
 export class FanOut {
   readonly #jobs: Job[] = []
   readonly #resume: () => void
-  readonly #failed: (error: unknown) => void
+  readonly #failed: (error: unknown, member: Subscription) => void
   readonly #sliceMs: number
   #bytes = 0
   #deadline = 0
@@ -43,7 +43,7 @@ export class FanOut {
   seen = 0
 
   /** `resume` is called when something is left: `work` must follow in another turn. */
-  constructor (resume: () => void, failed: (error: unknown) => void, sliceMs = SLICE_MS) {
+  constructor (resume: () => void, failed: (error: unknown, member: Subscription) => void, sliceMs = SLICE_MS) {
     this.#resume = resume
     this.#failed = failed
     this.#sliceMs = sliceMs
@@ -132,7 +132,7 @@ export class FanOut {
     try {
       job.message.give(member)
     } catch (error) {
-      this.#failed(error)
+      this.#failed(error, member)
     }
   }
 

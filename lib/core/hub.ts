@@ -5,16 +5,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Format, Id, LogEvent, Sink } from './adapter.ts'
-import { shuttingDown, type CloseReason } from './close-reasons.ts'
+import { internalError, shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Control, CONTROL } from './control.ts'
 import { Counters } from './counters.ts'
 import { OrderOfUse } from './order-of-use.ts'
 import { report } from './diagnostics.ts'
-import { checkEventName, checkPublishKey, ephemeralEntry } from './event.ts'
+import { checkEventName, checkPublishKey, ephemeralEntry, type Entry } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
-import { checkSize, encodeJson, type Payload } from './payload.ts'
+import { checkSize, decode, encodeJson, type Payload } from './payload.ts'
 import { isReadable } from './readable.ts'
 import { Room } from './room.ts'
 import { Runs } from './runs.ts'
@@ -87,7 +87,7 @@ export class Hub implements Sink {
   readonly topics = new TopicRegistry()
   readonly counters = new Counters()
   readonly heartbeat = new Heartbeat()
-  readonly fanOut = new FanOut(() => this.#nextTurn(), (error) => this.#deliveryFailed(error))
+  readonly fanOut = new FanOut(() => this.#nextTurn(), (error, member) => this.#notGiven(error, member))
   readonly control: Control
   readonly runs: Runs
   readonly connections = new Set<Connection>()
@@ -98,6 +98,7 @@ export class Hub implements Sink {
   readonly #addresses = new OrderOfUse<string, number>()
   /** Closed from this side, and not over yet. */
   readonly #leaving = new Set<Connection>()
+  readonly #givenUp = new WeakSet<Entry>()
   #dirty: Room[] = []
   #scheduled = false
   #turnEvents = 0
@@ -197,11 +198,9 @@ export class Hub implements Sink {
   async history ({ topic, name }: TopicAt, { after, limit = 100 }: { after?: Id, limit?: number }): Promise<PastEvents> {
     if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
     const page = await this.adapter.read(name, after ?? null, { count: Math.min(Math.max(1, limit), 10_000), bytes: 16 << 20 })
-    return {
-      events: page.events.map((event) => ({ id: event.id, event: event.name, data: decode(event) })),
-      linked: page.linked,
-      more: page.more
-    }
+    const events = page.events.flatMap((event) => past(event) ?? [])
+    // One that cannot be read is missing, as if it were kept no more.
+    return { events, linked: page.linked && events.length === page.events.length, more: page.more }
   }
 
   // --- back: the sink ------------------------------------------------------------
@@ -282,8 +281,21 @@ export class Hub implements Sink {
     }
   }
 
-  #deliveryFailed (error: unknown, topic?: string): void {
+  #deliveryFailed (error: unknown, topic: string): void {
     this.log.error({ err: error, topic }, 'realtime: a delivery failed')
+  }
+
+  /** It may have got some of it, or nothing: it comes back to where it was. */
+  #notGiven (error: unknown, { connection, room }: Subscription): void {
+    this.#deliveryFailed(error, room.name)
+    connection.end(internalError)
+  }
+
+  /** An event whose bytes cannot be made is left out. Once for an event is enough. */
+  gaveUp (entry: Entry, topic: string, error: unknown): void {
+    if (this.#givenUp.has(entry)) return
+    this.#givenUp.add(entry)
+    this.log.error({ err: error, topic, event: entry.name, id: entry.id }, 'realtime: an event cannot be written, and is left out; its listeners are told of a loss')
   }
 
   /** Everything that waits is written now. */
@@ -547,6 +559,14 @@ export class Hub implements Sink {
   }
 }
 
+function past (event: LogEvent): PastEvents['events'][number] | undefined {
+  try {
+    return { id: event.id, event: event.name, data: decode(event) }
+  } catch {
+    return undefined
+  }
+}
+
 /** Nothing need be asked of the adapter. */
 function atHand (one: Joining): boolean {
   const { room, cursor, at } = one
@@ -562,12 +582,6 @@ function found ({ room, cursor }: Joining): boolean {
 
 function resetReason (room: Room, cursor: Cursor): ResetReason {
   return typeof cursor === 'object' && room.log ? room.log.fault(cursor.id) : 'unknown-cursor'
-}
-
-function decode ({ data, format }: LogEvent): unknown {
-  if (format === 'binary') return new Uint8Array(data)
-  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
-  return format === 'text' ? text : JSON.parse(text)
 }
 
 /** Resolves when the work is over, or has taken so many ms. */

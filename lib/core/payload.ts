@@ -27,20 +27,37 @@ export interface Codec {
 /** Undefined: for one connection alone. */
 type TopicName = string | undefined
 
-/** Bytes are copied: the app may go on writing into its own. @throws EventDataInvalid */
+/** Of an event with a schema, or of any. @throws EventDataInvalid */
 export function encode (topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false): Soon<Payload> {
-  if (types.isUint8Array(data)) return { data: copy(topic, event, data), format: 'binary' }
-  if (!codec) return { data: encodeJson(topic, event, data), format: 'json' }
+  if (!codec || types.isUint8Array(data)) return encodeAny(topic, event, data)
   return after(encodeBy(codec, topic, event, data, validate), (bytes) => ({ data: bytes, format: 'json' }))
 }
 
-/** What JSON has no word for (undefined, a function) is null. @throws EventDataInvalid */
+/** Of an event without a schema. Bytes are copied: the app may go on writing into its own. @throws EventDataInvalid */
+export function encodeAny (topic: TopicName, event: string, data: unknown): Payload {
+  if (types.isUint8Array(data)) return { data: copy(topic, event, data), format: 'binary' }
+  return { data: encodeJson(topic, event, data), format: 'json' }
+}
+
+/** @throws EventDataInvalid */
 export function encodeJson (topic: TopicName, event: string, data: unknown): Uint8Array {
+  return Buffer.from(jsonOf(topic, event, data))
+}
+
+/** What JSON has no word for (undefined, a function) is null. @throws EventDataInvalid */
+export function jsonOf (topic: TopicName, event: string, data: unknown): string {
   try {
-    return Buffer.from(JSON.stringify(data) ?? 'null')
+    return JSON.stringify(data) ?? 'null'
   } catch (error) {
     throw unfit(topic, event, error)
   }
+}
+
+/** The data again, as the app reads it. @throws SyntaxError where it is not what its format says */
+export function decode ({ data, format }: Payload): unknown {
+  if (format === 'binary') return new Uint8Array(data)
+  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
+  return format === 'text' ? text : JSON.parse(text)
 }
 
 /** As the event's schema writes it. `validate`: what is about to be sent must fit it too. @throws EventDataInvalid */

@@ -7,6 +7,7 @@ import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
 import { entriesFor, FINAL_EVENTS, type Entry } from './event.ts'
 import type { Message } from './fan-out.ts'
+import { giveSingly } from './singly.ts'
 import { TopicLog } from './topic-log.ts'
 import type { DeclaredTopic } from './topic.ts'
 import type { Encoder, ResetReason } from './wire.ts'
@@ -200,22 +201,45 @@ export class Room {
       this.#pending = NONE
       this.#pendingBytes = 0
       this.#forgetReplays()
-      for (const group of this.#groups.values()) this.#fanOut(group, entries)
+      let failed: Group[] | undefined
+      for (const group of this.#groups.values()) if (!this.#fanOut(group, entries)) failed = [...failed ?? [], group]
       this.#partial = false
+      const before = this.position
       // A client's own event has no id.
       this.position = entries.findLast(({ id }) => id !== undefined)?.id ?? this.position
+      if (failed) this.#giveSingly(failed, entries, before)
     }
   }
 
-  #fanOut (group: Group, entries: Entry[]): void {
+  /** False when the bytes cannot be made: nobody was given any. */
+  #fanOut (group: Group, entries: Entry[]): boolean {
     const { encoder, members } = group
-    if (members.length === 0) return
-    const bytes = this.bytesOf(encoder, entries)
+    if (members.length === 0) return true
+    let bytes: Uint8Array
+    try {
+      bytes = this.bytesOf(encoder, entries)
+    } catch {
+      return false
+    }
     this.hub.counters.delivered += members.length * entries.length
     report('deliver', () => ({ topic: this.name, events: entries.length, listeners: members.length }))
     const message = this.#partial ? new PartialMessage(this, encoder, entries, bytes) : new SharedMessage(entries, bytes)
     // Bytes made for one member alone that tell positions must be made now: the room's is about to change.
     this.hub.fanOut.add(group, message, this.#partial && !encoder.shared)
+    return true
+  }
+
+  /** Out of its group each member pulls from the log, one event after the other; what is not in the log it is given. */
+  #giveSingly (groups: Group[], entries: readonly Entry[], before: Id): void {
+    const members = groups.flatMap((group) => group.members)
+    if (this.log) for (const member of members) member.at ??= before
+    const passing = entries.filter(({ id }) => id === undefined)
+    for (const member of members) {
+      const { connection } = member
+      connection.leaveGroups()
+      if (connection.subscription(this.name) === member) giveSingly(member, passing)
+      connection.settle()
+    }
   }
 
   /** One encode per event and encoder, whatever the number of listeners. */

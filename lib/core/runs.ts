@@ -14,8 +14,9 @@ import { inNobodysName, keepContext } from './context.ts'
 import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
 import { RUN_PATTERN, RunSpaces, type RunParams } from './run-names.ts'
+import { checkSize, encodeAny } from './payload.ts'
 import { DeclaredTopic, type TopicAt } from './topic.ts'
-import { EventDataInvalid, EventTooLarge, NotOwner } from '../errors.ts'
+import { EventDataInvalid, NotOwner } from '../errors.ts'
 
 export interface RunSettings {
   /** How long an ended run is kept, ms. */
@@ -222,9 +223,8 @@ export class Runs {
     if (typeof value !== 'object' || value === null) throw new EventDataInvalid(at.name, 'message', `yielded ${printable(value)}, not an event like { event, data }`)
     const { event: name = 'message', data } = value
     checkEventName(name)
-    const encoded = encode(data)
-    const { maxEventBytes } = this.#hub.settings
-    if (encoded.data.byteLength > maxEventBytes) throw new EventTooLarge(`topic "${at.name}", event "${name}"`, encoded.data.byteLength, maxEventBytes)
+    const encoded = typeof data === 'string' ? { data: Buffer.from(data), format: 'text' as const } : encodeAny(at.name, name, data)
+    checkSize(encoded, at.name, name, this.#hub.settings.maxEventBytes)
     return { name, ...encoded }
   }
 
@@ -284,10 +284,4 @@ export class Runs {
       after = last.id
     }
   }
-}
-
-function encode (data: unknown): { data: Uint8Array, format: Format } {
-  if (data instanceof Uint8Array) return { data: Uint8Array.prototype.slice.call(data), format: 'binary' }
-  if (typeof data === 'string') return { data: Buffer.from(data), format: 'text' }
-  return { data: Buffer.from(JSON.stringify(data) ?? 'null'), format: 'json' }
 }

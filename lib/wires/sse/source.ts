@@ -1,9 +1,11 @@
 /** A `source`: events for one client, pulled no faster than it reads, and returned when it leaves. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { types } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { sourceEnded } from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection.ts'
 import { checkEventName, hasControl, printable } from '../../core/event.ts'
+import { jsonOf } from '../../core/payload.ts'
 import { EventDataInvalid } from '../../errors.ts'
 import type { SourceEvent } from '../../types.ts'
 import { block } from './encode.ts'
@@ -59,11 +61,10 @@ function sourceBlock (value: SourceEvent): Buffer {
   if (retry !== undefined && !(Number.isInteger(retry) && retry >= 0)) {
     throw new EventDataInvalid('source', event ?? 'message', 'retry must be a whole number of ms')
   }
-  return block({ id, event, retry, comment, data: text(data) })
+  return block({ id, event, retry, comment, data: text(event ?? 'message', data) })
 }
 
-function text (data: unknown): string | undefined {
+function text (event: string, data: unknown): string | undefined {
   if (data === undefined || typeof data === 'string') return data
-  if (data instanceof Uint8Array) return Buffer.from(data).toString('base64')
-  return JSON.stringify(data)
+  return types.isUint8Array(data) ? Buffer.from(data).toString('base64') : jsonOf('source', event, data)
 }

@@ -30,6 +30,11 @@ export function jsonFrame (value: unknown): Buffer {
   return frame('text', Buffer.from(JSON.stringify(value)))
 }
 
+/** `data` is JSON text. */
+export function replyFrame (ref: unknown, data: string): Buffer {
+  return frame('text', Buffer.from(`{"op":"reply","ref":${JSON.stringify(ref)},"data":${data}}`))
+}
+
 /** The JSON text of an event's data. */
 function json ({ data, format }: { data: Uint8Array, format: Entry['format'] }): Uint8Array {
   return format === 'text' ? Buffer.from(JSON.stringify(Buffer.from(data).toString())) : data

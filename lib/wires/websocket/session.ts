@@ -12,7 +12,8 @@ import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
 import type { Arrival } from '../routes.ts'
 import { authorize, joinLater, logRefusal } from '../routes.ts'
-import { flatFrame, jsonFrame } from './encode.ts'
+import { encodeJson, jsonOf } from '../../core/payload.ts'
+import { flatFrame, jsonFrame, replyFrame } from './encode.ts'
 import { Fault } from './fault.ts'
 import { CallbackTimeout, EventDataInvalid, Unavailable } from '../../errors.ts'
 import { errorFrame, type WebSocketOutlet } from './outlet.ts'
@@ -124,7 +125,7 @@ export class Session {
     this.#mustBeOpen()
     if (typeof message.event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
     const result = await this.#message(message.event, message.data, message.topic)
-    if (message.ref !== undefined) this.#connection.write(jsonFrame({ op: 'reply', ref: message.ref, data: result ?? null }))
+    if (message.ref !== undefined) this.#connection.write(replyFrame(message.ref, jsonOf(undefined, message.event, result)))
   }
 
   async #flat ({ type, ...data }: Json): Promise<void> {
@@ -132,7 +133,7 @@ export class Session {
     const result = await this.#message(type, data, undefined)
     if (typeof result !== 'object' || result === null || typeof (result as Json).type !== 'string') return
     const { type: name, ...rest } = result as Json & { type: string }
-    if (!this.#connection.closed) this.#connection.write(flatFrame(name, Buffer.from(JSON.stringify(rest))))
+    if (!this.#connection.closed) this.#connection.write(flatFrame(name, encodeJson(undefined, type, rest)))
   }
 
   async #message (name: string, received: unknown, topic: unknown): Promise<unknown> {
