@@ -46,6 +46,8 @@ export const HostRefused = make('HOST_REFUSED', 'host "%s" is none of this serve
 export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this client', 403)
 export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than maxTopics (%s)', 400)
 export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)
+export const Pipelined = make('PIPELINED',
+  'this stream was asked for behind a response that is not over, on the same socket. Ask for it on a connection of its own.', 503)
 export const ShuttingDown = make('SHUTTING_DOWN', 'the server is shutting down', 503)
 export const CloseCodeInvalid = make('CLOSE_CODE', 'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
 export const TargetInvalid = make('TARGET', 'whose connections? Give at least one of identity, connection and topic, each a non-empty string', 400)

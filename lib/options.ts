@@ -31,7 +31,9 @@ export interface Settings extends LiveSettings {
   readonly maxTopics: number
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
+  readonly maxConnectionsPerIdentity: number
   readonly closeTimeout: number
+  readonly leaveTimeout: number
   readonly joinTimeout: number
   readonly validate: boolean
   readonly origins: readonly string[] | '*'
@@ -44,7 +46,7 @@ const MiB = 1 << 20
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, faults: 50, queue: 64 })
 const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
-  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'slow', 'closeTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
+  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout', 'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
 /** What a frame adds to its data: base64 of bytes grows them by a third. */
@@ -69,8 +71,10 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     maxEventBytes,
     maxTopics: integer('maxTopics', options.maxTopics ?? 64, 1, 64),
     maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
-    maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? Infinity, 1),
+    maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? 1000, 1),
+    maxConnectionsPerIdentity: integer('maxConnectionsPerIdentity', options.maxConnectionsPerIdentity ?? 100, 1),
     joinTimeout: integer('joinTimeout', options.joinTimeout ?? 5000, 1, 300_000),
+    leaveTimeout: integer('leaveTimeout', options.leaveTimeout ?? 5000, 1, 300_000),
     closeTimeout: readCloseTimeout(options.closeTimeout, hookTimeout === 0 ? Infinity : hookTimeout),
     validate: flag('validate', options.validate ?? process.env.NODE_ENV !== 'production'),
     origins: readOrigins(options.origins ?? []),

@@ -17,6 +17,7 @@ import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHost
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
+import { Peers } from './wires/peer.ts'
 import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
@@ -88,6 +89,7 @@ class App {
     const settings = this.#settings
     return {
       hub: this.#hub,
+      peers: new Peers(this.#hub, this.#fastify.log),
       settings,
       live: (options) => readLiveFor(this.#hub, options, settings),
       limits: (limits) => readLimits(limits, settings.limits),
@@ -197,5 +199,7 @@ function stats (hub: Hub): RealtimeStats {
   const connections = { sse: 0, websocket: 0 }
   for (const connection of hub.connections) if (connection.attached) connections[connection.kind]++
   const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored } = hub.counters
-  return { connections, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
+  const closing = hub.closingConnections
+  const arriving = hub.admission.size - connections.sse - connections.websocket - closing
+  return { connections, arriving, closing, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
 }

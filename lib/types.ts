@@ -411,14 +411,22 @@ export interface RealtimeOptions {
   maxEventBytes?: number
   /** Topics of one connection. Default 64; at most 64, since a cursor is bounded to 2 kB. */
   maxTopics?: number
-  /** Connections on this node. Default 50000. Past it: a temporary refusal. */
+  /** Connections on this node, those on their way in and those on their way out among them. Default 50000. Past it: a temporary refusal. */
   maxConnections?: number
-  /** Connections of one address (`request.ip`). Default Infinity, since a proxy is one address without trustProxy. */
+  /**
+   * Connections of one address (`request.ip`; an IPv6 address stands for its /64), of at least 1. Default 1000: an office
+   * behind one address. Past it: a temporary refusal. Private and loopback peers are not counted, since without
+   * `trustProxy` they are a proxy; of theirs, an HTTP/2 session may have so many streams.
+   */
   maxConnectionsPerAddress?: number
+  /** Connections of one identity (`identity.id`) on this node. Default 100. Past it: a temporary refusal. Those with `anonymous: true` are not counted. */
+  maxConnectionsPerIdentity?: number
   /** See {@link SlowPolicy}. Default `close`. */
   slow?: SlowPolicy
   /** How long `app.close()` waits for clients to take their leave, ms. Less than Fastify's `pluginTimeout`. Default 5000. */
   closeTimeout?: number
+  /** How long a client that was closed may take to go, ms, before it is cut. It is counted until then. Default 5000; 1 to 300000. */
+  leaveTimeout?: number
   /**
    * How long a client waits for its topics' history, and for each promise of `topics`, `authorize`, `identify`,
    * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. Past it: a temporary refusal.
@@ -451,6 +459,10 @@ export interface RealtimeTarget {
 
 export interface RealtimeStats {
   connections: { sse: number, websocket: number }
+  /** On their way in: hooks of the plugin's are asked about them, or their topics are being read. They count in `maxConnections`. */
+  arriving: number
+  /** Closed by this side, and not gone yet. They count in `maxConnections`. */
+  closing: number
   /** Topics with a listener on this node. */
   topics: number
   subscriptions: number

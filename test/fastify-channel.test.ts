@@ -311,8 +311,8 @@ t.test('a cross-origin upgrade is refused unless its origin is listed; the own h
 })
 
 t.test('too many connections: an upgrade is refused with 503 before it happens', async (t) => {
-  for (const limit of [{ maxConnections: 1 }, { maxConnectionsPerAddress: 1 }]) {
-    const app = await live(t, limit)
+  for (const limit of [{ maxConnections: 1 }, { maxConnectionsPerAddress: 1 }, { maxConnectionsPerIdentity: 1, identify: () => ({ id: 'ada' }) }]) {
+    const app = await live(t, limit, { trustProxy: true })
     app.topic('news')
     app.channel('/talk', { topics: 'news' })
     await listen(app)

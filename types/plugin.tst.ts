@@ -35,6 +35,8 @@ describe('registering', () => {
       maxTopics: 3,
       maxConnections: 3,
       maxConnectionsPerAddress: 3,
+      maxConnectionsPerIdentity: 3,
+      leaveTimeout: 3,
       slow: 'reset',
       closeTimeout: 0,
       validate: false,

@@ -6,6 +6,7 @@
  * the same synchronous step in which it has nothing left to pull.
  */
 import type { Id } from './adapter.ts'
+import type { Place } from './admission.ts'
 import { Backlog } from './backlog.ts'
 import { report } from './diagnostics.ts'
 import { statusOf } from './callbacks.ts'
@@ -55,6 +56,8 @@ export interface ConnectionInit {
   readonly id: string
   readonly identity: { id: string }
   readonly address: string
+  /** Its place among all; given back when the connection is gone. */
+  readonly place: Place
   readonly settings: ConnectionSettings
   /** Joins a topic as this client, `authorize` and all. */
   subscribe (topic: unknown): Promise<void>
@@ -118,6 +121,7 @@ export class Connection {
   get id (): string { return this.#init.id }
   get identity (): { id: string } { return this.#init.identity }
   get address (): string { return this.#init.address }
+  get place (): Place { return this.#init.place }
   get settings (): ConnectionSettings { return this.#init.settings }
   get topics (): string[] { return this.#subscriptions.map(({ room }) => room.name) }
   get subscriptions (): readonly Subscription[] { return this.#subscriptions }

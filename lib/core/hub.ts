@@ -3,17 +3,18 @@
  * (link check) → wire (one encode) → connections.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { Admission, type AdmissionLimits } from './admission.ts'
 import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Format, Id, LogEvent, Sink } from './adapter.ts'
 import { internalError, shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Control, CONTROL } from './control.ts'
 import { Counters } from './counters.ts'
-import { OrderOfUse } from './order-of-use.ts'
 import { report } from './diagnostics.ts'
 import { checkEventName, checkPublishKey, ephemeralEntry, type Entry } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
+import { Leaving } from './leaving.ts'
 import { checkSize, decode, encodeJson, type Payload } from './payload.ts'
 import { isReadable } from './readable.ts'
 import { Room } from './room.ts'
@@ -22,14 +23,13 @@ import type { Soon } from './soon.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
 import type { ResetReason } from './wire.ts'
-import { Closed, HistoryUnavailable, TooManyConnections, Unavailable } from '../errors.ts'
+import { Closed, HistoryUnavailable, Unavailable } from '../errors.ts'
 
-export interface HubSettings {
+export interface HubSettings extends AdmissionLimits {
   readonly maxEventBytes: number
   readonly ringBytes: number
-  readonly maxConnections: number
-  readonly maxConnectionsPerAddress: number
   readonly closeTimeout: number
+  readonly leaveTimeout: number
   readonly joinTimeout: number
   readonly retry: number
   readonly log: HubLog
@@ -90,14 +90,13 @@ export class Hub implements Sink {
   readonly fanOut = new FanOut(() => this.#nextTurn(), (error, member) => this.#notGiven(error, member))
   readonly control: Control
   readonly runs: Runs
+  readonly admission: Admission
   readonly connections = new Set<Connection>()
   stopping = false
   /** Nodes may differ in `maxEventBytes` while it is being changed; more than this is no event. */
   readonly #mostBytes: number
   readonly #rooms = new Map<string, Room>()
-  readonly #addresses = new OrderOfUse<string, number>()
-  /** Closed from this side, and not over yet. */
-  readonly #leaving = new Set<Connection>()
+  readonly #leaving = new Leaving()
   readonly #givenUp = new WeakSet<Entry>()
   #dirty: Room[] = []
   #scheduled = false
@@ -105,7 +104,6 @@ export class Hub implements Sink {
   #turnBytes = 0
   #turn: Promise<void> | undefined
   #sweep: NodeJS.Timeout | undefined
-  #allGone: (() => void) | undefined
   /** Why the adapter is away. */
   #down: string | undefined
 
@@ -114,6 +112,7 @@ export class Hub implements Sink {
     this.settings = settings
     this.log = quiet(settings.log)
     this.#mostBytes = Math.max(MOST_BYTES, settings.maxEventBytes * 4)
+    this.admission = new Admission(settings)
     this.control = new Control(this)
     this.runs = new Runs(this)
   }
@@ -121,7 +120,10 @@ export class Hub implements Sink {
   async start (): Promise<void> {
     await this.adapter.start(this)
     await this.control.start()
-    this.#sweep = setInterval(() => this.sweep(), SWEEP_MS).unref()
+    this.#sweep = setInterval(() => {
+      this.sweep()
+      this.#leaving.cut(this.settings.leaveTimeout)
+    }, SWEEP_MS).unref()
   }
 
   // --- out -------------------------------------------------------------------
@@ -380,28 +382,17 @@ export class Hub implements Sink {
 
   // --- connections ---------------------------------------------------------------
 
-  /** @throws TooManyConnections */
+  /** Closed from this side, and not gone yet. */
+  get closingConnections (): number { return this.#leaving.size }
+
   admit (connection: Connection): void {
-    const { maxConnections, maxConnectionsPerAddress } = this.settings
-    if (this.connections.size >= maxConnections) {
-      this.#refuse(connection, ` on this node (maxConnections: ${maxConnections})`)
-    }
-    // Who asks a socket for its address makes a call of the system's.
-    if (maxConnectionsPerAddress !== Infinity) this.#admitAddress(connection, maxConnectionsPerAddress)
     this.connections.add(connection)
   }
 
-  #admitAddress (connection: Connection, most: number): void {
-    const sameAddress = this.#addresses.get(connection.address) ?? 0
-    if (sameAddress >= most) this.#refuse(connection, ` from this address (maxConnectionsPerAddress: ${most})`)
-    this.#addresses.set(connection.address, sameAddress + 1)
-  }
-
-  #refuse (connection: Connection, why: string): never {
+  /** Somebody was not let in. */
+  refused (error: unknown, address: () => string): void {
     this.counters.refused++
-    const error = new TooManyConnections(why)
-    report('refuse', () => ({ address: connection.address, error }))
-    throw error
+    report('refuse', () => ({ address: address(), error }))
   }
 
   /** Opens the rooms of the topics and brings what follows the cursors within reach. `let` must follow. */
@@ -504,21 +495,13 @@ export class Hub implements Sink {
 
   /** The connection has ended; its wire may still be saying so. */
   closing (connection: Connection): void {
-    if (!this.connections.delete(connection)) return
-    if (this.settings.maxConnectionsPerAddress !== Infinity) this.#letAddress(connection)
-    this.#leaving.add(connection)
-  }
-
-  #letAddress ({ address }: Connection): void {
-    const sameAddress = (this.#addresses.get(address) ?? 1) - 1
-    if (sameAddress > 0) this.#addresses.set(address, sameAddress)
-    else this.#addresses.delete(address)
+    if (this.connections.delete(connection)) this.#leaving.add(connection)
   }
 
   /** Its wire is gone. */
   ended (connection: Connection): void {
+    connection.place.left()
     this.#leaving.delete(connection)
-    if (this.#leaving.size === 0 && this.connections.size === 0) this.#allGone?.()
   }
 
   /** When a client should come back (ms): spread over a window that grows with their number. */
@@ -546,8 +529,8 @@ export class Hub implements Sink {
   }
 
   async #waitForLeaving (ms: number): Promise<void> {
-    await within(ms, new Promise<void>((resolve) => { this.#allGone = resolve }))
-    for (const connection of [...this.#leaving]) connection.outlet.destroy()
+    await within(ms, this.#leaving.emptied())
+    this.#leaving.cut(0)
   }
 
   async close (): Promise<void> {

@@ -6,6 +6,20 @@ export function after<T, R> (value: T | PromiseLike<T>, next: (value: T) => Soon
   return isThenable(value) ? Promise.resolve(value).then(next) : next(value)
 }
 
+/** Runs `failed` where the work fails, at once or later; what it threw is thrown on. */
+export function onFailure<T> (work: () => Soon<T>, failed: () => void): Soon<T> {
+  const fail = (error: unknown): never => {
+    failed()
+    throw error
+  }
+  try {
+    const value = work()
+    return value instanceof Promise ? value.catch(fail) : value
+  } catch (error) {
+    return fail(error)
+  }
+}
+
 export function isThenable<T> (value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function'
 }

@@ -2,12 +2,13 @@
 import type { AsyncResource } from 'node:async_hooks'
 import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
 import { callApart, callInTime, quiet, statusAsked, statusOf, toError, type AppLog } from '../core/callbacks.ts'
+import type { Place } from '../core/admission.ts'
 import { Connection, type ConnectionInit, type ConnectionSettings } from '../core/connection.ts'
-import { forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
+import { clientLeft, forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
 import { keepContext } from '../core/context.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
 import { randomId } from '../core/random-id.ts'
-import { after, type Soon } from '../core/soon.ts'
+import { after, onFailure, type Soon } from '../core/soon.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
 import type { Check } from '../core/validation.ts'
@@ -15,10 +16,12 @@ import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, Too
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 import type { Hosts } from './hosts.ts'
+import type { Peers } from './peer.ts'
 
 /** What the plugin gives its wires. */
 export interface WireContext {
   readonly hub: Hub
+  readonly peers: Peers
   readonly settings: Settings
   /** The settings that a route may override, checked. */
   readonly live: (options: Partial<LiveSettings>) => LiveSettings
@@ -265,6 +268,7 @@ export class Arrival implements ConnectionInit {
   readonly settings: ConnectionSettings
   readonly since: number
   readonly connection: Connection
+  readonly place: Place
   /** Those it came for; none once `begun` was called. */
   topics: TopicAt[]
   readonly #context: WireContext
@@ -277,9 +281,10 @@ export class Arrival implements ConnectionInit {
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
-  private constructor (context: WireContext, request: FastifyRequest, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
+  private constructor (context: WireContext, request: FastifyRequest, place: Place, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
     this.#context = context
     this.#request = request
+    this.place = place
     this.topics = topics
     this.id = id
     this.identity = identity
@@ -294,15 +299,18 @@ export class Arrival implements ConnectionInit {
     return this.#address
   }
 
-  /** Asks topics, `authorize` and `identify`, and counts the client in. */
+  /** Takes a place for the client; then asks topics, `authorize` and `identify`. */
   static of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): Soon<Arrival> {
-    return after(topicsFor(request), (topics) => after(authorizeAll(context.hub, request, topics), () => after(identify(context, request), (identity) => {
+    const place = context.peers.admit(request)
+    return onFailure(() => after(topicsFor(request), (topics) => after(authorizeAll(context.hub, request, topics), () => after(identify(context, request), (identity) => {
       const id = randomId()
-      const arrival = new Arrival(context, request, identity ?? anonymous(id), id, settings, topics)
+      const client = identity ?? anonymous(id)
+      context.peers.identify(request, place, client)
+      const arrival = new Arrival(context, request, place, client, id, settings, topics)
       if (context.hub.stopping) throw new Closed()
       context.hub.admit(arrival.connection)
       return arrival
-    })))
+    }))), () => place.giveBack())
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
@@ -322,6 +330,12 @@ export class Arrival implements ConnectionInit {
   /** Runs app code in the request's async context, whoever causes it. */
   run<T> (code: () => T): T {
     return this.#origin ? this.#origin.runInAsyncScope(code) : code()
+  }
+
+  /** The client has left before its connection could begin. */
+  abandon (): void {
+    this.place.arrived()
+    this.connection.gone(clientLeft)
   }
 
   /** What it came for is in its subscriptions from here on. */

@@ -1,8 +1,7 @@
-/** A node's bounds: connections, rings, rooms that nobody listens to; and snapshots that say how far they reach. */
+/** A node's bounds: rings, rooms that nobody listens to; and snapshots that say how far they reach. */
 import t, { type Test } from 'tap'
 import { memory } from '../../lib/adapters/memory.ts'
 import type { Id } from '../../lib/core/adapter.ts'
-import { Connection } from '../../lib/core/connection.ts'
 import { Hub, type HubSettings } from '../../lib/core/hub.ts'
 import { DeclaredTopic } from '../../lib/core/topic.ts'
 
@@ -11,6 +10,8 @@ const SETTINGS: HubSettings = {
   ringBytes: 1 << 20,
   maxConnections: 3,
   maxConnectionsPerAddress: 2,
+  maxConnectionsPerIdentity: 100,
+  leaveTimeout: 5000,
   closeTimeout: 100,
   joinTimeout: 5000,
   retry: 1000,
@@ -45,36 +46,6 @@ async function start (t: Test, settings: Partial<HubSettings> = {}, snapshot?: (
   const publish = async (id: string, data: unknown = 'x'): Promise<Id> => (await topic.publish({ id }, 'said', data)).id as Id
   return { hub, topic, asked, prepare, publish }
 }
-
-function knock (hub: Hub, address: string): Connection {
-  const connection = new Connection(hub, {
-    id: address,
-    identity: { id: address },
-    address,
-    settings: { maxBuffered: 1000, slow: 'close', heartbeat: 25_000 },
-    since: performance.now(),
-    subscribe: async () => {},
-    authorizeAgain () {},
-    resolve: String
-  })
-  hub.admit(connection)
-  return connection
-}
-
-t.test('connections are bounded for the node and for an address, and each that ends makes room', async (t) => {
-  const { hub } = await start(t)
-  const one = knock(hub, '1.1.1.1')
-  knock(hub, '1.1.1.1')
-  t.throws(() => knock(hub, '1.1.1.1'), { code: 'FST_ERR_REALTIME_TOO_MANY_CONNECTIONS', message: /maxConnectionsPerAddress: 2/ })
-  knock(hub, '2.2.2.2')
-  t.throws(() => knock(hub, '3.3.3.3'), { code: 'FST_ERR_REALTIME_TOO_MANY_CONNECTIONS', message: /maxConnections: 3/ })
-  t.equal(hub.counters.refused, 2)
-  one.close()
-  one.close()
-  t.equal(hub.connections.size, 2)
-  knock(hub, '1.1.1.1')
-  t.throws(() => knock(hub, '1.1.1.1'), { code: 'FST_ERR_REALTIME_TOO_MANY_CONNECTIONS' }, 'it was counted out once')
-})
 
 t.test('past ringBytes the node lets go of rings, but not of those that somebody is about to join', async (t) => {
   const { hub, prepare, publish, asked } = await start(t, { ringBytes: 4000 })

@@ -48,6 +48,7 @@ class Client implements Outlet {
       id,
       identity: { id },
       address: '',
+      place: hub.admission.reserve(undefined),
       settings: { maxBuffered: MAX_BUFFERED, slow, heartbeat: 25_000 },
       subscribe: async () => {},
       resolve: (topic) => String(topic),
@@ -148,7 +149,7 @@ async function start (t: Test, limit = 10_000) {
     Object.assign(adapter, { [name]: (inner[name] as (...args: unknown[]) => unknown).bind(inner) })
   }
   const hub = new Hub(adapter, {
-    maxEventBytes: 65_536, ringBytes: 1 << 30, maxConnections: 100, maxConnectionsPerAddress: 100, closeTimeout: 100, joinTimeout: 5000, retry: 1000, log: LOG
+    maxEventBytes: 65_536, ringBytes: 1 << 30, maxConnections: 100, maxConnectionsPerAddress: 100, maxConnectionsPerIdentity: 100, leaveTimeout: 5000, closeTimeout: 100, joinTimeout: 5000, retry: 1000, log: LOG
   })
   for (const pattern of ['a', 'b', 'c']) {
     hub.topics.add(new DeclaredTopic(hub, hub.topics, pattern, {

@@ -2,7 +2,6 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { statusOf, toError } from '../../core/callbacks.ts'
-import { clientLeft } from '../../core/close-reasons.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import { checkHost } from '../hosts.ts'
@@ -117,16 +116,22 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
 
 /** What GET would say, and no stream. */
 async function head (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  await authorizeAll(plan.context.hub, request, await plan.topicsFor(request))
+  const place = plan.context.peers.admit(request)
+  try {
+    await authorizeAll(plan.context.hub, request, await plan.topicsFor(request))
+  } finally {
+    place.giveBack()
+  }
   reply.headers(HEADERS).send(Readable.from([]))
 }
 
 async function arrive (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  plan.context.peers.inTurn(request, reply)
   const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
   // Not awaited where it is there: that would cost each client a promise and a turn of the microtasks.
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   // Its end has come and gone unheard: nobody would ever let go of it.
-  if (hasLeft(request, reply)) return arrival.connection.gone(clientLeft)
+  if (hasLeft(request, reply)) return arrival.abandon()
   const start = new StreamStart(plan, request, reply, arrival)
   try {
     const preparing = start.prepare()
@@ -134,6 +139,8 @@ async function arrive (plan: StreamPlan, request: FastifyRequest, reply: Fastify
   } catch (error) {
     start.abandon()
     throw error
+  } finally {
+    arrival.place.arrived()
   }
   if (start.abandoned || reply.sent) return answerAbandoned(start, reply)
   reply.headers(HEADERS).send(start)

@@ -50,7 +50,8 @@ export class Client {
   }
 
   #accepted (): Soon<void> {
-    const { connection } = this.#arrival
+    const { connection, place } = this.#arrival
+    place.arrived()
     if (connection.closed) return
     if (this.outlet.format === 'flat') return after(this.#join(NO_CURSORS), () => this.#session.accept())
     this.#opening = openTimer(connection)
@@ -106,6 +107,7 @@ export class Client {
   }
 
   #refuse (error: unknown, otherwise = reasons.forbidden): void {
+    this.#arrival.place.arrived()
     logRefusal(this.#request.log, error, 'realtime: the connection was refused')
     this.#arrival.connection.end(statusOf(error) === 503 ? reasons.tryAgainLater : otherwise)
   }

@@ -2,7 +2,6 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
 import { toError } from '../../core/callbacks.ts'
-import * as reasons from '../../core/close-reasons.ts'
 import { DeclaredTopic } from '../../core/topic.ts'
 import { Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
@@ -167,7 +166,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   const { connection } = arrival
   if (connection.closed || pending.socket.destroyed || reply.sent) {
-    connection.gone(reasons.clientLeft)
+    arrival.abandon()
     throw new Closed()
   }
   reply.hijack()
@@ -178,7 +177,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
     plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => new Client(plan, arrival, request, pending.socket, ws, format).accept())
   } finally {
     // Refused by ws itself, which has answered.
-    if (!connection.attached) connection.gone(reasons.clientLeft)
+    if (!connection.attached) arrival.abandon()
   }
   return reply
 }

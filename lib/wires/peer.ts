@@ -1,0 +1,86 @@
+/** What a client is counted by, besides the node: its address, where that says who it is, and its identity. */
+import type { FastifyBaseLogger, FastifyReply, FastifyRequest } from 'fastify'
+import { isLocal, networkOf } from '../core/address.ts'
+import type { Place } from '../core/admission.ts'
+import type { Hub } from '../core/hub.ts'
+import { Pipelined } from '../errors.ts'
+
+export class Peers {
+  readonly #hub: Hub
+  readonly #log: FastifyBaseLogger
+  /** Nobody is asked for an address that nothing depends on: that is a call of the system's. */
+  readonly #counted: boolean
+  readonly #sessions = new WeakMap<object, string>()
+  #named = 0
+  #told = false
+
+  constructor (hub: Hub, log: FastifyBaseLogger) {
+    this.#hub = hub
+    this.#log = log
+    this.#counted = hub.settings.maxConnectionsPerAddress !== Infinity
+  }
+
+  /** Takes a place for the client, before anything of the app's is asked about it. @throws TooManyConnections */
+  admit (request: FastifyRequest): Place {
+    try {
+      return this.#hub.admission.reserve(this.#counted ? this.#originOf(request) : undefined)
+    } catch (error) {
+      throw this.#refused(request, error)
+    }
+  }
+
+  /** It is known now who the client is. @throws TooManyConnections */
+  identify (request: FastifyRequest, place: Place, identity: { readonly id: string, readonly anonymous?: unknown }): void {
+    // Those who are nobody may all bear one name.
+    if (identity.anonymous === true) return
+    try {
+      place.identify(identity.id)
+    } catch (error) {
+      throw this.#refused(request, error)
+    }
+  }
+
+  /**
+   * Threat: a stream that is asked for behind an unfinished response (RFC 9112 §9.3.2) cannot begin, and would hold a
+   * place all the same: one socket could take them all. @throws Pipelined
+   */
+  inTurn (request: FastifyRequest, { raw }: FastifyReply): void {
+    // An HTTP/2 stream has its own turn; a response that waits for its turn has no socket yet.
+    if (!('stream' in raw) && raw.socket === null) throw this.#refused(request, new Pipelined())
+  }
+
+  #refused (request: FastifyRequest, error: unknown): unknown {
+    this.#hub.refused(error, () => request.ip ?? '')
+    return error
+  }
+
+  #originOf (request: FastifyRequest): string | undefined {
+    const ip: string | undefined = request.ip
+    if (ip !== undefined && (!isLocal(ip) || isClients(request, ip))) return networkOf(ip)
+    this.#tell(ip)
+    // One session is one client, then: it must not hold thousands of streams.
+    return this.#sessionOf(request)
+  }
+
+  #sessionOf ({ raw }: FastifyRequest): string | undefined {
+    const session = (raw as { stream?: { session?: object } }).stream?.session
+    if (!session) return undefined
+    let name = this.#sessions.get(session)
+    if (name === undefined) this.#sessions.set(session, name = `session ${++this.#named}`)
+    return name
+  }
+
+  /** Once: whoever runs a proxy without `trustProxy` has no limit for an address. */
+  #tell (ip: string | undefined): void {
+    if (this.#told) return
+    this.#told = true
+    this.#log.info({ address: ip }, 'realtime: clients come from a private or loopback address, which maxConnectionsPerAddress does not count: it may be a proxy\'s. If it is, set Fastify\'s trustProxy')
+  }
+}
+
+/** Is a private address the client's own (an intranet), and not that of a proxy whose word was not taken? */
+function isClients (request: FastifyRequest, ip: string): boolean {
+  // Fastify gives `ips` to requests of an app with trustProxy alone.
+  if (!('ips' in request)) return false
+  return request.headers['x-forwarded-for'] === undefined || request.raw.socket?.remoteAddress !== ip
+}
