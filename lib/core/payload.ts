@@ -121,8 +121,8 @@ function onOneLine (text: string): string {
 }
 
 function unfit (topic: TopicName, event: string, error: unknown): Error {
-  if (error instanceof EventDataInvalid) return error
   const cause = toError(error)
+  if (cause instanceof EventDataInvalid) return cause
   return Object.assign(new EventDataInvalid(shown(topic), event, cause.message), { cause })
 }
 

@@ -2,6 +2,7 @@
 import type { Id, LogEvent } from './adapter.ts'
 import type { Subscription } from './connection.ts'
 import { CallbackTimeout } from '../errors.ts'
+import { toError } from './callbacks.ts'
 import { inNobodysName } from './context.ts'
 import { report } from './diagnostics.ts'
 import { sourceEnded } from './close-reasons.ts'
@@ -328,7 +329,7 @@ export class Room {
     try {
       return await this.#takeSnapshot()
     } catch (error) {
-      this.hub.log.error({ err: error, topic: this.name }, error instanceof CallbackTimeout ? 'realtime: a snapshot took too long' : 'realtime: a snapshot failed')
+      this.hub.log.error({ err: error, topic: this.name }, toError(error) instanceof CallbackTimeout ? 'realtime: a snapshot took too long' : 'realtime: a snapshot failed')
       throw error
     } finally {
       this.#snapshot = undefined

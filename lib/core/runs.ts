@@ -9,7 +9,7 @@
  * run does, whichever node has a listener takes it over, only to say `realtime:aborted`.
  */
 import { ownershipOf, type AppendOptions, type Format, type Id, type Ownership, type Retention } from './adapter.ts'
-import { callApart } from './callbacks.ts'
+import { callApart, toError } from './callbacks.ts'
 import { inNobodysName, keepContext } from './context.ts'
 import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
@@ -215,7 +215,7 @@ export class Runs {
       }
     } catch (error) {
       this.#failed(at, error)
-      return { name: 'realtime:aborted', reason: error instanceof NotOwner ? 'node-lost' : 'failed' }
+      return { name: 'realtime:aborted', reason: toError(error) instanceof NotOwner ? 'node-lost' : 'failed' }
     }
   }
 

@@ -9,7 +9,7 @@
  * | a promise | fits unless it gives `false` or rejects; what else it gives is not looked into |
  * | a throw, an error with a status of 500 and up | the server failed |
  */
-import { statusOf, toError } from './callbacks.ts'
+import { statusAsked, toError } from './callbacks.ts'
 import type { Soon } from './soon.ts'
 
 /** `schemaEnv`: Ajv's, which can only replace the data as a whole where it is given its parent. */
@@ -59,7 +59,8 @@ function read (validate: Validator, said: unknown, holder: { data: unknown }): C
 }
 
 function refusal (error: unknown): Checked {
-  if (error instanceof Error && 'statusCode' in error && statusOf(error) >= 500) throw failed(error)
+  // What says a status of 500 and above is no judgement of the data.
+  if ((statusAsked(error) ?? 0) >= 500) throw failed(error)
   return { fault: describe(error) }
 }
 

@@ -162,7 +162,8 @@ export class Session {
     try {
       if (!replace) await mustFit(at, name, sent)
       await this.#plan.hub.relay(at, name, sent, this.#connection)
-    } catch (error) {
+    } catch (thrown) {
+      const error = toError(thrown)
       if (!(error instanceof EventDataInvalid)) throw error
       if (replace) quiet(this.#request.log).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
       throw new Fault('INVALID_DATA', error.message)
