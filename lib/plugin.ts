@@ -1,7 +1,7 @@
 /** Builds the settings, the adapter and the hub, and decorates the app. */
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
-import { call } from './core/callbacks.ts'
+import { call, within } from './core/callbacks.ts'
 import { customReason } from './core/close-reasons.ts'
 import type { Target } from './core/orders.ts'
 import { eventNameFault, printable } from './core/event.ts'
@@ -11,7 +11,7 @@ import type { Check } from './core/validation.ts'
 import { checkRunKey, runOf } from './core/run-names.ts'
 import { DeclaredTopic } from './core/topic.ts'
 import type { Compile } from './compilers.ts'
-import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid } from './errors.ts'
+import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
 import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
@@ -31,8 +31,26 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   const settings = readOptions(options, fastify.initialConfig.pluginTimeout)
   const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log })
   const app = new App(fastify, settings, hub)
-  await call(() => hub.start())
+  // Before anything can go wrong: an app that is closed while its start hangs closes the adapter.
+  fastify.addHook('onClose', async () => await call(() => hub.close()))
+  await startWithin(fastify.initialConfig.pluginTimeout, hub)
   app.decorate()
+}
+
+/** Part of Fastify's own limit, so that the error says what it was that hung. */
+const START_SHARE = 0.9
+
+/** What a start that fails has opened is closed again: a process that gives up must be able to end. */
+async function startWithin (pluginTimeout = 10_000, hub: Hub): Promise<void> {
+  const ms = pluginTimeout * START_SHARE
+  const starting = Promise.resolve(call(() => hub.start()))
+  try {
+    await (ms === 0 ? starting : within(ms, starting, () => new Unavailable(`the adapter did not start within ${ms} ms (Fastify's pluginTimeout is ${pluginTimeout})`)))
+  } catch (error) {
+    starting.catch(() => {})
+    await Promise.resolve(call(() => hub.close())).catch(() => {})
+    throw error
+  }
 }
 
 class App {
@@ -67,7 +85,6 @@ class App {
     fastify.decorate('channel', channelDecorator(context, this.#collector, this.#upgrades) as never)
     fastify.addHook('onReady', async () => this.#becomeReady())
     fastify.addHook('preClose', async () => await call(() => this.#stop()))
-    fastify.addHook('onClose', async () => await call(() => this.#hub.close()))
     this.#sessions.watch(fastify)
     this.#silent.watch(fastify, overhears)
   }

@@ -23,7 +23,7 @@ import type { Soon } from './soon.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
 import type { ResetReason } from './wire.ts'
-import { Closed, HistoryUnavailable, Unavailable } from '../errors.ts'
+import { Closed, HistoryUnavailable, OptionInvalid, Unavailable } from '../errors.ts'
 
 export interface HubSettings extends AdmissionLimits {
   readonly maxEventBytes: number
@@ -80,6 +80,9 @@ const MOST_BYTES = 8 << 20
 const RETURNS_PER_SECOND = 1000
 const MAX_SPREAD_MS = 60_000
 
+/** Adapters that have been started, and not closed. */
+const inUse = new WeakSet<Adapter>()
+
 export class Hub implements Sink {
   readonly adapter: Adapter
   readonly settings: HubSettings
@@ -95,6 +98,8 @@ export class Hub implements Sink {
   stopping = false
   /** Nodes may differ in `maxEventBytes` while it is being changed; more than this is no event. */
   readonly #mostBytes: number
+  #started = false
+  #closed = false
   readonly #rooms = new Map<string, Room>()
   readonly #leaving = new Leaving()
   readonly #givenUp = new WeakSet<Entry>()
@@ -118,8 +123,13 @@ export class Hub implements Sink {
   }
 
   async start (): Promise<void> {
+    if (inUse.has(this.adapter)) throw new OptionInvalid('adapter', 'is in use already: make one for each app')
+    inUse.add(this.adapter)
+    this.#started = true
     await this.adapter.start(this)
-    await this.control.start()
+    if (!this.#closed) await this.control.start()
+    // Nobody waits for it any more: what has been opened meanwhile is closed.
+    if (this.#closed) return await this.adapter.close()
     this.#sweep = setInterval(() => {
       this.sweep()
       this.#leaving.cut(this.settings.leaveTimeout)
@@ -534,10 +544,14 @@ export class Hub implements Sink {
   }
 
   async close (): Promise<void> {
+    this.#closed = true
     clearInterval(this.#sweep)
     this.control.close()
     for (const room of this.#rooms.values()) room.close()
     this.#rooms.clear()
+    // Another's is not closed here.
+    if (!this.#started) return
+    inUse.delete(this.adapter)
     await this.adapter.close()
   }
 }

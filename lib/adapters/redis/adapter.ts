@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
-import { AdapterUnsupported, Unavailable } from '../../errors.ts'
+import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
 import { Decoder, headOf, idsOf } from './decode.ts'
@@ -119,6 +119,7 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   async start (sink: Sink): Promise<void> {
+    if (this.#sink || this.#closed) throw new OptionInvalid('adapter', 'was started before: make a new one, e.g. redis(url), for each app and each try')
     this.#sink = sink
     this.#decoder.ask(sink)
     this.#commands.connect()
