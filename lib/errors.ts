@@ -19,6 +19,8 @@ export const TopicParamsMissing = make('TOPIC_PARAMS_MISSING',
   '%s carries the topic "%s", but its URL has no param "%s". Use a function: topics: (request) => topic.at({ … }).')
 export const NoDispatcher = make('NO_DISPATCHER',
   'channels are declared, but nothing dispatches WebSocket upgrades. Remove "websocket: false", or register @fastify/websocket.')
+export const Http2Only = make('HTTP2_ONLY',
+  'channels are declared, but this server speaks HTTP/2 alone, where no WebSocket can be opened. Add "allowHTTP1: true" to "https", or declare streams.')
 export const AlreadyStarted = make('ALREADY_STARTED', 'cannot declare %s "%s": the app is ready already')
 
 // Publishing and subscribing.

@@ -69,7 +69,7 @@ class App {
     this.#fastify = fastify
     this.#settings = settings
     this.#hub = hub
-    this.#upgrades = new Upgrades(fastify, settings.websocket)
+    this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
   decorate (): void {
@@ -92,13 +92,14 @@ class App {
   #becomeReady (): void {
     this.#ready = true
     for (const check of this.#checks) check()
-    this.#upgrades.ready()
+    this.#upgrades.ready(this.#settings.websocket)
   }
 
   async #stop (): Promise<void> {
     // The sessions' streams end with the connections, so both are told before either is waited for.
     const stopped = this.#hub.stop()
     this.#silent.close(this.#settings.closeTimeout)
+    this.#upgrades.close(this.#settings.closeTimeout)
     await Promise.all([stopped, this.#sessions.close(this.#settings.closeTimeout)])
   }
 

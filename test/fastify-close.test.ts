@@ -38,7 +38,8 @@ async function house (t: Test, server: ServerOptions = {}, closeTimeout = 150): 
       await new Promise(() => {})
     }
   })
-  app.channel('/talk', { topics: news, ...options, messages: { stuck: { handler: async () => await new Promise(() => {}) } } })
+  const { allowHTTP1 = server.http2 === undefined } = (server.https ?? {}) as { allowHTTP1?: boolean }
+  if (allowHTTP1) app.channel('/talk', { topics: news, ...options, messages: { stuck: { handler: async () => await new Promise(() => {}) } } })
   app.get('/plain', async () => 'plain')
   const sockets: Socket[] = []
   for (const event of ['connection', 'secureConnection']) app.server.on(event, (socket: Socket) => sockets.push(socket))

@@ -1,144 +1,196 @@
 /**
- * How an upgrade request comes to a route. Node gives it to 'upgrade' listeners, not to the router; @fastify/websocket
- * passes it on where the app has that plugin, and this does where it has not.
+ * How an upgrade request comes to a route, and to an end. Node gives it to 'upgrade' listeners, not to the router. There may
+ * be others (@fastify/websocket, proxies, socket.io), each of which may answer it at once, later, or never. Whoever does
+ * first owns it. What is a channel's, and what nobody has taken in time, is answered by the app.
  */
-import { ServerResponse, type IncomingMessage } from 'node:http'
+import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
 import type { Duplex } from 'node:stream'
-import FindMyWay from 'find-my-way'
 import type { FastifyInstance } from 'fastify'
-import { NoDispatcher } from '../../errors.ts'
+import { Http2Only, NoDispatcher } from '../../errors.ts'
+import { isCut, isHttp2Offer, isOffer, noteLimit, readAnew } from './offer.ts'
+import { afterEarlier, hasEnded, isAnswered, ownerOf, Upgrade } from './upgrade.ts'
+import { ChannelUrls, type Constraints } from './urls.ts'
 
-export interface Upgrade {
-  readonly socket: Duplex
-  /** What came with the head: the first frames may be in it. */
-  readonly head: Buffer
-}
-
-/** The listeners of every instance, since scopes beside each other may each have one. */
+/** The listeners of every instance that answer no upgrade. */
 const notes = new WeakSet<object>()
-const dispatchers = new WeakSet<object>()
 
 /** This listener answers no upgrade. */
 export function overhears (listener: object): void {
   notes.add(listener)
 }
 
+/** One for each server: scopes beside each other may each have the plugin. */
+const byServer = new WeakMap<object, Upgrades>()
+
 export class Upgrades {
   readonly #app: FastifyInstance
-  readonly #enabled: boolean
-  readonly #pending = new WeakMap<IncomingMessage, Upgrade>()
-  readonly #urls = new Set<string>()
-  #router: ReturnType<typeof FindMyWay> | undefined
+  readonly #channels: ChannelUrls
+  readonly #heard = new WeakMap<IncomingMessage, Upgrade>()
+  readonly #entered = new WeakSet<IncomingMessage>()
+  /** Those that may yet have to be ended. */
+  readonly #open = new Set<Upgrade>()
+  /** How long others may take, ms. */
+  readonly #patience: number
+  #dispatches = false
+  #closing = false
 
-  constructor (app: FastifyInstance, enabled: boolean) {
+  constructor (app: FastifyInstance, patience: number) {
     this.#app = app
-    this.#enabled = enabled
-    notes.add(this.#note)
-    dispatchers.add(this.#dispatch)
+    this.#patience = patience
+    this.#channels = new ChannelUrls(app)
+    notes.add(this.#hear)
   }
 
-  /** The upgrade that this request is, if it is one. */
-  of (raw: IncomingMessage): Upgrade | undefined {
-    return this.#pending.get(raw)
+  static of (app: FastifyInstance, patience: number): Upgrades {
+    let upgrades = byServer.get(app.server)
+    if (!upgrades) byServer.set(app.server, upgrades = new Upgrades(app, patience))
+    return upgrades
   }
 
-  /** A channel is declared: from now on upgrades are noted before anybody else sees them. */
-  expect (url: string): void {
-    if (this.#urls.size === 0) this.#app.server.prependListener('upgrade', this.#note)
-    this.#urls.add(url)
+  /**
+   * The upgrade that this request is, if it is one, for the route that gets it first. A proxy that has the app route the
+   * same request once more gets nothing.
+   */
+  enter (raw: IncomingMessage): Upgrade | 'entered' | undefined {
+    if (this.#entered.has(raw)) return 'entered'
+    const upgrade = this.#heard.get(raw)
+    if (!upgrade) return undefined
+    this.#heard.delete(raw)
+    this.#entered.add(raw)
+    return upgrade
   }
 
-  /** Every plugin is loaded: somebody must dispatch. @throws NoDispatcher */
-  ready (): void {
-    if (this.#urls.size === 0 || hasWebSocketPlugin(this.#app)) return
-    if (!this.#enabled) throw new NoDispatcher()
-    this.#router = this.#channelRouter()
-    this.#app.server.on('upgrade', this.#dispatch)
+  /** It is a WebSocket from here on. */
+  taken (upgrade: Upgrade): void {
+    this.#forget(upgrade)
+    upgrade.handOver()
   }
 
-  #channelRouter (): ReturnType<typeof FindMyWay> {
-    const { routerOptions = {}, caseSensitive = true, ignoreTrailingSlash = false, ignoreDuplicateSlashes = false } =
-      this.#app.initialConfig as RouterConfig & { routerOptions?: RouterConfig }
-    const router = FindMyWay({
-      caseSensitive: caseSensitive && routerOptions.caseSensitive !== false,
-      ignoreTrailingSlash: ignoreTrailingSlash || routerOptions.ignoreTrailingSlash === true,
-      ignoreDuplicateSlashes: ignoreDuplicateSlashes || routerOptions.ignoreDuplicateSlashes === true,
-      allowUnsafeRegex: true,
-      // The app's own router says what is too long, with an answer.
-      maxParamLength: 1 << 16
-    })
-    for (const url of this.#urls) router.on('GET', url, () => {})
-    return router
+  /** A channel is declared: from now on upgrades are heard before anybody else sees them. */
+  expect (url: string, constraints?: Constraints): void {
+    if (this.#channels.none) this.#listen(this.#app.server)
+    this.#channels.add(url, constraints)
   }
 
-  readonly #note = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    this.#pending.set(raw, { socket, head })
+  #listen (server: Server): void {
+    server.prependListener('upgrade', this.#hear)
+    for (const event of ['connection', 'secureConnection']) server.on(event, (socket: Duplex) => noteLimit(server, socket))
+  }
+
+  /** Every plugin is loaded: somebody must dispatch. @throws NoDispatcher, Http2Only */
+  ready (enabled: boolean): void {
+    if (this.#channels.none) return
+    if (isHttp2Only(this.#app)) throw new Http2Only()
+    if (!enabled && !hasWebSocketPlugin(this.#app)) throw new NoDispatcher()
+    this.#dispatches ||= enabled
+  }
+
+  /** Whom nobody has answered is answered now, and cut when the time is up. */
+  close (timeoutMs: number): void {
+    this.#closing = true
+    for (const upgrade of this.#open) if (!upgrade.ours && ownerOf(upgrade) === undefined) this.#answer(upgrade)
+    setTimeout(() => {
+      for (const upgrade of this.#open) if (!isAnswered(upgrade)) upgrade.socket.destroy()
+    }, timeoutMs).unref()
+  }
+
+  readonly #hear = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
+    // Somebody passes it on.
+    if (this.#heard.has(raw) || this.#entered.has(raw)) return
+    const upgrade = new Upgrade(raw, socket, head, (one) => this.#open.delete(one))
+    this.#heard.set(raw, upgrade)
+    this.#open.add(upgrade)
     // @fastify/websocket stops listening as soon as the app closes: nobody else would answer, nor let the socket go.
-    const listeners = this.#app.server.listeners('upgrade')
-    if (listeners[0] === this.#note && listeners.every((listener) => notes.has(listener))) this.#route(raw, socket, head)
+    if (this.#app.server.listeners('upgrade').every((listener) => notes.has(listener))) this.#answer(upgrade)
+    // When the other listeners have had their turn.
+    else process.nextTick(() => this.#decide(upgrade))
   }
 
-  readonly #dispatch = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
-    const listeners = this.#app.server.listeners('upgrade').filter((listener) => !notes.has(listener))
-    // Others may listen too (socket.io …): theirs are left to them.
-    const others = listeners.some((listener) => !dispatchers.has(listener))
-    // Of several of ours the first takes them all: it is the same app.
-    const mine = others ? this.#router?.find('GET', raw.url ?? '/') : listeners[0] === this.#dispatch
-    if (mine) this.#route(raw, socket, head)
+  #decide (upgrade: Upgrade): void {
+    const owner = ownerOf(upgrade)
+    if (owner === undefined && this.#isOurs(upgrade)) return this.#answer(upgrade)
+    if (owner === 'other') return this.#leave(upgrade)
+    if (owner) endsWith(owner, upgrade.socket)
+    this.#wait(upgrade)
   }
 
-  #route (raw: IncomingMessage, socket: Duplex, head: Buffer): void {
-    // Node took its own error listener off before 'upgrade'.
-    socket.on('error', destroy)
-    if (raw.headers.upgrade?.toLowerCase() !== 'websocket') return readAnew(this.#app, raw, socket, head)
+  #isOurs ({ raw }: Upgrade): boolean {
+    return this.#closing || (this.#dispatches && (isHttp2Offer(raw) || this.#channels.has(raw)))
+  }
+
+  /** Others may take their time; what they have not taken then is the app's, which says 404 as to any request. */
+  #wait (upgrade: Upgrade): void {
+    setTimeout(() => {
+      if (!this.#open.has(upgrade)) return
+      const owner = ownerOf(upgrade)
+      if (owner === undefined) this.#answer(upgrade)
+      else if (owner === 'other' || isAnswered(upgrade)) this.#leave(upgrade)
+    }, this.#patience).unref()
+  }
+
+  /** It is another's. One that he has ended is not kept open by a client that does not end it. */
+  #leave (upgrade: Upgrade): void {
+    this.#forget(upgrade)
+    if (hasEnded(upgrade)) letGo(upgrade.socket)
+  }
+
+  #answer (upgrade: Upgrade): void {
+    if (upgrade.socket.destroyed) return
+    upgrade.ours = true
+    if (isCut(upgrade.raw, upgrade.socket, this.#app.server)) return refuseCut(upgrade.socket)
+    afterEarlier(upgrade, this.#patience, () => {
+      if (isOffer(upgrade.raw)) this.#readAnew(upgrade)
+      else this.#route(upgrade)
+    })
+  }
+
+  #readAnew (upgrade: Upgrade): void {
+    this.taken(upgrade)
+    readAnew(upgrade.raw, upgrade.socket, upgrade.head, this.#app.server)
+  }
+
+  #route ({ raw, socket }: Upgrade): void {
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket as never)
-    response.once('finish', () => letGo(socket))
+    endsWith(response, socket)
     this.#app.routing(raw, response)
   }
 
-  /** It is a WebSocket from here on: what came with its head is not kept for as long as it lives. */
-  taken (raw: IncomingMessage): void {
-    this.#pending.delete(raw)
-  }
-
-  /** The upgrade was refused: the answer is out, whoever dispatched it. */
-  refused (raw: IncomingMessage): void {
-    const socket = this.#pending.get(raw)?.socket
-    if (socket) letGo(socket)
+  #forget (upgrade: Upgrade): void {
+    this.#open.delete(upgrade)
+    upgrade.release()
   }
 }
 
-type RouterConfig = { caseSensitive?: boolean, ignoreTrailingSlash?: boolean, ignoreDuplicateSlashes?: boolean }
-
-/**
- * Some clients offer h2c with every request (Java's do), and Node parts such a request from its body as soon as anybody
- * listens for upgrades. An offer may be ignored (RFC 9110 §7.8): the request is read once more, without it.
- */
-function readAnew (app: FastifyInstance, raw: IncomingMessage, socket: Duplex, head: Buffer): void {
-  const lines = [`${raw.method} ${raw.url} HTTP/${raw.httpVersion}`]
-  for (let i = 0; i < raw.rawHeaders.length; i += 2) {
-    const [name, value] = [raw.rawHeaders[i] as string, raw.rawHeaders[i + 1] as string]
-    if (!/^(upgrade|connection|http2-settings)$/i.test(name)) lines.push(`${name}: ${value}`)
-    else if (/^connection$/i.test(name) && /(^|[\s,])close([\s,]|$)/i.test(value)) lines.push('connection: close')
-  }
-  socket.unshift(head)
-  socket.unshift(Buffer.from(lines.join('\r\n') + '\r\n\r\n', 'latin1'))
-  app.server.emit('encrypted' in socket ? 'secureConnection' : 'connection', socket)
+/** An ordinary response on a socket that nobody reads any more is the last one. */
+function endsWith (response: ServerResponse, socket: Duplex): void {
+  if (response.writableFinished) letGo(socket)
+  else response.once('finish', () => letGo(socket))
 }
 
-function destroy (this: Duplex): void {
-  this.destroy()
+/** As Node itself answers where a request's head is too large. */
+function refuseCut (socket: Duplex): void {
+  socket.write('HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n')
+  letGo(socket)
 }
 
 /** Ends both sides: a peer that keeps its own open would keep the app from closing. What it still sends is dropped. */
 function letGo (socket: Duplex): void {
   socket.resume()
-  socket.end(() => socket.destroy())
+  if (socket.writableFinished) socket.destroy()
+  else socket.end(() => socket.destroy())
 }
 
 /** Anywhere in the app, whatever the order of registration. */
 function hasWebSocketPlugin (app: FastifyInstance): boolean {
   return /@fastify\/websocket\b/.test(app.printPlugins())
+}
+
+/** There an upgrade cannot happen (RFC 9113 §8.6). */
+function isHttp2Only (app: FastifyInstance): boolean {
+  const { http2, https } = app.initialConfig as { http2?: boolean, https?: boolean | { allowHTTP1?: boolean } }
+  // A serverFactory may have made another server than was asked for: HTTP/1 ones know this.
+  if (http2 !== true || 'maxHeadersCount' in app.server) return false
+  return typeof https !== 'object' || https.allowHTTP1 !== true
 }

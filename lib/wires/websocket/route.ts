@@ -82,11 +82,9 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
     })
     for (const one of made) {
       urls.push(one.url)
-      upgrades.expect(one.url)
+      upgrades.expect(one.url, one.constraints)
       // Behind every hook that could refuse.
       one.preHandler = [...[one.preHandler ?? []].flat(), preHandler(plan)] as never
-      // Never after an upgrade: that has no response.
-      one.onResponse = [...[one.onResponse ?? []].flat(), async (request: FastifyRequest) => upgrades.refused(request.raw)] as never
     }
     return this
   }
@@ -157,9 +155,11 @@ function preHandler (plan: Plan) {
 }
 
 async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
-  const pending = plan.upgrades.of(request.raw)
+  const pending = plan.upgrades.enter(request.raw)
   // An ordinary request: the route's handler answers 426.
   if (!pending) return undefined
+  // Its socket is another request's, or a WebSocket already: nothing may be written to it.
+  if (pending === 'entered') return reply.hijack()
   checkOrigin(plan, request)
   const format = checkHandshake(request)
   const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
@@ -170,7 +170,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
     throw new Closed()
   }
   reply.hijack()
-  plan.upgrades.taken(request.raw)
+  plan.upgrades.taken(pending)
   reply.raw.detachSocket?.(pending.socket as never)
   try {
     // Everything is attached in the turn of the upgrade: no message and no end can go by unseen.
@@ -186,8 +186,10 @@ const KEY = /^[+/0-9A-Za-z]{22}==$/
 
 /** What ws would refuse without Fastify's error shape. */
 function checkHandshake (request: FastifyRequest): ChannelFormat {
-  const { upgrade, 'sec-websocket-key': key, 'sec-websocket-version': version, 'sec-websocket-protocol': protocols } = request.headers
+  const { upgrade, 'content-length': length = '0', 'transfer-encoding': encoding, 'sec-websocket-key': key, 'sec-websocket-version': version, 'sec-websocket-protocol': protocols } = request.headers
   if (upgrade?.toLowerCase() !== 'websocket') throw new UpgradeInvalid('"upgrade" is not "websocket"')
+  // Threat: what one side takes for a body the other would take for frames.
+  if (Number(length) !== 0 || encoding !== undefined) throw new UpgradeInvalid('it has a body')
   if (typeof key !== 'string' || !KEY.test(key)) throw new UpgradeInvalid('"sec-websocket-key" is missing or malformed')
   if (String(version) !== '13') throw new UpgradeInvalid('"sec-websocket-version" must be 13')
   if (protocols === undefined) return 'flat'
