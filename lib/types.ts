@@ -443,7 +443,10 @@ export interface RealtimeOptions {
   hosts?: string[] | '*'
   /** Limits of every channel that does not say. */
   limits?: ChannelLimits
-  /** `false`: never dispatch upgrades here; the app has @fastify/websocket. Default: only where nobody else does. */
+  /**
+   * `false`: channels' upgrades are left to @fastify/websocket, which the app must have. Default true: those that no other
+   * listener has taken by the end of the turn are dispatched here. What nobody takes within `joinTimeout` the app answers.
+   */
   websocket?: boolean
 }
 

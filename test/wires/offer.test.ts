@@ -186,7 +186,7 @@ t.test('offers on one connection leave nothing behind, and no connection is coun
 })
 
 t.test('Node\'s time limits hold for a body that stops half way, and for a client that says nothing more', async (t) => {
-  const { app } = await house(t, { http: { connectionsCheckingInterval: 20 }, requestTimeout: 200, keepAliveTimeout: 50 })
+  const { app } = await house(t, { http: { connectionsCheckingInterval: 20, headersTimeout: 150 }, requestTimeout: 200, keepAliveTimeout: 50 })
   await listen(app)
   const stalled = await dial(t, app)
   stalled.send(`POST /a HTTP/1.1\r\nhost: localhost\r\n${OFFER}content-type: text/plain\r\ncontent-length: 5\r\n\r\nhe`)
