@@ -195,7 +195,8 @@ export interface Connection {
   unsubscribe (topic: AnyTopicRef | string): void
   /**
    * Ends the connection, with the WebSocket code 1000 unless told otherwise. `reconnect: true` asks an envelope client
-   * (and an SSE client, which knows nothing else) to come back. @throws FST_ERR_REALTIME_CLOSE_CODE
+   * (and an SSE client, which knows nothing else) to come back. `text` takes at most 123 bytes of UTF-8, as a close frame
+   * does (RFC 6455 §5.5). @throws FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON
    */
   close (reason?: { code?: number, text?: string, reconnect?: boolean }): void
 }
@@ -358,7 +359,11 @@ export interface ChannelLimits {
   messagesPerSecond?: number
   /** Inbound messages in one burst. Default 100. */
   burst?: number
-  /** Faults (bad JSON, unknown, invalid or too many messages) within a minute before the connection is closed with 4429 or 4400. Default 50. */
+  /**
+   * Faults within a minute before the connection is closed with 4429 (too many messages) or 4400 (all others). Default 50. A
+   * fault is bad JSON, a message that is unknown or invalid, a topic or a right that is refused (`FORBIDDEN`, 401, 403), and
+   * a handler that fails. An error of a handler's with a `code` and another status below 500 is none, nor is one with 503.
+   */
   faults?: number
   /** Messages that may wait while one is handled. Default 64. */
   queue?: number
@@ -503,7 +508,8 @@ export interface Realtime {
   /**
    * Ends connections on every node, also of clients whose hooks are still running: of an identity, one connection, or the
    * listeners of a topic; where several are given, all must fit. Resolves when the order is given.
-   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_UNAVAILABLE
+   * `reason` as in `connection.close()`.
+   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON, FST_ERR_REALTIME_UNAVAILABLE
    */
   disconnect (target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean }): Promise<void>
   /** Takes a topic from connections on every node. @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_UNAVAILABLE */

@@ -138,6 +138,13 @@ export function checkPublishKey (option: string, value: unknown): void {
 
 /** Untrusted text made fit for a message or a log. */
 export function printable (value: unknown): string {
-  const text = String(value)
-  return text.slice(0, 80).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return textOf(value).slice(0, 80).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+function textOf (value: unknown): string {
+  try {
+    return String(value)
+  } catch {
+    return `of type ${typeof value}`
+  }
 }

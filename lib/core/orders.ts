@@ -4,7 +4,7 @@
  * besides are skipped.
  */
 import type { Format } from './adapter.ts'
-import { customReason } from './close-reasons.ts'
+import { customReason, MAX_TEXT_BYTES } from './close-reasons.ts'
 
 /** Whom an order concerns: all that is given must fit. */
 export interface Target { identity?: string, connection?: string, topic?: string }
@@ -20,8 +20,7 @@ export interface Answer { ask: string, count: number }
 
 /** Names of topics take 255 bytes; identities and keys are the app's. */
 const MAX_TEXT = 4096
-/** What a close frame takes (RFC 6455 §5.5), and how many UTF-16 units never need more. */
-const MAX_REASON_BYTES = 123
+/** So many UTF-16 units never need more bytes than a close frame takes. */
 const SHORT_REASON = 41
 const TARGET_WORDS: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'])
 /** A node's name, and a question's: they become part of a topic's name. */
@@ -59,7 +58,7 @@ function readUnsubscribe (said: Members): Order | undefined {
 }
 
 function fitting (text: string): string {
-  return Buffer.byteLength(text) <= MAX_REASON_BYTES ? text : text.slice(0, SHORT_REASON).toWellFormed()
+  return (Buffer.byteLength(text) <= MAX_TEXT_BYTES ? text : text.slice(0, SHORT_REASON)).toWellFormed()
 }
 
 function readStop ({ space, key }: Members): Order | undefined {

@@ -17,6 +17,7 @@ import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 import type { Hosts } from './hosts.ts'
 import type { Peers } from './peer.ts'
+import { sparing } from './sparing.ts'
 
 /** What the plugin gives its wires. */
 export interface WireContext {
@@ -189,7 +190,7 @@ export async function authorize ({ settings: { joinTimeout } }: Hub, request: Fa
     answer = await callInTime(`"authorize" of topic "${at.name}"`, joinTimeout, () => ask(request as never, { topic: at.name, params: at.params, action }))
   } catch (error) {
     if (statusAsked(error) !== undefined) throw error
-    quiet(request.log).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
+    sparing(request).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
     answer = false
   }
   if (answer === true) return

@@ -12,9 +12,6 @@ export type ChannelFormat = 'flat' | 'envelope'
 
 /** An empty ping (RFC 6455 §5.5.2). Frames leave whole, so it may go between any two of them. */
 const PING = Buffer.from([0x89, 0])
-/** RFC 6455 §5.5: a control frame holds 125 bytes, two of which are the code. */
-const MAX_REASON_BYTES = 123
-
 export class WebSocketOutlet implements Outlet {
   readonly kind = 'websocket'
   readonly format: ChannelFormat
@@ -74,7 +71,7 @@ export class WebSocketOutlet implements Outlet {
     }
     // Not a code that an endpoint may send (RFC 6455 §7.4.1).
     if (reason.code === 1006) return this.destroy()
-    this.#ws.close(reason.code, fit(reason.text))
+    this.#ws.close(reason.code, reason.text)
   }
 
   destroy (): void {
@@ -137,13 +134,6 @@ function envelopeNotice (notice: Notice, connection: Connection): Uint8Array {
 function snapshotFrame ({ subscription, event, data }: Notice & { type: 'snapshot' }): Buffer {
   const head = JSON.stringify({ op: 'snapshot', topic: subscription.room.name, id: positionOf(subscription), event })
   return frame('text', Buffer.from(head.slice(0, -1) + ',"data":'), data, Buffer.from('}'))
-}
-
-/** A reason that fits into a close frame, cut between characters. */
-function fit (text: string): string {
-  let cut = text
-  while (Buffer.byteLength(cut) > MAX_REASON_BYTES) cut = [...cut].slice(0, -1).join('')
-  return cut
 }
 
 function reasonOf (code: number): CloseReason {

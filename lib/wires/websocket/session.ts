@@ -12,6 +12,7 @@ import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
 import type { Arrival } from '../routes.ts'
 import { authorize, joinLater, logRefusal } from '../routes.ts'
+import { sparing } from '../sparing.ts'
 import { encodeJson, jsonOf } from '../../core/payload.ts'
 import { flatFrame, jsonFrame, replyFrame } from './encode.ts'
 import { Fault } from './fault.ts'
@@ -165,7 +166,7 @@ export class Session {
     } catch (thrown) {
       const error = toError(thrown)
       if (!(error instanceof EventDataInvalid)) throw error
-      if (replace) quiet(this.#request.log).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
+      if (replace) sparing(this.#request).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
       throw new Fault('INVALID_DATA', error.message)
     }
   }
@@ -233,17 +234,24 @@ export class Session {
   // --- answers ------------------------------------------------------------------
 
   #answer (thrown: unknown, ref: unknown): void {
-    const error: Error & { code?: unknown } = toError(thrown)
-    if (error instanceof Fault) return this.#refuse(error, ref, false)
-    const { code, message } = error
-    if (code === 'FST_ERR_REALTIME_FORBIDDEN') return this.#tell('FORBIDDEN', message, ref)
+    const error = toError(thrown)
     if (error instanceof Unavailable || error instanceof CallbackTimeout) {
-      logRefusal(this.#request.log, error, 'realtime: a message could not be carried out now')
+      logRefusal(sparing(this.#request), error, 'realtime: a message could not be carried out now')
       return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
     }
-    if (statusOf(error) < 500 && typeof code === 'string') return this.#tell(code, message, ref)
-    quiet(this.#request.log).error({ err: error }, 'realtime: a message handler failed')
-    this.#tell('INTERNAL', 'the server failed', ref)
+    const fault = this.#faultOf(error)
+    if (fault === error || isFault(error)) this.#refuse(fault, ref, false)
+    else this.#tell(fault.code, fault.message, ref)
+  }
+
+  /** What the client is told. */
+  #faultOf (error: Error & { code?: unknown }): Fault {
+    const { code, message } = error
+    if (error instanceof Fault) return error
+    if (code === 'FST_ERR_REALTIME_FORBIDDEN') return new Fault('FORBIDDEN', message)
+    if (statusOf(error) < 500 && typeof code === 'string') return new Fault(code, message)
+    sparing(this.#request).error({ err: error }, 'realtime: a message handler failed')
+    return new Fault('INTERNAL', 'the server failed')
   }
 
   #tell (code: string, message: string, ref: unknown): void {
@@ -254,6 +262,15 @@ export class Session {
     this.#tell(fault.code, fault.message, ref)
     if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
+}
+
+// Threat: whoever may be refused, or make a handler fail, without end tries one topic, or one message, after the other.
+/** False for what is the server's fault and only for now, and for an app's own answer ("outbid"), if it refuses no right. */
+function isFault (error: Error & { code?: unknown }): boolean {
+  const status = statusOf(error)
+  if (status === 401 || status === 403) return true
+  const ours = typeof error.code === 'string' && error.code.startsWith('FST_ERR_')
+  return status !== 503 && (ours || status >= 500 || typeof error.code !== 'string')
 }
 
 // Threat: "__proto__" and "constructor.prototype" in a client's JSON would reach objects that the app merges.
