@@ -13,7 +13,7 @@ async function start (t: Parameters<typeof serve>[0], coalesce = 0): Promise<Fas
     app.topic('loose/:id', { history: false })
     const topics = ({ query }: { query: unknown }): string[] => (query as { topics: string }).topics.split(',')
     app.stream('/stream', { topics })
-    app.channel('/channel', { topics, messages: { wave: { relay: true }, who: { handler: (_data, { connection }) => ({ type: 'you', id: connection.id }) } } })
+    app.channel('/channel', { topics, messages: { wave: { relay: { topic: 'loose/1' } } } })
   })
 }
 
