@@ -59,4 +59,17 @@ export const NotOwner = make('NOT_OWNER', 'topic "%s" belongs to another node no
 export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old: Redis 7 or Valkey 7.2 is needed')
 export const CallbackTimeout = make('CALLBACK_TIMEOUT',
   '%s did not settle within %s ms (joinTimeout), and was given up. Have it resolve or reject sooner, or raise joinTimeout.', 503)
-export const Unavailable = make('UNAVAILABLE', 'not available now: %s', 503)
+
+const NotAvailable = make('UNAVAILABLE', 'not available now%s', 503)
+
+/**
+ * Threat: a client is answered with an error's message, so this one's says no address and repeats no server. Why it came is
+ * its `cause`, which a logger prints and Fastify does not send.
+ */
+export class Unavailable extends NotAvailable {
+  /** `unknown`: what was asked for may have been done all the same. */
+  constructor (why = 'nothing more is known', { unknown = false } = {}) {
+    super(unknown ? '; whether it was done is not known' : '')
+    Object.defineProperty(this, 'cause', { value: new Error(why), writable: true, configurable: true })
+  }
+}

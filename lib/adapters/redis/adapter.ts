@@ -54,6 +54,8 @@ const HEADS_AT_ONCE = 100
 /** An outage is told of when it lasts. */
 const GRACE_MS = 500
 const CLOSE_MS = 1000
+/** An owner whose lease has no end is none: it is given this one. */
+const STRAY_MS = 6000
 
 export class RedisAdapter implements Adapter, Ownership {
   readonly name = 'redis'
@@ -135,7 +137,9 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   #unreachable (cause: Error): Error {
-    return Object.assign(new Unavailable(`Redis did not answer within connectTimeout (${this.#settings.connectTimeout} ms): ${cause.message}`), { cause })
+    const why = `Redis did not answer within connectTimeout (${this.#settings.connectTimeout} ms): ${cause.message}`
+    // No client is there yet: whoever starts the app is to read it.
+    return Object.assign(new Unavailable(why), { message: `not available now: ${why}` })
   }
 
   // --- out -------------------------------------------------------------------
@@ -338,7 +342,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async owner (topic: string): Promise<string | undefined> {
     try {
-      const owner = await this.#commands.run(OWNER, [this.#names.keys(topic).owner], [])
+      const owner = await this.#commands.run(OWNER, [this.#names.keys(topic).owner], [String(STRAY_MS)])
       return owner === null ? undefined : String(owner)
     } catch (error) {
       throw unavailable(error)
@@ -507,5 +511,5 @@ const sleep = async (time: number): Promise<void> => await new Promise((resolve)
 
 function unavailable (error: unknown): Error {
   if (error instanceof Unavailable) return error
-  return Object.assign(new Unavailable(error instanceof Error ? error.message : String(error)), { cause: error })
+  return new Unavailable(error instanceof Error ? error.message : String(error))
 }

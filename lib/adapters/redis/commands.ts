@@ -1,6 +1,7 @@
 /** The way commands go: to one server (also one that Sentinel names), or to the masters of a cluster. */
 import type { Cluster, Redis } from 'ioredis'
 import { Unavailable } from '../../errors.ts'
+import { cleanerOf, type Clean } from './driver-error.ts'
 import { guardCluster } from './insides.ts'
 import { Link, retryDelay } from './link.ts'
 import type { Script } from './scripts.ts'
@@ -43,14 +44,23 @@ const SERVER_CHARS = 12
 /** Keys of one MGET. */
 const GET_KEYS = 500
 
-async function evaluate (client: Client, { lua, sha }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+async function evaluate (client: Client, clean: Clean, { lua, sha }: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
   const command = [sha, String(keys.length), ...keys, ...args]
   try {
     return await client.callBuffer('evalsha', command)
   } catch (error) {
+    const cleaned = clean(error)
     // A server that was restarted has forgotten its scripts.
-    if (!(error as Error).message.startsWith('NOSCRIPT')) throw error
-    return await client.callBuffer('eval', [lua, ...command.slice(1)])
+    if (!cleaned.message.startsWith('NOSCRIPT')) throw cleaned
+    return await answerOf(client.callBuffer('eval', [lua, ...command.slice(1)]), clean)
+  }
+}
+
+async function answerOf<T> (answer: Promise<T>, clean: Clean): Promise<T> {
+  try {
+    return await answer
+  } catch (error) {
+    throw clean(error)
   }
 }
 
@@ -85,29 +95,29 @@ export class SingleCommands implements Commands {
   }
 
   run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    return evaluate(this.#link.redis, script, keys, args)
+    return evaluate(this.#link.redis, this.#link.clean, script, keys, args)
   }
 
   async get (keys: readonly string[]): Promise<Array<string | null>> {
     const values: Array<string | null> = []
-    for (let i = 0; i < keys.length; i += GET_KEYS) values.push(...await this.#link.redis.mget(keys.slice(i, i + GET_KEYS)))
+    for (let i = 0; i < keys.length; i += GET_KEYS) values.push(...await this.#ask(this.#link.redis.mget(keys.slice(i, i + GET_KEYS))))
     return values
   }
 
   async expire (key: string, ms: number): Promise<unknown> {
-    return await this.#link.redis.pexpire(key, ms)
+    return await this.#ask(this.#link.redis.pexpire(key, ms))
   }
 
   async wait (replicas: number, ms: number): Promise<number> {
-    return Number(await this.#link.redis.call('wait', String(replicas), String(ms)))
+    return Number(await this.#ask(this.#link.redis.call('wait', String(replicas), String(ms))))
   }
 
   async publish (channel: string, message: string | Buffer): Promise<unknown> {
-    return await this.#link.redis.publish(channel, message)
+    return await this.#ask(this.#link.redis.publish(channel, message))
   }
 
   async listeners (channel: string): Promise<number> {
-    const [, count] = await this.#link.redis.call('pubsub', 'numsub', channel) as [string, number]
+    const [, count] = await this.#ask(this.#link.redis.call('pubsub', 'numsub', channel)) as [string, number]
     return Number(count)
   }
 
@@ -118,11 +128,15 @@ export class SingleCommands implements Commands {
   }
 
   async version (): Promise<string> {
-    return await inspect(this.#link.redis)
+    return await this.#ask(inspect(this.#link.redis))
   }
 
   close (): void {
     this.#link.close()
+  }
+
+  async #ask<T> (answer: Promise<T>): Promise<T> {
+    return await answerOf(answer, this.#link.clean)
   }
 
   async #look (): Promise<void> {
@@ -138,6 +152,7 @@ export class ClusterCommands implements Commands {
   readonly server = '-'
   readonly #cluster: Cluster
   readonly #host: CommandsHost
+  readonly #clean: Clean
   up = false
   #why: Error | undefined
   #identity: string | undefined
@@ -147,8 +162,9 @@ export class ClusterCommands implements Commands {
   constructor (cluster: Cluster, host: CommandsHost) {
     this.#cluster = guardCluster(cluster)
     this.#host = host
-    cluster.on('error', (error: Error) => { this.#why = error })
-    cluster.on('node error', (error: Error) => { this.#why = error })
+    this.#clean = cleanerOf(cluster)
+    cluster.on('error', (error: unknown) => { this.#why = this.#clean(error) })
+    cluster.on('node error', (error: unknown) => { this.#why = this.#clean(error) })
     cluster.on('ready', () => {
       this.#change(true)
       this.tick()
@@ -164,24 +180,24 @@ export class ClusterCommands implements Commands {
   get why (): Error { return this.#why ?? new Error('there is no connection to the Redis cluster') }
 
   connect (): void {
-    this.#cluster.connect().catch((error: Error) => { this.#why ??= error })
+    this.#cluster.connect().catch((error: unknown) => { this.#why ??= this.#clean(error) })
   }
 
   run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
-    return evaluate(this.#cluster, script, keys, args)
+    return evaluate(this.#cluster, this.#clean, script, keys, args)
   }
 
   /** A key at a time: keys of several slots cannot be asked for together. */
   async get (keys: readonly string[]): Promise<Array<string | null>> {
     const values: Array<string | null> = []
     for (let i = 0; i < keys.length; i += GET_KEYS / 5) {
-      values.push(...await Promise.all(keys.slice(i, i + GET_KEYS / 5).map((key) => this.#cluster.get(key))))
+      values.push(...await this.#ask(Promise.all(keys.slice(i, i + GET_KEYS / 5).map((key) => this.#cluster.get(key)))))
     }
     return values
   }
 
   async expire (key: string, ms: number): Promise<unknown> {
-    return await this.#cluster.pexpire(key, ms)
+    return await this.#ask(this.#cluster.pexpire(key, ms))
   }
 
   async wait (): Promise<number> {
@@ -189,15 +205,15 @@ export class ClusterCommands implements Commands {
   }
 
   async publish (channel: string, message: string | Buffer): Promise<unknown> {
-    return await this.#cluster.spublish(channel, message)
+    return await this.#ask(this.#cluster.spublish(channel, message))
   }
 
   async listeners (channel: string): Promise<number> {
     // Asked of every master: the one that has the slot knows.
-    const counts = await Promise.all(this.#cluster.nodes('master').map(async (node) => {
+    const counts = await this.#ask(Promise.all(this.#cluster.nodes('master').map(async (node) => {
       const [, count] = await node.call('pubsub', 'shardnumsub', channel) as [string, number]
       return Number(count)
-    }))
+    })))
     return Math.max(0, ...counts)
   }
 
@@ -210,12 +226,16 @@ export class ClusterCommands implements Commands {
   async version (): Promise<string> {
     const [node] = this.#cluster.nodes('master')
     if (!node) throw this.why
-    return await inspect(node)
+    return await this.#ask(inspect(node))
   }
 
   close (): void {
     this.#closed = true
     this.#cluster.disconnect()
+  }
+
+  async #ask<T> (answer: Promise<T>): Promise<T> {
+    return await answerOf(answer, this.#clean)
   }
 
   #change (up: boolean): void {

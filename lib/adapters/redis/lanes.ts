@@ -113,7 +113,7 @@ export class Lanes {
     }
     clearInterval(this.#sweep)
     for (const [, lane] of this.#lanes.entries()) {
-      for (const ticket of [...lane.flight.flatMap(({ tickets }) => tickets), ...lane.queue.splice(0)]) this.#giveUp(ticket, new Unavailable('the adapter was closed; whether the event was published is not known'))
+      for (const ticket of [...lane.flight.flatMap(({ tickets }) => tickets), ...lane.queue.splice(0)]) this.#giveUp(ticket, new Unavailable('the adapter was closed', { unknown: true }))
     }
     this.#lanes.clear()
   }
@@ -218,7 +218,7 @@ export class Lanes {
 
   #refuse (topic: string, { tickets }: Batch, error: Error): void {
     const coded = error.message.startsWith('NOTOWNER') ? new NotOwner(topic) : new Unavailable(error.message)
-    for (const ticket of tickets) this.#giveUp(ticket, Object.assign(coded, { cause: error }))
+    for (const ticket of tickets) this.#giveUp(ticket, coded)
   }
 
   #giveUp (ticket: Ticket, error: Error): void {
@@ -246,7 +246,7 @@ export class Lanes {
   #unknown ({ options }: Ticket): Error {
     const { publishTimeout } = this.#settings
     const key = options.dedupe === undefined ? 'Give "dedupe" a key to be able to try again safely.' : `Try again under its key, "${options.dedupe}".`
-    return Object.assign(new Unavailable(`Redis did not answer within publishTimeout (${publishTimeout} ms); whether the event was published is not known. ${key}`), { dedupe: options.dedupe })
+    return Object.assign(new Unavailable(`Redis did not answer within publishTimeout (${publishTimeout} ms). ${key}`, { unknown: true }), { dedupe: options.dedupe })
   }
 }
 

@@ -5,6 +5,7 @@
  * is silent, also in the handshake, is found by the watch and the pings, and the connection is made anew.
  */
 import type { Redis, RedisOptions } from 'ioredis'
+import { cleanerOf, type Clean } from './driver-error.ts'
 import { guardSockets, streamOf } from './insides.ts'
 
 /** A connection that is silent for so long while something is asked of it is cut. */
@@ -53,6 +54,8 @@ export interface LinkHost {
 
 export class Link {
   readonly redis: Redis
+  /** For whatever its client reports. */
+  readonly clean: Clean
   up = false
   #why: Error | undefined
   #watch: NodeJS.Timeout | undefined
@@ -62,7 +65,8 @@ export class Link {
   constructor (redis: Redis, host: LinkHost) {
     this.redis = guardSockets(redis)
     this.#host = host
-    redis.on('error', (error: Error) => { this.#why = error })
+    this.clean = cleanerOf(redis)
+    redis.on('error', (error: unknown) => { this.#why = this.clean(error) })
     redis.on('connect', () => this.#watchHandshake())
     redis.on('ready', () => { this.#ready().catch(() => {}) })
     redis.on('close', () => this.#lost())
@@ -86,9 +90,9 @@ export class Link {
   }
 
   /** Makes the connection anew. */
-  renew (why: Error): void {
+  renew (why: unknown): void {
     if (this.#closed) return
-    this.#why = why
+    this.#why = this.clean(why)
     // On its way already, otherwise.
     if (this.redis.status === 'ready' || this.redis.status === 'connect') this.redis.disconnect(true)
   }
@@ -115,7 +119,7 @@ export class Link {
     try {
       await this.#host.prepare()
     } catch (error) {
-      this.renew(error as Error)
+      this.renew(error)
       return
     }
     // It may have been lost, and made anew, meanwhile.

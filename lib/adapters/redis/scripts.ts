@@ -65,6 +65,8 @@ const EXACT_LIMIT = 256
 const MARK_MS = 600_000
 /** A log goes on behind an id that is so far ahead of the clock. */
 const AHEAD_MS = 60_000
+/** Entries of others at its end among which the last is looked for. */
+const STRANGERS = 100
 /** Arguments of APPEND before the events. */
 const HEAD_ARGUMENTS = 8
 
@@ -123,8 +125,9 @@ for i = 1, (#ARGV - ${HEAD_ARGUMENTS}) / 3 do
     local added = redis.pcall('XADD', log, 'MAXLEN', ${limit < EXACT_LIMIT ? '' : "'~', "}'${limit}', short, 'n', own, 'p', prev, 'c', total, 'e', body)
     if stuck(added) then
       -- A stranger's entry is at its end: behind it, unless it is of a time to come.
-      local top = redis.pcall('XREVRANGE', log, '+', '-', 'COUNT', 1)
-      local topMs, topSeq = string.match(top[1] and top[1][1] or '', '^(%d+)-(%d+)$')
+      local above = redis.pcall('XRANGE', log, short, '+', 'COUNT', ${STRANGERS})
+      local top = #above < ${STRANGERS} and above[#above]
+      local topMs, topSeq = string.match(top and top[1] or '', '^(%d+)-(%d+)$')
       if topMs and #topSeq < 16 and tonumber(topMs) <= now + ${AHEAD_MS} then
         ms, seq = topMs, string.format('%d', topSeq + 1)
         short = ms .. '-' .. seq
@@ -200,8 +203,9 @@ export function appendScript (policy: AppendPolicy): Script {
 export const READ = script(`${HEAD_OF}${PARTS}${BEGIN_ANEW}
 local log, head = KEYS[1], KEYS[2]
 local last = headOf(valueOf(head))
-local kind = redis.call('TYPE', log).ok
-if not last or (kind ~= 'stream' and kind ~= 'none') then last = begin(log, head, ARGV[5], ARGV[6]) end
+local front = redis.pcall('XRANGE', log, '-', '+', 'COUNT', 1)
+-- No stream.
+if not last or front.err then last = begin(log, head, ARGV[5], ARGV[6]) end
 local after, count, bytes = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local result = { last, 1, 0 }
 if ARGV[1] == 'after' and after == last then return result end
@@ -214,7 +218,7 @@ if ARGV[1] == 'after' then
   if nonce and place[1] .. '.' .. nonce == after then
     result[2], from = 1, '(' .. short
   else
-    local oldest = redis.call('XRANGE', log, '-', '+', 'COUNT', 1)[1]
+    local oldest = front[1]
     local _, prev = parts(oldest and oldest[2] or {})
     if prev == after then result[2] = 1 end
   end
@@ -288,22 +292,24 @@ redis.call(ARGV[5], ARGV[6], '?')
 return 'forked'
 `)
 
-/** Who has a lease, which ends by itself: what does not is none. */
+/** A lease ends by itself: what would stand for ever is no lease, and is given an end. */
 const OWNER_OF = `
-local function ownerOf (key)
+local function ownerOf (key, ms)
   local owner = redis.pcall('GET', key)
-  return type(owner) == 'string' and #owner <= 128 and redis.call('PTTL', key) >= 0 and owner
+  if type(owner) ~= 'string' or owner == '' or #owner > 128 then return nil end
+  redis.call('PEXPIRE', key, ms, 'NX')
+  return owner
 end
 `
 
-/** KEYS: owner. Returns who owns it now, or nothing. */
+/** KEYS: owner. ARGV: ms. Returns who owns it now, or nothing. */
 export const OWNER = script(`${OWNER_OF}
-return ownerOf(KEYS[1])
+return ownerOf(KEYS[1], ARGV[1]) or false
 `)
 
 /** KEYS: owner. ARGV: node, ms. Returns who owns it now. */
 export const CLAIM = script(`${OWNER_OF}
-local owner = ownerOf(KEYS[1])
+local owner = ownerOf(KEYS[1], ARGV[2])
 if owner and owner ~= ARGV[1] then return owner end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]

@@ -104,7 +104,7 @@ export class Subscriptions {
     if (this.#working || !this.#link.up) return
     this.#working = true
     setImmediate(() => {
-      this.#work().catch((error: Error) => this.#link.renew(error)).finally(() => {
+      this.#work().catch((error: unknown) => this.#link.renew(error)).finally(() => {
         this.#working = false
         if (this.#dirty.size > 0) this.#start()
       })

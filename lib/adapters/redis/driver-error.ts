@@ -1,0 +1,71 @@
+/**
+ * An error of the driver's as one of ours: its message and code, and nothing else.
+ *
+ * Threat: ioredis hangs the command on its errors (`command: { name: 'auth', args: ['the password'] }`), and others beneath
+ * (`previousErrors`, `lastNodeError`, `cause`); and a server that knows no AUTH repeats what it was sent. All of it would
+ * stand in the app's log.
+ */
+
+/** What the driver reports, as far as it may be told. */
+export class RedisError extends Error {
+  override readonly name = 'RedisError'
+  /** Of the system's errors: `ECONNREFUSED`. */
+  declare readonly code?: string
+
+  constructor (message: string, code: string | undefined) {
+    super(message)
+    if (code !== undefined) this.code = code
+  }
+}
+
+export type Clean = (thrown: unknown) => Error
+
+const MAX_MESSAGE = 500
+const MAX_DEPTH = 3
+/** A shorter one would be found everywhere. */
+const LEAST_SECRET = 3
+const ECHO = /(with args beginning with:).*$/s
+
+/** A cleaner for the errors of this client: none of its passwords passes. */
+export function cleanerOf (client: { readonly options: object }): Clean {
+  const known = new WeakMap<object, Error>()
+  return (thrown) => {
+    if (thrown instanceof RedisError) return thrown
+    if (typeof thrown !== 'object' || thrown === null) return made(thrown, client)
+    let error = known.get(thrown)
+    if (!error) known.set(thrown, error = made(thrown, client))
+    return error
+  }
+}
+
+function made (thrown: unknown, client: { readonly options: object }): Error {
+  const { code } = (thrown ?? {}) as { code?: unknown }
+  const message = without(secretsOf(client), wordsOf(thrown).replace(ECHO, '$1 …'))
+  return new RedisError(message.slice(0, MAX_MESSAGE), typeof code === 'string' ? code : undefined)
+}
+
+/** Some say nothing but that others, beneath, went wrong. */
+function wordsOf (thrown: unknown, depth = 0): string {
+  const { message, lastNodeError, errors } = (thrown ?? {}) as { message?: unknown, lastNodeError?: unknown, errors?: unknown }
+  const own = typeof message === 'string' ? message : 'Redis failed'
+  const beneath: unknown = lastNodeError ?? (Array.isArray(errors) ? errors[0] : undefined)
+  return beneath === undefined || depth === MAX_DEPTH ? own : [own, wordsOf(beneath, depth + 1)].filter((text) => text !== '').join(' ')
+}
+
+function without (secrets: readonly string[], text: string): string {
+  return secrets.reduce((rest, secret) => rest.replaceAll(secret, '…'), text)
+}
+
+/** Of a server's client, and of a cluster's: its own, its nodes', and those it was told of first. */
+function secretsOf (client: { readonly options: object }): string[] {
+  const { password, sentinelPassword, redisOptions } = client.options as Record<string, unknown>
+  const nodes = Reflect.get(client, 'startupNodes') as unknown
+  const all = [password, sentinelPassword, passwordIn(redisOptions), ...(Array.isArray(nodes) ? nodes.map(passwordIn) : [])]
+  return all.filter((one) => typeof one === 'string').filter(({ length }) => length >= LEAST_SECRET)
+    .flatMap((secret) => [secret, encodeURIComponent(secret)])
+}
+
+function passwordIn (node: unknown): unknown {
+  if (typeof node === 'string') return URL.canParse(node) ? decodeURIComponent(new URL(node).password) : undefined
+  return (node as { password?: unknown } | undefined)?.password
+}
