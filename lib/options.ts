@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
 import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topic.ts'
+import { identityId } from './core/identity.ts'
 import { OptionInvalid } from './errors.ts'
 import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
 
@@ -22,7 +23,7 @@ export interface LiveSettings {
 
 export interface Settings extends LiveSettings {
   readonly adapter: Adapter | undefined
-  readonly identify: (request: FastifyRequest) => RealtimeIdentity | null | undefined | Promise<RealtimeIdentity | null | undefined>
+  readonly identify: NonNullable<RealtimeOptions['identify']>
   readonly history: Retention | undefined
   readonly ringBytes: number
   readonly retry: number
@@ -188,8 +189,8 @@ function identifyUser (request: FastifyRequest): RealtimeIdentity | undefined {
   const user = (request as { user?: unknown }).user
   if (typeof user !== 'object' || user === null) return undefined
   const { id, sub } = user as { id?: unknown, sub?: unknown }
-  const known = id ?? sub
-  return typeof known === 'string' || typeof known === 'number' ? { ...user, id: String(known) } : undefined
+  const known = identityId(id) ?? identityId(sub)
+  return known === undefined ? undefined : { ...user, id: known }
 }
 
 export function readAuthorize (value: unknown): TopicPolicy['authorize'] {

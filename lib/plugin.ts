@@ -6,6 +6,7 @@ import { customReason } from './core/close-reasons.ts'
 import type { Target } from './core/orders.ts'
 import { eventNameFault, printable } from './core/event.ts'
 import { Hub } from './core/hub.ts'
+import { identityId } from './core/identity.ts'
 import type { Codec } from './core/payload.ts'
 import type { Check } from './core/validation.ts'
 import { checkRunKey, runOf } from './core/run-names.ts'
@@ -17,8 +18,9 @@ import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHost
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
+import { Arrivals } from './wires/arrivals.ts'
 import { Peers } from './wires/peer.ts'
-import { RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
+import { isTopicAt, RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
@@ -108,6 +110,7 @@ class App {
     return {
       hub: this.#hub,
       peers: new Peers(this.#hub, this.#fastify.log),
+      arrivals: new Arrivals(this.#fastify, this.#hub.control, overhears),
       settings,
       live: (options) => readLiveFor(this.#hub, options, settings),
       limits: (limits) => readLimits(limits, settings.limits),
@@ -182,7 +185,7 @@ class App {
         await hub.control.order({ op: 'disconnect', target: readTarget(hub, target), code, text, reconnect })
       },
       unsubscribe: async (target, topic) => {
-        await hub.control.order({ op: 'unsubscribe', target: readTarget(hub, target), topic: hub.topics.resolve(topic).name })
+        await hub.control.order({ op: 'unsubscribe', target: readTarget(hub, target), topic: topicName(hub, topic) })
       },
       connections: () => [...hub.connections] as unknown as Connection[],
       stats: () => stats(hub)
@@ -198,13 +201,22 @@ async function stopRun (hub: Hub, key: string, options: StopOptions): Promise<bo
   return await hub.runs.stop(runOf(hub.runs.spaces.find(space), checkRunKey('stop()', key)))
 }
 
+/** Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant. */
 function readTarget (hub: Hub, target: RealtimeTarget): Target {
-  const entries = Object.entries(target ?? {}).filter(([, value]) => value !== undefined)
-  // Threat: an empty target, or one with a word misspelt, would concern everybody.
-  const known = entries.every(([key, value]) => ['identity', 'connection', 'topic'].includes(key) && typeof value === 'string' && value !== '')
-  if (entries.length === 0 || !known) throw new TargetInvalid()
-  const { topic } = target
-  return { ...Object.fromEntries(entries), ...(topic === undefined ? {} : { topic: hub.topics.resolve(topic).name }) }
+  const given = Object.entries(target ?? {}).map(([word, value]) => [word, readWord(hub, word, value)] as const)
+  if (given.length === 0 || given.some(([, value]) => value === undefined)) throw new TargetInvalid()
+  return Object.fromEntries(given)
+}
+
+function readWord (hub: Hub, word: string, value: unknown): string | undefined {
+  if (word === 'identity') return identityId(value)
+  if (word === 'topic') return isTopicAt(value) || (typeof value === 'string' && value !== '') ? topicName(hub, value) : undefined
+  return word === 'connection' && typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** Of `topic.at(…)`, or a full name. @throws TopicUnknown */
+function topicName (hub: Hub, topic: unknown): string {
+  return isTopicAt(topic) ? topic.topic.name(topic.params) : hub.topics.resolve(topic).name
 }
 
 function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings): ReturnType<WireContext['live']> {

@@ -17,6 +17,9 @@ export interface RealtimeIdentity {
   anonymous?: boolean
 }
 
+/** What `identify` may give: a {@link RealtimeIdentity} whose id may be a number or a bigint too, of which it is the text. */
+export type IdentityInput = Omit<RealtimeIdentity, 'id'> & { id: string | number | bigint }
+
 /** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
 export type EventId = string
 
@@ -190,7 +193,11 @@ export interface Connection {
   readonly closed: boolean
   /** Sends an event to this client alone. It carries no id and is not replayed. */
   send (event: string, data: unknown): void
-  /** Joins one more topic; its `authorize` is asked. Resolves when live. */
+  /**
+   * Joins one more topic; its `authorize`, if it has one, is asked. Resolves when live, or when it was left meanwhile.
+   * @throws FST_ERR_REALTIME_FORBIDDEN where that refused or `realtime.unsubscribe()` has taken it, FST_ERR_REALTIME_TOPIC_UNKNOWN,
+   * FST_ERR_REALTIME_TOO_MANY_TOPICS, FST_ERR_REALTIME_CONNECTION_CLOSED, FST_ERR_REALTIME_UNAVAILABLE
+   */
   subscribe (topic: AnyTopicRef | string): Promise<void>
   unsubscribe (topic: AnyTopicRef | string): void
   /**
@@ -398,8 +405,12 @@ export type ChannelOptions<Url extends string, Schema extends FastifySchema, Mes
 export interface RealtimeOptions {
   /** What joins nodes and keeps history. Default: `memory()`, one process. */
   adapter?: Adapter
-  /** Who a request is. Default: `request.user`, when it has an `id` or a `sub`. */
-  identify?: (request: FastifyRequest) => RealtimeIdentity | null | undefined | Promise<RealtimeIdentity | null | undefined>
+  /**
+   * Who a request is; null or undefined: nobody. Anything else than an object with an `id` (a non-empty string of at most
+   * 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). Default: `request.user`, when it
+   * has such an `id` or `sub`.
+   */
+  identify?: (request: FastifyRequest) => IdentityInput | null | undefined | Promise<IdentityInput | null | undefined>
   /** History of topics that do not say. `false`: none. */
   history?: HistoryOptions | false
   /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */
@@ -457,12 +468,12 @@ export interface RealtimeOptions {
 
 /** Whose connections: all that is given must fit. */
 export interface RealtimeTarget {
-  /** `identity.id` */
-  identity?: string
+  /** `identity.id`, or what `identify` gave for it. */
+  identity?: string | number | bigint
   /** `connection.id` */
   connection?: string
-  /** The full name of a topic that it listens to. */
-  topic?: string
+  /** A topic that it listens to, or is about to: `topic.at(…)`, or the full name. */
+  topic?: AnyTopicRef | string
 }
 
 export interface RealtimeStats {
@@ -512,8 +523,12 @@ export interface Realtime {
    * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON, FST_ERR_REALTIME_UNAVAILABLE
    */
   disconnect (target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean }): Promise<void>
-  /** Takes a topic from connections on every node. @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_UNAVAILABLE */
-  unsubscribe (target: RealtimeTarget, topic: string): Promise<void>
+  /**
+   * Takes a topic from connections on every node, also of clients whose hooks are still running. It stays taken from a
+   * connection for as long as that lasts: neither the client nor `connection.subscribe()` can join it again.
+   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  unsubscribe (target: RealtimeTarget, topic: AnyTopicRef | string): Promise<void>
   /** The connections of this node now. */
   connections (): Connection[]
   stats (): RealtimeStats

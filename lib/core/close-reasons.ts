@@ -25,6 +25,7 @@ export const protocolError = reason('protocol-error', 1002, false, 'the peer bro
 export const internalError = reason('internal-error', 1011, true, 'the server failed')
 export const shuttingDown = reason('shutting-down', 1012, true, 'the server is shutting down')
 export const tryAgainLater = reason('try-again-later', 1013, true, 'the server cannot take this connection now')
+export const judgedAnew = reason('judged-anew', 1013, true, 'come back, and be judged anew')
 export const tooManyFaults = reason('too-many-faults', 4400, false, 'too many faulty messages')
 export const forbidden = reason('forbidden', 4403, false, 'refused')
 export const openTimeout = reason('open-timeout', 4408, false, 'no open frame in time')

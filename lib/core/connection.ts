@@ -10,10 +10,11 @@ import type { Place } from './admission.ts'
 import { Backlog } from './backlog.ts'
 import { report } from './diagnostics.ts'
 import { statusOf } from './callbacks.ts'
-import { customReason, internalError, slowClient, sourceEnded, tryAgainLater, type CloseReason } from './close-reasons.ts'
+import { customReason, internalError, judgedAnew, slowClient, sourceEnded, tryAgainLater, type CloseReason } from './close-reasons.ts'
 import { entriesFor, type Entry } from './event.ts'
 import type { Hand } from './heartbeat.ts'
 import type { Hub, Joined, Joining } from './hub.ts'
+import { Joins, type Join } from './joins.ts'
 import type { Group, Room, RoomSnapshot } from './room.ts'
 import { giveSingly } from './singly.ts'
 import type { Encoder, Notice, Outlet, ResetReason } from './wire.ts'
@@ -45,6 +46,9 @@ export function positionOf ({ room, at, held }: Subscription): Id | undefined {
   return held || !room.log ? undefined : at ?? room.position
 }
 
+/** What `disconnect` says to whom it concerns. */
+export interface ClosingOrder { readonly code?: number, readonly text?: string, readonly reconnect?: boolean }
+
 export interface ConnectionSettings {
   readonly maxBuffered: number
   readonly slow: 'close' | 'latest' | 'reset'
@@ -61,19 +65,19 @@ export interface ConnectionInit {
   readonly settings: ConnectionSettings
   /** Joins a topic as this client, `authorize` and all. */
   subscribe (topic: unknown): Promise<void>
-  /** When it knocked (performance.now). */
+  /** Orders given before its request arrived: those after concern it. */
   readonly since: number
   /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
   authorizeAgain (): void
   /** Runs app code in the async context of its request. */
   run? (code: () => void): void
-  /** A topic that it was to hear is left before it has begun. */
-  forget? (name: string): void
+  /** A topic that it was to hear is left. False once the app has accepted it. */
+  forget? (name: string): boolean
+  /** Is this one of the topics that it is to begin with? */
+  awaits? (name: string): boolean
   /** The full name of what the app named. */
   resolve (topic: unknown): string
 }
-
-interface Join { readonly name: string, cancelled: boolean }
 
 /** Shared by all connections that have none: most never do. */
 const NONE: readonly never[] = []
@@ -100,7 +104,9 @@ export class Connection {
   #begun = false
   #ended = false
   #early: readonly Notice[] = NONE
-  #joins: Set<Join> | undefined
+  #joins: Joins | undefined
+  /** It was ordered to end before it was to be found. */
+  #condemned: ClosingOrder | undefined
   #asked: Set<Subscription> | undefined
   /** The replay encoder; null when its bytes are this connection's own; undefined when not known yet. */
   #private: Encoder | null | undefined
@@ -164,16 +170,22 @@ export class Connection {
 
   /** Joins and opens in one synchronous step. */
   begin (joining: readonly Joining[]): void {
+    if (this.#condemned) return this.#endCondemned(joining)
     const joined = this.hub.join(this, joining)
     this.#begun = true
+    this.#joins?.begun()
     report('connect', () => ({ connection: this }))
     this.tell({ type: 'opened', subscriptions: this.#subscriptions })
     this.announce(joined)
     for (const notice of this.#early) this.tell(notice)
     this.#early = NONE
     this.settle()
-    this.hub.control.catchUp(this)
     this.#wake()
+  }
+
+  #endCondemned (joining: readonly Joining[]): void {
+    this.hub.let(joining)
+    this.close(this.#condemned)
   }
 
   /** Resolves when it has begun, or has ended before that. */
@@ -181,14 +193,45 @@ export class Connection {
     while (!this.#begun && !this.closed) await new Promise<void>((resolve) => { this.#waiters = [...this.#waiters, resolve] })
   }
 
-  authorizeAgain (): void {
-    this.#init.authorizeAgain()
+  // --- orders --------------------------------------------------------------
+
+  /** It is to end as soon as there is a wire to say so; the app hears nothing of it. */
+  condemn (order: ClosingOrder): void {
+    this.#condemned ??= order
   }
 
-  /** A topic is taken from it. */
-  revoke (name: string): void {
-    if (!this.remove(name)) return
-    this.tell({ type: 'revoked', topic: name })
+  get condemned (): boolean { return this.#condemned !== undefined }
+
+  /** Does it listen to this topic, or is it about to? */
+  concerns (name: string): boolean {
+    return this.has(name) || this.#joins?.isPending(name) === true || this.#awaits(name)
+  }
+
+  #awaits (name: string): boolean {
+    return !this.#begun && this.admits(name) && this.#init.awaits?.(name) === true
+  }
+
+  /** May it join? What was taken from it may not be joined again. */
+  admits (name: string): boolean {
+    return this.#joins?.admits(name) !== false
+  }
+
+  /** A topic is taken from it, for as long as it is connected. */
+  take (name: string): void {
+    if (this.closed) return
+    const awaited = this.#awaits(name)
+    this.#joins ??= new Joins()
+    this.#joins.take(name)
+    if (this.remove(name) || awaited) this.tell({ type: 'revoked', topic: name })
+    if (this.#joins.full) this.end(judgedAnew, this.hub.retryAfter())
+  }
+
+  /** Orders may be lost. Where nobody can be asked again, it is to come back, so that its route's hooks judge it. */
+  judgeAnew (retry: number): void {
+    const askable = this.#begun && !this.#joins?.pending.length && this.#subscriptions.length > 0 &&
+      this.#subscriptions.every(({ room }) => typeof room.topic.policy.authorize === 'function')
+    if (askable) this.#init.authorizeAgain()
+    else this.end(judgedAnew, retry)
   }
 
   /** Tells what became of each subscription's cursor. */
@@ -224,20 +267,21 @@ export class Connection {
     return subscription
   }
 
-  /** A join that takes its time. It is given up when the topic is left meanwhile. */
+  /** A join that takes its time. It is given up when the topic is left or taken meanwhile. @throws Forbidden */
   joining (name: string): Join {
-    const join = { name, cancelled: false }
-    this.#joins ??= new Set()
-    this.#joins.add(join)
-    return join
+    this.#joins ??= new Joins()
+    return this.#joins.start(name)
   }
 
   joined (join: Join): void {
-    this.#joins?.delete(join)
+    this.#joins?.end(join)
   }
 
+  /** Names that are being joined. */
+  get pending (): readonly string[] { return this.#joins?.pending ?? NONE }
+
   remove (name: string): boolean {
-    for (const join of this.#joins ?? NONE) if (join.name === name) join.cancelled = true
+    this.#joins?.leave(name)
     const subscription = this.subscription(name)
     if (!subscription || this.closed) return false
     this.leaveGroups()
@@ -578,8 +622,13 @@ export class Connection {
 
   unsubscribe (topic: unknown): void {
     const name = this.#init.resolve(topic)
-    if (!this.#begun) this.#init.forget?.(name)
+    if (!this.#begun && !this.#init.forget?.(name)) this.#leaveEarly(name)
     this.remove(name)
+  }
+
+  #leaveEarly (name: string): void {
+    this.#joins ??= new Joins()
+    this.#joins.leaveEarly(name)
   }
 
   close (reason: { code?: number, text?: string, reconnect?: boolean } = {}): void {

@@ -1,23 +1,22 @@
 /**
  * What one node asks of all: end connections, take topics from them, stop a source, count listeners. Orders are events
  * of a reserved topic with history, which every node listens to: what was given while a node was cut off reaches it by
- * repair. Where that cannot be, every connection's topics are authorized again.
+ * repair. Where that cannot be, every connection's topics are authorized again; who cannot be asked is to come back.
  */
 import { randomBytes } from 'node:crypto'
 import type { EphemeralEvent, Id, LogEvent, Retention } from './adapter.ts'
 import type { Connection } from './connection.ts'
 import type { Hub } from './hub.ts'
 import { readOrder, readQuestion, type Answer, type Order, type Question, type Target } from './orders.ts'
+import { Revocations } from './revocations.ts'
 import { TopicLog } from './topic-log.ts'
+import { Unavailable } from '../errors.ts'
 
 export const CONTROL = 'realtime:control'
 
-interface Revocation { readonly order: Order, readonly at: number }
+type Revocation = Exclude<Order, { op: 'stop' }>
 
 const RETENTION: Retention = { limit: 10_000, maxAge: 600_000, maxBytes: 4 << 20 }
-/** A client whose hooks have run for longer than this is not found by an order given meanwhile. */
-const REMEMBER_MS = 60_000
-const MAX_REMEMBERED = 10_000
 const ANSWER_MS = 1000
 
 export class Control {
@@ -26,7 +25,7 @@ export class Control {
   readonly #hub: Hub
   readonly #log: TopicLog
   readonly #replies: string
-  #revocations: Revocation[] = []
+  readonly #revocations = new Revocations<Revocation>()
   readonly #asked = new Map<string, (answer: Answer) => void>()
 
   constructor (hub: Hub) {
@@ -122,11 +121,7 @@ export class Control {
       this.#hub.counters.ignored++
       return
     }
-    try {
-      this.#obey(order)
-    } catch (error) {
-      this.#hub.log.error({ err: error }, 'realtime: an order could not be carried out')
-    }
+    this.#guard(() => this.#obey(order))
   }
 
   #obey (order: Order): void {
@@ -135,35 +130,61 @@ export class Control {
       if (space !== undefined) this.#hub.runs.stopHere({ space, key })
       return
     }
-    this.#remember(order)
-    for (const connection of [...this.#hub.connections]) carryOut(order, connection)
+    this.#revocations.add(order)
+    // Threat: one that cannot be ended must not keep the others.
+    for (const connection of [...this.#hub.connections]) this.#guard(() => carryOut(order, connection))
   }
 
-  #remember (order: Order): void {
-    const now = performance.now()
-    this.#revocations = this.#revocations.filter(({ at }) => now - at < REMEMBER_MS).slice(-MAX_REMEMBERED)
-    this.#revocations.push({ order, at: now })
+  #guard (obey: () => void): void {
+    try {
+      obey()
+    } catch (error) {
+      this.#hub.log.error({ err: error }, 'realtime: an order could not be carried out')
+    }
   }
 
-  /** Orders given since this client knocked, while it was on its way in and not to be found. */
-  catchUp (connection: Connection): void {
-    for (const { order, at } of this.#revocations) if (at >= connection.since && !connection.closed) carryOut(order, connection)
+  /** Orders given so far: who arrives now is concerned by those that follow. */
+  get orders (): number { return this.#revocations.count }
+
+  /** Orders given by that moment (performance.now). */
+  ordersAt (time: number): number {
+    return this.#revocations.countAt(time)
+  }
+
+  /** Orders given since a client arrived, while it was not to be found. @throws Unavailable */
+  missedBy ({ since }: Connection): Revocation[] {
+    const missed = this.#revocations.after(since)
+    // Threat: whoever keeps a hook waiting for long enough would outlive the order that concerns it.
+    if (!missed) throw new Unavailable('the client was on its way in for so long that orders which concern it may be forgotten')
+    return missed
+  }
+
+  /** It can be found from now on, and hears what it missed. */
+  catchUp (connection: Connection, missed: readonly Revocation[]): void {
+    for (const order of missed) carryOut(order, connection, true)
   }
 
   #askAgain (): void {
-    this.#hub.log.warn({}, 'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again')
-    for (const connection of this.#hub.connections) connection.authorizeAgain()
+    const { connections, log } = this.#hub
+    log.warn({}, 'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again, and who cannot be asked comes back')
+    this.#revocations.lose()
+    const clients = connections.size
+    for (const connection of [...connections]) this.#guard(() => connection.judgeAnew(this.#hub.retryAfter(clients)))
   }
 }
 
-function carryOut (order: Order, connection: Connection): void {
-  if (order.op === 'stop' || !fits(order.target, connection)) return
-  if (order.op === 'unsubscribe') connection.revoke(order.topic)
-  else connection.close(order)
+/** `early`: it has no wire yet on which it could be told of its end. */
+function carryOut (order: Revocation, connection: Connection, early = false): void {
+  if (connection.closed || !fits(order.target, connection)) return
+  if (order.op === 'unsubscribe') return connection.take(order.topic)
+  const { code, text, reconnect } = order
+  const reason = { ...(code !== undefined && { code }), ...(text !== undefined && { text }), ...(reconnect !== undefined && { reconnect }) }
+  if (early) connection.condemn(reason)
+  else connection.close(reason)
 }
 
 function fits ({ identity, connection, topic }: Target, candidate: Connection): boolean {
   return (identity === undefined || candidate.identity.id === identity) &&
     (connection === undefined || candidate.id === connection) &&
-    (topic === undefined || candidate.has(topic))
+    (topic === undefined || candidate.concerns(topic))
 }

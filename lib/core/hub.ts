@@ -395,8 +395,11 @@ export class Hub implements Sink {
   /** Closed from this side, and not gone yet. */
   get closingConnections (): number { return this.#leaving.size }
 
+  /** From here on orders find it. @throws Unavailable */
   admit (connection: Connection): void {
+    const missed = this.control.missedBy(connection)
     this.connections.add(connection)
+    this.control.catchUp(connection, missed)
   }
 
   /** Somebody was not let in. */
@@ -483,7 +486,8 @@ export class Hub implements Sink {
   /** Joins in one synchronous step: every subscription stands at its cursor, or where its room is. */
   join (connection: Connection, joining: readonly Joining[]): Joined[] {
     const joined = joining
-      .filter(({ room }) => !connection.has(room.name))
+      // Threat: a topic may have been taken from it since the app was asked. Every way into a topic comes through here.
+      .filter(({ room }) => !connection.has(room.name) && connection.admits(room.name))
       .map((one) => this.#join(connection, one))
     this.let(joining)
     return joined

@@ -1,12 +1,14 @@
 /** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
 import type { AsyncResource } from 'node:async_hooks'
-import type { FastifyInstance, FastifyRequest, onRequestHookHandler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
 import { callApart, callInTime, quiet, statusAsked, statusOf, toError, type AppLog } from '../core/callbacks.ts'
 import type { Place } from '../core/admission.ts'
 import { Connection, type ConnectionInit, type ConnectionSettings } from '../core/connection.ts'
 import { clientLeft, forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
 import { keepContext } from '../core/context.ts'
 import type { Hub, Cursor } from '../core/hub.ts'
+import { readIdentity, type Identity } from '../core/identity.ts'
+import type { Join } from '../core/joins.ts'
 import { randomId } from '../core/random-id.ts'
 import { after, onFailure, type Soon } from '../core/soon.ts'
 import type { RunSettings } from '../core/runs.ts'
@@ -15,6 +17,7 @@ import type { Check } from '../core/validation.ts'
 import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
+import type { Arrivals } from './arrivals.ts'
 import type { Hosts } from './hosts.ts'
 import type { Peers } from './peer.ts'
 import { sparing } from './sparing.ts'
@@ -23,6 +26,7 @@ import { sparing } from './sparing.ts'
 export interface WireContext {
   readonly hub: Hub
   readonly peers: Peers
+  readonly arrivals: Arrivals
   readonly settings: Settings
   /** The settings that a route may override, checked. */
   readonly live: (options: Partial<LiveSettings>) => LiveSettings
@@ -215,24 +219,9 @@ function authorizeAgain (request: FastifyRequest, connection: Connection): void 
   const topics = connection.subscriptions.map(({ room }) => room.topic.at(room.params))
   authorizeAll(connection.hub, request, topics)?.catch((error: unknown) => {
     logRefusal(request.log, error, 'realtime: refused by authorize, asked again')
-    connection.end(statusOf(error) === 503 ? tryAgainLater : forbidden)
+    if (statusOf(error) === 503) connection.end(tryAgainLater, connection.hub.retryAfter())
+    else connection.end(forbidden)
   })
-}
-
-/** Of those on their way in. */
-const knocks = new WeakMap<FastifyRequest, number>()
-
-/** The first of a route's own hooks. */
-export const noteKnock: onRequestHookHandler = (request, _reply, done): void => {
-  // A whole number needs no object of its own.
-  knocks.set(request, Math.floor(performance.now()))
-  done()
-}
-
-function knockedAt (request: FastifyRequest): number {
-  const at = knocks.get(request) ?? Math.floor(performance.now())
-  knocks.delete(request)
-  return at
 }
 
 export type LiveCallbacks = {
@@ -246,21 +235,13 @@ export interface RouteCallbacks extends LiveCallbacks {
   readonly more: boolean
 }
 
-/** Shared by all that have none. */
-const NONE: readonly never[] = []
-
 const NO_TOPICS: TopicAt[] = []
 
-function identify ({ settings }: WireContext, request: FastifyRequest): Soon<{ id: string } | null | undefined> {
-  return callInTime('"identify"', settings.joinTimeout, () => settings.identify(request))
+function identify ({ settings }: WireContext, request: FastifyRequest): Soon<Identity | undefined> {
+  return after(callInTime<unknown>('"identify"', settings.joinTimeout, () => settings.identify(request)), readIdentity)
 }
 
 const anonymous = (id: string): { id: string } => ({ id: `anonymous:${id}`, anonymous: true }) as { id: string }
-
-function without (list: readonly string[], one: string): readonly string[] {
-  const index = list.indexOf(one)
-  return [...list.slice(0, index), ...list.slice(index + 1)]
-}
 
 /** A client on its way in: registered, allowed, with the topics that `connect` added. */
 export class Arrival implements ConnectionInit {
@@ -275,8 +256,6 @@ export class Arrival implements ConnectionInit {
   readonly #context: WireContext
   readonly #request: FastifyRequest
   #address: string | undefined
-  /** Topics that are being joined: they count already. */
-  #joining: readonly string[] = NONE
   /** The app has; what it adds now joins by itself. */
   #accepted = false
   /** The request's async context; kept only where something may be called in it later. */
@@ -290,7 +269,7 @@ export class Arrival implements ConnectionInit {
     this.id = id
     this.identity = identity
     this.settings = settings
-    this.since = knockedAt(request)
+    this.since = context.arrivals.of(request)
     this.connection = new Connection(context.hub, this)
   }
 
@@ -316,6 +295,7 @@ export class Arrival implements ConnectionInit {
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
   connect ({ onConnect, onDisconnect, more }: RouteCallbacks): Soon<void> {
+    if (this.connection.condemned) return
     if (more || onConnect || onDisconnect || this.#context.hub.topics.asks) this.#origin = keepContext()
     return after(onConnect && callInTime<unknown>('"onConnect"', this.#context.settings.joinTimeout, () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
       this.#accepted = true
@@ -352,55 +332,86 @@ export class Arrival implements ConnectionInit {
     return resolveTopic(this.#context, topic).name
   }
 
-  /** At once while the client is on its way in; later in one step with what it missed meanwhile: nothing. */
+  /** A topic that the app joins it to. At once while the client is on its way in; later without what it missed meanwhile. */
   async subscribe (topic: unknown): Promise<void> {
     const at = resolveTopic(this.#context, topic)
-    if (this.#names().has(at.name)) return
-    const { maxTopics } = this.#context.settings
-    const count = new Set([...this.#names(), ...this.#joining, at.name]).size
-    if (count > maxTopics) throw new TooManyTopics(count, maxTopics)
-    this.#joining = [...this.#joining, at.name]
-    const join = this.connection.joining(at.name)
+    if (!this.#names().has(at.name)) await this.join(at)
+  }
+
+  /**
+   * The one way into a topic at run time. `left`: it was left meanwhile; `there`: somebody else has joined it to it.
+   * @throws Forbidden, TooManyTopics, ConnectionClosed, Unavailable
+   */
+  async join (at: TopicAt, cursor?: Cursor, ref?: unknown): Promise<Joined> {
+    const { connection } = this
+    this.#mustHaveRoom(at.name)
+    const join = connection.joining(at.name)
     try {
-      await this.#join(at, join)
+      await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
+      if (isOver(join, connection)) return 'left'
+      if (!this.#accepted && !connection.begun) return this.#add(at)
+      // Its topics are being joined already: this one comes behind them.
+      await connection.whenBegun()
+      return await joinLater(connection, join, at, cursor, ref)
     } finally {
-      this.#joining = without(this.#joining, at.name)
-      this.connection.joined(join)
+      connection.joined(join)
     }
   }
 
-  forget (name: string): void {
+  /** One more of those that it begins with. */
+  #add (at: TopicAt): Joined {
+    if (this.awaits(at.name)) return 'there'
+    this.topics.push(at)
+    return 'in'
+  }
+
+  forget (name: string): boolean {
+    if (this.#accepted) return false
     const index = this.topics.findIndex((at) => at.name === name)
-    if (index !== -1 && !this.#accepted) this.topics.splice(index, 1)
+    if (index !== -1) this.topics.splice(index, 1)
+    return true
+  }
+
+  awaits (name: string): boolean {
+    return this.topics.some((at) => at.name === name)
   }
 
   /** Of the topics that the client has, or will have once it is in. */
   #names (): Set<string> {
-    return new Set(this.connection.begun ? this.connection.topics : this.topics.map(({ name }) => name))
+    const { connection } = this
+    return new Set(connection.begun ? connection.topics : this.topics.map(({ name }) => name).filter((name) => connection.admits(name)))
   }
 
-  async #join (at: TopicAt, join: { readonly cancelled: boolean }): Promise<void> {
-    await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
-    if (join.cancelled) return
-    if (!this.#accepted && !this.connection.begun) {
-      if (!this.#names().has(at.name)) this.topics.push(at)
-      return
-    }
-    // Its topics are being joined already: this one comes behind them.
-    await this.connection.whenBegun()
-    if (this.connection.closed) throw new ConnectionClosed()
-    await joinLater(this.connection, at, undefined, undefined, join)
+  /** What is being joined counts already. */
+  #mustHaveRoom (name: string): void {
+    const { maxTopics } = this.#context.settings
+    const count = new Set([...this.#names(), ...this.connection.pending, name]).size
+    if (count > maxTopics) throw new TooManyTopics(count, maxTopics)
   }
 }
 
-/** A topic joined at run time. */
-export async function joinLater (connection: Connection, at: TopicAt, cursor: Cursor, ref?: unknown, join?: { readonly cancelled: boolean }): Promise<void> {
+export type Joined = 'in' | 'there' | 'left'
+
+/** True when it was left meanwhile. @throws Forbidden when it was taken, ConnectionClosed */
+function isOver ({ name, fate }: Join, connection: Connection): boolean {
+  if (connection.closed) throw new ConnectionClosed()
+  if (fate === 'taken') throw new Forbidden(name, 'subscribed to')
+  return fate === 'left'
+}
+
+async function joinLater (connection: Connection, join: Join, at: TopicAt, cursor: Cursor, ref: unknown): Promise<Joined> {
+  if (isOver(join, connection)) return 'left'
   const { hub } = connection
   const joining = await hub.prepare([{ at, cursor }])
-  if (connection.closed || join?.cancelled) return hub.let(joining)
+  if (join.fate !== 'pending' || connection.closed) {
+    hub.let(joining)
+    isOver(join, connection)
+    return 'left'
+  }
   const joined = hub.join(connection, joining)
   connection.announce(joined, ref)
   connection.settle()
+  return joined.length > 0 ? 'in' : 'there'
 }
 
 /** One line for a refusal: that a callback never settles is the app's fault, all else the client's, or the hour's. */

@@ -5,7 +5,7 @@ import { statusOf, toError } from '../../core/callbacks.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import { checkHost } from '../hosts.ts'
-import { Arrival, authorizeAll, logRefusal, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, authorizeAll, logRefusal, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
 import type { RawResponse } from './outlet.ts'
@@ -53,11 +53,12 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       resumable: undefined
     }
     const runs = readResumable(context, label, options)
+    context.arrivals.watch('stream')
     const made = makeRoutes(this, collector, {
       ...route,
       method: route.method ?? 'GET',
       url,
-      onRequest: [noteKnock, ...[route.onRequest ?? []].flat()],
+      onRequest: [context.arrivals.onRequest, ...[route.onRequest ?? []].flat()],
       schema: route.schema ?? {},
       handler: streamHandler(plan, handler)
     })
@@ -70,6 +71,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       urls.push(one.url)
       // Behind every onSend hook that others have added: it takes the response over.
       if (one.method !== 'HEAD') one.onSend = [...[one.onSend ?? []].flat(), takeOver]
+      one.onResponse = [...[one.onResponse ?? []].flat(), context.arrivals.onResponse]
     }
     return this
   }
@@ -190,8 +192,17 @@ function answerError (reply: FastifyReply, error: Error): void {
   }
 }
 
+/** It was closed from this side while hooks of others ran. */
+function lastWords (start: StreamStart, reply: FastifyReply): string | null {
+  start.abandon()
+  if (start.reason?.reconnect) return block({ retry: start.retryAfter }).toString()
+  reply.code(204).removeHeader('content-type')
+  return null
+}
+
 const takeOver: onSendHookHandler = (_request, reply, payload, done): void => {
   if (!(payload instanceof StreamStart)) return done(null, payload)
+  if (payload.abandoned) return done(null, lastWords(payload, reply))
   // No call of done: from here on the response is the stream's.
   reply.hijack()
   payload.begin()

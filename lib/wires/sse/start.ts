@@ -54,7 +54,11 @@ export class StreamStart {
   get abandoned (): boolean { return this.#arrival.connection.closed }
   get reason (): CloseReason | undefined { return this.#arrival.connection.reason }
 
+  /** When a client should come back (ms). */
+  get retryAfter (): number { return this.#plan.context.hub.retryAfter() }
+
   prepare (): Soon<void> {
+    if (this.#arrival.connection.condemned) return
     return after(this.#arrival.connect(this.#plan.callbacks), () => after(this.#wanted(), (wanted) =>
       after(this.#plan.context.hub.prepare(wanted), (joining) => this.#prepared(joining))))
   }

@@ -41,6 +41,12 @@ export class Client {
   }
 
   accept (): void {
+    const { connection, place } = this.#arrival
+    // Nothing of it is the app's concern any more.
+    if (connection.condemned) {
+      place.arrived()
+      return connection.begin([])
+    }
     try {
       const accepting = after(this.#arrival.connect(this.#plan.callbacks), () => this.#accepted())
       if (accepting) accepting.catch((error: unknown) => this.#refuse(error))

@@ -6,7 +6,7 @@ import { DeclaredTopic } from '../../core/topic.ts'
 import { Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
-import { Arrival, isTopicAt, makeRoutes, noteKnock, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { eventNameFault } from '../../core/event.ts'
 import { Client, type ClientPlan } from './client.ts'
 import type { Upgrades } from './dispatch.ts'
@@ -71,12 +71,13 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       })
     }
     checkFlatEvents(context, label, topics)
+    context.arrivals.watch('channel')
     const made = makeRoutes(this, collector, {
       ...route,
       method: 'GET',
       url,
       exposeHeadRoute: false,
-      onRequest: [noteKnock, ...[route.onRequest ?? []].flat()],
+      onRequest: [context.arrivals.onRequest, ...[route.onRequest ?? []].flat()],
       schema: { ...route.schema, hide: true },
       handler: (_request: FastifyRequest, reply: FastifyReply) => { reply.header('upgrade', 'websocket').send(new UpgradeRequired()) }
     })

@@ -10,13 +10,13 @@ import type { Check } from '../../core/validation.ts'
 import { printable } from '../../core/event.ts'
 import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
-import type { Arrival } from '../routes.ts'
-import { authorize, joinLater, logRefusal } from '../routes.ts'
+import type { Arrival, Joined } from '../routes.ts'
+import { authorize, logRefusal } from '../routes.ts'
 import { sparing } from '../sparing.ts'
 import { encodeJson, jsonOf } from '../../core/payload.ts'
 import { flatFrame, jsonFrame, replyFrame } from './encode.ts'
 import { Fault } from './fault.ts'
-import { CallbackTimeout, EventDataInvalid, Unavailable } from '../../errors.ts'
+import { CallbackTimeout, EventDataInvalid, Forbidden, TooManyTopics, Unavailable } from '../../errors.ts'
 import { errorFrame, type WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
 import { mustFit, notIn, type Relay } from './relay.ts'
@@ -206,10 +206,18 @@ export class Session {
     if (!own && !this.#plan.subscribe.includes(at.topic)) throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
     // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
     if (this.#connection.has(at.name)) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
-    if (this.#connection.topics.length >= this.#plan.maxTopics) throw new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`)
-    await authorize(this.#plan.hub, this.#request, at, 'subscribe')
-    const cursor: Cursor = id === undefined || !at.topic.durable ? undefined : { id }
-    await joinLater(this.#connection, at, cursor, ref)
+    const joined = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
+    // The app has put it out of the topic before it was in.
+    if (joined === 'left') throw new Forbidden(at.name, 'subscribed to')
+    if (joined === 'there') this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
+  }
+
+  async #join (at: TopicAt, cursor: Cursor, ref: unknown): Promise<Joined> {
+    try {
+      return await this.#arrival.join(at, cursor, ref)
+    } catch (error) {
+      throw error instanceof TooManyTopics ? new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`) : error
+    }
   }
 
   #unsubscribe ({ topic, ref }: Json): void {

@@ -1,0 +1,38 @@
+/** Who a client is, as the app says it: with an id of text, so that orders and comparisons find it everywhere. */
+import { IdentityInvalid } from '../errors.ts'
+
+export interface Identity { id: string, anonymous?: boolean }
+
+/** What an order to another node may name. */
+const MAX_ID = 4096
+
+/** The text of an id: a non-empty string, a number, a bigint. Undefined for all else. */
+export function identityId (value: unknown): string | undefined {
+  if (typeof value === 'string') return value !== '' && value.length <= MAX_ID ? value : undefined
+  if (typeof value === 'bigint') return String(value)
+  // Threat: beyond the safe integers two numbers are one, and two people would be.
+  return typeof value === 'number' && Number.isFinite(value) && (Number.isSafeInteger(value) || !Number.isInteger(value)) ? String(value) : undefined
+}
+
+/** What `identify` gave; undefined for nobody. @throws IdentityInvalid */
+export function readIdentity (given: unknown): Identity | undefined {
+  if (given === undefined || given === null) return undefined
+  const value: unknown = typeof given === 'object' ? (given as { id?: unknown }).id : undefined
+  const id = identityId(value)
+  if (id === undefined) throw new IdentityInvalid(typeof given === 'object' ? `whose id is ${nameOf(value)}` : nameOf(given))
+  return value === id ? given as Identity : renamed(given, id)
+}
+
+/** The same with another id: its class and its other members stay. */
+function renamed (given: object, id: string): Identity {
+  return Object.create(Object.getPrototypeOf(given) as object | null, {
+    ...Object.getOwnPropertyDescriptors(given),
+    id: { value: id, enumerable: true, writable: true, configurable: true }
+  }) as Identity
+}
+
+function nameOf (value: unknown): string {
+  if (value === '') return 'empty'
+  if (typeof value === 'string') return `of ${value.length} characters`
+  return typeof value === 'number' ? String(value) : value === null ? 'null' : `of type ${typeof value}`
+}
