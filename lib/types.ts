@@ -222,7 +222,7 @@ export interface SourceEvent {
 export interface SourceContext {
   /** The client's Last-Event-ID, or undefined. */
   cursor: string | undefined
-  /** Aborted when the client has left. */
+  /** Aborted when the client has left; of a resumable source, when it is stopped. */
   signal: AbortSignal
 }
 
@@ -301,12 +301,18 @@ export interface StreamRoute<Url extends string, Schema extends FastifySchema, P
   method?: 'GET' | 'POST' | Array<'GET' | 'POST'>
   /** What is heard. Up to `maxTopics`. Either this or `source`. */
   topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
-  /** Events for this one client, pulled with backpressure; its `finally` runs when the client leaves. */
+  /**
+   * Events for this one client, pulled with backpressure; its `finally` runs when the client leaves. The response's head
+   * waits for the first event, for a second at most: what is thrown until then is an ordinary HTTP error, with the
+   * `statusCode` of what was thrown. What is thrown later is logged and told as `realtime:aborted`, and the response is cut,
+   * not ended. What is thrown after `signal` was aborted is no error. A source is not bound by `joinTimeout`.
+   */
   source?: (request: RealtimeRequest<Url, Schema, Provider>, context: SourceContext) =>
     AsyncIterable<SourceEvent> | Iterable<SourceEvent> | Promise<AsyncIterable<SourceEvent> | Iterable<SourceEvent>>
   /**
    * With `source`: what it yields is kept, so that whoever asks again, with or without a cursor, gets what was said and
-   * then the rest; the source runs once. It ends with an event `realtime:end`, or `realtime:aborted`.
+   * then the rest; the source runs once. It ends with an event `realtime:end`, or `realtime:aborted`. What it throws before
+   * its first event, within a second, is an ordinary HTTP error to all who wait for it, and nothing is kept.
    */
   resumable?: boolean | ResumableOptions<RealtimeRequest<Url, Schema, Provider>>
   /** What a client gets that does not accept `text/event-stream`; without it 406. */

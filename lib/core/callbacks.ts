@@ -20,6 +20,7 @@ export interface AppLog {
   error (details: object, message: string): void
   warn (details: object, message: string): void
   info (details: object, message: string): void
+  debug (details: object, message: string): void
 }
 
 // --- calling -------------------------------------------------------------------
@@ -45,8 +46,8 @@ export function callInTime<T> (name: string, ms: number, code: () => T | Promise
 }
 
 /** The same for code whose failure must end nothing else: it is logged, and that is all. */
-export function callApart (log: AppLog, failed: string, code: () => unknown): void {
-  const tell = (error: unknown): void => quiet(log).error({ err: error }, failed)
+export function callApart (log: AppLog, failed: string, code: () => unknown, level: 'error' | 'debug' = 'error'): void {
+  const tell = (error: unknown): void => quiet(log)[level]({ err: error }, failed)
   try {
     const value = call(code)
     if (value instanceof Promise) value.catch(tell)
@@ -100,6 +101,7 @@ class QuietLog implements AppLog {
   error (details: object, message: string): void { say(this.#log, 'error', details, message) }
   warn (details: object, message: string): void { say(this.#log, 'warn', details, message) }
   info (details: object, message: string): void { say(this.#log, 'info', details, message) }
+  debug (details: object, message: string): void { say(this.#log, 'debug', details, message) }
 }
 
 function say (log: AppLog, level: keyof AppLog, details: object, message: string): void {

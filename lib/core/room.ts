@@ -5,7 +5,7 @@ import { CallbackTimeout } from '../errors.ts'
 import { toError } from './callbacks.ts'
 import { inNobodysName } from './context.ts'
 import { report } from './diagnostics.ts'
-import { sourceEnded } from './close-reasons.ts'
+import { sourceEnded, type CloseReason } from './close-reasons.ts'
 import { entriesFor, FINAL_EVENTS, type Entry } from './event.ts'
 import type { Message } from './fan-out.ts'
 import { giveSingly } from './singly.ts'
@@ -177,6 +177,13 @@ export class Room {
     this.#forgetReplays()
     if (!this.final) return
     for (const { members } of this.#groups.values()) for (const member of [...members]) member.connection.finish(sourceEnded)
+  }
+
+  /** Everybody in the groups is to come back. */
+  sendAway (reason: CloseReason): void {
+    for (const { members } of [...this.#groups.values()]) {
+      for (const { connection } of [...members]) connection.end(reason, this.hub.retryAfter())
+    }
   }
 
   #forgetReplays (): void {

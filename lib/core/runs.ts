@@ -6,17 +6,20 @@
  * `maxAge` after the last event, and then forgotten whole: a trimmed front would be a cut answer.
  *
  * The node that runs it owns the topic by a lease, without which it can append nothing. When the lease ends before the
- * run does, whichever node has a listener takes it over, only to say `realtime:aborted`.
+ * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said nothing,
+ * nothing is kept: whoever asks next starts it anew.
  */
-import { ownershipOf, type AppendOptions, type Format, type Id, type Ownership, type Retention } from './adapter.ts'
-import { callApart, toError } from './callbacks.ts'
+import { ownershipOf, type AppendOptions, type Format, type Id, type LogEvent, type Ownership, type Retention } from './adapter.ts'
+import { tryAgainLater } from './close-reasons.ts'
 import { inNobodysName, keepContext } from './context.ts'
 import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
 import type { Hub } from './hub.ts'
 import { RUN_PATTERN, RunSpaces, type RunParams } from './run-names.ts'
 import { checkSize, encodeAny } from './payload.ts'
+import type { Soon } from './soon.ts'
+import { SourceReader, type Events, type Step } from './source-reader.ts'
 import { DeclaredTopic, type TopicAt } from './topic.ts'
-import { EventDataInvalid, NotOwner } from '../errors.ts'
+import { Closed, EventDataInvalid, NotOwner } from '../errors.ts'
 
 export interface RunSettings {
   /** How long an ended run is kept, ms. */
@@ -26,8 +29,11 @@ export interface RunSettings {
 }
 
 export interface RunEvent { event?: string, data?: unknown }
-export type RunIterator = AsyncIterator<RunEvent> | Iterator<RunEvent>
-export type OpenRun = (signal: AbortSignal) => Promise<RunIterator>
+export type OpenRun = (signal: AbortSignal) => Soon<Events<RunEvent>>
+
+/** What is stored of an event. */
+interface Told { readonly name: string, readonly data: Uint8Array, readonly format: Format }
+type RunReader = SourceReader<RunEvent, Told>
 
 type End = { name: 'realtime:end' | 'realtime:aborted', reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' | 'node-lost' }
 
@@ -62,6 +68,7 @@ export class Runs {
   #topic: DeclaredTopic | undefined
   #tick: NodeJS.Timeout | undefined
   #looking = false
+  #closed = false
 
   constructor (hub: Hub) {
     this.#hub = hub
@@ -82,9 +89,13 @@ export class Runs {
     return this.#topic.at({ space, key })
   }
 
-  /** Starts the source, unless it runs or its events are still kept. What `open` throws is thrown to all who wait for it. */
+  /**
+   * Starts the source, unless it runs or its events are still kept. Resolves when it has said something, or has taken its
+   * time; what it throws until then is thrown to all who wait for it.
+   */
   async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
-    this.#followed.set(at.name, settings)
+    if (this.#closed) throw new Closed()
+    if (this.#ownership) this.#followed.set(at.name, settings)
     this.#tick ??= inNobodysName(() => setInterval(() => this.#look(), LEASE_TICK_MS).unref())
     const running = this.#running.get(at.name)
     if (running) return await running.opened
@@ -110,16 +121,22 @@ export class Runs {
         this.#running.delete(at.name)
         return
       }
-      const iterator = await open(abort.signal)
-      const ended = this.#run(at, settings, iterator, abort).catch((error: unknown) => {
-        this.#hub.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
-      }).finally(() => this.#running.delete(at.name))
-      const run = this.#running.get(at.name)
-      if (run) run.ended = ended
+      const { signal } = abort
+      const reader = new SourceReader({ open: () => open(signal), encode: (event: RunEvent) => this.#encode(at, event), signal, log: this.#hub.log })
+      this.#goOn(at, settings, reader, await reader.first(), abort)
     } catch (error) {
-      await this.#ownership?.release(at.name, this.#node)
+      // Should that fail too, its lease ends by itself.
+      await this.#ownership?.release(at.name, this.#node).catch(() => {})
       throw error
     }
+  }
+
+  #goOn (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController): void {
+    const ended = this.#run(at, settings, reader, first, abort).catch((error: unknown) => {
+      this.#hub.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
+    }).finally(() => this.#running.delete(at.name))
+    const run = this.#running.get(at.name)
+    if (run) run.ended = ended
   }
 
   /** It has been said, as a whole or in part; a part whose node is lost gets its end now. */
@@ -162,14 +179,17 @@ export class Runs {
 
   /** The node goes: its sources go with it. Resolves when that is in their topics here, for the listeners to be told. */
   close (): Promise<unknown> | undefined {
+    this.#closed = true
     clearInterval(this.#tick)
     const runs = [...this.#running.values()]
     for (const { at } of runs) this.#stop(at.name, { name: 'realtime:aborted', reason: 'closing' })
     return runs.length === 0 ? undefined : Promise.all(runs.map(async (run) => await this.#told(run)))
   }
 
-  async #told ({ at, ended }: Run): Promise<void> {
-    await ended
+  async #told (run: Run): Promise<void> {
+    await run.opened.catch(() => {})
+    await run.ended
+    const { at } = run
     const room = this.#hub.room(at.name)
     if (room && !room.final) await room.log?.repair()
   }
@@ -182,17 +202,11 @@ export class Runs {
     return true
   }
 
-  async #run (at: TopicAt, settings: RunSettings, iterator: RunIterator, abort: AbortController): Promise<void> {
-    const stopped = new Promise<{ done: true, value: undefined }>((resolve) => {
-      abort.signal.addEventListener('abort', () => resolve({ done: true, value: undefined }), { once: true })
-    })
-    const end = await this.#pull(at, settings, iterator, stopped)
+  async #run (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController): Promise<void> {
+    const end = await this.#pull(at, settings, reader, first)
     const reason = this.#running.get(at.name)?.end ?? end
     // Not waited for: a source that does not listen to its signal must not hold the end back.
-    if (reason.reason !== 'done') {
-      abort.abort()
-      callApart(this.#hub.log, 'realtime: a source failed', () => iterator.return?.())
-    }
+    if (reason.reason !== 'done') abort.abort()
     // Another node has taken it over, and has said so.
     if (reason.reason !== 'node-lost') await this.#end(at, settings, reason)
   }
@@ -202,24 +216,23 @@ export class Runs {
     await this.#ownership?.release(at.name, this.#node, { owner: OVER, ms: settings.maxAge })
   }
 
-  async #pull (at: TopicAt, settings: RunSettings, iterator: RunIterator, stopped: Promise<{ done: true, value: undefined }>): Promise<End> {
+  async #pull (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined): Promise<End> {
     let bytes = 0
     try {
-      for (;;) {
-        const result = await Promise.race([stopped, iterator.next()])
-        if (result.done) return { name: 'realtime:end', reason: 'done' }
-        const { name, data, format } = this.#encode(at, result.value)
+      for (let step = first ?? await reader.next(); !step.done; step = await reader.next()) {
+        const { name, data, format } = step.value
         bytes += data.byteLength
         if (bytes > settings.maxBytes) return { name: 'realtime:aborted', reason: 'too-large' }
         await this.#append(at, name, data, format, RUNNING_MS)
       }
+      return { name: 'realtime:end', reason: 'done' }
     } catch (error) {
-      this.#failed(at, error)
-      return { name: 'realtime:aborted', reason: toError(error) instanceof NotOwner ? 'node-lost' : 'failed' }
+      this.#hub.log.error({ err: error, topic: at.name }, 'realtime: a source failed')
+      return { name: 'realtime:aborted', reason: error instanceof NotOwner ? 'node-lost' : 'failed' }
     }
   }
 
-  #encode (at: TopicAt, value: RunEvent): { name: string, data: Uint8Array, format: Format } {
+  #encode (at: TopicAt, value: RunEvent): Told {
     if (typeof value !== 'object' || value === null) throw new EventDataInvalid(at.name, 'message', `yielded ${printable(value)}, not an event like { event, data }`)
     const { event: name = 'message', data } = value
     checkEventName(name)
@@ -232,10 +245,6 @@ export class Runs {
     const options: AppendOptions = { retention: at.topic.retention as Retention, format, lifetime }
     if (this.#ownership) options.owner = this.#node
     await this.#hub.append(at.name, name, data, options)
-  }
-
-  #failed (at: TopicAt, error: unknown): void {
-    this.#hub.log.error({ err: error, topic: at.name }, 'realtime: a source failed')
   }
 
   // --- leases ----------------------------------------------------------------
@@ -271,17 +280,26 @@ export class Runs {
 
   /** Owned by this node now, which never ran it. */
   async #takeOver (at: TopicAt, settings: RunSettings): Promise<void> {
-    if (await this.#ended(at)) await this.#ownership?.release(at.name, this.#node, { owner: OVER, ms: settings.maxAge })
+    const last = await this.#last(at)
+    if (last === undefined) await this.#giveBack(at)
+    else if (FINAL_EVENTS.has(last)) await this.#ownership?.release(at.name, this.#node, { owner: OVER, ms: settings.maxAge })
     else await this.#end(at, settings, { name: 'realtime:aborted', reason: 'node-lost' })
   }
 
-  async #ended (at: TopicAt): Promise<boolean> {
-    let after: Id | null = null
-    for (;;) {
-      const { events, more } = await this.#hub.adapter.read(at.name, after, PAGE)
-      const last = events.at(-1)
-      if (!more || !last) return last !== undefined && FINAL_EVENTS.has(last.name)
-      after = last.id
+  /** It failed, or its node did, before it had said anything. Those who wait for it here are to ask again, which starts it anew. */
+  async #giveBack (at: TopicAt): Promise<void> {
+    await this.#ownership?.release(at.name, this.#node)
+    this.#hub.room(at.name)?.sendAway(tryAgainLater)
+  }
+
+  /** The name of the last event kept. */
+  async #last (at: TopicAt): Promise<string | undefined> {
+    let last: LogEvent | undefined
+    for (let more = true; more;) {
+      const page = await this.#hub.adapter.read(at.name, last?.id ?? null, PAGE)
+      last = page.events.at(-1) ?? last
+      more = page.more && page.events.length > 0
     }
+    return last?.name
   }
 }

@@ -159,7 +159,7 @@ function withResolvers (): { promise: Promise<void>, reject: (error: unknown) =>
 t.test('callApart: whatever it throws is logged, and nothing else', async (t) => {
   for (const [, value, , message] of thrown) {
     const lines: Array<{ err: Error }> = []
-    const log = { error: (details: object) => { lines.push(details as { err: Error }) }, warn () {}, info () {} }
+    const log = { error: (details: object) => { lines.push(details as { err: Error }) }, warn () {}, info () {}, debug () {} }
     callApart(log, 'failed', () => { throw value })
     callApart(log, 'failed', async () => { throw value })
     await new Promise((resolve) => setImmediate(resolve))
@@ -168,8 +168,8 @@ t.test('callApart: whatever it throws is logged, and nothing else', async (t) =>
 })
 
 t.test('a logger that throws loses a line, and nothing else', async (t) => {
-  const broken = { error () { throw null }, warn () { throw null }, info () { throw null } } // eslint-disable-line no-throw-literal
-  for (const level of ['error', 'warn', 'info'] as const) {
+  const broken = { error () { throw null }, warn () { throw null }, info () { throw null }, debug () { throw null } } // eslint-disable-line no-throw-literal
+  for (const level of ['error', 'warn', 'info', 'debug'] as const) {
     quiet(broken)[level]({ err: new Error('x') }, 'text')
     quiet(broken)[level]({}, 'text')
   }

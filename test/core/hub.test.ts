@@ -15,7 +15,7 @@ const SETTINGS: HubSettings = {
   closeTimeout: 100,
   joinTimeout: 5000,
   retry: 1000,
-  log: { warn () {}, error () {}, info () {} }
+  log: { warn () {}, error () {}, info () {}, debug () {} }
 }
 
 async function start (t: Test, settings: Partial<HubSettings> = {}, snapshot?: () => unknown) {

@@ -11,7 +11,7 @@ import type { Encoder, Notice, Outlet } from '../../lib/core/wire.ts'
 import { Random, seedOf, turns } from '../random/random.ts'
 
 const MAX_BUFFERED = 4000
-const LOG = { warn () {}, error () {}, info () {} }
+const LOG = { warn () {}, error () {}, info () {}, debug () {} }
 
 interface Line {
   what: string

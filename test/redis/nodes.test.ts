@@ -248,6 +248,52 @@ t.test('readers who come to two nodes at the same moment share one run', async (
   t.equal(told.runs, 1)
 })
 
+t.test('a source that fails before its first event leaves nothing: whoever waited for it on another node asks again', { timeout: 60_000 }, async (t) => {
+  const prefix = fresh()
+  const attempt = () => ({ started: gate(), speak: gate(), runs: 0 })
+  const attempts = new Map<string, ReturnType<typeof attempt>>()
+  const declare = async (): Promise<FastifyInstance> => {
+    const app = await node(t, prefix)
+    app.stream('/answers/:id', {
+      resumable: { key: ({ params }) => params.id },
+      async * source ({ params }): AsyncGenerator<SourceEvent> {
+        const { started, speak, runs } = attempts.get(params.id) as ReturnType<typeof attempt>
+        attempts.set(params.id, { started, speak, runs: runs + 1 })
+        if (runs > 0) {
+          yield { event: 'token', data: 'at last' }
+          return
+        }
+        started.open()
+        await speak.passed
+        throw Object.assign(new Error('too many questions'), { statusCode: 429 })
+      }
+    })
+    await app.ready()
+    return app
+  }
+  const [a, b] = [await declare(), await declare()]
+  // It must fail within its first second, and the other node's reader be there by then: on a busy machine not at once.
+  for (let id = 1; ; id++) {
+    const { started, speak } = attempt()
+    attempts.set(String(id), { started, speak, runs: 0 })
+    const refused = connectStream(a, `/answers/${id}`, { t }).then(() => undefined, (error: { statusCode: number }) => error.statusCode)
+    await started.passed
+    const reader = await connectStream(b, `/answers/${id}`, { t, timeout: 30_000 })
+    await reader.next('realtime:open')
+    speak.open()
+    if (await refused === undefined) continue
+    t.equal(await refused, 429)
+    await reader.ended
+    t.notOk(reader.events.some(({ event }) => event === 'realtime:aborted'))
+    t.ok(Number(reader.retry) > 0)
+    await reader.resume()
+    await reader.next('realtime:end')
+    t.same(tokens(reader), ['at last'])
+    t.equal(attempts.get(String(id))?.runs, 2)
+    return
+  }
+})
+
 t.test('stop() works from any node', async (t) => {
   const { apps: [a, b], told } = await answering(t, 2) as { apps: Pair, told: ReturnType<typeof teller> }
   const reader = await connectStream(a, '/answers/3', { t })

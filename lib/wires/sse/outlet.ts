@@ -1,4 +1,5 @@
 /** One client's end of an SSE response: HTTP/1.1, HTTP/1.0, HTTP/2 and `inject` alike. */
+import { constants } from 'node:http2'
 import { Socket } from 'node:net'
 import type { ServerResponse } from 'node:http'
 import { clientLeft, connectionLost, shuttingDown, type CloseReason } from '../../core/close-reasons.ts'
@@ -14,10 +15,11 @@ export interface SseOutletOptions {
   readonly encoders: Encoders
 }
 
+const BROKEN_OFF = block({ event: 'realtime:aborted', data: '{"reason":"failed"}' })
 const FRAMED_HEARTBEAT = chunk(HEARTBEAT)
 
 /** HTTP/1.1 and HTTP/2 responses, as far as they are used here. */
-export type RawResponse = ServerResponse & { stream?: { destroyed: boolean, session?: { destroyed: boolean } } }
+export type RawResponse = ServerResponse & { stream?: { destroyed: boolean, session?: { destroyed: boolean }, close? (code: number): void } }
 
 export class SseOutlet implements Outlet {
   readonly kind = 'sse'
@@ -29,6 +31,8 @@ export class SseOutlet implements Outlet {
   /** The socket, of whatever kind; undefined for HTTP/2, where it is not this client's alone. */
   readonly #peer: Socket | undefined
   #ended = false
+  /** It was not the end: the client is told so, and cut. */
+  #brokenOff = false
 
   constructor (connection: Connection, raw: RawResponse, options: SseOutletOptions) {
     this.#connection = connection
@@ -149,12 +153,27 @@ export class SseOutlet implements Outlet {
   close (reason: CloseReason, retry: number | undefined): void {
     if (this.#ended) return
     this.#ended = true
+    if (this.#brokenOff) return this.#cut(this.#framed(BROKEN_OFF))
     if (retry !== undefined && this.buffered === 0) this.write(this.#framed(block({ retry })))
     // A client that does not read would hold the end back as well.
     if (reason.name === 'slow-client') return this.destroy()
     this.#raw.end()
     // Fastify answers 503 on connections that it keeps while it closes: this one is not to be used again.
     if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
+  }
+
+  /** What follows from here on is no end: nobody is to take what was said so far for all there was to say. */
+  breakOff (): void {
+    this.#brokenOff = true
+  }
+
+  /** Without the last chunk (RFC 9112 §7.1), or by RST_STREAM (RFC 9113 §6.4), behind what still waits. */
+  #cut (lastWords: Buffer): void {
+    const { stream } = this.#raw
+    if (this.#socket) {
+      this.#socket.write(lastWords)
+      this.#socket.destroySoon()
+    } else this.#raw.write(lastWords, 'utf8', () => { stream?.close ? stream.close(constants.NGHTTP2_INTERNAL_ERROR) : this.#raw.destroy() })
   }
 
   destroy (): void {

@@ -2,51 +2,46 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { types } from 'node:util'
 import type { FastifyRequest } from 'fastify'
-import { sourceEnded } from '../../core/close-reasons.ts'
+import { internalError, sourceEnded } from '../../core/close-reasons.ts'
+import { quiet } from '../../core/callbacks.ts'
 import type { Connection } from '../../core/connection.ts'
 import { checkEventName, hasControl, printable } from '../../core/event.ts'
 import { jsonOf } from '../../core/payload.ts'
+import type { Soon } from '../../core/soon.ts'
+import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
 import { EventDataInvalid } from '../../errors.ts'
 import type { SourceEvent } from '../../types.ts'
 import { block } from './encode.ts'
 import type { SseOutlet } from './outlet.ts'
 
-type Events = AsyncIterable<SourceEvent> | Iterable<SourceEvent>
-export type Source = (request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }) => Events | Promise<Events>
-
-export type SourceIterator = AsyncIterator<SourceEvent> | Iterator<SourceEvent>
-
-/** Before the stream starts: what it throws is still an ordinary HTTP error. */
-export async function openSource (source: Source, request: FastifyRequest, cursor: string | undefined, signal: AbortSignal): Promise<SourceIterator> {
-  return iteratorOf(await source(request, { cursor, signal }))
-}
+export type Source = (request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }) => Soon<Events<SourceEvent>>
+export type BlockReader = SourceReader<SourceEvent, Buffer>
 
 /** A source that never waits is made to, so that others get their turns. */
 const TURN_EVENTS = 64
 
-export async function runSource (connection: Connection, outlet: SseOutlet, iterator: SourceIterator): Promise<void> {
-  // A source that waits for something of its own is told at once, not at its next event.
-  const left = (): void => {
-    // Called in a promise: what a sync iterator throws must not reach the signal's listeners.
-    Promise.resolve().then(() => iterator.return?.()).catch((error: unknown) => connection.hub.log.error({ err: error }, 'realtime: a source failed'))
-  }
-  connection.signal.addEventListener('abort', left, { once: true })
-  let events = 0
-  for (let result = await iterator.next(); !result.done && !connection.closed; result = await iterator.next()) {
-    outlet.writeBlock(sourceBlock(result.value))
-    await connection.writable()
-    if (++events % TURN_EVENTS === 0) await nextTurn()
-  }
-  connection.signal.removeEventListener('abort', left)
-  connection.end(sourceEnded)
+export function readSource (source: Source, request: FastifyRequest, cursor: string | undefined, signal: AbortSignal): BlockReader {
+  return new SourceReader({ open: () => source(request, { cursor, signal }), encode: sourceBlock, signal, log: request.log })
 }
 
-function iteratorOf (events: Events): SourceIterator {
-  if (typeof events === 'object' && events !== null) {
-    if (Symbol.asyncIterator in events) return events[Symbol.asyncIterator]()
-    if (Symbol.iterator in events) return events[Symbol.iterator]()
+/** Tells the client everything. `first` is written in this same step, so that it leaves with the head. */
+export async function tellSource (request: FastifyRequest, connection: Connection, outlet: SseOutlet, reader: BlockReader, first: Step<Buffer> | undefined): Promise<void> {
+  try {
+    let events = 0
+    for (let step = first ?? await reader.next(); !step.done && !connection.closed; step = await reader.next()) {
+      outlet.writeBlock(step.value)
+      await connection.writable()
+      if (++events % TURN_EVENTS === 0) await nextTurn()
+    }
+    connection.end(sourceEnded)
+  } catch (error) {
+    if (connection.closed) return
+    quiet(request.log).error({ err: error }, 'realtime: a source failed')
+    // What it has said goes first.
+    await connection.writable()
+    outlet.breakOff()
+    connection.end(internalError)
   }
-  throw new EventDataInvalid('source', 'message', 'must return an iterable of events, e.g. be an async generator')
 }
 
 /** @throws EventNameInvalid, EventDataInvalid */

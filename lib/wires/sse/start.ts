@@ -1,17 +1,19 @@
 /** A stream's beginning: from a client that is let in to the first bytes, which leave together. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { quiet } from '../../core/callbacks.ts'
-import { clientLeft, internalError, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
+import { clientLeft, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
 import type { Cursor, Joining } from '../../core/hub.ts'
 import { after, type Soon } from '../../core/soon.ts'
+import type { Step } from '../../core/source-reader.ts'
 import type { TopicAt } from '../../core/topic.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { Hosts } from '../hosts.ts'
 import type { Arrival, planTopics, RouteCallbacks, WireContext } from '../routes.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { runFor, type Resumable } from './run.ts'
-import { openSource, runSource, type Source, type SourceIterator } from './source.ts'
+import { readSource, tellSource, type BlockReader, type Source } from './source.ts'
+
+type Wanted = Array<{ at: TopicAt, cursor: Cursor }>
 
 /** A route, as declared. */
 export interface StreamPlan extends SseOutletOptions {
@@ -32,7 +34,9 @@ export class StreamStart {
   readonly #reply: FastifyReply
   readonly #arrival: Arrival
   #joining: Joining[] = []
-  #events: SourceIterator | undefined
+  #reader: BlockReader | undefined
+  /** What the source said while the client waited for it. */
+  #first: Step<Buffer> | undefined
   #outlet: SseOutlet | undefined
   readonly #left = (): void => this.abandon()
 
@@ -60,34 +64,43 @@ export class StreamStart {
   prepare (): Soon<void> {
     if (this.#arrival.connection.condemned) return
     return after(this.#arrival.connect(this.#plan.callbacks), () => after(this.#wanted(), (wanted) =>
-      after(this.#plan.context.hub.prepare(wanted), (joining) => this.#prepared(joining))))
+      after(this.#plan.context.hub.prepare(wanted), (joining) => this.#prepared(wanted, joining))))
   }
 
-  #wanted (): Soon<Array<{ at: TopicAt, cursor: Cursor }>> {
-    const { source, resumable } = this.#plan
-    if (source && resumable) return this.#run(source, resumable)
+  #wanted (): Soon<Wanted> {
+    const { context: { hub }, resumable } = this.#plan
+    if (resumable) return runFor(hub, resumable, this.#request, this.#arrival.identity).then((run) => this.#wantRun(hub.runs.at(run)))
     const { topics } = this.#arrival
     const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
     return topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
   }
 
-  #prepared (joining: Joining[]): Soon<void> {
+  /** The client's place in it, or its start. */
+  #wantRun (at: TopicAt): Wanted {
+    return [{ at, cursor: readCursor(lastEventId(this.#request), 1)(at.name) ?? 'start' }]
+  }
+
+  #prepared ([run]: Wanted, joining: Joining[]): Soon<void> {
     const { connection } = this.#arrival
     const { context: { hub }, source, resumable } = this.#plan
     if (connection.closed) return hub.let(joining)
     this.#joining = joining
-    if (!source || resumable) return
-    return openSource(source, this.#request, sourceCursor(this.#request), connection.signal).then((events) => { this.#events = events })
+    if (!source) return
+    // The client's place is taken before the source runs: whatever that says first is behind it.
+    return resumable && run ? this.#join(source, resumable, run) : this.#open(source)
   }
 
-  /** The source's topic, from the client's place in it or from its start; the source runs, has run, or is started. */
-  async #run (source: Source, resumable: Resumable): Promise<Array<{ at: TopicAt, cursor: Cursor }>> {
-    const { hub, hub: { runs } } = this.#plan.context
-    const at = runs.at(await runFor(hub, resumable, this.#request, this.#arrival.identity))
-    await runs.ensure(at, resumable, (signal) => openSource(source, this.#request, undefined, signal))
-    const cursor = readCursor(lastEventId(this.#request), 1)(at.name)
+  /** The source runs, has run, or is started. */
+  async #join (source: Source, resumable: Resumable, { at, cursor }: Wanted[number]): Promise<void> {
+    const { runs } = this.#plan.context.hub
+    await runs.ensure(at, resumable, (signal) => source(this.#request, { cursor: undefined, signal }))
     if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)
-    return [{ at, cursor: cursor ?? 'start' }]
+  }
+
+  /** Waits a while for what it says first: what it throws instead is an ordinary HTTP error. */
+  async #open (source: Source): Promise<void> {
+    this.#reader = readSource(source, this.#request, sourceCursor(this.#request), this.#arrival.connection.signal)
+    this.#first = await this.#reader.first()
   }
 
   /** Head, opening and the first events leave together. */
@@ -110,18 +123,11 @@ export class StreamStart {
     this.#joining = []
     connection.begin(joining)
     this.#arrival.begun()
-    if (this.#events) this.#pull(this.#events, outlet)
-    // What a source has ready at once leaves with the head.
-    if (this.#events) process.nextTick(() => socket?.uncork?.())
-    else socket?.uncork?.()
-  }
-
-  #pull (events: SourceIterator, outlet: SseOutlet): void {
-    const { connection } = this.#arrival
-    this.#arrival.run(() => runSource(connection, outlet, events)).catch((error: unknown) => {
-      quiet(this.#request.log).error({ err: error }, 'realtime: a source failed')
-      connection.end(internalError)
-    })
+    if (!this.#reader) return socket?.uncork?.()
+    const [reader, first] = [this.#reader, this.#first]
+    this.#arrival.run(() => tellSource(this.#request, connection, outlet, reader, first)).catch(() => {})
+    // What it has ready at once leaves with the head.
+    process.nextTick(() => socket?.uncork?.())
   }
 
   /** It never began: nothing of it stays. */

@@ -1,0 +1,158 @@
+/**
+ * A source while it is read: an iterable of the app's, asked for one event after the other and returned at most once.
+ * When its signal aborts it is over: who waits for an event waits no longer, and what the source throws from then on, as
+ * it should, is of interest to nobody.
+ */
+import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
+import { keepContext } from './context.ts'
+import type { Soon } from './soon.ts'
+import { EventDataInvalid } from '../errors.ts'
+
+export type Events<T> = AsyncIterable<T> | Iterable<T>
+/** The next event, as the reader's `encode` made it, or the end. */
+export type Step<E> = { readonly done: true } | { readonly done: false, readonly value: E }
+
+export interface SourceReading<T, E> {
+  /** Asks the app for its iterable. */
+  open (): Soon<Events<T>>
+  /** A throw is the source's failure. */
+  encode (event: T): E
+  readonly signal: AbortSignal
+  readonly log: AppLog
+}
+
+/** How long the first event is waited for, ms, so that what the source throws instead can still be a response's status. */
+export const FIRST_EVENT_MS = 1000
+
+const DONE = Object.freeze({ done: true })
+
+export class SourceReader<T, E> {
+  readonly #reading: SourceReading<T, E>
+  /** Of whoever asked for it: what the source does when it is returned belongs there too. */
+  readonly #origin = keepContext()
+  readonly #aborted = (): void => this.return()
+  #iterator: AsyncIterator<T> | Iterator<T> | undefined
+  /** Nothing more is asked of it. */
+  #over = false
+  /** Asked for already, and not taken. */
+  #first: Promise<Step<E>> | undefined
+  /** Ends the wait for the step under way. */
+  #giveUp: (() => void) | undefined
+
+  /** Asks for the iterable, and for the first event, at once. */
+  constructor (reading: SourceReading<T, E>) {
+    this.#reading = reading
+    this.#over = reading.signal.aborted
+    reading.signal.addEventListener('abort', this.#aborted, { once: true })
+    const first = this.#first = this.#step(async () => await this.#open())
+    // It may be taken later, or never.
+    first.catch(() => {})
+  }
+
+  /** The first step; undefined where it takes longer than FIRST_EVENT_MS. Rejects with what the source threw instead. */
+  async first (): Promise<Step<E> | undefined> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<undefined>((resolve) => { timer = setTimeout(() => resolve(undefined), FIRST_EVENT_MS) })
+    try {
+      const step = await Promise.race([this.#first, late])
+      if (step) this.#first = undefined
+      return step
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Rejects with an Error: what the source threw, or why an event of it could not be encoded. */
+  async next (): Promise<Step<E>> {
+    const first = this.#first
+    this.#first = undefined
+    if (first) return await first
+    return await this.#step(() => this.#iterator?.next())
+  }
+
+  /** Lets go of the source, unless that is over. */
+  return (): void {
+    if (this.#over) return
+    this.#end()
+    this.#giveUp?.()
+    // Not there yet, it is let go of when it comes.
+    if (this.#iterator) this.#letGo(this.#iterator)
+  }
+
+  async #open (): Promise<IteratorResult<T>> {
+    const iterator = iteratorOf(await this.#reading.open())
+    if (!this.#over) {
+      this.#iterator = iterator
+      return await iterator.next()
+    }
+    this.#letGo(iterator)
+    return { done: true, value: undefined }
+  }
+
+  // Not raced with a promise of the end: a promise that lives as long as the source would keep each event until then.
+  #step (ask: () => IteratorResult<T> | PromiseLike<IteratorResult<T>> | undefined): Promise<Step<E>> {
+    if (this.#over) return Promise.resolve(DONE as Step<E>)
+    return new Promise((resolve, reject) => {
+      this.#giveUp = () => resolve(DONE as Step<E>)
+      this.#take(ask).then(resolve, reject)
+    })
+  }
+
+  async #take (ask: () => IteratorResult<T> | PromiseLike<IteratorResult<T>> | undefined): Promise<Step<E>> {
+    let value: T
+    try {
+      const result = await ask() as IteratorResult<T>
+      if (this.#over) return DONE as Step<E>
+      if (result.done) {
+        this.#end()
+        return DONE as Step<E>
+      }
+      value = result.value
+    } catch (thrown) {
+      return this.#threw(thrown)
+    }
+    return this.#encoded(value)
+  }
+
+  #threw (thrown: unknown): Step<E> {
+    const error = toError(thrown)
+    if (this.#over) {
+      quiet(this.#reading.log).debug({ err: error }, 'realtime: a source ended')
+      return DONE as Step<E>
+    }
+    this.#end()
+    throw error
+  }
+
+  #encoded (value: T): Step<E> {
+    try {
+      return { done: false, value: this.#reading.encode(value) }
+    } catch (thrown) {
+      // The wait for this step ends with the throw.
+      this.#giveUp = undefined
+      this.return()
+      throw toError(thrown)
+    }
+  }
+
+  #end (): void {
+    this.#over = true
+    this.#reading.signal.removeEventListener('abort', this.#aborted)
+  }
+
+  #letGo (iterator: AsyncIterator<T> | Iterator<T>): void {
+    // In a microtask: whoever aborts may be the source itself, and a generator that runs cannot be returned.
+    queueMicrotask(() => this.#origin.runInAsyncScope(() => {
+      callApart(this.#reading.log, 'realtime: a source ended', () => iterator.return?.(), 'debug')
+    }))
+  }
+}
+
+/** @throws EventDataInvalid */
+function iteratorOf<T> (events: Events<T>): AsyncIterator<T> | Iterator<T> {
+  if (typeof events === 'object' && events !== null) {
+    if (Symbol.asyncIterator in events) return events[Symbol.asyncIterator]()
+    if (Symbol.iterator in events) return events[Symbol.iterator]()
+  }
+  throw new EventDataInvalid('source', 'message', 'must return an iterable of events, e.g. be an async generator')
+}
