@@ -283,7 +283,7 @@ const ends: End[] = [
     }
   },
   { name: 'the source ends', reason: 'source-ended', onResponse: 1, url: '/source', act: ({ held }) => held.open() },
-  { name: 'the source fails', reason: 'internal-error', onResponse: 1, url: '/source?fail=1', act: ({ held }) => held.open() },
+  { name: 'the source fails', reason: 'internal-error', onResponse: 0, url: '/source?fail=1', act: ({ held }) => held.open() },
   { name: 'the client leaves a source', reason: 'connection-lost', onResponse: 0, url: '/source', act: ({ client }) => client.socket.destroy() },
   {
     name: 'the client does not read',
