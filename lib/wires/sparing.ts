@@ -10,7 +10,7 @@ interface Budget { since: number, used: number }
 /** Of those about whom something was logged: most never are. */
 const budgets = new WeakMap<FastifyRequest, Budget>()
 
-const SILENT: AppLog = { error () {}, warn () {}, info () {} }
+const SILENT: AppLog = { error () {}, warn () {}, info () {}, debug () {} }
 
 /** The log for what one client caused, or one that says nothing when it has caused ten lines within a minute. */
 export function sparing (request: FastifyRequest): AppLog {
