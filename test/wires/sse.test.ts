@@ -56,6 +56,11 @@ t.test('dataLines: one line for each line of the text, whichever way it ends', a
   for (const [text, expected] of lines) t.equal(dataLines(text), expected)
 })
 
+t.test('a chunk of nothing is nothing: as a chunk it would end the response', async (t) => {
+  t.equal(chunk(Buffer.alloc(0)).byteLength, 0)
+  t.equal(chunk(Buffer.from('a')).toString(), '1\r\na\r\n')
+})
+
 t.test('block: fields where there are any, and an empty line', async (t) => {
   const blocks: Array<[Parameters<typeof block>[0], string]> = [
     [{}, '\n'],

@@ -68,8 +68,12 @@ export function block ({ id, event, data, retry, comment }: Block): Buffer {
   return Buffer.from(text + '\n')
 }
 
+const NOTHING = Buffer.alloc(0)
+
 /** HTTP/1.1 chunk framing (RFC 9112 §7.1), so that shared bytes can go to a socket as they are. */
 export function chunk (bytes: Uint8Array): Buffer {
+  // A chunk of no bytes is the last one: it would end the response.
+  if (bytes.byteLength === 0) return NOTHING
   return Buffer.concat([Buffer.from(bytes.byteLength.toString(16) + '\r\n'), bytes, CRLF])
 }
 
