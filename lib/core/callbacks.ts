@@ -35,16 +35,6 @@ export function call<T> (code: () => T | PromiseLike<T>): Soon<T> {
   }
 }
 
-/** The same for code that a client waits for: a promise that does not settle in so many ms is given up. @throws CallbackTimeout */
-export function callInTime<T> (name: string, ms: number, code: () => T | PromiseLike<T>): Soon<T> {
-  try {
-    const value = code()
-    return isThenable(value) ? within(ms, Promise.resolve(value), () => new CallbackTimeout(name, ms)) : value
-  } catch (thrown) {
-    throw toError(thrown)
-  }
-}
-
 /** The same for code whose failure must end nothing else: it is logged, and that is all. */
 export function callApart (log: AppLog, failed: string, code: () => unknown, level: 'error' | 'debug' = 'error'): void {
   const tell = (error: unknown): void => quiet(log)[level]({ err: error }, failed)
@@ -60,17 +50,58 @@ function rethrow (thrown: unknown): never {
   throw toError(thrown)
 }
 
+// --- waiting ---------------------------------------------------------------------
+
+type GiveUp = (error: Error) => void
+
+/** How long clients wait for what others have promised: so many ms, and no longer than the app is open. */
+export class Patience {
+  readonly #ms: number
+  readonly #waits = new Set<GiveUp>()
+  #over: (() => Error) | undefined
+
+  constructor (ms: number) {
+    this.#ms = ms
+  }
+
+  /** As `call`; a promise that does not settle in time is given up. @throws CallbackTimeout, which says the name */
+  call<T> (name: string, code: () => T | PromiseLike<T>): Soon<T> {
+    try {
+      const value = code()
+      return isThenable(value) ? this.wait(Promise.resolve(value), () => new CallbackTimeout(name, this.#ms)) : value
+    } catch (thrown) {
+      throw toError(thrown)
+    }
+  }
+
+  /** Rejects with `late()` when the work is not over in time. */
+  wait<T> (work: PromiseLike<T>, late: () => Error): Promise<T> {
+    return within(this.#over ? 0 : this.#ms, work, this.#over ?? late, this.#waits)
+  }
+
+  /** All who wait now, or come to wait later, are told so at once. */
+  end (why: () => Error): void {
+    this.#over = why
+    for (const giveUp of this.#waits) giveUp(why())
+  }
+}
+
 /**
  * Rejects with `late()` when the work takes more than so many ms. What becomes of the work then is nobody's concern. What
- * it rejects with is an Error.
+ * it rejects with is an Error. `waits` holds a way to end it before, for as long as it waits.
  */
-export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error): Promise<T> {
+export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error, waits?: Set<GiveUp>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
     let timer: NodeJS.Timeout | undefined
     let over = false
+    const giveUp = (error: Error): void => {
+      end()
+      reject(error)
+    }
     const end = (): void => {
       over = true
       clearTimeout(timer)
+      waits?.delete(giveUp)
     }
     work.then((value) => {
       end()
@@ -80,7 +111,11 @@ export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error):
       reject(toError(thrown))
     })
     // What is settled already needs no timer.
-    queueMicrotask(() => { if (!over) timer = setTimeout(() => reject(late()), ms) })
+    queueMicrotask(() => {
+      if (over) return
+      timer = setTimeout(() => giveUp(late()), ms)
+      waits?.add(giveUp)
+    })
   })
 }
 

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Admission, type AdmissionLimits } from './admission.ts'
-import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
+import { callApart, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Format, Id, LogEvent, Sink } from './adapter.ts'
 import { internalError, shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
@@ -87,6 +87,8 @@ export class Hub implements Sink {
   readonly adapter: Adapter
   readonly settings: HubSettings
   readonly log: HubLog
+  /** Of those who are let in, with the app and with the adapter. */
+  readonly patience: Patience
   readonly topics = new TopicRegistry()
   readonly counters = new Counters()
   readonly heartbeat = new Heartbeat()
@@ -116,6 +118,7 @@ export class Hub implements Sink {
     this.adapter = adapter
     this.settings = settings
     this.log = quiet(settings.log)
+    this.patience = new Patience(settings.joinTimeout)
     this.#mostBytes = Math.max(MOST_BYTES, settings.maxEventBytes * 4)
     this.admission = new Admission(settings)
     this.control = new Control(this)
@@ -428,15 +431,7 @@ export class Hub implements Sink {
   async #soon (work: Promise<unknown>): Promise<void> {
     work.catch(() => {})
     if (this.#down) throw new Unavailable(this.#down)
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Unavailable('the adapter did not answer in time')), this.settings.joinTimeout)
-    })
-    try {
-      await Promise.race([work, late])
-    } finally {
-      clearTimeout(timer)
-    }
+    await this.patience.wait(work, () => new Unavailable('the adapter did not answer in time'))
   }
 
   async #reach (one: Joining): Promise<void> {
@@ -534,6 +529,8 @@ export class Hub implements Sink {
     this.flush()
     const clients = this.connections.size
     for (const connection of [...this.connections]) this.#farewell(connection, shuttingDown, clients)
+    // Who is not let in yet waits for nothing now.
+    this.patience.end(() => new Closed())
     if (this.#leaving.size > 0) await this.#waitForLeaving(closeTimeout - (performance.now() - since))
     this.heartbeat.stop()
   }

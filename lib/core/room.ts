@@ -336,7 +336,8 @@ export class Room {
     try {
       return await this.#takeSnapshot()
     } catch (error) {
-      this.hub.log.error({ err: error, topic: this.name }, toError(error) instanceof CallbackTimeout ? 'realtime: a snapshot took too long' : 'realtime: a snapshot failed')
+      // Those who waited have been told to come back.
+      if (!this.hub.stopping) this.hub.log.error({ err: error, topic: this.name }, toError(error) instanceof CallbackTimeout ? 'realtime: a snapshot took too long' : 'realtime: a snapshot failed')
       throw error
     } finally {
       this.#snapshot = undefined

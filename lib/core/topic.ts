@@ -2,7 +2,6 @@
 import FindMyWay from 'find-my-way'
 import { EventDataInvalid, EventUnknown, PatternInvalid, PatternTaken, TopicParamsInvalid, TopicUnknown } from '../errors.ts'
 import type { Id, Retention } from './adapter.ts'
-import { callInTime } from './callbacks.ts'
 import { OrderOfUse } from './order-of-use.ts'
 import { eventNameFault, hasControl, printable } from './event.ts'
 import type { Hub, PublishedId, PublishKeys, PastEvents } from './hub.ts'
@@ -123,7 +122,7 @@ export class DeclaredTopic {
   }
 
   async takeSnapshot (params: Params): Promise<{ data: Uint8Array, event: string | undefined, at: Id | undefined }> {
-    const taken = await callInTime(`"snapshot" of topic "${this.name(params)}"`, this.#hub.settings.joinTimeout, () => this.policy.snapshot?.(params))
+    const taken = await this.#hub.patience.call(`"snapshot" of topic "${this.name(params)}"`, () => this.policy.snapshot?.(params))
     const { data, event, at } = readSnapshot(taken)
     if (event !== undefined && event !== 'message') {
       const fault = eventNameFault(event)

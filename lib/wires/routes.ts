@@ -1,7 +1,7 @@
 /** What a stream and a channel have in common: which topics a request hears, whether it may, and who it is. */
 import type { AsyncResource } from 'node:async_hooks'
 import type { FastifyInstance, FastifyRequest, RouteOptions } from 'fastify'
-import { callApart, callInTime, quiet, statusAsked, statusOf, toError, type AppLog } from '../core/callbacks.ts'
+import { callApart, quiet, statusAsked, statusOf, toError, type AppLog } from '../core/callbacks.ts'
 import type { Place } from '../core/admission.ts'
 import { Connection, type ConnectionInit, type ConnectionSettings } from '../core/connection.ts'
 import { clientLeft, forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
@@ -84,7 +84,7 @@ export class RouteCollector {
 export function planTopics (context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[]): TopicsFor {
   if (topics === undefined) return () => []
   if (typeof topics === 'function') {
-    return (request) => after(callInTime<unknown>('"topics"', context.settings.joinTimeout, () => topics(request)),
+    return (request) => after(context.hub.patience.call<unknown>('"topics"', () => topics(request)),
       (named) => unique(context, [named].flat().map((one) => resolveTopic(context, one))))
   }
   const list: unknown[] = Array.isArray(topics) ? topics : [topics]
@@ -184,14 +184,14 @@ function unique (context: WireContext, topics: TopicAt[]): TopicAt[] {
 const speechless = new WeakSet<DeclaredTopic>()
 
 /** Asks the topic's `authorize`: only `true` allows. @throws Forbidden, or the hook's own error when it says a status */
-export async function authorize ({ settings: { joinTimeout } }: Hub, request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
+export async function authorize ({ patience }: Hub, request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
   const ask = at.topic.policy.authorize
   if (!ask || (ask === 'anyone' && action === 'subscribe')) return
   // Threat: whoever may hear a topic that anyone may hear must not write into it as well.
   if (ask === 'anyone') throw new Forbidden(at.name, 'published to')
   let answer: unknown
   try {
-    answer = await callInTime(`"authorize" of topic "${at.name}"`, joinTimeout, () => ask(request as never, { topic: at.name, params: at.params, action }))
+    answer = await patience.call(`"authorize" of topic "${at.name}"`, () => ask(request as never, { topic: at.name, params: at.params, action }))
   } catch (error) {
     if (statusAsked(error) !== undefined) throw error
     sparing(request).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
@@ -237,8 +237,8 @@ export interface RouteCallbacks extends LiveCallbacks {
 
 const NO_TOPICS: TopicAt[] = []
 
-function identify ({ settings }: WireContext, request: FastifyRequest): Soon<Identity | undefined> {
-  return after(callInTime<unknown>('"identify"', settings.joinTimeout, () => settings.identify(request)), readIdentity)
+function identify ({ hub, settings }: WireContext, request: FastifyRequest): Soon<Identity | undefined> {
+  return after(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), readIdentity)
 }
 
 const anonymous = (id: string): { id: string } => ({ id: `anonymous:${id}`, anonymous: true }) as { id: string }
@@ -297,7 +297,7 @@ export class Arrival implements ConnectionInit {
   connect ({ onConnect, onDisconnect, more }: RouteCallbacks): Soon<void> {
     if (this.connection.condemned) return
     if (more || onConnect || onDisconnect || this.#context.hub.topics.asks) this.#origin = keepContext()
-    return after(onConnect && callInTime<unknown>('"onConnect"', this.#context.settings.joinTimeout, () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
+    return after(onConnect && this.#context.hub.patience.call<unknown>('"onConnect"', () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
       this.#accepted = true
       if (onDisconnect) this.#onEnd(onDisconnect)
     })

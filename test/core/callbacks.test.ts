@@ -3,7 +3,7 @@
 import { Writable } from 'node:stream'
 import Fastify from 'fastify'
 import t from 'tap'
-import { call, callApart, callInTime, quiet, statusAsked, statusOf, toError, within } from '../../lib/core/callbacks.ts'
+import { call, callApart, Patience, quiet, statusAsked, statusOf, toError, within } from '../../lib/core/callbacks.ts'
 
 const throwing = (property: string): Error => Object.defineProperty(new Error('with a getter'), property, { get () { throw new Error('the getter') }, enumerable: true })
 
@@ -120,7 +120,7 @@ t.test('only a status that was thrown along counts as asked for', async (t) => {
 
 const calls: Array<[string, (code: () => unknown) => unknown]> = [
   ['call', call],
-  ['callInTime', (code) => callInTime('"x"', 60_000, code)]
+  ['patience', (code) => new Patience(60_000).call('"x"', code)]
 ]
 
 for (const [name, run] of calls) {
@@ -143,11 +143,21 @@ for (const [name, run] of calls) {
   }
 }
 
-t.test('callInTime: what does not settle is given up by its name, and what becomes of it later is nobody\'s concern', async (t) => {
+t.test('patience: what does not settle is given up by its name, and what becomes of it later is nobody\'s concern', async (t) => {
   const { promise, reject } = withResolvers()
-  await t.rejects(async () => await callInTime('"topics"', 1, () => promise), { code: 'FST_ERR_REALTIME_CALLBACK_TIMEOUT', statusCode: 503, message: /^"topics" did not settle within 1 ms/ })
+  await t.rejects(async () => await new Patience(1).call('"topics"', () => promise), { code: 'FST_ERR_REALTIME_CALLBACK_TIMEOUT', statusCode: 503, message: /^"topics" did not settle within 1 ms/ })
   reject(null)
   await new Promise((resolve) => setImmediate(resolve))
+})
+
+t.test('patience: when it ends, nobody waits any more', async (t) => {
+  const patience = new Patience(60_000)
+  const waiting = [patience.call('"a"', () => new Promise(() => {})), patience.wait(new Promise(() => {}), () => new Error('late'))]
+  await new Promise((resolve) => setImmediate(resolve))
+  patience.end(() => new Error('closing'))
+  for (const one of waiting) await t.rejects(async () => await one, { message: 'closing' })
+  await t.rejects(async () => await patience.call('"b"', () => new Promise(() => {})), { message: 'closing' }, 'nor waits anew')
+  t.equal(patience.call('"c"', () => 5), 5)
 })
 
 function withResolvers (): { promise: Promise<void>, reject: (error: unknown) => void } {

@@ -137,7 +137,8 @@ async function arrive (plan: StreamPlan, request: FastifyRequest, reply: Fastify
   const start = new StreamStart(plan, request, reply, arrival)
   try {
     const preparing = start.prepare()
-    if (preparing) await preparing
+    // Not longer than the client stays, or the app: a source may take its time.
+    if (preparing) await Promise.race([preparing, arrival.connection.whenBegun()])
   } catch (error) {
     start.abandon()
     throw error

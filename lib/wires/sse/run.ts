@@ -1,6 +1,5 @@
 /** Whose run of a resumable source a request asks for. */
 import type { FastifyRequest } from 'fastify'
-import { callInTime } from '../../core/callbacks.ts'
 import type { Hub } from '../../core/hub.ts'
 import { checkRunKey, ownRunOf, runOf, type RunParams } from '../../core/run-names.ts'
 import type { RunSettings } from '../../core/runs.ts'
@@ -42,7 +41,7 @@ const told = (_key: string, value: unknown): unknown => value instanceof RegExp 
 /** @throws RunKeyMissing, RunKeyInvalid, and what the app's `key` throws */
 export async function runFor (hub: Hub, { space, url, key }: Resumable, request: FastifyRequest, identity: Identity): Promise<RunParams> {
   if (!key) return ownRunOf(space, String(identity.id), ownParams(url, request, identity))
-  const given = await callInTime(`"resumable.key" of stream "${url}"`, hub.settings.joinTimeout, () => key(request))
+  const given = await hub.patience.call(`"resumable.key" of stream "${url}"`, () => key(request))
   return runOf(space, checkRunKey(`stream "${url}"`, given))
 }
 
