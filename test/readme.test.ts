@@ -39,8 +39,9 @@ t.jobs = 6
 t.teardown(async () => { await (await launched)?.close() })
 
 t.test('every snippet with a file name has its test', async (t) => {
+  // answer.browser.js and reconnect.browser.js have most of theirs in reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'server.mjs'
   ])
 })

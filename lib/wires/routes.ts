@@ -237,7 +237,7 @@ export interface RouteCallbacks extends LiveCallbacks {
 
 const NO_TOPICS: TopicAt[] = []
 
-function identify ({ hub, settings }: WireContext, request: FastifyRequest): Soon<Identity | undefined> {
+export function identify ({ hub, settings }: WireContext, request: FastifyRequest): Soon<Identity | undefined> {
   return after(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), readIdentity)
 }
 

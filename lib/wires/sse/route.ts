@@ -1,13 +1,13 @@
 /** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
-import { Readable } from 'node:stream'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { statusOf, toError } from '../../core/callbacks.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import { checkHost } from '../hosts.ts'
-import { Arrival, authorizeAll, logRefusal, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { Arrival, logRefusal, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
+import { head, HEADERS } from './head.ts'
 import type { RawResponse } from './outlet.ts'
 import { placeRuns, type ResumableOptions } from './run.ts'
 import { documentEvents } from './schema.ts'
@@ -18,6 +18,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: string | string[]
   schema?: Record<string, unknown>
   onRequest?: unknown
+  exposeHeadRoute?: boolean
   topics?: unknown
   source?: Source
   resumable?: unknown
@@ -26,13 +27,6 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   open?: 'event' | 'id' | false
   hosts?: string[] | '*'
 }
-
-const HEADERS = {
-  'content-type': 'text/event-stream',
-  // no-transform also keeps compressing proxies, and @fastify/compress, away.
-  'cache-control': 'no-cache, no-transform',
-  'x-accel-buffering': 'no'
-} as const
 
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
@@ -57,6 +51,8 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     const made = makeRoutes(this, collector, {
       ...route,
       method: route.method ?? 'GET',
+      // Also where the app has none for its own routes: a client asks by HEAD why its stream was refused.
+      exposeHeadRoute: route.exposeHeadRoute ?? true,
       url,
       onRequest: [context.arrivals.onRequest, ...[route.onRequest ?? []].flat()],
       schema: route.schema ?? {},
@@ -114,17 +110,6 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
     answer(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
     return undefined
   }
-}
-
-/** What GET would say, and no stream. */
-async function head (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
-  const place = plan.context.peers.admit(request)
-  try {
-    await authorizeAll(plan.context.hub, request, await plan.topicsFor(request))
-  } finally {
-    place.giveBack()
-  }
-  reply.headers(HEADERS).send(Readable.from([]))
 }
 
 async function arrive (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {

@@ -50,7 +50,7 @@ export async function runFor (hub: Hub, { space, url, key }: Resumable, request:
  * write the same URL does not start a source anew.
  */
 function ownParams (url: string, request: FastifyRequest, { anonymous }: Identity): Array<[string, string]> {
-  if (request.method !== 'GET') throw new RunKeyMissing(url, 'the URL of a POST does not say what is asked')
+  if (request.method === 'POST') throw new RunKeyMissing(url, 'the URL of a POST does not say what is asked')
   // Threat: an anonymous client has no identity but its connection's; without one, what one was told anybody could read.
   if (anonymous === true) throw new RunKeyMissing(url, 'the client is anonymous')
   return Object.entries(request.params ?? {}).sort(([a], [b]) => a < b ? -1 : 1).map(([name, value]) => [name, plain(url, name, value)])

@@ -152,7 +152,7 @@ function streamHeaders (reply: FastifyReply, http2: boolean): Record<string, str
 }
 
 /** The header wins; the query is for clients that cannot set headers. */
-function lastEventId (request: FastifyRequest): string | undefined {
+export function lastEventId (request: FastifyRequest): string | undefined {
   const header = request.headers['last-event-id']
   if (typeof header === 'string' && header !== '') return header
   const query = request.raw.url?.split('?', 2)[1]

@@ -1,0 +1,39 @@
+/** What a stream says to HEAD: what it would say to GET, and no stream. An EventSource cannot say why it was refused. */
+import { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { readCursor } from '../../core/cursor.ts'
+import { Closed } from '../../errors.ts'
+import { authorizeAll, identify } from '../routes.ts'
+import { runFor } from './run.ts'
+import { lastEventId, type StreamPlan } from './start.ts'
+
+export const HEADERS = {
+  'content-type': 'text/event-stream',
+  // no-transform also keeps compressing proxies, and @fastify/compress, away.
+  'cache-control': 'no-cache, no-transform',
+  'x-accel-buffering': 'no'
+} as const
+
+/** Asks whom GET would ask, but `onConnect`, and starts nothing. */
+export async function head (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+  const { hub, peers } = plan.context
+  if (hub.stopping) throw new Closed()
+  const place = peers.admit(request)
+  try {
+    await authorizeAll(hub, request, await plan.topicsFor(request))
+    const identity = await identify(plan.context, request) ?? { id: '', anonymous: true }
+    peers.identify(request, place, identity)
+    if (await isOver(plan, request, identity)) reply.code(204).send()
+    else reply.headers(HEADERS).send(Readable.from([]))
+  } finally {
+    place.giveBack()
+  }
+}
+
+/** The client has had all of a run that has ended. */
+async function isOver ({ context: { hub, hub: { runs } }, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }): Promise<boolean> {
+  if (!resumable) return false
+  const at = runs.at(await runFor(hub, resumable, request, identity))
+  const cursor = readCursor(lastEventId(request), 1)(at.name)
+  return typeof cursor === 'object' && await runs.over(at, cursor.id)
+}
