@@ -51,7 +51,7 @@ export class Backlog {
     while (this.#items.size > 0) {
       if (this.#connection.closed) return true
       if (this.#connection.full) return false
-      const item = this.#items.shift() as Item
+      const [, item] = this.#items.shift() as [unknown, Item]
       this.bytes -= item.size
       this.#write(item)
     }

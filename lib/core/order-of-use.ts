@@ -67,13 +67,13 @@ export class OrderOfUse<K, V> {
     return true
   }
 
-  /** Takes out the one that was set longest ago. */
-  shift (): V | undefined {
+  /** Takes out the key that was set longest ago, with its value. */
+  shift (): [K, V] | undefined {
     const node = this.#oldest
     if (node === undefined) return undefined
-    const { value } = node
+    const { key, value } = node
     this.#remove(node)
-    return value
+    return [key, value]
   }
 
   clear (): void {

@@ -1,8 +1,11 @@
 /** The memory adapter: the contract, and what is its own: a bound for all topics, and heads that grow old. */
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { memory, type MemoryOptions } from '../../lib/adapters/memory.ts'
 import type { Adapter, Id, Sink } from '../../lib/core/adapter.ts'
 import { adapterConformance } from '../conformance/adapter.ts'
+import { Random } from '../random/random.ts'
 
 const SILENT: Sink = { event () {}, ephemeral () {}, suspect () {}, state () {} }
 const ALL = { count: 10_000, bytes: 64 << 20 }
@@ -62,9 +65,9 @@ t.test('past maxBytes the topics published to least recently lose their events, 
   await node.start(SILENT)
   t.teardown(() => node.close())
   const heads: Id[] = []
-  for (let i = 0; i < 10; i++) heads.push(await put(node, `topic/${i}`, 'x'.repeat(9000)))
+  for (let i = 0; i < 10; i++) heads.push(await put(node, `topic/${i}`, 'x'.repeat(8500)))
   heads[0] = await put(node, 'topic/0', 'again')
-  await put(node, 'topic/10', 'x'.repeat(9000))
+  await put(node, 'topic/10', 'x'.repeat(8500))
   const counts = await Promise.all(heads.map((_, i) => kept(node, `topic/${i}`)))
   t.equal(counts[0], 2, 'a topic just published to keeps its own')
   t.equal(counts[1], 0, 'the one left alone for longest does not')
@@ -146,6 +149,164 @@ t.test('the sweep lets go of events past their age', async (t) => {
   t.equal(await kept(node, 'aging'), 0)
 })
 
+/** What an adapter says that it uses. */
+const bytesOf = (node: Adapter): number => (node.stats?.() as { bytes: number }).bytes
+
+async function deduped (node: Adapter, topic: string, dedupe: string): Promise<Id> {
+  return (await node.publish(topic, 'said', Buffer.from('x'), { retention: RETENTION, format: 'text', dedupe })).id
+}
+
+t.test('under pressure first events go, then dedupe keys, then positions; a topic begins anew behind a genesis never used', async (t) => {
+  const node = memory({ maxBytes: 60_000 })
+  await node.start(SILENT)
+  t.teardown(() => node.close())
+  const genesis = await node.subscribe('old', true)
+  node.unsubscribe('old')
+  const id = await deduped(node, 'old', 'once')
+  const seen: object[] = [{ events: true, key: true, position: true }]
+  for (let i = 0; seen.length < 3 && i < 1000; i++) {
+    await deduped(node, `others/${i}`, 'once')
+    const [head] = await node.heads(['old'])
+    const now = { events: await kept(node, 'old') > 0, key: head !== null && await deduped(node, 'old', 'once') === id, position: head !== null }
+    if (JSON.stringify(now) !== JSON.stringify(seen.at(-1))) seen.push(now)
+    // Asking with a key that is known appends nothing, and does not count as a use.
+    if (!now.key) break
+    t.ok(bytesOf(node) <= 60_000)
+  }
+  t.same(seen[1], { events: false, key: true, position: true }, 'its event is gone, and its key still holds')
+  for (let i = 0; (await node.heads(['quiet']))[0] !== null || i === 0; i++) {
+    if (i === 0) await put(node, 'quiet')
+    await put(node, `more/${i}`)
+    t.ok(bytesOf(node) <= 60_000)
+    if (i > 1000) return t.fail('no position ever goes')
+  }
+  const anew = await node.subscribe('old', true)
+  for (const lost of [genesis, id]) t.equal((await node.read('old', lost, ALL)).linked, false, 'who was in the log that is gone is told')
+  t.not(anew, genesis)
+})
+
+t.test('a topic that is listened to keeps its position to the last; when that goes, its listeners are told at once', async (t) => {
+  const suspects: string[] = []
+  const node = memory({ maxBytes: 40_000 })
+  await node.start({ ...SILENT, suspect: (topics) => { suspects.push(...topics) } })
+  t.teardown(() => node.close())
+  await node.subscribe('heard', true)
+  const first = await put(node, 'heard')
+  for (let i = 0; i < 300; i++) await put(node, `others/${i}`)
+  t.same(await node.heads(['heard']), [first], 'the others\' go before')
+  t.same(suspects, [])
+  const topics = Array.from({ length: 300 }, (_, i) => `listened/${i}`)
+  for (const topic of topics) {
+    await node.subscribe(topic, true)
+    await put(node, topic)
+  }
+  t.ok(bytesOf(node) <= 40_000)
+  t.ok(suspects.includes('heard'))
+  const page = await node.read('heard', first, ALL)
+  t.match(page, { linked: false, events: [] })
+  const next = await put(node, 'heard')
+  t.match(await node.read('heard', page.head, ALL), { linked: true, events: [{ id: next, prev: page.head }] }, 'and go on from there')
+  t.equal((await node.read('heard', first, ALL)).linked, false)
+})
+
+t.test('dedupe keys go when their time is over', async (t) => {
+  const { node, clock, sweep } = await sweepable(t, {})
+  const retention = { limit: 1, maxAge: 1000, maxBytes: 100 }
+  const publish = async (dedupe: string): Promise<Id> => (await node.publish('keys', 'said', Buffer.from('x'), { retention, format: 'text', dedupe })).id
+  const id = await publish('a')
+  const one = bytesOf(node)
+  for (let i = 0; i < 50; i++) await publish(`key ${i}`)
+  t.ok(bytesOf(node) > one + 50 * 100)
+  t.equal(await publish('a'), id)
+  clock.forward(1001)
+  sweep()
+  t.ok(bytesOf(node) < one, 'neither the event nor the keys are left')
+  t.not(await publish('a'), id)
+})
+
+t.test('a topic remembers 10,000 dedupe keys', async (t) => {
+  const node = memory()
+  const ids: Id[] = []
+  for (let i = 0; i <= 10_000; i++) ids.push(await deduped(node, 'keys', `key ${i}`))
+  t.equal(await deduped(node, 'keys', 'key 1'), ids[1])
+  t.not(await deduped(node, 'keys', 'key 0'), ids[0])
+})
+
+t.test('whatever is let go of, no cursor links past a loss', async (t) => {
+  const random = new Random(11)
+  for (const maxBytes of [3000, 12_000, 100_000]) {
+    const { node, clock, sweep } = await sweepable(t, { maxBytes, headAge: 5000 })
+    const listened = new Set<string>()
+    /** Every event of a topic; and of each position that somebody was told, how many events were before it. */
+    const logs = new Map<string, { events: Id[], places: Map<Id, number> }>()
+    const logOf = (topic: string): { events: Id[], places: Map<Id, number> } => {
+      const log = logs.get(topic) ?? { events: [], places: new Map() }
+      logs.set(topic, log)
+      return log
+    }
+    let linked = 0
+    for (let step = 0; step < 5000; step++) {
+      const topic = `t/${random.int(0, 60)}`
+      const log = logOf(topic)
+      const turn = random.next()
+      if (turn < 0.4) {
+        const dedupe = random.chance(0.2) ? { dedupe: `k${step}` } : {}
+        const { id } = await node.publish(topic, 'said', Buffer.alloc(random.int(0, 300)), { retention: { ...RETENTION, limit: 5 }, format: 'binary', ...dedupe })
+        log.events.push(id)
+        log.places.set(id, log.events.length)
+      } else if (turn < 0.5) {
+        const place = await node.subscribe(topic, true)
+        listened.add(topic)
+        const before = log.places.get(place)
+        if (before !== undefined && before !== log.events.length) return t.fail(`a position is given a second time: ${place}`)
+        log.places.set(place, log.events.length)
+      } else if (turn < 0.6) {
+        node.unsubscribe(topic)
+        listened.delete(topic)
+      } else if (turn < 0.97) {
+        // Mostly one of the last, which may still be there.
+        const places = [...log.places.keys()].slice(random.chance(0.8) ? -4 : -1000)
+        const place = random.pick([...places, '0-0.unknown'])
+        const page = await node.read(topic, place, ALL)
+        if (!page.linked) continue
+        linked++
+        const wanted = log.events.slice(log.places.get(place) ?? Infinity)
+        if (JSON.stringify(page.events.map(({ id }) => id)) !== JSON.stringify(wanted)) return t.same(page.events.map(({ id }) => id), wanted)
+      } else if (turn < 0.99) sweep()
+      else clock.forward(random.int(0, 2000))
+    }
+    t.ok(linked > 50, `${maxBytes} bytes: ${linked} reads were linked, and whole`)
+  }
+})
+
+t.test('what it says it uses is what it uses: 150,000 topics within 32 MiB, and dedupe keys within 8', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const used = async (): Promise<number> => {
+    for (let i = 0; i < 4; i++) {
+      collect()
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    const { heapUsed, external } = process.memoryUsage()
+    return heapUsed + external
+  }
+  const MiB = 1 << 20
+  const cost = async (maxBytes: number, fill: (node: Adapter) => Promise<void>): Promise<number> => {
+    const before = await used()
+    const node = memory({ maxBytes })
+    await node.start(SILENT)
+    await fill(node)
+    const bytes = await used() - before
+    t.ok(bytesOf(node) <= maxBytes)
+    await node.close()
+    return bytes / MiB
+  }
+  const topics = await cost(32 * MiB, async (node) => { for (let i = 0; i < 150_000; i++) await put(node, `topics/${i}`, `{"n":${i}}`) })
+  t.ok(topics < 40, `150,000 topics: ${topics.toFixed(1)} MiB`)
+  const keys = await cost(8 * MiB, async (node) => { for (let i = 0; i < 100_000; i++) await deduped(node, `topics/${i % 10}`, `key number ${i}`) })
+  t.ok(keys < 11, `10 topics with dedupe keys: ${keys.toFixed(1)} MiB`)
+})
+
 t.test('two adapters share nothing', async (t) => {
   const [one, other] = [memory(), memory()] as const
   for (const node of [one, other]) {
@@ -158,7 +319,8 @@ t.test('two adapters share nothing', async (t) => {
   t.match(await other.read('same', id, ALL), { linked: false, events: [] })
 })
 
-t.test('refuses bounds that are none', async (t) => {
+t.test('refuses bounds that are none, and options that it does not know', async (t) => {
+  t.throws(() => memory({ maxByte: 1 } as MemoryOptions), { code: 'FST_ERR_REALTIME_OPTION_INVALID', message: /maxByte/ })
   for (const value of [0, -1, NaN]) {
     t.throws(() => memory({ maxBytes: value }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
     t.throws(() => memory({ headAge: value }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })

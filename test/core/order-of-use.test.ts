@@ -24,10 +24,10 @@ class Model {
     if (value !== undefined) this.set(key, value)
   }
 
-  shift (): number | undefined {
-    const [key, value] = this.#map.entries().next().value ?? []
-    if (key !== undefined) this.#map.delete(key)
-    return value
+  shift (): [string, number] | undefined {
+    const first = this.#map.entries().next().value
+    if (first) this.#map.delete(first[0])
+    return first
   }
 }
 
