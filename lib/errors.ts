@@ -55,7 +55,7 @@ export const IdentityInvalid = make('IDENTITY_INVALID',
   'identify gave no identity, but something %s. Give an object whose id is a non-empty string, a number or a bigint (String(id) makes one of others); null or undefined for nobody.')
 export const CloseCodeInvalid = make('CLOSE_CODE', 'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
 export const CloseReasonInvalid = make('CLOSE_REASON', 'the "%s" that a connection is closed with %s.')
-export const TargetInvalid = make('TARGET', 'whose connections? Give at least one of identity, connection and topic, each of them with a value: a non-empty string, for identity a number or a bigint too, for topic a topic.at(…) too', 400)
+export const TargetInvalid = make('TARGET', 'whose connections? Give at least one of identity, connection and topic, each of them with a value: a non-empty string, for identity a number or a bigint too, for topic a topic.at(…) too%s', 400)
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
 export const NotOwner = make('NOT_OWNER', 'topic "%s" belongs to another node now')
 export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old: Redis 7 or Valkey 7.2 is needed')

@@ -5,6 +5,7 @@ import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topic.ts'
 import { identityId } from './core/identity.ts'
 import { OptionInvalid } from './errors.ts'
+import { onlyKnown, record } from './known.ts'
 import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
 
 export interface Limits {
@@ -218,14 +219,4 @@ export function oneOf<T> (name: string, value: unknown, allowed: readonly T[]): 
 export function callable<T> (name: string, value: T): T {
   if (value !== undefined && typeof value !== 'function') throw new OptionInvalid(name, 'must be a function')
   return value
-}
-
-export function record (name: string, value: unknown): asserts value is object {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new OptionInvalid(name, 'must be an object')
-}
-
-export function onlyKnown (name: string, value: object, known: ReadonlySet<string>): void {
-  for (const key of Object.keys(value)) {
-    if (!known.has(key)) throw new OptionInvalid(name ? `${name}.${key}` : key, `is not known. Known: ${[...known].join(', ')}`)
-  }
 }

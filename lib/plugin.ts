@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
 import { call, within } from './core/callbacks.ts'
+import { readReason } from './core/call-options.ts'
 import { customReason } from './core/close-reasons.ts'
 import type { Target } from './core/orders.ts'
 import { eventNameFault, printable } from './core/event.ts'
@@ -14,7 +15,8 @@ import { DeclaredTopic } from './core/topic.ts'
 import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './http2.ts'
-import { callable, onlyKnown, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, record, type Settings } from './options.ts'
+import { callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, type Settings } from './options.ts'
+import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
 import { SilentSockets } from './sockets.ts'
@@ -175,13 +177,13 @@ class App {
   #realtime (): Realtime {
     const hub = this.#hub
     return Object.freeze<Realtime>({
-      publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options ?? {}),
-      history: async (name, options) => await hub.history(hub.topics.resolve(name), options ?? {}),
-      stop: async (key, options) => await stopRun(hub, key, options ?? {}),
+      publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options),
+      history: async (name, options) => await hub.history(hub.topics.resolve(name), options),
+      stop: async (key, options) => await stopRun(hub, key, options),
       count: async (name) => await hub.control.count(hub.topics.resolve(name).name),
       countLocal: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
-      disconnect: async (target, reason = {}) => {
-        const { code, text, reconnect } = customReason(reason)
+      disconnect: async (target, reason) => {
+        const { code, text, reconnect } = customReason(readReason('disconnect()', reason))
         await hub.control.order({ op: 'disconnect', target: readTarget(hub, target), code, text, reconnect })
       },
       unsubscribe: async (target, topic) => {
@@ -193,7 +195,7 @@ class App {
   }
 }
 
-async function stopRun (hub: Hub, key: string, options: StopOptions): Promise<boolean> {
+async function stopRun (hub: Hub, key: string, options: StopOptions = {}): Promise<boolean> {
   record('stop options', options)
   onlyKnown('stop', options, new Set(['space']))
   const { space } = options
@@ -201,10 +203,14 @@ async function stopRun (hub: Hub, key: string, options: StopOptions): Promise<bo
   return await hub.runs.stop(runOf(hub.runs.spaces.find(space), checkRunKey('stop()', key)))
 }
 
+const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] satisfies Array<keyof RealtimeTarget>)
+
 /** Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant. */
 function readTarget (hub: Hub, target: RealtimeTarget): Target {
+  const unknown = unknownIn(target ?? {}, TARGET)
+  if (unknown !== undefined) throw new TargetInvalid(`: "${printable(unknown)}" ${whyUnknown(unknown, TARGET)}`)
   const given = Object.entries(target ?? {}).map(([word, value]) => [word, readWord(hub, word, value)] as const)
-  if (given.length === 0 || given.some(([, value]) => value === undefined)) throw new TargetInvalid()
+  if (given.length === 0 || given.some(([, value]) => value === undefined)) throw new TargetInvalid('')
   return Object.fromEntries(given)
 }
 

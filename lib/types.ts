@@ -158,7 +158,10 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
    * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_CLOSED
    */
   publish <K extends keyof Events & string>(params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions): Promise<Published>
-  /** Past events in order. `after`: an event id; default the oldest kept. `limit`: default 100. */
+  /**
+   * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
+   * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS
+   */
   history (params: Params, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
 }
 
@@ -191,7 +194,7 @@ export interface Connection {
   /** Aborted once, when the connection has ended for whatever reason. */
   readonly signal: AbortSignal
   readonly closed: boolean
-  /** Sends an event to this client alone. It carries no id and is not replayed. */
+  /** Sends an event to this client alone. It carries no id and is not replayed. @throws FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_NAME_INVALID */
   send (event: string, data: unknown): void
   /**
    * Joins one more topic; its `authorize`, if it has one, is asked. Resolves when live, or when it was left meanwhile.
@@ -203,12 +206,13 @@ export interface Connection {
   /**
    * Ends the connection, with the WebSocket code 1000 unless told otherwise. `reconnect: true` asks an envelope client
    * (and an SSE client, which knows nothing else) to come back. `text` takes at most 123 bytes of UTF-8, as a close frame
-   * does (RFC 6455 §5.5). @throws FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON
+   * does (RFC 6455 §5.5). @throws FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON,
+   * FST_ERR_REALTIME_OPTION_INVALID
    */
   close (reason?: { code?: number, text?: string, reconnect?: boolean }): void
 }
 
-/** What one client may be told by `source`. Strings and undefined data are sent as they are, all else as JSON. */
+/** What one client may be told by `source`, and nothing beside it. Strings and undefined data are sent as they are, all else as JSON. */
 export interface SourceEvent {
   /** The event's name; without it the client's `onmessage` gets it. */
   event?: string
@@ -526,7 +530,8 @@ export interface Realtime {
    * Ends connections on every node, also of clients whose hooks are still running: of an identity, one connection, or the
    * listeners of a topic; where several are given, all must fit. Resolves when the order is given.
    * `reason` as in `connection.close()`.
-   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON, FST_ERR_REALTIME_UNAVAILABLE
+   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON, FST_ERR_REALTIME_OPTION_INVALID,
+   * FST_ERR_REALTIME_UNAVAILABLE
    */
   disconnect (target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean }): Promise<void>
   /**

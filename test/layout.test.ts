@@ -21,15 +21,15 @@ const nothing = /^$/
 
 const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, loads: everything },
-  { files: /^(errors|options|schemas|compilers)\.ts$/, loads: /^(core\/|errors\.ts|options\.ts|compilers\.ts)/ },
+  { files: /^(errors|options|schemas|compilers|known)\.ts$/, loads: /^(core\/|errors\.ts|options\.ts|compilers\.ts|known\.ts)/ },
   { files: /^(http2|sockets)\.ts$/, loads: nothing },
   { files: /^types\.ts$/, loads: nothing, names: everything },
-  { files: /^core\//, loads: /^(core\/|errors\.ts)/ },
-  { files: /^adapters\//, loads: /^(adapters\/|core\/|errors\.ts)/ },
-  { files: /^wires\/[^/]+$/, loads: /^(wires\/[^/]+$|core\/|errors\.ts)/, names: /^options\.ts/ },
-  { files: /^wires\/sse\//, loads: /^(wires\/sse\/|wires\/[^/]+$|core\/|errors\.ts)/, names: /^options\.ts/ },
-  { files: /^wires\/websocket\//, loads: /^(wires\/websocket\/|wires\/[^/]+$|core\/|errors\.ts)/, names: /^options\.ts/ },
-  { files: /^testing\//, loads: /^(testing\/|errors\.ts)/, names: everything }
+  { files: /^core\//, loads: /^(core\/|errors\.ts|known\.ts)/ },
+  { files: /^adapters\//, loads: /^(adapters\/|core\/|errors\.ts|known\.ts)/ },
+  { files: /^wires\/[^/]+$/, loads: /^(wires\/[^/]+$|core\/|errors\.ts|known\.ts)/, names: /^options\.ts/ },
+  { files: /^wires\/sse\//, loads: /^(wires\/sse\/|wires\/[^/]+$|core\/|errors\.ts|known\.ts)/, names: /^options\.ts/ },
+  { files: /^wires\/websocket\//, loads: /^(wires\/websocket\/|wires\/[^/]+$|core\/|errors\.ts|known\.ts)/, names: /^options\.ts/ },
+  { files: /^testing\//, loads: /^(testing\/|errors\.ts|known\.ts)/, names: everything }
 ]
 
 /** Types that every room may name. */

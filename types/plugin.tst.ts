@@ -59,6 +59,7 @@ describe('registering', () => {
     expect<RealtimeOptions>().type.not.toBeAssignableWith({ identify: () => ({ name: 'no id' }) })
     expect<RealtimeOptions>().type.not.toBeAssignableWith({ unheardOf: true })
     expect(memory).type.not.toBeCallableWith({ maxBytes: '1 MB' })
+    expect(memory).type.not.toBeCallableWith({ maxByte: 1 })
   })
 
   test('memory() is an adapter', () => {
@@ -72,6 +73,15 @@ describe('app.realtime', () => {
     expect(app.realtime.publish('auctions/42', 'bid', { amount: 1 }, { key: 'a', dedupe: 'b' })).type.toBe<Promise<Published>>()
     expect(app.realtime.history('auctions/42', { after: '1-0.x', limit: 3 })).type.toBe<Promise<HistoryPage>>()
     expect(app.realtime.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1)
+    expect(app.realtime.publish).type.not.toBeCallableWith('auctions/42', 'bid', 1, { dedup: 'b' })
+    expect(app.realtime.history).type.not.toBeCallableWith('auctions/42', { before: '1-0.x' })
+  })
+
+  test('ends connections, by what is known of them', () => {
+    expect(app.realtime.disconnect).type.toBeCallableWith({ identity: 'u1' }, { code: 4000, text: 'kicked', reconnect: false })
+    expect(app.realtime.disconnect).type.not.toBeCallableWith({ identiy: 'u1' })
+    expect(app.realtime.disconnect).type.not.toBeCallableWith({ identity: 'u1' }, { cod: 4000 })
+    expect(app.realtime.unsubscribe).type.not.toBeCallableWith({ identiy: 'u1' }, 'auctions/42')
   })
 
   test('stops a resumable source', () => {
@@ -123,6 +133,7 @@ describe('a connection', () => {
     expect(connection.close).type.toBeCallableWith()
     expect(connection.close).type.toBeCallableWith({ code: 4000, text: 'kicked', reconnect: true })
     expect(connection.close).type.not.toBeCallableWith(4000)
+    expect(connection.close).type.not.toBeCallableWith({ cod: 4000 })
   })
 })
 

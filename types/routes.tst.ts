@@ -201,6 +201,7 @@ describe('messages', () => {
     expect(typebox.channel).type.toBeCallableWith('/a', { messages: { typing: { schema: Type.Object({}), relay: true } } })
     expect(typebox.channel).type.toBeCallableWith('/a', { messages: { typing: { relay: true }, bid: { handler () {} } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: {} } })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { bid: { shema: Type.Object({}), handler () {} } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { schema: Type.Object({}) } } })
     expect(typebox.channel).type.not.toBeCallableWith('/a', { messages: { typing: { relay: false } } })
     expect(typebox.channel).type.toBeCallableWith('/a', { messages: { typing: { relay: { topic: 'rooms/:id' } } } })

@@ -64,6 +64,7 @@ describe('channels', () => {
     expect(connectChannel).type.toBeCallableWith(app, '/live', { format: 'flat', headers: { origin: 'https://app.example' } })
     expect(connectChannel).type.not.toBeCallableWith(app, '/live', { format: 'binary' })
     expect(connectChannel).type.not.toBeCallableWith(app, '/live', { cursors: ['1-0.x'] })
+    expect(connectChannel).type.not.toBeCallableWith(app, '/live', { cursor: { 'auctions/42': '1-0.x' } })
   })
 
   test('talking', () => {

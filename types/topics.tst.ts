@@ -165,7 +165,9 @@ describe('publishing and reading', () => {
     expect(auction.publish).type.toBeCallableWith({ auctionId: '42' }, 'bid', 1, { dedupe: 'request-7', key: 'item-3' })
     expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, { dedupe: 7 })
     expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, { dedup: 'request-7' })
-    expect<PublishOptions>().type.toBe<{ dedupe?: string, key?: string }>()
+    expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, 'request-7')
+    expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, null)
+    expect<PublishOptions>().type.toBe<{ dedupe?: string, key?: string, except?: string }>()
   })
 
   test('history', () => {

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink } from '../core/adapter.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { NotOwner, OptionInvalid } from '../errors.ts'
+import { onlyKnown, record } from '../known.ts'
 import { MemoryLog } from './memory-log.ts'
 
 export interface MemoryOptions {
@@ -25,7 +26,11 @@ const GENERATIONS = 4096
 const FREED = 0.1
 const OWNER_BYTES = 300
 
+const KNOWN: ReadonlySet<string> = new Set(['maxBytes', 'headAge'] satisfies Array<keyof MemoryOptions>)
+
 export function memory (options: MemoryOptions = {}): Adapter {
+  record('memory', options)
+  onlyKnown('memory', options, KNOWN)
   return new MemoryAdapter(options)
 }
 

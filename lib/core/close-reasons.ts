@@ -2,6 +2,7 @@
  * Why a connection ends: one table for both wires. The code is the WebSocket close code (RFC 6455 §7.4: 4000
  * and up are the application's); SSE has no codes and is told by `retry:` whether and when to come back.
  */
+import type { Reason } from './call-options.ts'
 import { printable } from './event.ts'
 import { CloseCodeInvalid, CloseReasonInvalid } from '../errors.ts'
 
@@ -39,7 +40,7 @@ const SENDABLE: ReadonlySet<number> = new Set([1001, 1002, 1003, 1007, 1008, 100
 export const MAX_TEXT_BYTES = 123
 
 /** An application's own reason, as `connection.close()` takes it. @throws CloseCodeInvalid, CloseReasonInvalid */
-export function customReason ({ code = closedByApp.code, text = closedByApp.text, reconnect = false }: Partial<CloseReason>): CloseReason {
+export function customReason ({ code = closedByApp.code, text = closedByApp.text, reconnect = false }: Reason): CloseReason {
   if (!(code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999) || SENDABLE.has(code))) {
     throw new CloseCodeInvalid(printable(code))
   }

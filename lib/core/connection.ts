@@ -8,6 +8,7 @@
 import type { Id } from './adapter.ts'
 import type { Place } from './admission.ts'
 import { Backlog } from './backlog.ts'
+import { readReason, type Reason } from './call-options.ts'
 import { report } from './diagnostics.ts'
 import { statusOf } from './callbacks.ts'
 import { customReason, internalError, judgedAnew, slowClient, sourceEnded, tryAgainLater, type CloseReason } from './close-reasons.ts'
@@ -631,7 +632,11 @@ export class Connection {
     this.#joins.leaveEarly(name)
   }
 
-  close (reason: { code?: number, text?: string, reconnect?: boolean } = {}): void {
+  close (reason?: Reason): void {
+    this.closeFor(readReason('close()', reason))
+  }
+
+  closeFor (reason: Reason): void {
     this.end(customReason(reason), reason.reconnect ? this.hub.retryAfter() : undefined)
   }
 

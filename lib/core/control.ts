@@ -180,7 +180,7 @@ function carryOut (order: Revocation, connection: Connection, early = false): vo
   const { code, text, reconnect } = order
   const reason = { ...(code !== undefined && { code }), ...(text !== undefined && { text }), ...(reconnect !== undefined && { reconnect }) }
   if (early) connection.condemn(reason)
-  else connection.close(reason)
+  else connection.closeFor(reason)
 }
 
 function fits ({ identity, connection, topic }: Target, candidate: Connection): boolean {

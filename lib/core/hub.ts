@@ -6,12 +6,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Admission, type AdmissionLimits } from './admission.ts'
 import { callApart, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Format, Id, LogEvent, Sink } from './adapter.ts'
+import { readHistoryOptions, readPublishOptions, type PublishKeys } from './call-options.ts'
 import { internalError, shuttingDown, type CloseReason } from './close-reasons.ts'
 import type { Connection, Subscription } from './connection.ts'
 import { Control, CONTROL } from './control.ts'
 import { Counters } from './counters.ts'
 import { report } from './diagnostics.ts'
-import { checkEventName, checkPublishKey, ephemeralEntry, type Entry } from './event.ts'
+import { checkEventName, ephemeralEntry, type Entry } from './event.ts'
 import { FanOut } from './fan-out.ts'
 import { Heartbeat } from './heartbeat.ts'
 import { Leaving } from './leaving.ts'
@@ -37,7 +38,6 @@ export interface HubSettings extends AdmissionLimits {
 
 export type HubLog = AppLog
 
-export interface PublishKeys { dedupe?: string, key?: string, except?: string }
 export interface PublishedId { id: Id | undefined }
 export interface PastEvents {
   events: Array<{ id: Id, event: string, data: unknown }>
@@ -141,13 +141,11 @@ export class Hub implements Sink {
 
   // --- out -------------------------------------------------------------------
 
-  async publish ({ topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, keys: PublishKeys): Promise<PublishedId> {
+  async publish ({ topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown): Promise<PublishedId> {
     const name = topic.name(params)
     if (this.stopping) throw new Closed()
     checkEventName(event)
-    checkPublishKey('key', keys.key)
-    checkPublishKey('dedupe', keys.dedupe)
-    checkPublishKey('except', keys.except)
+    const keys = readPublishOptions(options)
     const encoding = topic.encode(name, event, data)
     const encoded = encoding instanceof Promise ? await encoding : encoding
     checkSize(encoded, name, event, this.settings.maxEventBytes)
@@ -210,9 +208,10 @@ export class Hub implements Sink {
     return encodeJson(undefined, event, data)
   }
 
-  async history ({ topic, name }: TopicAt, { after, limit = 100 }: { after?: Id, limit?: number }): Promise<PastEvents> {
+  async history ({ topic, name }: TopicAt, options?: unknown): Promise<PastEvents> {
+    const { after, limit } = readHistoryOptions(options)
     if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
-    const page = await this.adapter.read(name, after ?? null, { count: Math.min(Math.max(1, limit), 10_000), bytes: 16 << 20 })
+    const page = await this.adapter.read(name, after, { count: limit, bytes: 16 << 20 })
     const events = page.events.flatMap((event) => past(event) ?? [])
     // One that cannot be read is missing, as if it were kept no more.
     return { events, linked: page.linked && events.length === page.events.length, more: page.more }

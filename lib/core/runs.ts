@@ -12,14 +12,15 @@
 import { ownershipOf, type AppendOptions, type Format, type Id, type LogEvent, type Ownership, type Retention } from './adapter.ts'
 import { tryAgainLater } from './close-reasons.ts'
 import { inNobodysName, keepContext } from './context.ts'
-import { checkEventName, FINAL_EVENTS, printable } from './event.ts'
+import { checkEventName, FINAL_EVENTS } from './event.ts'
 import type { Hub } from './hub.ts'
 import { RUN_PATTERN, RunSpaces, type RunParams } from './run-names.ts'
 import { checkSize, encodeAny } from './payload.ts'
 import type { Soon } from './soon.ts'
 import { SourceReader, type Events, type Step } from './source-reader.ts'
 import { DeclaredTopic, type TopicAt } from './topic.ts'
-import { Closed, EventDataInvalid, NotOwner } from '../errors.ts'
+import { checkYielded } from './yielded.ts'
+import { Closed, NotOwner } from '../errors.ts'
 
 export interface RunSettings {
   /** How long an ended run is kept, ms. */
@@ -233,7 +234,7 @@ export class Runs {
   }
 
   #encode (at: TopicAt, value: RunEvent): Told {
-    if (typeof value !== 'object' || value === null) throw new EventDataInvalid(at.name, 'message', `yielded ${printable(value)}, not an event like { event, data }`)
+    checkYielded(at.name, value)
     const { event: name = 'message', data } = value
     checkEventName(name)
     const encoded = typeof data === 'string' ? { data: Buffer.from(data), format: 'text' as const } : encodeAny(at.name, name, data)

@@ -4,7 +4,7 @@ import { EventDataInvalid, EventUnknown, PatternInvalid, PatternTaken, TopicPara
 import type { Id, Retention } from './adapter.ts'
 import { OrderOfUse } from './order-of-use.ts'
 import { eventNameFault, hasControl, printable } from './event.ts'
-import type { Hub, PublishedId, PublishKeys, PastEvents } from './hub.ts'
+import type { Hub, PublishedId, PastEvents } from './hub.ts'
 import { encode, encodeBy, encodeJson, type Codec, type Payload } from './payload.ts'
 import type { Soon } from './soon.ts'
 
@@ -106,11 +106,11 @@ export class DeclaredTopic {
   }
 
   // Not async: that would be one promise more for each publish.
-  publish (params: Params, event: string, data: unknown, keys: PublishKeys = {}): Promise<PublishedId> {
-    return this.#hub.publish({ topic: this, params }, event, data, keys)
+  publish (params: Params, event: string, data: unknown, options?: unknown): Promise<PublishedId> {
+    return this.#hub.publish({ topic: this, params }, event, data, options)
   }
 
-  async history (params: Params, options: { after?: Id, limit?: number } = {}): Promise<PastEvents> {
+  async history (params: Params, options?: unknown): Promise<PastEvents> {
     return await this.#hub.history(this.at(params), options)
   }
 

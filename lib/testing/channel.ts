@@ -1,6 +1,7 @@
 /** A test client of a WebSocket channel, in either format. */
 import { WebSocket } from 'ws'
 import type { FastifyInstance } from 'fastify'
+import { onlyKnown, record } from '../known.ts'
 import { Inbox, parsed, type Received } from './inbox.ts'
 import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
@@ -16,6 +17,8 @@ export interface ConnectChannelOptions {
   /** A test context (`t` of tap or node:test): the client closes when the test ends. */
   t?: TestContext
 }
+
+const KNOWN: ReadonlySet<string> = new Set(['format', 'headers', 'cursors', 'timeout', 't'] satisfies Array<keyof ConnectChannelOptions>)
 
 /** Thrown when the upgrade was answered by an ordinary response. */
 export class ChannelRefused extends Error {
@@ -169,9 +172,11 @@ function upgraded (ws: WebSocket): Promise<void> {
 
 /**
  * Connects to a channel: over a real socket when the app listens, else in memory.
- * @throws ChannelRefused
+ * @throws ChannelRefused, FST_ERR_REALTIME_OPTION_INVALID
  */
 export async function connectChannel (app: FastifyInstance, url: string, options: ConnectChannelOptions = {}): Promise<ChannelClient> {
+  record('connectChannel()', options)
+  onlyKnown('connectChannel()', options, KNOWN)
   const client = new ChannelClient(await linkTo(app), url, options)
   await client.open()
   return client

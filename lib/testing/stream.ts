@@ -1,6 +1,7 @@
 /** A test client of an SSE stream. */
 import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { FastifyInstance } from 'fastify'
+import { onlyKnown, record } from '../known.ts'
 import { Inbox, parsed, type Received } from './inbox.ts'
 import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
@@ -19,6 +20,8 @@ export interface ConnectStreamOptions {
   /** A test context (`t` of tap or node:test): the client closes when the test ends. */
   t?: TestContext
 }
+
+const KNOWN: ReadonlySet<string> = new Set(['method', 'headers', 'body', 'lastEventId', 'timeout', 't'] satisfies Array<keyof ConnectStreamOptions>)
 
 /** Thrown when the answer is no event stream. */
 export class StreamRefused extends Error {
@@ -146,9 +149,11 @@ async function textOf (response: IncomingMessage): Promise<string> {
 
 /**
  * Connects to an SSE stream: over a real socket when the app listens, else in memory.
- * @throws StreamRefused
+ * @throws StreamRefused, FST_ERR_REALTIME_OPTION_INVALID
  */
 export async function connectStream (app: FastifyInstance, url: string, options: ConnectStreamOptions = {}): Promise<StreamClient> {
+  record('connectStream()', options)
+  onlyKnown('connectStream()', options, KNOWN)
   const client = new StreamClient(await linkTo(app), url, options)
   await client.open()
   return client

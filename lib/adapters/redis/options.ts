@@ -1,6 +1,7 @@
 /** Every default and check of the Redis adapter's options, once. */
 import { Cluster, Redis, type ClusterNode, type ClusterOptions, type RedisOptions as ConnectionOptions } from 'ioredis'
 import { OptionInvalid } from '../../errors.ts'
+import { onlyKnown, record } from '../../known.ts'
 
 export interface RedisAdapterOptions {
   /** Where Redis is: `redis://…`, or `rediss://…` for TLS. */
@@ -39,13 +40,14 @@ export type Target =
   | { type: 'single', client: Redis }
   | { type: 'cluster', client: Cluster }
 
-const KNOWN = ['url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'wait'] satisfies Array<keyof RedisAdapterOptions>
+const KNOWN: ReadonlySet<string> = new Set(['url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'wait'] satisfies Array<keyof RedisAdapterOptions>)
+const WAIT: ReadonlySet<string> = new Set(['replicas', 'timeout'])
+const CLUSTER: ReadonlySet<string> = new Set(['nodes', 'options'])
 const PLACES = ['url', 'connection', 'cluster', 'client'] as const
 
 export function readSettings (options: RedisAdapterOptions): RedisSettings {
-  for (const key of Object.keys(options)) {
-    if (!(KNOWN as string[]).includes(key)) throw new OptionInvalid(`redis.${key}`, `is not known. Known: ${KNOWN.join(', ')}`)
-  }
+  record('redis', options)
+  onlyKnown('redis', options, KNOWN)
   const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000, maxPending = 16 << 20, wait } = options
   // Threat: a brace would be taken for the hash tag.
   if (typeof prefix !== 'string' || prefix === '' || prefix.length > 64 || /[{}\s]/.test(prefix)) {
@@ -62,7 +64,8 @@ export function readSettings (options: RedisAdapterOptions): RedisSettings {
 
 function readWait (wait: RedisAdapterOptions['wait'], { cluster, client }: RedisAdapterOptions): RedisSettings['wait'] {
   if (wait === undefined) return undefined
-  if (typeof wait !== 'object' || wait === null) throw new OptionInvalid('redis.wait', 'must be { replicas, timeout }')
+  record('redis.wait', wait)
+  onlyKnown('redis.wait', wait, WAIT)
   if (cluster || isCluster(client)) throw new OptionInvalid('redis.wait', 'cannot be used on a cluster')
   return { replicas: whole('wait.replicas', wait.replicas, 1), timeout: whole('wait.timeout', wait.timeout ?? 1000, 1) }
 }
@@ -83,6 +86,8 @@ export function readTarget (options: RedisAdapterOptions, single: SingleSettings
   if (given.length > 1) throw new OptionInvalid('redis', `says twice where Redis is: ${given.join(' and ')}`)
   if (options.client !== undefined) return ofClient(options.client, single, cluster)
   if (options.cluster !== undefined) {
+    record('redis.cluster', options.cluster)
+    onlyKnown('redis.cluster', options.cluster, CLUSTER)
     const { nodes, options: own = {} } = options.cluster
     if (!Array.isArray(nodes) || nodes.length === 0) throw new OptionInvalid('redis.cluster.nodes', 'must be an array of at least one node')
     return { type: 'cluster', client: new Cluster(nodes, { ...own, ...cluster, redisOptions: { ...own.redisOptions, ...cluster.redisOptions } }) }

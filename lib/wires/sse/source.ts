@@ -5,10 +5,11 @@ import type { FastifyRequest } from 'fastify'
 import { internalError, sourceEnded } from '../../core/close-reasons.ts'
 import { quiet } from '../../core/callbacks.ts'
 import type { Connection } from '../../core/connection.ts'
-import { checkEventName, hasControl, printable } from '../../core/event.ts'
+import { checkEventName, hasControl } from '../../core/event.ts'
 import { jsonOf } from '../../core/payload.ts'
 import type { Soon } from '../../core/soon.ts'
 import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
+import { checkYielded } from '../../core/yielded.ts'
 import { EventDataInvalid } from '../../errors.ts'
 import type { SourceEvent } from '../../types.ts'
 import { block } from './encode.ts'
@@ -46,7 +47,7 @@ export async function tellSource (request: FastifyRequest, connection: Connectio
 
 /** @throws EventNameInvalid, EventDataInvalid */
 function sourceBlock (value: SourceEvent): Buffer {
-  if (typeof value !== 'object' || value === null) throw new EventDataInvalid('source', 'message', `yielded ${printable(value)}, not an event like { event, data }`)
+  checkYielded('source', value)
   const { event, data, id, retry, comment } = value
   if (event !== undefined) checkEventName(event)
   if (id !== undefined && (typeof id !== 'string' || hasControl(id))) {

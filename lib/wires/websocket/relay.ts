@@ -8,6 +8,7 @@ import { printable } from '../../core/event.ts'
 import { encodeJson } from '../../core/payload.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../../core/topic.ts'
 import { RouteInvalid, TopicParamsMissing } from '../../errors.ts'
+import { unknownIn, whyUnknown } from '../../known.ts'
 import { isTopicAt, planOne, type RouteLabel, type TopicPlan, type WireContext } from '../routes.ts'
 import { Fault } from './fault.ts'
 
@@ -54,10 +55,12 @@ function explicit (channel: RelayChannel, name: string, option: RelayOption): { 
   return { topic: only[0], data: typeof option === 'function' ? option : undefined }
 }
 
+const RELAY: ReadonlySet<string> = new Set(['topic', 'data'])
+
 function checked (channel: RelayChannel, name: string, option: { topic?: unknown, data?: unknown }): { topic: unknown, data: Replace | undefined } {
   const { topic, data } = option
-  const unknown = Object.keys(option).find((key) => key !== 'topic' && key !== 'data')
-  if (unknown !== undefined) throw invalid(channel, name, `has "${printable(unknown)}", which is not known. Known: topic, data`)
+  const unknown = unknownIn(option, RELAY)
+  if (unknown !== undefined) throw invalid(channel, name, `has "${printable(unknown)}", which ${whyUnknown(unknown, RELAY)}`)
   if (!(topic instanceof DeclaredTopic) && !isTopicAt(topic) && typeof topic !== 'string') throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
   if (data !== undefined && typeof data !== 'function') throw invalid(channel, name, 'has "data" that is not a function')
   return { topic, data: data as Replace | undefined }

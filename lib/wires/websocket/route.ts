@@ -7,7 +7,8 @@ import { Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
 import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
-import { eventNameFault } from '../../core/event.ts'
+import { eventNameFault, printable } from '../../core/event.ts'
+import { unknownIn, whyUnknown } from '../../known.ts'
 import { Client, type ClientPlan } from './client.ts'
 import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
@@ -116,12 +117,16 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
   return topics as DeclaredTopic[]
 }
 
+const MESSAGE: ReadonlySet<string> = new Set(['schema', 'handler', 'relay'])
+
 function readMessages (channel: RelayChannel, messages: NonNullable<ChannelRouteOptions['messages']>, compiler: unknown): Map<string, Message> {
   const { context, scope, label: { kind, url } } = channel
   const read = new Map<string, Message>()
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
     if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
+    const unknown = unknownIn(message ?? {}, MESSAGE)
+    if (unknown !== undefined) throw new RouteInvalid(kind, url, `has a message "${name}" with "${printable(unknown)}", which ${whyUnknown(unknown, MESSAGE)}`)
     const relay = message?.relay
     const relays = relay === true || typeof relay === 'function' || (typeof relay === 'object' && relay !== null)
     if ((typeof message?.handler === 'function') === relays) {
