@@ -26,8 +26,6 @@ const GENERATIONS = 4096
 const FREED = 0.1
 const OWNER_BYTES = 300
 
-const KNOWN: ReadonlySet<string> = new Set(['maxBytes', 'headAge'] satisfies Array<keyof MemoryOptions>)
-
 export function memory (options: MemoryOptions = {}): Adapter {
   record('memory', options)
   onlyKnown('memory', options, KNOWN)
