@@ -280,7 +280,7 @@ export interface ResumableOptions<Request> {
    * in it unless the run is meant to be shared. Any non-empty string, of any length; also a promise of one, given up after
    * `joinTimeout`.
    *
-   * Default: the identity's id and the URL's decoded params, so that no two users share a run. A `POST`, an anonymous
+   * Default: the identity's id and the URL's decoded params, without its query, so that no two users share a run. A `POST`, an anonymous
    * client, and a param that a schema made an object of need a `key`: they are refused without one.
    * @throws FST_ERR_REALTIME_RUN_KEY_MISSING, FST_ERR_REALTIME_RUN_KEY_INVALID (500, to the client)
    */

@@ -1,6 +1,8 @@
 /** A source from its first word to its end: what it throws, when it ends, and who leaves when, is told to whom it may concern. */
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { connect as connectHttp2, constants } from 'node:http2'
+import { mock } from 'node:test'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
@@ -446,6 +448,66 @@ t.test('a source that never says anything has its client all the same, and is re
   await returned.reach(1)
   await app.close()
   quiet(t, app)
+})
+
+t.test('a clock that a test has stopped holds no head back', async (t) => {
+  const app = await live(t)
+  app.stream('/next', { source: () => counted(() => new Promise(() => {}), () => {}) })
+  await listen(app)
+  const client = await dial(t, app)
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  client.ask('GET /next', SSE)
+  await client.until('realtime:open')
+  client.socket.destroy()
+})
+
+t.test('an HTTP/2 client that leaves before the first event leaves nothing', async (t) => {
+  const app = await live(t, {}, { http2: true })
+  const [asked, returned] = [calls(), calls()]
+  app.stream('/answers', { source: () => counted(async () => { asked.note(1); return await new Promise(() => {}) }, () => returned.note(1)) })
+  await listen(app)
+  const session = connectHttp2(`http://127.0.0.1:${portOf(app)}`)
+  t.teardown(() => session.destroy())
+  const stream = session.request({ ':path': '/answers', ...SSE })
+  stream.on('error', () => {})
+  await asked.reach(1)
+  stream.close(constants.NGHTTP2_CANCEL)
+  await returned.reach(1)
+  await app.close()
+  t.equal(returned.all.length, 1)
+  quiet(t, app)
+})
+
+t.test('a source runs in the context of its request to its end, whoever ends it', async (t) => {
+  const app = await live(t)
+  const tenants = new AsyncLocalStorage<string>()
+  const seen = calls<[string, string | undefined]>()
+  const note = (what: string): void => seen.note([what, tenants.getStore()])
+  const source: Source = (_request, { signal }) => {
+    note('source')
+    signal.addEventListener('abort', () => note('abort'))
+    const said = hungAfter('Fish')
+    return { [Symbol.asyncIterator]: () => ({ next () { note('next'); return said() }, async return () { note('return'); return { done: true, value: undefined } } }) }
+  }
+  app.addHook('onRequest', (request, _reply, done) => tenants.run(String(request.headers['x-tenant']), done))
+  app.stream('/plain', { source })
+  app.stream('/resumable', { source, resumable: { key: () => 'one' } })
+  await listen(app)
+  const ends: Record<string, () => unknown> = {
+    '/plain': () => app.realtime.connections()[0]?.close(),
+    '/resumable': () => app.realtime.stop('one')
+  }
+  for (const [url, end] of Object.entries(ends)) {
+    const before = seen.all.length
+    const client = await dial(t, app)
+    client.ask(`GET ${url}`, { ...SSE, 'x-tenant': 'ann' })
+    await client.until('data: Fish')
+    await seen.reach(before + 3)
+    await tenants.run('bob', end)
+    const heard = (await seen.reach(before + 5)).slice(before)
+    t.same(heard, ['source', 'next', 'next', 'abort', 'return'].map((what) => [what, 'ann']), url)
+  }
 })
 
 t.test('handlerTimeout answers for a source that takes too long to say something', async (t) => {
