@@ -1,11 +1,12 @@
-// node scripts/build.mjs [--if-changed]            lib/ to dist/
+// node scripts/build.mjs [--if-changed]            lib/ to dist/, as CommonJS with an ES module before each entry
 // node scripts/build.mjs examples [--if-changed]   examples/ to .cache/examples/, which import the built package
 //
 // What is not TypeScript is copied beside what was compiled.
 
-import { cpSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { bin, lastChange, node, root } from './project.mjs'
+import { bin, lastChange, node, readJson, root } from './project.mjs'
 
 const builds = {
   package: { from: 'lib', to: 'dist', config: 'tsconfig.build.json', mark: 'dist/index.js' },
@@ -22,6 +23,7 @@ function isStale () {
 
 async function build () {
   rmSync(join(root, to), { recursive: true, force: true })
+  if (from === 'lib') declareCommonJs()
   const code = await node([bin('typescript', 'tsc'), '-p', config])
   if (code !== 0) {
     rmSync(join(root, mark), { force: true })
@@ -29,5 +31,35 @@ async function build () {
   }
   cpSync(join(root, from), join(root, to), { recursive: true, filter: (file) => !/\.(ts|md)$/.test(file) })
   if (from === 'examples') writeFileSync(join(root, mark), '')
+  else wrapEntries()
   return 0
+}
+
+/** The package is one of ES modules (tests, scripts); what is built is not. */
+function declareCommonJs () {
+  mkdirSync(join(root, to), { recursive: true })
+  writeFileSync(join(root, to, 'package.json'), '{ "type": "commonjs" }\n')
+}
+
+/**
+ * An ES module before each entry, which passes on what the CommonJS one has: whichever way the package is loaded, there is
+ * one instance of it.
+ */
+function wrapEntries () {
+  const require = createRequire(join(root, 'package.json'))
+  for (const target of Object.values(readJson('package.json').exports)) {
+    if (typeof target === 'string') continue
+    const file = target.require.default
+    const names = Object.keys(require(file))
+    const name = file.slice(file.lastIndexOf('/'))
+    const named = names.filter((name) => name !== 'default').join(', ')
+    const isPlugin = names.includes('default')
+    writeFileSync(join(root, target.import.default), [
+      `import entry from '.${name}'`, ...(isPlugin ? ['export default entry.default'] : []), `export const { ${named} } = entry`, ''
+    ].join('\n'))
+    writeFileSync(join(root, target.import.types), [
+      `export * from '.${name}'`,
+      ...(isPlugin ? [`import entry from '.${name}'`, 'declare const plugin: typeof entry.default', 'export default plugin'] : []), ''
+    ].join('\n'))
+  }
 }

@@ -23,8 +23,8 @@ const ok = [
   load('module', (specifier) => `await import('${specifier}')`),
   load('commonjs', (specifier) => `require('${specifier}')`),
   passes([bin('publint'), tarball, '--strict']),
-  passes([bin('@arethetypeswrong/cli', 'attw'), tarball,
-    '--profile', 'esm-only', '--no-definitely-typed', '--format', 'ascii'])
+  oneInstance(),
+  passes([bin('@arethetypeswrong/cli', 'attw'), tarball, '--no-definitely-typed', '--format', 'ascii'])
 ]
 process.exitCode = ok.every(Boolean) ? 0 : 1
 
@@ -45,7 +45,7 @@ function wrongFiles () {
   const files = readdirSync(installed, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => relative(installed, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
-  const required = [...documents, ...entries.flatMap(Object.values).map((file) => file.slice('./'.length))]
+  const required = [...documents, ...entries.flatMap(Object.values).flatMap(Object.values).map((file) => file.slice('./'.length))]
   return [
     ...required.filter((file) => !files.includes(file)).map((file) => `${file} is missing from the package`),
     ...files.filter((file) => !file.startsWith('dist/') && !documents.includes(file))
@@ -63,7 +63,7 @@ function wrongTypeImports () {
 
 function typeImports () {
   const found = new Set()
-  const files = new Set(entries.map(({ types }) => join(installed, types)))
+  const files = new Set(entries.flatMap(Object.values).map(({ types }) => join(installed, types)))
   for (const file of files) {
     if (!existsSync(file)) continue
     for (const { fileName } of ts.preProcessFile(readFileSync(file, 'utf8')).importedFiles) {
@@ -87,6 +87,20 @@ function load (type, expression) {
     .map((path) => expression(name + path.slice(1)))
   const source = `if (typeof (${plugin}).default !== 'function') throw new Error('no plugin')\n${others.join('\n')}`
   return passes([`--input-type=${type}`, '--eval', source])
+}
+
+/** `import` and `require` give the same objects. */
+function oneInstance () {
+  const paths = Object.keys(exports).filter((path) => !path.endsWith('.json')).map((path) => name + path.slice(1))
+  const source = `
+    const require = (await import('node:module')).createRequire(process.cwd() + '/x.js')
+    for (const path of ${JSON.stringify(paths)}) {
+      const [imported, required] = [await import(path), require(path)]
+      const names = new Set([...Object.keys(imported), ...Object.keys(required)])
+      names.delete('module.exports')
+      for (const name of names) if (imported[name] !== required[name]) throw new Error(path + ' has two of ' + name)
+    }`
+  return passes(['--input-type=module', '--eval', source])
 }
 
 /** Says something only when it fails. */
