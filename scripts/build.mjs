@@ -50,16 +50,15 @@ function wrapEntries () {
   for (const target of Object.values(readJson('package.json').exports)) {
     if (typeof target === 'string') continue
     const file = target.require.default
-    const names = Object.keys(require(file))
     const name = file.slice(file.lastIndexOf('/'))
-    const named = names.filter((name) => name !== 'default').join(', ')
-    const isPlugin = names.includes('default')
+    const names = Object.keys(require(file)).filter((name) => name !== 'default')
+    // The plugin is its default too, and there under a name, which every way of looking for types understands alike.
+    const isPlugin = names.includes('fastifyRealtime')
     writeFileSync(join(root, target.import.default), [
-      `import entry from '.${name}'`, ...(isPlugin ? ['export default entry.default'] : []), `export const { ${named} } = entry`, ''
+      `import entry from '.${name}'`, `export const { ${names.join(', ')} } = entry`, ...(isPlugin ? ['export default fastifyRealtime'] : []), ''
     ].join('\n'))
     writeFileSync(join(root, target.import.types), [
-      `export * from '.${name}'`,
-      ...(isPlugin ? [`import entry from '.${name}'`, 'declare const plugin: typeof entry.default', 'export default plugin'] : []), ''
+      `export * from '.${name}'`, ...(isPlugin ? [`export { fastifyRealtime as default } from '.${name}'`] : []), ''
     ].join('\n'))
   }
 }

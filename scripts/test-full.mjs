@@ -1,0 +1,127 @@
+// npm run test:full [-- <part of a check's name>]: what is long or needs more than the tests do. It installs what only it needs (test/full), and its last
+// line is "N passed, N failed, N skipped".
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { install, node, npm, readJson, requireNode, root } from './project.mjs'
+
+const folder = join(root, 'test/full')
+const consumers = join(folder, 'consumers')
+const modules = join(folder, 'node_modules')
+const built = join(root, '.cache/full')
+const totals = { passed: 0, failed: 0, skipped: 0 }
+
+/** How TypeScript looks for the package, and how it is told to. */
+const RESOLUTIONS = {
+  'node10, CommonJS': { typescript: 'typescript', type: 'commonjs', module: 'commonjs', moduleResolution: 'node10' },
+  'node16, CommonJS': { typescript: 'typescript', type: 'commonjs', module: 'node16', moduleResolution: 'node16' },
+  'node16, ES modules': { typescript: 'typescript', type: 'module', module: 'node16', moduleResolution: 'node16' },
+  'nodenext, ES modules': { typescript: 'typescript-6', type: 'module', module: 'nodenext', moduleResolution: 'nodenext' },
+  'nodenext, CommonJS': { typescript: 'typescript-6', type: 'commonjs', module: 'nodenext', moduleResolution: 'nodenext' },
+  bundler: { typescript: 'typescript-6', type: 'module', module: 'esnext', moduleResolution: 'bundler' }
+}
+
+const checks = {
+  'the consumers have the dependencies that the package has': sameDependencies,
+  'Jest loads it': () => runs(['node_modules/jest/bin/jest.js', '--rootDir', consumers, '--testMatch', '**/jest.test.cjs'], /Tests: +1 passed/),
+  'Vitest loads it': () => runs(['node_modules/vitest/vitest.mjs', 'run', '--root', consumers, 'vitest.test.mjs'], /1 passed/),
+  'node:test loads it, and both ways of loading give one instance': () => runs(['--test', 'consumers/node.test.mjs'], /pass 2/),
+  'Nest registers it': () => runs(['consumers/nest.cjs'], /^status$/m),
+  'esbuild bundles it as CommonJS': () => bundles('esbuild', 'cjs'),
+  'esbuild bundles it as an ES module': () => bundles('esbuild', 'esm'),
+  'webpack bundles it': () => bundles('webpack', 'cjs'),
+  ...Object.fromEntries(Object.entries(RESOLUTIONS).map(([name, how]) => [`it is typed under ${name}`, () => typed(name, how)]))
+}
+
+requireNode()
+process.exitCode = await main() ? 0 : 1
+
+async function main () {
+  const ready = await prepare()
+  if (ready) for (const [name, check] of Object.entries(checks).filter(([name]) => name.includes(process.argv[2] ?? ''))) await tell(name, check)
+  else totals.failed++
+  console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
+  return totals.failed === 0
+}
+
+async function prepare () {
+  if (await install() !== 0 || await node(['scripts/build.mjs', '--if-changed']) !== 0) return false
+  if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'test/full', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
+  return await unpack()
+}
+
+/** The package as npm would install it, where the consumers find it. */
+async function unpack () {
+  rmSync(built, { recursive: true, force: true })
+  mkdirSync(built, { recursive: true })
+  if (await npm(['pack', '--ignore-scripts', '--silent', '--pack-destination', built], { stdio: ['ignore', 'ignore', 'inherit'] }) !== 0) return false
+  const target = join(modules, 'fastify-realtime')
+  rmSync(target, { recursive: true, force: true })
+  mkdirSync(target, { recursive: true })
+  execFileSync('tar', ['-xzf', join(built, readdirSync(built).find((file) => file.endsWith('.tgz'))), '-C', target, '--strip-components=1'])
+  return true
+}
+
+async function tell (name, check) {
+  const start = performance.now()
+  let fault
+  try {
+    fault = await check()
+  } catch (error) {
+    fault = error.stack
+  }
+  console.log(`${fault ? '✗' : '✓'} ${name} (${Math.round(performance.now() - start)} ms)`)
+  if (fault) console.log(fault)
+  totals[fault ? 'failed' : 'passed']++
+}
+
+/** Runs Node in test/full; what went wrong, or undefined. */
+function runs (args, expected, options = {}) {
+  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8', timeout: 300_000, ...options })
+  if (status === 0 && (!expected || expected.test(stdout + stderr))) return undefined
+  return `${args.join(' ')}: exit code ${status}\n${stdout}${stderr}`
+}
+
+function sameDependencies () {
+  const { dependencies } = readJson('package.json')
+  const own = readJson('test/full/package.json').dependencies
+  return JSON.stringify(dependencies) === JSON.stringify(own) ? undefined : 'copy "dependencies" of package.json into test/full/package.json, and run npm install there'
+}
+
+async function bundles (bundler, format) {
+  const outfile = join(built, `${bundler}.${format}.${format === 'esm' ? 'mjs' : 'cjs'}`)
+  const entry = join(consumers, 'bundled.mjs')
+  if (bundler === 'esbuild') {
+    // Some dependencies of the app's (ioredis) call require: an ES module has none by itself.
+    const banner = format === 'esm' ? { js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url)" } : {}
+    const { build } = await import(join(modules, 'esbuild/lib/main.js'))
+    await build({ entryPoints: [entry], bundle: true, platform: 'node', format, outfile, logLevel: 'error', banner })
+  } else await packed(entry, outfile)
+  return runs([outfile], /^status function$/m)
+}
+
+async function packed (entry, outfile) {
+  const { default: webpack } = await import(join(modules, 'webpack/lib/index.js'))
+  const name = outfile.slice(built.length + 1)
+  const stats = await new Promise((resolve, reject) => {
+    webpack({ entry, target: 'node20', mode: 'development', devtool: false, output: { path: built, filename: name } }, (error, stats) => error ? reject(error) : resolve(stats))
+  })
+  if (stats.hasErrors()) throw new Error(stats.toString('errors-only'))
+}
+
+/** A project of its own for each way; libraries are checked too. */
+function typed (name, { typescript, type, module, moduleResolution }) {
+  const project = join(folder, '.types', name.replace(/\W+/g, '-'))
+  rmSync(project, { recursive: true, force: true })
+  mkdirSync(project, { recursive: true })
+  cpSync(join(consumers, 'types'), project, { recursive: true })
+  writeFileSync(join(project, 'package.json'), JSON.stringify({ type }))
+  writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
+    compilerOptions: { target: 'es2022', lib: ['es2023'], types: ['node'], module, moduleResolution, strict: true, esModuleInterop: true, skipLibCheck: false, noEmit: true },
+    files: ['app.ts']
+  }))
+  const { status, stdout } = spawnSync(process.execPath, [join(modules, typescript, 'bin/tsc'), '-p', project], { encoding: 'utf8' })
+  rmSync(project, { recursive: true, force: true })
+  return status === 0 ? undefined : stdout
+}
