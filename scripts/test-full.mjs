@@ -1,13 +1,13 @@
-// npm run test:full [-- <part of a check's name>]: what is long or needs more than the tests do. It installs what only it needs (test/full), and its last
-// line is "N passed, N failed, N skipped".
+// npm run test:full [-- <part of a check's name>]: what is long, or needs more than the tests do. It installs what only it
+// needs (consumers/). Its last line is "N passed, N failed, N skipped".
 
-import { execFileSync, spawnSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { findRedis } from './redis.mjs'
 import { install, node, npm, readJson, requireNode, root } from './project.mjs'
 
-const folder = join(root, 'test/full')
-const consumers = join(folder, 'consumers')
+const folder = join(root, 'consumers')
 const modules = join(folder, 'node_modules')
 const built = join(root, '.cache/full')
 const totals = { passed: 0, failed: 0, skipped: 0 }
@@ -23,11 +23,13 @@ const RESOLUTIONS = {
 }
 
 const checks = {
-  'the consumers have the dependencies that the package has': sameDependencies,
-  'Jest loads it': () => runs(['node_modules/jest/bin/jest.js', '--rootDir', consumers, '--testMatch', '**/jest.test.cjs'], /Tests: +1 passed/),
-  'Vitest loads it': () => runs(['node_modules/vitest/vitest.mjs', 'run', '--root', consumers, 'vitest.test.mjs'], /1 passed/),
-  'node:test loads it, and both ways of loading give one instance': () => runs(['--test', 'consumers/node.test.mjs'], /pass 2/),
-  'Nest registers it': () => runs(['consumers/nest.cjs'], /^status$/m),
+  'consumers/ has the dependencies that the package has': sameDependencies,
+  'Jest loads it': () => runs(['node_modules/jest/bin/jest.js', '--rootDir', folder, '--testMatch', '**/jest.test.cjs'], /Tests: +1 passed/),
+  'Vitest loads it': () => runs(['node_modules/vitest/vitest.mjs', 'run', '--root', folder, 'vitest.test.mjs'], /1 passed/),
+  'node:test loads it, and both ways of loading give one instance': () => runs(['--test', 'node.test.mjs'], /pass 2/),
+  "the suite passes an adapter of one's own": () => runs(['--test', 'conformance.test.mjs'], /fail 0/),
+  'the Redis adapter keeps its contract on ioredis 5': onIoredis5,
+  'Nest registers it': () => runs(['nest.cjs'], /^status$/m),
   'esbuild bundles it as CommonJS': () => bundles('esbuild', 'cjs'),
   'esbuild bundles it as an ES module': () => bundles('esbuild', 'esm'),
   'webpack bundles it': () => bundles('webpack', 'cjs'),
@@ -47,7 +49,7 @@ async function main () {
 
 async function prepare () {
   if (await install() !== 0 || await node(['scripts/build.mjs', '--if-changed']) !== 0) return false
-  if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'test/full', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
+  if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
   return await unpack()
 }
 
@@ -76,7 +78,7 @@ async function tell (name, check) {
   totals[fault ? 'failed' : 'passed']++
 }
 
-/** Runs Node in test/full; what went wrong, or undefined. */
+/** Runs Node in consumers/; what went wrong, or undefined. */
 function runs (args, expected, options = {}) {
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8', timeout: 300_000, ...options })
   if (status === 0 && (!expected || expected.test(stdout + stderr))) return undefined
@@ -85,13 +87,13 @@ function runs (args, expected, options = {}) {
 
 function sameDependencies () {
   const { dependencies } = readJson('package.json')
-  const own = readJson('test/full/package.json').dependencies
-  return JSON.stringify(dependencies) === JSON.stringify(own) ? undefined : 'copy "dependencies" of package.json into test/full/package.json, and run npm install there'
+  const own = readJson('consumers/package.json').dependencies
+  return JSON.stringify(dependencies) === JSON.stringify(own) ? undefined : 'copy "dependencies" of package.json into consumers/package.json, and run npm install there'
 }
 
 async function bundles (bundler, format) {
   const outfile = join(built, `${bundler}.${format}.${format === 'esm' ? 'mjs' : 'cjs'}`)
-  const entry = join(consumers, 'bundled.mjs')
+  const entry = join(folder, 'bundled.mjs')
   if (bundler === 'esbuild') {
     // Some dependencies of the app's (ioredis) call require: an ES module has none by itself.
     const banner = format === 'esm' ? { js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url)" } : {}
@@ -112,10 +114,10 @@ async function packed (entry, outfile) {
 
 /** A project of its own for each way; libraries are checked too. */
 function typed (name, { typescript, type, module, moduleResolution }) {
-  const project = join(folder, '.types', name.replace(/\W+/g, '-'))
+  const project = join(folder, '.types')
   rmSync(project, { recursive: true, force: true })
   mkdirSync(project, { recursive: true })
-  cpSync(join(consumers, 'types'), project, { recursive: true })
+  cpSync(join(folder, 'types'), project, { recursive: true })
   writeFileSync(join(project, 'package.json'), JSON.stringify({ type }))
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({
     compilerOptions: { target: 'es2022', lib: ['es2023'], types: ['node'], module, moduleResolution, strict: true, esModuleInterop: true, skipLibCheck: false, noEmit: true },
@@ -124,4 +126,28 @@ function typed (name, { typescript, type, module, moduleResolution }) {
   const { status, stdout } = spawnSync(process.execPath, [join(modules, typescript, 'bin/tsc'), '-p', project], { encoding: 'utf8' })
   rmSync(project, { recursive: true, force: true })
   return status === 0 ? undefined : stdout
+}
+
+/** A tree of its own, in which ioredis is the version before; all else is linked to what is installed. */
+async function onIoredis5 () {
+  const tree = join(built, 'ioredis-5')
+  mkdirSync(join(tree, 'node_modules'), { recursive: true })
+  for (const name of readdirSync(modules)) if (name !== 'ioredis' && !name.startsWith('.')) linkOrCopy(name, tree)
+  symlinkSync(join(modules, 'ioredis-5'), join(tree, 'node_modules/ioredis'))
+  cpSync(join(folder, 'conformance.test.mjs'), join(tree, 'conformance.test.mjs'))
+  const redis = await findRedis()
+  if (!redis) return 'there is no Redis server'
+  const server = spawn(redis, ['--port', '0', '--unixsocket', join(built, 'redis.sock'), '--save', ''], { stdio: 'ignore' })
+  try {
+    return runs(['--test', 'conformance.test.mjs'], /ioredis 5[^]*fail 0/, { cwd: tree, env: { ...process.env, REDIS_SOCKET: join(built, 'redis.sock') } })
+  } finally {
+    server.kill('SIGKILL')
+  }
+}
+
+/** The package itself is copied: a link would find ioredis where it is linked to. */
+function linkOrCopy (name, tree) {
+  const [from, to] = [join(modules, name), join(tree, 'node_modules', name)]
+  if (name === 'fastify-realtime') cpSync(from, to, { recursive: true })
+  else symlinkSync(from, to)
 }

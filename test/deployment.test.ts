@@ -7,7 +7,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { redis, type RedisAdapterOptions } from '../lib/adapters/redis/index.ts'
 import realtime from '../lib/index.ts'
-import { adapterConformance } from './conformance/adapter.ts'
+import { adapterConformance } from './helpers/suites.ts'
 import { cert, key } from './helpers/certificate.ts'
 import { freePort, RedisCluster, RedisServer, until } from './helpers/redis.ts'
 

@@ -29,6 +29,7 @@ const rooms: Room[] = [
   { files: /^wires\/[^/]+$/, loads: /^(wires\/[^/]+$|core\/|errors\.ts|known\.ts)/, names: /^options\.ts/ },
   { files: /^wires\/sse\//, loads: /^(wires\/sse\/|wires\/[^/]+$|core\/|errors\.ts|known\.ts)/, names: /^options\.ts/ },
   { files: /^wires\/websocket\//, loads: /^(wires\/websocket\/|wires\/[^/]+$|core\/|errors\.ts|known\.ts)/, names: /^options\.ts/ },
+  { files: /^conformance\//, loads: /^(conformance\/|testing\/|index\.ts|core\/adapter\.ts)/ },
   { files: /^testing\//, loads: /^(testing\/|errors\.ts|known\.ts)/, names: everything }
 ]
 

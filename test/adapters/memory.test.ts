@@ -4,19 +4,21 @@ import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { memory, type MemoryOptions } from '../../lib/adapters/memory.ts'
 import type { Adapter, Id, Sink } from '../../lib/core/adapter.ts'
-import { adapterConformance } from '../conformance/adapter.ts'
+import { adapterConformance } from '../helpers/suites.ts'
 import { Random } from '../random/random.ts'
 
 const SILENT: Sink = { event () {}, ephemeral () {}, suspect () {}, state () {} }
 const ALL = { count: 10_000, bytes: 64 << 20 }
 const RETENTION = { limit: 100_000, maxAge: 3_600_000_000, maxBytes: 1 << 30 }
 
+interface Intercepts { intercept (target: object, name: 'now', how: { value: unknown }): unknown }
+
 /** A clock that stands still until it is told to go on. */
 class Clock {
   readonly #real = performance.now.bind(performance)
   #ahead = 0
 
-  constructor (t: Test) {
+  constructor (t: Intercepts) {
     t.intercept(performance, 'now', { value: () => this.#real() + this.#ahead })
   }
 
@@ -25,9 +27,9 @@ class Clock {
   }
 }
 
-const clocks = new WeakMap<Test, Clock>()
+const clocks = new WeakMap<Intercepts, Clock>()
 
-async function elapse (t: Test, ms: number): Promise<void> {
+async function elapse (t: Intercepts, ms: number): Promise<void> {
   const clock = clocks.get(t) ?? new Clock(t)
   clocks.set(t, clock)
   clock.forward(ms)

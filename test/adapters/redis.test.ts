@@ -1,13 +1,13 @@
 /** The Redis adapter under the contract that every adapter keeps, on each of the three topologies. */
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { redis, type RedisAdapterOptions } from '../../lib/adapters/redis/index.ts'
-import { adapterConformance } from '../conformance/adapter.ts'
+import { adapterConformance } from '../helpers/suites.ts'
 import { RedisCluster, RedisSentinels, RedisServer } from '../helpers/redis.ts'
 
 let prefixes = 0
 const fresh = (): string => `t${prefixes++}:`
 
-function twoNodes (options: RedisAdapterOptions): (t: Test) => Array<ReturnType<typeof redis>> {
+function twoNodes (options: RedisAdapterOptions): () => Array<ReturnType<typeof redis>> {
   return () => {
     const prefix = fresh()
     return [redis({ ...options, prefix }), redis({ ...options, prefix })]

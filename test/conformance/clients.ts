@@ -4,17 +4,19 @@ import { get, type IncomingMessage } from 'node:http'
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import { randomBytes } from 'node:crypto'
 import Fastify, { type FastifyInstance } from 'fastify'
-import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import realtime, { type Connection, type RealtimeOptions } from '../../lib/index.ts'
 
 export type Json = Record<string, unknown>
 
+/** A test's context, of whichever runner. */
+export interface Ends { teardown (end: () => unknown): unknown }
+
 const GIVE_UP_MS = 10_000
 export const SUBPROTOCOL = 'fastify-realtime.v1'
 
 /** An app that listens, and closes when the test ends. */
-export async function serve (t: Test, options: RealtimeOptions, declare: (app: FastifyInstance) => void, log?: Log): Promise<FastifyInstance> {
+export async function serve (t: Ends, options: RealtimeOptions, declare: (app: FastifyInstance) => void, log?: Log): Promise<FastifyInstance> {
   const app = log ? Fastify({ logger: { level: 'trace', stream: log } }) : Fastify()
   await app.register(realtime, options)
   declare(app)
@@ -220,7 +222,7 @@ export class Stream {
 }
 
 /** The answer to a request, whatever it is. */
-export async function request (t: Test, app: FastifyInstance, path: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+export async function request (t: Ends, app: FastifyInstance, path: string, headers: Record<string, string> = {}): Promise<IncomingMessage> {
   const asked = get({ host: '127.0.0.1', port: portOf(app), path, agent: false, headers: { accept: 'text/event-stream', ...headers } })
   t.teardown(() => asked.destroy())
   const [response] = await once(asked, 'response') as [IncomingMessage]
@@ -229,7 +231,7 @@ export async function request (t: Test, app: FastifyInstance, path: string, head
 }
 
 /** An answer that is no stream. */
-export async function answer (t: Test, app: FastifyInstance, path: string, headers: Record<string, string> = {}): Promise<{ status: number, headers: IncomingMessage['headers'], text: string }> {
+export async function answer (t: Ends, app: FastifyInstance, path: string, headers: Record<string, string> = {}): Promise<{ status: number, headers: IncomingMessage['headers'], text: string }> {
   const response = await request(t, app, path, headers)
   response.setEncoding('utf8')
   let text = ''
@@ -238,7 +240,7 @@ export async function answer (t: Test, app: FastifyInstance, path: string, heade
 }
 
 /** A stream that is open. */
-export async function openStream (t: Test, app: FastifyInstance, path: string, { lastEventId, ...headers }: Record<string, string> & { lastEventId?: string } = {}): Promise<Stream> {
+export async function openStream (t: Ends, app: FastifyInstance, path: string, { lastEventId, ...headers }: Record<string, string> & { lastEventId?: string } = {}): Promise<Stream> {
   const response = await request(t, app, path, { ...headers, ...(lastEventId === undefined ? {} : { 'last-event-id': lastEventId }) })
   if (response.statusCode !== 200) throw Object.assign(new Error(`answered ${response.statusCode}`), { statusCode: response.statusCode })
   return new Stream(response)
@@ -288,7 +290,7 @@ export class Channel {
 export interface ChannelHeaders { protocols?: string[], headers?: Record<string, string> }
 
 /** A WebSocket that is open. */
-export async function openChannel (t: Test, app: FastifyInstance, path: string, { protocols = [], headers = {} }: ChannelHeaders = {}): Promise<Channel> {
+export async function openChannel (t: Ends, app: FastifyInstance, path: string, { protocols = [], headers = {} }: ChannelHeaders = {}): Promise<Channel> {
   const ws = new WebSocket(`ws://127.0.0.1:${portOf(app)}${path}`, protocols, { headers, perMessageDeflate: false })
   const channel = new Channel(ws)
   t.teardown(() => ws.terminate())
@@ -303,7 +305,7 @@ export async function openChannel (t: Test, app: FastifyInstance, path: string, 
 }
 
 /** One that speaks the envelope, and has said `open`. */
-export async function openEnvelope (t: Test, app: FastifyInstance, path: string, cursors?: Record<string, string>): Promise<Channel> {
+export async function openEnvelope (t: Ends, app: FastifyInstance, path: string, cursors?: Record<string, string>): Promise<Channel> {
   const channel = await openChannel(t, app, path, { protocols: [SUBPROTOCOL] })
   channel.send({ op: 'open', cursors })
   await channel.next({ op: 'open' })
@@ -327,7 +329,7 @@ export class RawSocket {
     }))
   }
 
-  static async open (t: Test, app: FastifyInstance, path: string, { protocol = '', early = Buffer.alloc(0) as Uint8Array } = {}): Promise<RawSocket> {
+  static async open (t: Ends, app: FastifyInstance, path: string, { protocol = '', early = Buffer.alloc(0) as Uint8Array } = {}): Promise<RawSocket> {
     const socket = connect({ host: '127.0.0.1', port: portOf(app) })
     t.teardown(() => socket.destroy())
     socket.on('error', () => {})

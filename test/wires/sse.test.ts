@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -11,10 +11,11 @@ import { durableEntry, eventNameFault } from '../../lib/core/event.ts'
 import type { Adapter, Sink } from '../../lib/core/adapter.ts'
 import { wantsEventStream } from '../../lib/wires/sse/accept.ts'
 import { block, chunk, dataLines, eventBlock } from '../../lib/wires/sse/encode.ts'
-import { answer, connectionsOf, deferred, Log, openStream, readEventStream, request, serve, turn, type Json, type Stream, type StreamEvent } from '../conformance/clients.ts'
-import { wireConformance, type WireClient, type WireEvent } from '../conformance/wire.ts'
+import { answer, connectionsOf, deferred, Log, openStream, readEventStream, request, serve, turn, type Json, type Stream, type Ends, type StreamEvent } from '../conformance/clients.ts'
+import type { WireClient, WireEvent } from '../../lib/conformance/index.ts'
+import { wireConformance } from '../helpers/suites.ts'
 
-async function connect (t: Test, app: FastifyInstance): Promise<WireClient> {
+async function connect (t: Ends, app: FastifyInstance): Promise<WireClient> {
   const stream = await openStream(t, app, '/stream')
   const understood = ({ type, data }: StreamEvent): WireEvent => ({ event: type, data: parsed(data) })
   return {

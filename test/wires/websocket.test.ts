@@ -1,8 +1,10 @@
 /** What every wire does, by channels in both formats. Their own behaviour is in channel-*.test.ts. */
-import type { Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { openChannel, openEnvelope, Inbox, type Channel, type Json } from '../conformance/clients.ts'
-import { wireConformance, type Connect, type WireClient, type WireEvent } from '../conformance/wire.ts'
+import { openChannel, openEnvelope, Inbox, type Channel, type Ends, type Json } from '../conformance/clients.ts'
+import type { WireClient, WireEvent, WireSuiteOptions } from '../../lib/conformance/index.ts'
+import { wireConformance } from '../helpers/suites.ts'
+
+type Connect = WireSuiteOptions['connect']
 
 /** `read` understands a text frame, `cut` a binary one. */
 function wireClient (channel: Channel, read: (frame: Json) => WireEvent, cut: (bytes: Buffer) => WireEvent & { data: Buffer }, write: (event: string, data: object) => Json): WireClient {
@@ -24,7 +26,7 @@ function wireClient (channel: Channel, read: (frame: Json) => WireEvent, cut: (b
   }
 }
 
-const connectFlat: Connect = async (t: Test, app: FastifyInstance) => wireClient(await openChannel(t, app, '/channel'),
+const connectFlat: Connect = async (t: Ends, app: FastifyInstance) => wireClient(await openChannel(t, app, '/channel'),
   ({ type, ...data }) => {
     if (type === 'error') return { event: `realtime:${String(data.code)}`, data }
     return { event: String(type), data: Object.keys(data).length === 1 && 'data' in data ? data.data : data }
@@ -32,7 +34,7 @@ const connectFlat: Connect = async (t: Test, app: FastifyInstance) => wireClient
   (data) => ({ event: '', data }),
   (type, data) => ({ type, ...data }))
 
-const connectEnvelope: Connect = async (t: Test, app: FastifyInstance) => wireClient(await openEnvelope(t, app, '/channel'),
+const connectEnvelope: Connect = async (t: Ends, app: FastifyInstance) => wireClient(await openEnvelope(t, app, '/channel'),
   ({ op, event, data, ...rest }) => op === undefined ? { event: String(event), data } : { event: `realtime:${String(op)}`, data: { data, ...rest } },
   (bytes) => {
     const length = bytes.readUInt32BE(0)
