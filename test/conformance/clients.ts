@@ -399,7 +399,7 @@ export function deferred<T> (): Deferred<T> {
 }
 
 /** One of plain JSON that listens. */
-export async function listenFlat (t: Test, app: FastifyInstance, path: string): Promise<Channel> {
+export async function listenFlat (t: Ends, app: FastifyInstance, path: string): Promise<Channel> {
   const before = connectionsOf(app).length
   const channel = await openChannel(t, app, path)
   while (connectionsOf(app).filter(({ topics }) => topics.length > 0).length <= before) await turn()
