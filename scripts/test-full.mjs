@@ -4,8 +4,10 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { findChromium } from './chromium.mjs'
 import { findRedis } from './redis.mjs'
-import { install, node, npm, readJson, requireNode, root } from './project.mjs'
+import { bin, install, node, npm, readJson, requireNode, root } from './project.mjs'
 
 const folder = join(root, 'consumers')
 const modules = join(folder, 'node_modules')
@@ -41,14 +43,35 @@ process.exitCode = await main() ? 0 : 1
 
 async function main () {
   const ready = await prepare()
-  if (ready) for (const [name, check] of Object.entries(checks).filter(([name]) => name.includes(process.argv[2] ?? ''))) await tell(name, check)
+  if (ready && wanted('the long tests')) await longTests()
+  if (ready) for (const [name, check] of Object.entries(checks).filter(([name]) => wanted(name))) await tell(name, check)
   else totals.failed++
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
   return totals.failed === 0
 }
 
+function wanted (name) {
+  return name.includes(process.argv[2] ?? '')
+}
+
+/** What the reporter counts is passed on when all is done. */
+async function longTests () {
+  const files = readdirSync(join(root, 'test'), { recursive: true }).filter((file) => file.endsWith('.full.test.ts')).map((file) => join('test', file))
+  const child = spawn(process.execPath, [bin('tap'), '--disable-coverage', '--timeout=600', ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+  for await (const line of createInterface({ input: child.stdout })) {
+    const last = /^(\d+) passed, (\d+) failed, (\d+) skipped$/.exec(line)
+    if (!last) console.log(line)
+    else [totals.passed, totals.failed, totals.skipped] = last.slice(1).map(Number)
+  }
+}
+
 async function prepare () {
   if (await install() !== 0 || await node(['scripts/build.mjs', '--if-changed']) !== 0) return false
+  for (const [variable, search] of Object.entries({ CHROMIUM_BIN: findChromium, REDIS_SERVER_BIN: findRedis })) {
+    const program = await search()
+    if (!program) return false
+    process.env[variable] = program
+  }
   if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
   return await unpack()
 }
@@ -135,9 +158,7 @@ async function onIoredis5 () {
   for (const name of readdirSync(modules)) if (name !== 'ioredis' && !name.startsWith('.')) linkOrCopy(name, tree)
   symlinkSync(join(modules, 'ioredis-5'), join(tree, 'node_modules/ioredis'))
   cpSync(join(folder, 'conformance.test.mjs'), join(tree, 'conformance.test.mjs'))
-  const redis = await findRedis()
-  if (!redis) return 'there is no Redis server'
-  const server = spawn(redis, ['--port', '0', '--unixsocket', join(built, 'redis.sock'), '--save', ''], { stdio: 'ignore' })
+  const server = spawn(process.env.REDIS_SERVER_BIN, ['--port', '0', '--unixsocket', join(built, 'redis.sock'), '--save', ''], { stdio: 'ignore' })
   try {
     return runs(['--test', 'conformance.test.mjs'], /ioredis 5[^]*fail 0/, { cwd: tree, env: { ...process.env, REDIS_SOCKET: join(built, 'redis.sock') } })
   } finally {

@@ -2,9 +2,9 @@
  * Nodes that are processes, Redis, proxies between them, and faults at random: no client may miss, repeat or reorder
  * anything without being told, and all of them must be live again by themselves.
  *
- *   npx tap test/redis/chaos.test.ts                              the short run
- *   SCHEDULES=200 npx tap -R tap test/redis/chaos.test.ts         a long one; what happened is in its comments
- *   SEED=123 SCHEDULES=1 npx tap test/redis/chaos.test.ts         the schedule that failed
+ *   npx tap test/redis/chaos.full.test.ts                              the short run
+ *   SCHEDULES=200 npx tap -R tap test/redis/chaos.full.test.ts         a long one; what happened is in its comments
+ *   SEED=123 SCHEDULES=1 npx tap test/redis/chaos.full.test.ts         the schedule that failed
  *
  * What happens, and in which order, follows from the seed; how far each process has got by then does not.
  */
