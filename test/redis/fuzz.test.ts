@@ -225,15 +225,15 @@ t.test(`${MESSAGES} messages at random, among those of ours`, { timeout: 300_000
   const fake = new FakeRedis()
   const app = await declare(t, fake.adapter())
   const audience = await Audience.open(t, app)
-  const log = fake.log(`${PREFIX}{news}:log`)
   let heard = 0
-  /** One of ours: stored, announced, heard. */
-  const publish = (data: string | Buffer): void => {
+  /** Stored and announced, as a node of ours would. */
+  const publish = (data: string | Buffer, topic = 'news'): void => {
+    const log = fake.log(`${PREFIX}{${topic}}:log`)
     const place = `${1800000000000 + heard++}-0`
     log.entries.push({ place, fields: ['n', 'own', 'p', log.head, 'c', '0', 'e', data] })
     const announced = Buffer.concat([Buffer.from(`${place}.own ${log.head} `), Buffer.from(data)])
     log.head = `${place}.own`
-    fake.say(`${PREFIX}{news}`, announced)
+    fake.say(`${PREFIX}{${topic}}`, announced)
   }
   let settled = 0
   for (let fed = 0; fed < MESSAGES;) {
@@ -244,7 +244,7 @@ t.test(`${MESSAGES} messages at random, among those of ours`, { timeout: 300_000
       else {
         const order = encodeBody({ name: 'order', data: words(random), format: random.pick(['json', 'json', 'text', 'binary']) })
         if (random.chance(0.5)) fake.say(PREFIX + channel, Buffer.from(encodeEphemeral({ name: 'count', data: words(random), format: 'json' })))
-        else fake.say(PREFIX + channel, Buffer.concat([Buffer.from('1800000000000-0.o 0-0.genesis '), Buffer.from(order)]))
+        else publish(order, 'realtime:control')
       }
     }
     await turn()
