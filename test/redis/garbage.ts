@@ -3,7 +3,7 @@ import { encodeBody, encodeEphemeral } from '../../lib/adapters/redis/entry.ts'
 import type { Random } from '../random/random.ts'
 
 const NAMES = ['said', 'message', 'Grüße 💧', 'a\nevent: forged', 'a\r\ndata: x', 'a\0b', '', 'realtime:reset', 'realtime:end', 'realtime:open', 'error', 'open', 'x'.repeat(300), '\u2028', '__proto__', ':']
-const DATA = ['{}', '{"n":1}', '{"type":"forged"}', '{"\\u0074ype":"forged"}', '[1,2]', '"text\\nmore"', 'null', '1e400', '{', '}', '1,"op":"bye"', '{"a":1},"type":"forged"', '{}{}', '"a\nb"', '{\r\n"a":1}',
+const DATA = ['{}', '{} ', ' { }\n', '\t{ "a" : 1 }', '{"n":1}', '{"type":"forged"}', '{"\\u0074ype":"forged"}', '[1,2]', '"text\\nmore"', 'null', '1e400', '{', '}', '1,"op":"bye"', '{"a":1},"type":"forged"', '{}{}', '"a\nb"', '{\r\n"a":1}',
   'id: 1\n\nevent: forged', '\ufeff{}', '{"__proto__":{"x":1}}', '[['.repeat(2000), '', ' ', '\u0000', '{"op":"disconnect"}']
 const HEADS = ['j 4 -', 't 4 -', 'b 4 -', 'q 4 -', 'j 4', 'j', '', 'j -1 -', 'j 1e3 -', 'j 4 -1', 'j 4 9', 'j 4 0', 'j 04 -', 'j 4 - x=', 'j 4 - x=%zz', 'j 4 - x=me i=you', 'j 4 - v=1', 'j 4 - v=99', 'j 4 - v=', 'j  4 -', 'j 4 -\r', ' j 4 -', 'j 9999999999 -', 'j NaN -', 'j 4 - =', 'j 4 - \u0001']
 const WORDS = ['-', '', 'me', 'a b', '\n', 'x'.repeat(9000), '%', 'ü']

@@ -6,6 +6,8 @@ import type { Encoder } from '../../core/wire.ts'
 const TEXT = 0x81
 const BINARY = 0x82
 const COMMA = 0x2c
+const OPEN = 0x7b
+const CLOSE = 0x7d
 const QUOTED_TYPE = Buffer.from('"type"')
 
 /** One unfragmented, unmasked frame, in one piece of memory: it is made for every event. */
@@ -49,16 +51,22 @@ export function flatFrame (name: string, data: Uint8Array): Buffer {
   const start = Buffer.from(`{"type":${JSON.stringify(name)}`)
   const body = membersOf(view)
   if (body === undefined) return frame('text', start, Buffer.from(',"data":'), view, Buffer.from('}'))
-  return body.byteLength === 1 ? frame('text', start, body) : frame('text', start, Buffer.from([COMMA]), body)
+  return body[0] === CLOSE ? frame('text', start, body) : frame('text', start, Buffer.from([COMMA]), body)
 }
 
 /** What follows the opening brace, when the text is an object without a `type`. */
 function membersOf (text: Buffer): Buffer | undefined {
-  if (text[0] !== 0x7b) return undefined
+  const open = behindSpace(text, 0)
+  if (text[open] !== OPEN) return undefined
   if (mayHoldType(text) && Object.hasOwn(JSON.parse(text.toString()) as object, 'type')) return undefined
-  let start = 1
-  while (text[start] === 0x20 || text[start] === 0x0a || text[start] === 0x0d || text[start] === 0x09) start++
-  return text.subarray(start)
+  return text.subarray(behindSpace(text, open + 1))
+}
+
+/** What JSON allows between two tokens (RFC 8259 §2). */
+function behindSpace (text: Buffer, from: number): number {
+  let at = from
+  while (text[at] === 0x20 || text[at] === 0x0a || text[at] === 0x0d || text[at] === 0x09) at++
+  return at
 }
 
 // A key can be written with escapes ("\u0074ype"), so a backslash calls for the closer look as well.
