@@ -62,6 +62,6 @@ export class Joins {
   }
 
   #end (name: string, fate: Join['fate']): void {
-    for (const join of this.#pending) if (join.name === name) join.fate = fate
+    for (const join of this.#pending) if (join.name === name && join.fate !== 'taken') join.fate = fate
   }
 }
