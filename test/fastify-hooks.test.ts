@@ -285,6 +285,49 @@ t.test('compression and etags leave a stream alone, and go on doing their work e
   t.equal(head.headers['content-type'], 'text/event-stream')
 })
 
+t.test('no serializer makes anything else of a stream, or of its refusal, wherever it was set', async (t) => {
+  const odd = (payload: unknown): string => `{"odd":${JSON.stringify(payload)}}`
+  const inHook = (name: 'onRequest' | 'preHandler') => (app: FastifyInstance) => app.addHook(name, async (_request: FastifyRequest, reply: FastifyReply) => { reply.serializer(odd) })
+  const setters: Record<string, (app: FastifyInstance) => unknown> = {
+    'reply.serializer in onRequest': inHook('onRequest'),
+    'reply.serializer in preHandler': inHook('preHandler'),
+    'setReplySerializer of the app': (app) => app.setReplySerializer(odd),
+    'setSerializerCompiler of the app': (app) => app.setSerializerCompiler(() => odd),
+    'a preSerialization hook': (app) => app.addHook('preSerialization', async (_request, _reply, payload) => ({ payload })),
+    'all of them, and a content type': (app) => {
+      inHook('onRequest')(app)
+      app.addHook('preSerialization', async (_request, _reply, payload) => ({ payload }))
+      app.addHook('preHandler', async (_request, reply) => { reply.type('application/json') })
+    },
+    'a content type in onSend': (app) => {
+      app.addHook('onSend', async (_request, reply, payload) => {
+        reply.header('content-type', 'application/json; charset=utf-8')
+        return payload
+      })
+    }
+  }
+  for (const [what, set] of Object.entries(setters)) {
+    const app = bare(t)
+    await app.register(realtime, { closeTimeout: 1000, maxConnections: 2 })
+    set(app)
+    app.topic('news')
+    app.stream('/stream', { topics: 'news' })
+    app.stream('/source', { source: async function * () { yield { data: { n: 1 } } } })
+    app.get('/plain', async () => ({ plain: 1 }))
+    await listen(app)
+    const client = await connectStream(app, '/stream', { t })
+    await app.realtime.publish('news', 'said', { hello: 1 })
+    t.same((await client.next('said')).data, { hello: 1 }, what)
+    t.match(client.headers['content-type'], /^text\/event-stream/, what)
+    t.same((await (await connectStream(app, '/source', { t })).next()).data, { n: 1 }, what)
+    t.equal((await app.inject({ method: 'HEAD', url: '/stream' })).statusCode, 200, what)
+    await connectStream(app, '/stream', { t })
+    const refused = await app.inject({ url: '/stream', headers: { accept: 'text/event-stream' } })
+    t.match(refused.body, /^retry: \d+\n\n$/, what)
+    t.match((await app.inject('/plain')).body, /odd|payload|plain/, what)
+  }
+})
+
 t.test('a rate limit answers 429 on both wires', async (t) => {
   const app = bare(t)
   await app.register(rateLimit, { max: 2, timeWindow: '1 minute' })

@@ -131,7 +131,14 @@ async function arrive (plan: StreamPlan, request: FastifyRequest, reply: Fastify
     arrival.place.arrived()
   }
   if (start.abandoned || reply.sent) return answerAbandoned(start, reply)
-  reply.headers(HEADERS).send(start)
+  answerWith(reply, start)
+}
+
+/** As it is: a serializer that a hook has set for this reply would make JSON of it. */
+function answerWith (reply: FastifyReply, payload: unknown): void {
+  // Fastify's types know no way to say that there is none.
+  Reflect.apply(reply.serializer, reply, [null])
+  reply.headers(HEADERS).send(payload)
 }
 
 function hasLeft (request: FastifyRequest, { raw }: FastifyReply): boolean {
@@ -158,7 +165,7 @@ function refuse ({ context: { hub } }: StreamPlan, request: FastifyRequest, repl
   if (hub.stopping && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
   if (!/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) return answerError(reply.header('retry-after', Math.ceil(retry / 1000)), error)
   logRefusal(request.log, error, 'realtime: refused for now')
-  reply.headers(HEADERS).send(block({ retry }).toString())
+  answerWith(reply, block({ retry }).toString())
 }
 
 function isTemporary (error: Error & { code?: unknown }): boolean {

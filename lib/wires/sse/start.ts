@@ -138,11 +138,12 @@ export class StreamStart {
   }
 }
 
-/** What hooks have set, less what does not belong to a stream of unknown length. */
+/** What hooks have set, less what does not belong to a stream of unknown length. What it is, no hook may change. */
 function streamHeaders (reply: FastifyReply, http2: boolean): Record<string, string | string[] | number> {
   const headers = { ...reply.getHeaders() } as Record<string, string | string[] | number>
   delete headers['content-length']
   delete headers['transfer-encoding']
+  if (!/^text\/event-stream\b/i.test(String(headers['content-type']))) headers['content-type'] = 'text/event-stream'
   if (http2) {
     // RFC 9113 §8.2.2
     delete headers.connection
