@@ -41,12 +41,12 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   app.decorate()
 }
 
-/** Part of Fastify's own limit, so that the error says what it was that hung. */
-const START_SHARE = 0.9
+/** Before Fastify's own limit, so that the error says what it was that hung. */
+const SPARE_MS = 1000
 
 /** What a start that fails has opened is closed again: a process that gives up must be able to end. */
 async function startWithin (pluginTimeout = 10_000, hub: Hub): Promise<void> {
-  const ms = pluginTimeout * START_SHARE
+  const ms = pluginTimeout - Math.min(SPARE_MS, pluginTimeout / 4)
   const starting = Promise.resolve(call(() => hub.start()))
   try {
     await (ms === 0 ? starting : within(ms, starting, () => new Unavailable(`the adapter did not start within ${ms} ms (Fastify's pluginTimeout is ${pluginTimeout})`)))

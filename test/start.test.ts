@@ -42,7 +42,7 @@ const failures: Record<string, Partial<Adapter>> = {
 for (const [what, replaced] of Object.entries(failures)) {
   t.test(`${what}: the app does not start, and the adapter is closed`, async (t) => {
     const { adapter, counts } = adapterWith(replaced)
-    const app = Fastify({ pluginTimeout: 400 })
+    const app = Fastify({ pluginTimeout: 2000 })
     app.register(realtime, { adapter, closeTimeout: 100 })
     const error = await app.ready().then(() => t.fail('it started'), (error: Error) => error) as Error & { code?: string }
     t.ok(error instanceof Error)
@@ -56,7 +56,7 @@ for (const [what, replaced] of Object.entries(failures)) {
 
 t.test('an app that is closed while its start hangs closes, and so does its adapter', async (t) => {
   const { adapter, counts } = adapterWith({ start: async () => await never })
-  const app = Fastify({ pluginTimeout: 400 })
+  const app = Fastify({ pluginTimeout: 2000 })
   app.register(realtime, { adapter, closeTimeout: 100 })
   const ready = app.ready().then(() => {}, () => {})
   await app.close()
@@ -75,7 +75,7 @@ t.test('a start that comes through when nobody waits for it any more is closed a
     },
     close: async () => { open.connections = 0 }
   })
-  const app = Fastify({ pluginTimeout: 400 })
+  const app = Fastify({ pluginTimeout: 2000 })
   app.register(realtime, { adapter, closeTimeout: 100 })
   await t.rejects(async () => { await app.ready() }, { code: CODE })
   await app.close()
