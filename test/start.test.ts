@@ -46,7 +46,7 @@ for (const [what, replaced] of Object.entries(failures)) {
     app.register(realtime, { adapter, closeTimeout: 100 })
     const error = await app.ready().then(() => t.fail('it started'), (error: Error) => error) as Error & { code?: string }
     t.ok(error instanceof Error)
-    if (/hang/.test(what)) t.match(error, { code: CODE, message: /did not start within/ })
+    if (/hang/.test(what)) t.match(error, { code: CODE, cause: { message: /did not start within/ } })
     t.equal(counts.started, 1)
     t.ok(counts.closed >= 1, 'closed')
     t.notMatch(error.message, 'second')
