@@ -80,6 +80,7 @@ class PartialMessage extends SharedMessage {
     const { connection } = member
     const own = this.#senders.has(connection.id) ? entriesFor(connection, this.entries) : this.entries
     if (own === this.entries) return super.give(member)
+    if (own.length === 0) return
     const bytes = this.#room.bytesOf(this.#encoder, own)
     // A flat client is told no places.
     if (bytes.byteLength > 0) connection.deliver(member, bytes, own)

@@ -104,6 +104,18 @@ for (const coalesce of [0, 50]) {
   })
 }
 
+t.test('a stream goes on whose only event of a turn was its own, with a place or without', async (t) => {
+  const app = await start(t)
+  for (const topics of ['loose/1', 'news/1', TOPICS]) {
+    const [stream, { id: except }] = await connectionOf(app, openStream(t, app, `/stream?topics=${topics}`))
+    const topic = topics === 'news/1' ? 'news/1' : 'loose/1'
+    await app.realtime.publish(topic, 'own', {}, { except })
+    await turn()
+    await app.realtime.publish(topic, 'said', {})
+    t.equal((await stream.next()).type, 'said', topics)
+  }
+})
+
 t.test('bytes, and an event that is the only one of its turn', async (t) => {
   const app = await start(t)
   const [sender, { id: except }] = await connectionOf(app, openEnvelope(t, app, '/channel?topics=news/1'))
