@@ -55,7 +55,6 @@ export class MemoryAdapter implements Adapter, Ownership {
   #timer: NodeJS.Timeout | undefined
 
   constructor (options: MemoryOptions) {
-    for (const key of Object.keys(options)) if (!KNOWN.has(key)) throw new OptionInvalid(`memory.${key}`, `is not known. Known: ${[...KNOWN].join(', ')}`)
     const { maxBytes = 128 << 20, headAge = DAY_MS } = options
     if (!(maxBytes > 0)) throw new OptionInvalid('memory.maxBytes', 'must be a number of bytes above 0')
     if (!(headAge > 0)) throw new OptionInvalid('memory.headAge', 'must be a number of ms above 0')

@@ -92,11 +92,14 @@ export class StreamClient {
   /** @throws StreamRefused */
   async open (): Promise<void> {
     const response = await this.#send()
+    if (!isStream(response)) throw new StreamRefused(this.statusCode, response.headers, await textOf(response))
+  }
+
+  /** In the step in which the head comes: an event may come with it, and a cut right behind. */
+  #answered (response: IncomingMessage): void {
     this.statusCode = response.statusCode ?? 0
     this.headers = response.headers
-    if (this.statusCode !== 200 || !String(response.headers['content-type']).startsWith('text/event-stream')) {
-      throw new StreamRefused(this.statusCode, response.headers, await textOf(response))
-    }
+    if (!isStream(response)) return
     this.#inbox.reopen()
     this.#ended = this.#read(response)
   }
@@ -116,7 +119,10 @@ export class StreamClient {
           ...(this.lastEventId === undefined ? {} : { 'last-event-id': this.lastEventId }),
           ...headers
         }
-      }, resolve)
+      }, (response) => {
+        this.#answered(response)
+        resolve(response)
+      })
       this.#request.on('error', reject)
       this.#request.end(payload)
     })
@@ -138,6 +144,10 @@ export class StreamClient {
       resolve()
     }))
   }
+}
+
+function isStream ({ statusCode, headers }: IncomingMessage): boolean {
+  return statusCode === 200 && String(headers['content-type']).startsWith('text/event-stream')
 }
 
 async function textOf (response: IncomingMessage): Promise<string> {
