@@ -48,7 +48,7 @@ export const SubprotocolUnknown = make('SUBPROTOCOL_UNKNOWN', 'none of the subpr
 export const OriginRefused = make('ORIGIN_REFUSED', 'origin "%s" may not open this channel. %s.', 403)
 export const HostRefused = make('HOST_REFUSED', 'host "%s" is none of this server\'s. List it in "hosts" if it is.', 403)
 export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this client', 403)
-export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than maxTopics (%s)', 400)
+export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than %s', 400)
 export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)
 export const Pipelined = make('PIPELINED',
   'this stream was asked for behind a response that is not over, on the same socket. Ask for it on a connection of its own.', 503)

@@ -71,7 +71,7 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     retry: readRetry(options.retry ?? 2000),
     open: readOpen(options.open ?? 'event'),
     maxEventBytes,
-    maxTopics: integer('maxTopics', options.maxTopics ?? 64, 1, 64),
+    maxTopics: integer('maxTopics', options.maxTopics ?? 64, 1, 1000),
     maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
     maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? 1000, 1),
     maxConnectionsPerIdentity: integer('maxConnectionsPerIdentity', options.maxConnectionsPerIdentity ?? 100, 1),

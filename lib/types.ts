@@ -435,7 +435,10 @@ export interface RealtimeOptions {
   maxBuffered?: number
   /** Bytes of one published event's data. Default 65536. */
   maxEventBytes?: number
-  /** Topics of one connection. Default 64; at most 64, since a cursor is bounded to 2 kB. */
+  /**
+   * Topics of one connection, 1 to 1000. Default 64. A stream carries at most 128 with history, since its one cursor of 4 kB
+   * has to name them; a channel's client in the envelope format names as many cursors as it has topics.
+   */
   maxTopics?: number
   /** Connections on this node, those on their way in and those on their way out among them. Default 50000. Past it: a temporary refusal. */
   maxConnections?: number

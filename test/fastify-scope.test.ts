@@ -168,7 +168,7 @@ t.test('a wrong option fails the registration and is named', async (t) => {
     ['maxBuffered', { maxBuffered: 10 }],
     ['maxBuffered', { maxBuffered: 65_536 }],
     ['maxEventBytes', { maxEventBytes: 0 }],
-    ['maxTopics', { maxTopics: 65 }],
+    ['maxTopics', { maxTopics: 1001 }],
     ['maxConnections', { maxConnections: 0 }],
     ['maxConnectionsPerAddress', { maxConnectionsPerAddress: Number.NaN }],
     ['maxConnectionsPerIdentity', { maxConnectionsPerIdentity: 0 }],

@@ -1,12 +1,14 @@
 /**
  * A client's position as text, for SSE ids. One durable topic: its event id as it is. Several: a version, then for
- * each topic a short hash of its name and its id, packed. Opaque to clients; at most 2 kB.
+ * each topic a short hash of its name and its id, packed. Opaque to clients; at most 4 kB.
  */
 import { createHash } from 'node:crypto'
 import type { Id } from './adapter.ts'
 import type { Room } from './room.ts'
 
-export const MAX_CURSOR_BYTES = 2048
+export const MAX_CURSOR_BYTES = 4096
+/** So many it can name, at 31 bytes each. An id of our adapters takes 25 to 33, nearly always 28 or less. */
+export const MAX_CURSOR_TOPICS = 128
 const VERSION = 'v1~'
 /** In place of the last topics, where the bound left no room for them: a client that names it was cut short. */
 const TRUNCATED = '+'

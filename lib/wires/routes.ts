@@ -14,13 +14,14 @@ import { after, onFailure, type Soon } from '../core/soon.ts'
 import type { RunSettings } from '../core/runs.ts'
 import { DeclaredTopic, type Params, type TopicAt } from '../core/topic.ts'
 import type { Check } from '../core/validation.ts'
-import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, TooManyTopics, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
+import { CallbackTimeout, Closed, ConnectionClosed, Forbidden, RouteInvalid, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits, Connection as PublicConnection } from '../types.ts'
 import type { Arrivals } from './arrivals.ts'
 import type { Hosts } from './hosts.ts'
 import type { Peers } from './peer.ts'
 import { sparing } from './sparing.ts'
+import { TopicLimit } from './topic-limit.ts'
 
 /** What the plugin gives its wires. */
 export interface WireContext {
@@ -47,7 +48,10 @@ export interface WireContext {
 /** The routes made by one call: a prefix with "/" makes two from it. */
 export type MadeRoute = RouteOptions & { url: string, routePath?: string, method: string | string[] }
 
-type TopicsFor = (request: FastifyRequest) => Soon<TopicAt[]>
+interface TopicsFor {
+  (request: FastifyRequest): Soon<TopicAt[]>
+  readonly limit: TopicLimit
+}
 
 /** `'stream "/x"'`, for errors. */
 export interface RouteLabel { readonly kind: 'stream' | 'channel', readonly url: string }
@@ -82,18 +86,23 @@ export class RouteCollector {
 
 /** The `topics` option, understood: checked before the app is ready, and asked at each request. */
 export function planTopics (context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[]): TopicsFor {
+  const limit = new TopicLimit(label.kind, context.settings.maxTopics)
+  return Object.assign(topicsOf(context, label, topics, urls, limit), { limit })
+}
+
+function topicsOf (context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[], limit: TopicLimit): (request: FastifyRequest) => Soon<TopicAt[]> {
   if (topics === undefined) return () => []
   if (typeof topics === 'function') {
     return (request) => after(context.hub.patience.call<unknown>('"topics"', () => topics(request)),
-      (named) => unique(context, [named].flat().map((one) => resolveTopic(context, one))))
+      (named) => unique(limit, [named].flat().map((one) => resolveTopic(context, one))))
   }
   const list: unknown[] = Array.isArray(topics) ? topics : [topics]
   const plans = list.map((one) => planOne(context, label, one))
   context.onReady(() => {
-    if (list.length > context.settings.maxTopics) throw new TooManyTopics(list.length, context.settings.maxTopics)
     for (const plan of plans) for (const url of urls()) plan.check(url)
+    limit.check(plans.length, () => plans.filter((plan) => plan.owner()?.durable).length)
   })
-  return (request) => unique(context, plans.map((plan) => plan.at(request.params as Params)))
+  return (request) => unique(limit, plans.map((plan) => plan.at(request.params as Params)))
 }
 
 export interface TopicPlan {
@@ -173,10 +182,10 @@ export function resolveTopic (context: WireContext, value: unknown): TopicAt {
   return context.hub.topics.resolve(value)
 }
 
-function unique (context: WireContext, topics: TopicAt[]): TopicAt[] {
+function unique (limit: TopicLimit, topics: TopicAt[]): TopicAt[] {
   if (topics.length === 1) return topics
   const seen = new Map(topics.map((at) => [at.name, at]))
-  if (seen.size > context.settings.maxTopics) throw new TooManyTopics(seen.size, context.settings.maxTopics)
+  limit.check(seen.size, () => topics.filter((at) => at.topic.durable && seen.get(at.name) === at).length)
   return [...seen.values()]
 }
 
@@ -255,15 +264,17 @@ export class Arrival implements ConnectionInit {
   topics: TopicAt[]
   readonly #context: WireContext
   readonly #request: FastifyRequest
+  readonly #limit: TopicLimit
   #address: string | undefined
   /** The app has; what it adds now joins by itself. */
   #accepted = false
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
-  private constructor (context: WireContext, request: FastifyRequest, place: Place, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
+  private constructor (context: WireContext, request: FastifyRequest, limit: TopicLimit, place: Place, identity: { id: string }, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
     this.#context = context
     this.#request = request
+    this.#limit = limit
     this.place = place
     this.topics = topics
     this.id = id
@@ -286,7 +297,7 @@ export class Arrival implements ConnectionInit {
       const id = randomId()
       const client = identity ?? anonymous(id)
       context.peers.identify(request, place, client)
-      const arrival = new Arrival(context, request, place, client, id, settings, topics)
+      const arrival = new Arrival(context, request, topicsFor.limit, place, client, id, settings, topics)
       if (context.hub.stopping) throw new Closed()
       context.hub.admit(arrival.connection)
       return arrival
@@ -384,9 +395,9 @@ export class Arrival implements ConnectionInit {
 
   /** What is being joined counts already. */
   #mustHaveRoom (name: string): void {
-    const { maxTopics } = this.#context.settings
-    const count = new Set([...this.#names(), ...this.connection.pending, name]).size
-    if (count > maxTopics) throw new TooManyTopics(count, maxTopics)
+    const names = [...new Set([...this.#names(), ...this.connection.pending, name])]
+    const { topics } = this.#context.hub
+    this.#limit.check(names.length, () => names.filter((one) => topics.resolve(one).topic.durable).length)
   }
 }
 

@@ -101,22 +101,33 @@ export class SetEncoder implements Encoder {
   users = 0
   readonly #rooms: readonly Room[]
   readonly #framed: boolean
+  /** Where the rooms stood last, and their parts of the cursor: an event moves one of them. */
+  readonly #ids: Array<string | undefined>
+  readonly #parts: string[]
 
   constructor (key: string, rooms: readonly Room[], framed: boolean) {
     this.key = key
     this.#rooms = rooms
     this.#framed = framed
+    this.#ids = rooms.map(() => undefined)
+    this.#parts = rooms.map(() => '')
   }
 
   encode (entries: readonly Entry[], room: Room): Uint8Array {
-    const index = this.#rooms.indexOf(room)
-    const parts = this.#rooms.map((other) => cursorPart(other, other.position))
+    const own = this.#rooms.indexOf(room)
+    for (const [index, { position }] of this.#rooms.entries()) this.#stand(index, position)
     const bytes = Buffer.concat(entries.map((entry) => {
       if (entry.id === undefined) return eventBlock(entry, undefined)
-      parts[index] = cursorPart(room, entry.id)
-      return eventBlock(entry, joinCursor(parts))
+      this.#stand(own, entry.id)
+      return eventBlock(entry, joinCursor(this.#parts))
     }))
     return this.#framed ? chunk(bytes) : bytes
+  }
+
+  #stand (index: number, id: string): void {
+    if (this.#ids[index] === id) return
+    this.#ids[index] = id
+    this.#parts[index] = cursorPart(this.#rooms[index] as Room, id)
   }
 }
 

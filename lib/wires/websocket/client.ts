@@ -92,8 +92,14 @@ export class Client {
 
   received (data: Buffer, binary: boolean): void {
     this.outlet.heard()
+    if (data.byteLength > this.#plan.limits.messageBytes && !this.#mayOpen(binary)) return this.#arrival.connection.end(reasons.messageTooBig)
     this.#session.receive(data, binary)
     if (this.#session.crowded) this.#ws.pause()
+  }
+
+  /** An `open` names a cursor for each topic, and may be larger for it than any other message. */
+  #mayOpen (binary: boolean): boolean {
+    return !binary && this.outlet.format === 'envelope' && !this.#arrival.connection.begun
   }
 
   /** The session has handled a message. */
@@ -118,6 +124,12 @@ export class Client {
     this.#arrival.connection.end(statusOf(error) === 503 ? reasons.tryAgainLater : otherwise)
   }
 }
+
+/** A topic's name, quoted (255 bytes, which JSON may double), and its cursor. */
+const CURSOR_BYTES = 576
+
+/** What an `open` may take, whatever `limits.messageBytes` says. */
+export const openBytes = (maxTopics: number): number => 64 + maxTopics * CURSOR_BYTES
 
 const NO_CURSORS: ReadonlyMap<string, string> = new Map()
 

@@ -9,7 +9,7 @@ import type { ChannelLimits } from '../../types.ts'
 import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
 import { eventNameFault, printable } from '../../core/event.ts'
 import { unknownIn, whyUnknown } from '../../known.ts'
-import { Client, type ClientPlan } from './client.ts'
+import { Client, openBytes, type ClientPlan } from './client.ts'
 import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
 import type { ChannelFormat } from './outlet.ts'
@@ -66,7 +66,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       server: new WebSocketServer({
         noServer: true,
         clientTracking: false,
-        maxPayload: ownLimits.messageBytes,
+        maxPayload: Math.max(ownLimits.messageBytes, openBytes(context.settings.maxTopics)),
         perMessageDeflate: false,
         handleProtocols: (offered) => offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false
       })

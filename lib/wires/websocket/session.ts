@@ -50,8 +50,8 @@ const NONE: Inbound[] = []
 type Json = Record<string, unknown>
 type Inbound = { text: string } | { bytes: Uint8Array }
 
-/** The most topics an `open` may name. */
-const MAX_CURSORS = 64
+/** The most topics an `open` may name, where `maxTopics` is not more. */
+const MIN_CURSORS = 64
 
 export class Session {
   readonly #plan: SessionPlan
@@ -195,7 +195,7 @@ export class Session {
 
   async #open (cursors: unknown): Promise<void> {
     if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'open already')
-    await this.#host.opened(readCursors(cursors))
+    await this.#host.opened(readCursors(cursors, Math.max(MIN_CURSORS, this.#plan.maxTopics)))
   }
 
   async #subscribe ({ topic, id, ref }: Json): Promise<void> {
@@ -293,11 +293,11 @@ function parse (text: string): Json {
   return value as Json
 }
 
-function readCursors (value: unknown): ReadonlyMap<string, string> {
+function readCursors (value: unknown, most: number): ReadonlyMap<string, string> {
   if (value === undefined) return new Map()
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_FRAME', '"cursors" must be an object')
   const entries = Object.entries(value)
-  if (entries.length > MAX_CURSORS) throw new Fault('INVALID_FRAME', `more than ${MAX_CURSORS} cursors`)
+  if (entries.length > most) throw new Fault('INVALID_FRAME', `more than ${most} cursors`)
   if (!entries.every(([, id]) => typeof id === 'string')) throw new Fault('INVALID_FRAME', 'a cursor must be a string')
   return new Map(entries as Array<[string, string]>)
 }
