@@ -19,6 +19,9 @@ export function overhears (listener: object): void {
   notes.add(listener)
 }
 
+/** After closeTimeout, for an answer that is being made: hooks may wait for the connections' end, which takes that long. */
+const LAST_WORD_MS = 1000
+
 /** One for each server: scopes beside each other may each have the plugin. */
 const byServer = new WeakMap<object, Upgrades>()
 
@@ -85,13 +88,16 @@ export class Upgrades {
     this.#dispatches ||= enabled
   }
 
-  /** Whom nobody has answered is answered now, and cut when the time is up. */
+  /** Whom nobody has answered is answered now, and cut when the time is up; whose hooks still run, a little later. */
   close (timeoutMs: number): void {
     this.#closing = true
     for (const upgrade of this.#open) if (!upgrade.ours && ownerOf(upgrade) === undefined) this.#answer(upgrade)
-    setTimeout(() => {
-      for (const upgrade of this.#open) if (!isAnswered(upgrade)) upgrade.socket.destroy()
-    }, timeoutMs).unref()
+    setTimeout(() => this.#cut((upgrade) => ownerOf(upgrade) === undefined), timeoutMs).unref()
+    setTimeout(() => this.#cut(() => true), timeoutMs + LAST_WORD_MS).unref()
+  }
+
+  #cut (which: (upgrade: Upgrade) => boolean): void {
+    for (const upgrade of this.#open) if (!isAnswered(upgrade) && which(upgrade)) upgrade.socket.destroy()
   }
 
   readonly #hear = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
