@@ -2,7 +2,7 @@
 import createError, { type FastifyErrorConstructor } from '@fastify/error'
 
 // The type is written out: what TypeScript makes of it by itself cannot be read under "moduleResolution": "bundler".
-const make = (code: string, message: string, status = 500): FastifyErrorConstructor<{ code: string, statusCode: number }> =>
+const make = (code: string, message: string, status = 500): FastifyErrorConstructor<{ code: `FST_ERR_REALTIME_${string}` }> =>
   createError(`FST_ERR_REALTIME_${code}`, message, status)
 
 // Options and declarations: thrown while the app is being built.
