@@ -12,6 +12,7 @@ export interface Limits {
   readonly messageBytes: number
   readonly messagesPerSecond: number
   readonly burst: number
+  readonly topicsPerMinute: number
   readonly faults: number
   readonly queue: number
 }
@@ -46,7 +47,7 @@ export interface Settings extends LiveSettings {
 
 const MiB = 1 << 20
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
-const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, faults: 50, queue: 64 })
+const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64 })
 const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
   'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout', 'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
@@ -147,6 +148,7 @@ export function readLimits (value: ChannelLimits | undefined, defaults: Limits):
     messageBytes: integer('limits.messageBytes', value.messageBytes ?? defaults.messageBytes, 1, 512 * MiB),
     messagesPerSecond: integer('limits.messagesPerSecond', value.messagesPerSecond ?? defaults.messagesPerSecond, 1),
     burst: integer('limits.burst', value.burst ?? defaults.burst, 1),
+    topicsPerMinute: integer('limits.topicsPerMinute', value.topicsPerMinute ?? defaults.topicsPerMinute, 1),
     faults: integer('limits.faults', value.faults ?? defaults.faults, 1),
     queue: integer('limits.queue', value.queue ?? defaults.queue, 1)
   })

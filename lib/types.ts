@@ -377,6 +377,11 @@ export interface ChannelLimits {
   /** Inbound messages in one burst. Default 100. */
   burst?: number
   /**
+   * Topics that a client joins by `subscribe` in a minute, on average; as many as `maxTopics` at once. Default 240. Past it
+   * an `error` frame answers, `RATE_LIMITED`, and the topic is not joined.
+   */
+  topicsPerMinute?: number
+  /**
    * Faults within a minute before the connection is closed with 4429 (too many messages) or 4400 (all others). Default 50. A
    * fault is bad JSON, a message that is unknown or invalid, a topic or a right that is refused (`FORBIDDEN`, 401, 403), and
    * a handler that fails. An error of a handler's with a `code` and another status below 500 is none, nor is one with 503.

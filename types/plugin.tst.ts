@@ -42,7 +42,7 @@ describe('registering', () => {
       validate: false,
       origins: ['https://app.example'],
       hosts: ['app.example'],
-      limits: { messageBytes: 1, messagesPerSecond: 1, burst: 1, faults: 1, queue: 1 },
+      limits: { messageBytes: 1, messagesPerSecond: 1, burst: 1, topicsPerMinute: 1, faults: 1, queue: 1 },
       websocket: false
     })
   })

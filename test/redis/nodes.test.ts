@@ -77,6 +77,40 @@ t.test('a client that loses one node resumes on another, without a gap', async (
   t.equal(b.realtime.stats().recovered, 1)
 })
 
+t.test('a client that is cut off before its first event resumes on another node, without a gap', async (t) => {
+  const prefix = fresh()
+  const [a, b] = await Promise.all([node(t, prefix), node(t, prefix)])
+  const client = await connectStream(a, '/rooms/first/events', { t })
+  await client.next('realtime:open')
+  client.close()
+  await a.close()
+  const { id } = await b.realtime.publish('rooms/first', 'said', { n: 1 })
+  const back = await connectStream(b, '/rooms/first/events', { t, lastEventId: client.lastEventId as string })
+  t.match(await back.next(), { event: 'said', data: { n: 1 }, id })
+  t.notOk(back.events.some(({ event }) => event === 'realtime:reset'))
+})
+
+t.test('1,000 topics that were merely listened to leave one small key each, for two minutes', async (t) => {
+  const prefix = fresh()
+  const adapter = redis({ url: server.url, prefix })
+  t.teardown(async () => await adapter.close())
+  await adapter.start({ event () {}, ephemeral () {}, suspect () {}, state () {} })
+  const topics = Array.from({ length: 1000 }, (_, i) => `rooms/some-room-${i}`)
+  await Promise.all(topics.map(async (topic) => await adapter.subscribe(topic, true)))
+  // Once more, as whoever joins and leaves over and over.
+  for (const topic of topics) adapter.unsubscribe(topic)
+  await Promise.all(topics.map(async (topic) => await adapter.subscribe(topic, true)))
+  for (const topic of topics) adapter.unsubscribe(topic)
+  const keys = await server.ask(async (redis) => await redis.keys(`${prefix}*`))
+  t.equal(keys.length, 1000)
+  const each = await server.ask(async (redis) => await Promise.all(keys.slice(0, 100).map(async (key) => ({
+    bytes: await redis.memory('USAGE', key) as number,
+    life: await redis.pttl(key)
+  }))))
+  t.ok(each.every(({ bytes }) => bytes <= 160), `${Math.max(...each.map(({ bytes }) => bytes))} bytes`)
+  t.ok(each.every(({ life }) => life > 0 && life <= 120_000), 'and a life')
+})
+
 t.test('a relay reaches the other nodes, and not its sender', async (t) => {
   const [a, b] = await nodes(t, 2) as Pair
   const [ada, ben] = [await connectChannel(a, '/rooms/3', { t, format: 'envelope' }), await connectChannel(b, '/rooms/3', { t, format: 'envelope' })]

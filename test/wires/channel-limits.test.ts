@@ -66,6 +66,33 @@ for (const [name, protocol] of [['flat', ''], ['envelope', SUBPROTOCOL]] as cons
   })
 }
 
+t.test('topics are joined at once up to maxTopics, then at a rate; more are refused, and count as faults', async (t) => {
+  const pass = stopTheClock(t)
+  const app = await serve(t, { maxTopics: 4 }, (app) => {
+    const room = app.topic('rooms/:id', { authorize: 'anyone' })
+    app.channel('/', { subscribe: room, limits: { topicsPerMinute: 2, faults: 2, burst: 1000 } })
+  })
+  const channel = await openEnvelope(t, app, '/')
+  let n = 0
+  /** Joins a topic that it was never in, and leaves it. */
+  const visit = async (): Promise<Json> => {
+    const topic = `rooms/${n++}`
+    channel.send({ op: 'subscribe', topic, ref: n })
+    const answer = await channel.next({ ref: n })
+    channel.send({ op: 'unsubscribe', topic, ref: `left ${n}` })
+    await channel.next({ ref: `left ${n}` })
+    return answer
+  }
+  for (let i = 0; i < 4; i++) t.match(await visit(), { op: 'subscribed' })
+  t.match(await visit(), { op: 'error', code: 'RATE_LIMITED', message: /too many topics/ })
+  pass(29_000)
+  t.match(await visit(), { op: 'error', code: 'RATE_LIMITED' })
+  pass(2000)
+  t.match(await visit(), { op: 'subscribed' }, 'one more every half minute')
+  channel.send({ op: 'subscribe', topic: 'rooms/last' })
+  t.equal((await channel.ended).code, 4429, 'once too often')
+})
+
 t.test('faults of more than a minute ago are forgotten, and what a handler refuses in its own words is none', async (t) => {
   const pass = stopTheClock(t)
   const app = await serve(t, {}, (app) => {

@@ -37,8 +37,11 @@ interface Subscribed {
 interface Asked { readonly topic: string, readonly resolve: (head: Id) => void, readonly reject: (error: Error) => void }
 
 const DAY_MS = 86_400_000
-/** A topic that was only listened to is forgotten so long after its last listener. */
-const GENESIS_MS = 300_000
+/**
+ * A topic that was only listened to is forgotten so long after its last listener: whoever is cut off before its first
+ * event has so long to come back. No shorter than four beats, at which it is renewed as long as somebody listens.
+ */
+const GENESIS_MS = 120_000
 /** How long a node remembers what was acknowledged to it. */
 const ACKNOWLEDGED_MS = 60_000
 /** Of so many topics; past it, of those published to last. */

@@ -1,29 +1,55 @@
-/** Inbound limits of one client: a token bucket for messages, and a tally of faults. */
+/** Inbound limits of one client: token buckets, and a tally of faults. */
 import type { Limits } from '../../options.ts'
 
 const FAULT_WINDOW_MS = 60_000
 
-export class Rate {
-  readonly #limits: Limits
+/** Holds so many tokens, and gets so many a second. */
+export class Bucket {
+  readonly #size: number
+  readonly #perSecond: number
   #tokens: number
   #filledAt = performance.now()
+
+  constructor (size: number, perSecond: number) {
+    this.#size = this.#tokens = size
+    this.#perSecond = perSecond
+  }
+
+  /** False when none is left. */
+  take (): boolean {
+    const now = performance.now()
+    this.#tokens = Math.min(this.#size, this.#tokens + (now - this.#filledAt) / 1000 * this.#perSecond)
+    this.#filledAt = now
+    if (this.#tokens < 1) return false
+    this.#tokens--
+    return true
+  }
+}
+
+export class Rate {
+  readonly #limits: Limits
+  readonly #messages: Bucket
+  /** Made for the first topic that is joined: most clients join none. */
+  #topics: Bucket | undefined
   #faults = 0
   #faultsSince = 0
 
   constructor (limits: Limits) {
     this.#limits = limits
-    this.#tokens = limits.burst
+    this.#messages = new Bucket(limits.burst, limits.messagesPerSecond)
   }
 
   /** True when one more message is within the rate. */
   take (): boolean {
-    const now = performance.now()
-    const { burst, messagesPerSecond } = this.#limits
-    this.#tokens = Math.min(burst, this.#tokens + (now - this.#filledAt) / 1000 * messagesPerSecond)
-    this.#filledAt = now
-    if (this.#tokens < 1) return false
-    this.#tokens--
-    return true
+    return this.#messages.take()
+  }
+
+  // Threat: each name costs room here, and a key in Redis for a while. Whoever joins and leaves without end would fill both.
+  /** True when joining one more topic is within the rate. As many as a client may be in can be joined at once. */
+  takeTopic (maxTopics: number): boolean {
+    const { topicsPerMinute } = this.#limits
+    this.#topics ??= new Bucket(Math.max(maxTopics, topicsPerMinute), topicsPerMinute / 60)
+    return this.#topics.take()
   }
 
   /** Counts a fault. True when it was one too many. */

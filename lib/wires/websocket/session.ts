@@ -206,6 +206,7 @@ export class Session {
     if (!own && !this.#plan.subscribe.includes(at.topic)) throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
     // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
     if (this.#connection.has(at.name)) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
+    if (this.#rate?.takeTopic(this.#plan.maxTopics) === false) throw new Fault('RATE_LIMITED', 'too many topics joined: slow down')
     const joined = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
     // The app has put it out of the topic before it was in.
     if (joined === 'left') throw new Forbidden(at.name, 'subscribed to')
@@ -248,7 +249,7 @@ export class Session {
       return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
     }
     const fault = this.#faultOf(error)
-    if (fault === error || isFault(error)) this.#refuse(fault, ref, false)
+    if (fault === error || isFault(error)) this.#refuse(fault, ref, fault === error && fault.code === 'RATE_LIMITED')
     else this.#tell(fault.code, fault.message, ref)
   }
 
