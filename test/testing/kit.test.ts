@@ -294,3 +294,22 @@ t.test('an app that closes ends its clients, and refuses new ones', async (t) =>
   t.match(ends, [undefined, { code: 1012 }, { code: 1012 }])
   for (const client of clients) await t.rejects(client.resume())
 })
+
+t.test('what a server said before it cut a client off is heard, also where it came with the head', async (t) => {
+  for (const listens of [false, true]) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(realtime)
+    app.stream('/broken', {
+      source: async function * () {
+        yield { event: 'first', data: 1 }
+        throw new Error('and no more')
+      }
+    })
+    if (listens) await app.listen({ port: 0, host: '127.0.0.1' })
+    const client = await connectStream(app, '/broken', { t })
+    t.equal((await client.next('first')).data, 1)
+    t.same((await client.next('realtime:aborted')).data, { reason: 'failed' })
+    await client.ended
+  }
+})
