@@ -2,7 +2,6 @@
  * This node's topics and who listens. The way out of a publish: hub → adapter; the way back: adapter → room → log
  * (link check) → wire (one encode) → connections.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Admission, type AdmissionLimits } from './admission.ts'
 import { callApart, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import type { Adapter, AppendOptions, EphemeralEvent, Format, Id, LogEvent, Sink } from './adapter.ts'
@@ -23,6 +22,7 @@ import { Runs } from './runs.ts'
 import type { Soon } from './soon.ts'
 import type { Params, TopicAt } from './topic.ts'
 import { TopicRegistry } from './topic.ts'
+import { nextTurn, onNextTurn } from './turn.ts'
 import type { ResetReason } from './wire.ts'
 import { Closed, HistoryUnavailable, OptionInvalid, Unavailable } from '../errors.ts'
 
@@ -271,7 +271,7 @@ export class Hub implements Sink {
   #nextTurn (): void {
     if (this.#scheduled) return
     this.#scheduled = true
-    setImmediate(() => this.#endTurn())
+    onNextTurn(() => this.#endTurn())
   }
 
   /** Rooms wait, and gather events, while those before them are being written. */

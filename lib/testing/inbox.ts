@@ -1,4 +1,5 @@
 /** What a test client has received: taken in order, by name, each once. */
+import { afterMs } from './clock.ts'
 
 export interface Received {
   /** The event's name; `message` for an unnamed one, `realtime:…` for the protocol's own. */
@@ -50,12 +51,12 @@ export class Inbox {
 
   #wait (what: string, matches: Waiter['matches']): Promise<Received> {
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => {
+      const stop = afterMs(this.#timeoutMs, () => {
         this.#waiters = this.#waiters.filter((one) => one !== waiter)
         reject(this.#missed(what, `not within ${this.#timeoutMs} ms`))
-      }, this.#timeoutMs)
+      })
       const settle = <T>(then: (value: T) => void) => (value: T): void => {
-        clearTimeout(timer)
+        stop()
         then(value)
       }
       const waiter: Waiter = { matches, resolve: settle(resolve), end: settle((why: string) => reject(this.#missed(what, why))) }

@@ -1,5 +1,4 @@
 /** A `source`: events for one client, pulled no faster than it reads, and returned when it leaves. */
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import { types } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { internalError, sourceEnded } from '../../core/close-reasons.ts'
@@ -10,6 +9,7 @@ import { jsonOf } from '../../core/payload.ts'
 import type { Soon } from '../../core/soon.ts'
 import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
 import { checkYielded } from '../../core/yielded.ts'
+import { nextTurn } from '../../core/turn.ts'
 import { EventDataInvalid } from '../../errors.ts'
 import type { SourceEvent } from '../../types.ts'
 import { block } from './encode.ts'
