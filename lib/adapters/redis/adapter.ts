@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, Ownership, Page, ReadLimits, Sink } from '../../core/adapter.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
+import { onNextTurn } from '../../core/turn.ts'
 import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
@@ -230,7 +231,7 @@ export class RedisAdapter implements Adapter, Ownership {
   #head (topic: string): Promise<Id> {
     return new Promise((resolve, reject) => {
       if (this.#asked.push({ topic, resolve, reject }) > 1) return
-      setImmediate(() => {
+      onNextTurn(() => {
         const asked = this.#asked.splice(0)
         const batch = this.#commands.cluster ? 1 : HEADS_AT_ONCE
         for (let i = 0; i < asked.length; i += batch) this.#readHeads(asked.slice(i, i + batch))

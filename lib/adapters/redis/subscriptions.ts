@@ -2,6 +2,7 @@
  * The channels of one connection. What is wanted and what Redis has acknowledged are brought together by one loop, so
  * that nothing overtakes: a channel that is left and wanted again at once is subscribed in the end.
  */
+import { onNextTurn } from '../../core/turn.ts'
 import type { Redis } from 'ioredis'
 import { streamOf } from './insides.ts'
 import { Link } from './link.ts'
@@ -103,7 +104,7 @@ export class Subscriptions {
   #start (): void {
     if (this.#working || !this.#link.up) return
     this.#working = true
-    setImmediate(() => {
+    onNextTurn(() => {
       this.#work().catch((error: unknown) => this.#link.renew(error)).finally(() => {
         this.#working = false
         if (this.#dirty.size > 0) this.#start()
