@@ -32,7 +32,7 @@ export class Joins {
   get full (): boolean { return this.#taken.size > MAX_TAKEN }
 
   isPending (name: string): boolean {
-    for (const join of this.#pending) if (join.name === name) return true
+    for (const join of this.#pending) if (join.name === name && join.fate === 'pending') return true
     return false
   }
 

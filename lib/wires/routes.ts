@@ -268,6 +268,7 @@ export class Arrival implements ConnectionInit {
   #address: string | undefined
   /** The app has; what it adds now joins by itself. */
   #accepted = false
+  #accepting: Promise<void> | undefined
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
@@ -308,10 +309,21 @@ export class Arrival implements ConnectionInit {
   connect ({ onConnect, onDisconnect, more }: RouteCallbacks): Soon<void> {
     if (this.connection.condemned) return
     if (more || onConnect || onDisconnect || this.#context.hub.topics.asks) this.#origin = keepContext()
-    return after(onConnect && this.#context.hub.patience.call<unknown>('"onConnect"', () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
+    const accepting = after(onConnect && this.#context.hub.patience.call<unknown>('"onConnect"', () => onConnect(this.connection as unknown as PublicConnection, this.#request)), () => {
       this.#accepted = true
       if (onDisconnect) this.#onEnd(onDisconnect)
     })
+    if (accepting) this.#accepting = accepting
+    return accepting
+  }
+
+  /** Its way in is over. A client that has left meanwhile is counted for as long as the app's `onConnect` runs for it. */
+  arrived (): void {
+    const over = (): void => this.place.arrived()
+    const accepting = this.#accepting
+    this.#accepting = undefined
+    if (accepting) accepting.then(over, over)
+    else over()
   }
 
   #onEnd (onDisconnect: NonNullable<LiveCallbacks['onDisconnect']>): void {

@@ -128,7 +128,7 @@ async function arrive (plan: StreamPlan, request: FastifyRequest, reply: Fastify
     start.abandon()
     throw error
   } finally {
-    arrival.place.arrived()
+    arrival.arrived()
   }
   if (start.abandoned || reply.sent) return answerAbandoned(start, reply)
   answerWith(reply, start)
