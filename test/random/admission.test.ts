@@ -210,6 +210,9 @@ class World {
     if (refused !== away) return `${refused} found no place, not ${away}`
     const unasked = this.all.find(({ state, asked, connection }) => (state === 'authorizing' && !asked) || (state === 'connecting' && !connection))
     if (unasked) return `${unasked.kind} ${unasked.n} was not asked about`
+    // What happens to it next is to happen to a connection, and not to one that is about to be.
+    const beginning = this.all.find(({ state, left, connection }) => state === 'in' && !left && connection?.topics.length === 0)
+    if (beginning) return `${beginning.kind} ${beginning.n} has not begun`
     const unnoticed = this.all.find(({ left, peer }) => left && peer?.closed === false)
     return unnoticed && `${unnoticed.kind} ${unnoticed.n} has left unnoticed`
   }
