@@ -231,7 +231,8 @@ async function closes (t: Test, server: Record<string, unknown> = {}) {
     onDisconnect: (_connection: Connection, { name }: { name: string }) => gone.note(name)
   }
   app.stream('/stream', { topics: 'news', ...callbacks })
-  app.channel('/channel', { topics: 'news', ...callbacks })
+  // HTTP/2 alone has no WebSockets.
+  if (!server.http2) app.channel('/channel', { topics: 'news', ...callbacks })
   return { app, connections, gone }
 }
 

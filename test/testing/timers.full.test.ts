@@ -4,6 +4,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
 
+t.setTimeout(600_000)
+
 const SCRIPT = fileURLToPath(new URL('./faked.ts', import.meta.url))
 const run = promisify(execFile)
 
