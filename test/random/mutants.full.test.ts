@@ -48,10 +48,8 @@ const GENESIS: Mutation = {
 }
 const NONCE: Mutation = {
   file: 'adapters/memory.ts',
-  // eslint-disable-next-line no-template-curly-in-string -- source text
-  rule: 'const id = `${ms}-${log.seq}.${this.#boot}${(this.#counter++).toString(36)}`',
-  // eslint-disable-next-line no-template-curly-in-string -- source text
-  broken: 'const id = `${ms}-${log.seq}.nonce`'
+  rule: 'log.append(this.#boot + (this.#counter++).toString(36), name, data, options)',
+  broken: "log.append('nonce', name, data, options)"
 }
 
 const base = compileLibrary()
