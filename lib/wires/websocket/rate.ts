@@ -18,7 +18,7 @@ export class Bucket {
   /** False when none is left. */
   take (): boolean {
     const now = performance.now()
-    this.#tokens = Math.min(this.#size, this.#tokens + (now - this.#filledAt) / 1000 * this.#perSecond)
+    this.#tokens = Math.min(this.#size, this.#tokens + Math.max(0, now - this.#filledAt) / 1000 * this.#perSecond)
     this.#filledAt = now
     if (this.#tokens < 1) return false
     this.#tokens--
