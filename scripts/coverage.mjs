@@ -4,7 +4,7 @@ import { readFileSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { readJson, root } from './project.mjs'
 
-const FLOOR = 95 // % of the lines in lib/
+const FLOOR = 94 // % of the lines in lib/
 const SUMMARY = '.tap/report/coverage-summary.json'
 
 export function forgetCoverage () {
