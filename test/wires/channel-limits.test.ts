@@ -5,7 +5,7 @@ import { connectionsOf, deferred, Inbox, Log, maskedFrame, openChannel, openEnve
 
 /** Time stands still for the limits, until it is moved on. */
 function stopTheClock (t: Test): (ms: number) => void {
-  let now = performance.now()
+  let now = Math.ceil(performance.now())
   t.intercept(performance, 'now', { value: () => now })
   return (ms) => { now += ms }
 }
