@@ -12,11 +12,16 @@ export interface AdmissionLimits {
   readonly maxConnectionsPerIdentity: number
 }
 
+/** An address (see address.ts), or what stands for one; undefined where only the node's limit holds. */
+export type Origin = string | undefined
+
 export class Admission {
   readonly #limits: AdmissionLimits
+  readonly #places = new Set<Place>()
   readonly #origins: Tally
   readonly #identities: Tally
-  #size = 0
+  /** While there are fewer clients than one address may have, nobody is asked for an address: that is a call of the system's. */
+  #countsOrigins = false
 
   constructor (limits: AdmissionLimits) {
     this.#limits = limits
@@ -25,19 +30,27 @@ export class Admission {
   }
 
   /** Places taken now. */
-  get size (): number { return this.#size }
+  get size (): number { return this.#places.size }
   /** Addresses and identities that are remembered. */
   get remembered (): number { return this.#origins.size + this.#identities.size }
 
-  /** Takes a place. `origin`: an address (see address.ts) or what stands for one; undefined where only the node's limit holds. @throws TooManyConnections */
-  reserve (origin: string | undefined): Place {
+  /** Takes a place. `originOf` is asked once, now or later. @throws TooManyConnections */
+  reserve (originOf: () => Origin): Place {
     const { maxConnections, maxConnectionsPerAddress } = this.#limits
-    if (this.#size >= maxConnections) throw new TooManyConnections(` on this node (maxConnections: ${maxConnections})`)
-    if (origin !== undefined && !this.#origins.take(origin)) {
+    if (this.size >= maxConnections) throw new TooManyConnections(` on this node (maxConnections: ${maxConnections})`)
+    if (this.size >= maxConnectionsPerAddress) this.#countOrigins()
+    const place = new Place(this, originOf)
+    if (this.#countsOrigins && !place.countOrigin(this.#origins)) {
       throw new TooManyConnections(` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress}). Is it a proxy's, set Fastify's trustProxy`)
     }
-    this.#size++
-    return new Place(this, origin)
+    this.#places.add(place)
+    return place
+  }
+
+  #countOrigins (): void {
+    if (this.#countsOrigins) return
+    this.#countsOrigins = true
+    for (const place of this.#places) place.countOrigin(this.#origins)
   }
 
   /** @throws TooManyConnections */
@@ -46,24 +59,47 @@ export class Admission {
   }
 
   /** Called by a place, once. */
-  release (origin: string | undefined, identity: string | undefined): void {
-    this.#size--
+  release (place: Place, origin: Origin, identity: string | undefined): void {
+    this.#places.delete(place)
     if (origin !== undefined) this.#origins.give(origin)
     if (identity !== undefined) this.#identities.give(identity)
+    // Those who are left are few, and asked again should they become many.
+    if (this.#countsOrigins && this.size < this.#limits.maxConnectionsPerAddress / 2) this.#forgetOrigins()
+  }
+
+  #forgetOrigins (): void {
+    this.#countsOrigins = false
+    for (const place of this.#places) place.forgetOrigin(this.#origins)
   }
 }
 
 /** One client's place. Given back exactly once, whatever becomes of the client. */
 export class Place {
   readonly #admission: Admission
-  readonly #origin: string | undefined
+  readonly #originOf: () => Origin
+  /** As it was counted. */
+  #origin: Origin
   #identity: string | undefined
   /** What it is still held for; 0 when it was given back. */
   #held = ARRIVING | CONNECTED
 
-  constructor (admission: Admission, origin: string | undefined) {
+  constructor (admission: Admission, originOf: () => Origin) {
     this.#admission = admission
+    this.#originOf = originOf
+  }
+
+  /** False when its origin has as many as it may. */
+  countOrigin (origins: Tally): boolean {
+    const origin = this.#originOf()
+    if (origin === undefined) return true
+    if (!origins.take(origin)) return false
     this.#origin = origin
+    return true
+  }
+
+  forgetOrigin (origins: Tally): void {
+    if (this.#origin !== undefined) origins.give(this.#origin)
+    this.#origin = undefined
   }
 
   /** Counts it for this identity too. @throws TooManyConnections */
@@ -90,7 +126,7 @@ export class Place {
   #let (what: number): void {
     if (this.#held === 0) return
     this.#held &= ~what
-    if (this.#held === 0) this.#admission.release(this.#origin, this.#identity)
+    if (this.#held === 0) this.#admission.release(this, this.#origin, this.#identity)
   }
 }
 

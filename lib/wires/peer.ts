@@ -5,28 +5,38 @@ import type { Place } from '../core/admission.ts'
 import type { Hub } from '../core/hub.ts'
 import { Pipelined } from '../errors.ts'
 
+/** So many are looked at from the start: whether a proxy stands before the app is to be said before it matters. */
+const LOOKS = 16
+
 export class Peers {
   readonly #hub: Hub
   readonly #log: FastifyBaseLogger
-  /** Nobody is asked for an address that nothing depends on: that is a call of the system's. */
-  readonly #counted: boolean
   readonly #sessions = new WeakMap<object, string>()
   #named = 0
+  /** Clients that are still to be looked at, whatever their number. */
+  #looks = LOOKS
   #told = false
 
   constructor (hub: Hub, log: FastifyBaseLogger) {
     this.#hub = hub
     this.#log = log
-    this.#counted = hub.settings.maxConnectionsPerAddress !== Infinity
+    if (hub.settings.maxConnectionsPerAddress === Infinity) this.#looks = 0
   }
 
   /** Takes a place for the client, before anything of the app's is asked about it. @throws TooManyConnections */
   admit (request: FastifyRequest): Place {
     try {
-      return this.#hub.admission.reserve(this.#counted ? this.#originOf(request) : undefined)
+      const place = this.#hub.admission.reserve(() => this.#originOf(request))
+      if (this.#looks > 0) this.#look(request)
+      return place
     } catch (error) {
       throw this.#refused(request, error)
     }
+  }
+
+  #look (request: FastifyRequest): void {
+    this.#looks--
+    this.#originOf(request)
   }
 
   /** It is known now who the client is. @throws TooManyConnections */
@@ -56,6 +66,8 @@ export class Peers {
 
   #originOf (request: FastifyRequest): string | undefined {
     const ip: string | undefined = request.ip
+    // Its socket is closed: it is about to give its place back.
+    if (ip === undefined && request.raw.socket?.destroyed) return undefined
     if (ip !== undefined && (!isLocal(ip) || isClients(request, ip))) return networkOf(ip)
     this.#tell(ip)
     // One session is one client, then: it must not hold thousands of streams.
@@ -74,6 +86,7 @@ export class Peers {
   #tell (ip: string | undefined): void {
     if (this.#told) return
     this.#told = true
+    this.#looks = 0
     this.#log.info({ address: ip }, 'realtime: clients come from a private or loopback address, which maxConnectionsPerAddress does not count: it may be a proxy\'s. If it is, set Fastify\'s trustProxy')
   }
 }

@@ -8,20 +8,20 @@ const REFUSED = { code: 'FST_ERR_REALTIME_TOO_MANY_CONNECTIONS', statusCode: 503
 
 t.test('connections are bounded for the node, for an address and for an identity, and each that goes makes room', (t) => {
   const admission = new Admission(LIMITS)
-  const [first, second] = ['a', 'a', 'a'].map((address) => admission.reserve(address)) as [Place, Place]
-  t.throws(() => admission.reserve('a'), { ...REFUSED, message: /maxConnectionsPerAddress: 3.*trustProxy/ })
+  const [first, second] = ['a', 'a', 'a'].map((address) => admission.reserve(() => address)) as [Place, Place]
+  t.throws(() => admission.reserve(() => 'a'), { ...REFUSED, message: /maxConnectionsPerAddress: 3.*trustProxy/ })
   first.identify('ada')
   second.identify('ada')
-  const third = admission.reserve('b')
+  const third = admission.reserve(() => 'b')
   t.throws(() => third.identify('ada'), { ...REFUSED, message: /maxConnectionsPerIdentity: 2/ })
-  admission.reserve(undefined)
-  t.throws(() => admission.reserve(undefined), { ...REFUSED, message: /maxConnections: 5/ })
+  admission.reserve(() => undefined)
+  t.throws(() => admission.reserve(() => undefined), { ...REFUSED, message: /maxConnections: 5/ })
   t.equal(admission.size, 5)
   third.giveBack()
   second.giveBack()
   t.equal(admission.size, 3)
-  admission.reserve('a').identify('ada')
-  t.throws(() => admission.reserve('a'), REFUSED)
+  admission.reserve(() => 'a').identify('ada')
+  t.throws(() => admission.reserve(() => 'a'), REFUSED)
   t.end()
 })
 
@@ -32,7 +32,7 @@ t.test('a place is held until both the way in and the connection are over, and i
   ]
   for (const way of ways) {
     const admission = new Admission(LIMITS)
-    const place = admission.reserve('a')
+    const place = admission.reserve(() => 'a')
     place.identify('ada')
     for (const [index, step] of way.entries()) {
       step(place)
@@ -48,12 +48,12 @@ t.test('a place is held until both the way in and the connection are over, and i
 
 t.test('whoever is refused takes nothing from anybody', (t) => {
   const admission = new Admission({ maxConnections: 2, maxConnectionsPerAddress: 1, maxConnectionsPerIdentity: 1 })
-  const place = admission.reserve('a')
+  const place = admission.reserve(() => 'a')
   place.identify('ada')
-  for (let n = 0; n < 3; n++) t.throws(() => admission.reserve('a'), REFUSED)
-  const other = admission.reserve('b')
+  for (let n = 0; n < 3; n++) t.throws(() => admission.reserve(() => 'a'), REFUSED)
+  const other = admission.reserve(() => 'b')
   t.throws(() => other.identify('ada'), REFUSED)
-  t.throws(() => admission.reserve('c'), { message: /maxConnections: 2/ })
+  t.throws(() => admission.reserve(() => 'c'), { message: /maxConnections: 2/ })
   other.giveBack()
   t.equal(admission.size, 1)
   place.giveBack()
@@ -63,12 +63,36 @@ t.test('whoever is refused takes nothing from anybody', (t) => {
 
 t.test('without limits nothing is remembered', (t) => {
   const admission = new Admission({ maxConnections: Infinity, maxConnectionsPerAddress: Infinity, maxConnectionsPerIdentity: Infinity })
-  const places = Array.from({ length: 100 }, (_, n) => admission.reserve(`a${n % 2}`))
+  const places = Array.from({ length: 100 }, (_, n) => admission.reserve(() => `a${n % 2}`))
   for (const place of places) place.identify('ada')
   t.equal(admission.size, 100)
   t.equal(admission.remembered, 0)
   for (const place of places) place.giveBack()
   t.equal(admission.size, 0)
+  t.end()
+})
+
+t.test('nobody is asked for an address while there are fewer clients than one address may have', (t) => {
+  const admission = new Admission({ maxConnections: 100, maxConnectionsPerAddress: 3, maxConnectionsPerIdentity: 100 })
+  let asked = 0
+  const from = (address: string) => (): string => {
+    asked++
+    return address
+  }
+  const places = ['a', 'a', 'b'].map((address) => admission.reserve(from(address)))
+  t.equal(asked, 0)
+  places.push(admission.reserve(from('a')))
+  t.equal(asked, 4, 'now all are, those who were there before too')
+  t.throws(() => admission.reserve(from('a')), REFUSED)
+  for (const place of places.splice(1)) place.giveBack()
+  t.equal(admission.remembered, 0, 'they are few again')
+  asked = 0
+  places.push(admission.reserve(from('a')), admission.reserve(from('a')))
+  t.equal(asked, 0)
+  t.throws(() => admission.reserve(from('a')), REFUSED)
+  for (const place of places) place.giveBack()
+  t.equal(admission.size, 0)
+  t.equal(admission.remembered, 0)
   t.end()
 })
 
@@ -94,7 +118,7 @@ t.test('over any schedule the counts are those of a model, and zero at the end',
     () => {
       const origin = random.pick(['a', 'b', 'c'])
       const free = held().length < 5 && of((one) => one.origin === origin) < 3
-      const let_ = attempt(() => { all.push({ place: admission.reserve(origin), origin, identity: undefined, arriving: true, connected: true }) })
+      const let_ = attempt(() => { all.push({ place: admission.reserve(() => origin), origin, identity: undefined, arriving: true, connected: true }) })
       return let_ === free ? undefined : `a client of ${origin} was ${let_ ? 'let in' : 'refused'}`
     },
     () => {

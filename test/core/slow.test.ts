@@ -48,7 +48,7 @@ class Client implements Outlet {
       id,
       identity: { id },
       address: '',
-      place: hub.admission.reserve(undefined),
+      place: hub.admission.reserve(() => undefined),
       settings: { maxBuffered: MAX_BUFFERED, slow, heartbeat: 25_000 },
       subscribe: async () => {},
       resolve: (topic) => String(topic),

@@ -22,20 +22,24 @@ export function overhears (listener: object): void {
 /** After closeTimeout, for an answer that is being made: hooks may wait for the connections' end, which takes that long. */
 const LAST_WORD_MS = 1000
 
+type Marked = IncomingMessage & { [mark: symbol]: Upgrade | 'entered' | undefined }
+
 /** One for each server: scopes beside each other may each have the plugin. */
 const byServer = new WeakMap<object, Upgrades>()
 
 export class Upgrades {
   readonly #app: FastifyInstance
   readonly #channels: ChannelUrls
-  readonly #heard = new WeakMap<IncomingMessage, Upgrade>()
-  readonly #entered = new WeakSet<IncomingMessage>()
+  /** On a request: its upgrade, and from when a route has got it, that it was there. */
+  readonly #mark = Symbol('fastify-realtime.upgrade')
   /** Those that may yet have to be ended. */
   readonly #open = new Set<Upgrade>()
   /** How long others may take, ms. */
   readonly #patience: number
   #dispatches = false
   #closing = false
+  /** No other listener answers upgrades. Undefined when that is to be looked at again. */
+  #alone: boolean | undefined
 
   constructor (app: FastifyInstance, patience: number) {
     this.#app = app
@@ -55,11 +59,8 @@ export class Upgrades {
    * same request once more gets nothing.
    */
   enter (raw: IncomingMessage): Upgrade | 'entered' | undefined {
-    if (this.#entered.has(raw)) return 'entered'
-    const upgrade = this.#heard.get(raw)
-    if (!upgrade) return undefined
-    this.#heard.delete(raw)
-    this.#entered.add(raw)
+    const upgrade = (raw as Marked)[this.#mark]
+    if (upgrade !== undefined) (raw as Marked)[this.#mark] = 'entered'
     return upgrade
   }
 
@@ -77,6 +78,7 @@ export class Upgrades {
 
   #listen (server: Server): void {
     server.prependListener('upgrade', this.#hear)
+    for (const event of ['newListener', 'removeListener']) server.on(event, () => { this.#alone = undefined })
     for (const event of ['connection', 'secureConnection']) server.on(event, (socket: Duplex) => noteLimit(server, socket))
   }
 
@@ -102,14 +104,15 @@ export class Upgrades {
 
   readonly #hear = (raw: IncomingMessage, socket: Duplex, head: Buffer): void => {
     // Somebody passes it on.
-    if (this.#heard.has(raw) || this.#entered.has(raw)) return
-    const upgrade = new Upgrade(raw, socket, head, (one) => this.#open.delete(one))
-    this.#heard.set(raw, upgrade)
-    this.#open.add(upgrade)
+    if ((raw as Marked)[this.#mark] !== undefined) return
+    const upgrade = (raw as Marked)[this.#mark] = new Upgrade(raw, socket, head)
     // @fastify/websocket stops listening as soon as the app closes: nobody else would answer, nor let the socket go.
-    if (this.#app.server.listeners('upgrade').every((listener) => notes.has(listener))) this.#answer(upgrade)
+    this.#alone ??= this.#app.server.listeners('upgrade').every((listener) => notes.has(listener))
+    if (this.#alone) this.#answer(upgrade)
     // When the other listeners have had their turn.
     else process.nextTick(() => this.#decide(upgrade))
+    // Most are WebSockets by now.
+    if (upgrade.watch(() => this.#open.delete(upgrade))) this.#open.add(upgrade)
   }
 
   #decide (upgrade: Upgrade): void {
@@ -155,12 +158,13 @@ export class Upgrades {
     readAnew(upgrade.raw, upgrade.socket, upgrade.head, this.#app.server)
   }
 
-  #route ({ raw, socket }: Upgrade): void {
+  #route (upgrade: Upgrade): void {
+    const { raw, socket } = upgrade
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
     response.assignSocket(socket as never)
-    endsWith(response, socket)
     this.#app.routing(raw, response)
+    if (!upgrade.settled) endsWith(response, socket)
   }
 
   #forget (upgrade: Upgrade): void {

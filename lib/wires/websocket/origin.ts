@@ -5,6 +5,8 @@ import { originAt, readOrigin, type Origin } from '../../core/origin.ts'
 import { OriginRefused } from '../../errors.ts'
 import { checkHost, type Hosts } from '../hosts.ts'
 
+const ORIGIN = 'origin'
+
 export interface OriginPolicy {
   readonly origins: readonly string[] | '*'
   readonly hosts: Hosts
@@ -27,8 +29,12 @@ export function checkOrigin ({ origins, hosts }: OriginPolicy, request: FastifyR
 function originHeader ({ raw }: FastifyRequest): string | undefined {
   // A request in memory may have no raw ones.
   const pairs = raw.rawHeaders ?? []
-  const found = pairs.filter((_value, i) => i % 2 === 1 && pairs[i - 1]?.toLowerCase() === 'origin')
-  return found.length === 0 ? raw.headers.origin : found.join(', ')
+  let found: string | undefined
+  for (let i = 0; i < pairs.length; i += 2) {
+    if (pairs[i]?.length !== ORIGIN.length || pairs[i]?.toLowerCase() !== ORIGIN) continue
+    found = found === undefined ? pairs[i + 1] : `${found}, ${pairs[i + 1]}`
+  }
+  return found ?? raw.headers.origin
 }
 
 function isOwn ({ scheme, text }: Origin, request: FastifyRequest): boolean {

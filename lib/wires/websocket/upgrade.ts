@@ -20,30 +20,45 @@ export class Upgrade {
   readonly flowing: boolean | null
   /** It was given to the app from here. */
   ours = false
-  readonly #closed: () => void
+  #state: 'new' | 'watched' | 'settled' = 'new'
+  #closed: (() => void) | undefined
 
-  constructor (raw: IncomingMessage, socket: Duplex, head: Buffer, closed: (upgrade: Upgrade) => void) {
+  constructor (raw: IncomingMessage, socket: Duplex, head: Buffer) {
     this.raw = raw
     this.socket = socket
     this.head = head
     this.earlier = responseOn(socket)
     this.written = writtenTo(socket)
     this.flowing = socket.readableFlowing
-    this.#closed = () => closed(this)
-    // Node took its own error listener off before 'upgrade'.
-    socket.on('error', destroy)
-    socket.once('close', this.#closed)
   }
+
+  /**
+   * Nobody has answered it in the turn in which it came: from here on its socket may break or close. Node took its own error
+   * listener off before 'upgrade'. False where somebody has it already.
+   */
+  watch (closed: () => void): boolean {
+    if (this.settled) return false
+    this.#state = 'watched'
+    this.#closed = closed
+    this.socket.on('error', destroy)
+    this.socket.once('close', closed)
+    return true
+  }
+
+  /** Somebody has it, and sees to its end. */
+  get settled (): boolean { return this.#state === 'settled' }
 
   /** Nobody waits for its end any more. */
   release (): void {
-    this.socket.off('close', this.#closed)
+    if (this.#closed) this.socket.off('close', this.#closed)
+    this.#closed = undefined
   }
 
   /** Who has it now listens for errors himself. */
   handOver (): void {
     this.release()
-    this.socket.off('error', destroy)
+    if (this.#state === 'watched') this.socket.off('error', destroy)
+    this.#state = 'settled'
   }
 }
 
