@@ -2,7 +2,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
 import { readHost, readOrigin } from './core/origin.ts'
-import type { TopicPolicy } from './core/topic.ts'
+import type { TopicPolicy } from './core/topics/topic.ts'
 import { identityId } from './core/identity.ts'
 import { OptionInvalid } from './errors.ts'
 import { onlyKnown, record } from './known.ts'

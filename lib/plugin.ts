@@ -2,27 +2,30 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
 import { call, within } from './core/callbacks.ts'
-import { readReason } from './core/call-options.ts'
-import { customReason } from './core/close-reasons.ts'
-import type { Target } from './core/orders.ts'
-import { eventNameFault, printable } from './core/event.ts'
+import { customReason, readReason } from './core/call-options.ts'
+import type { Target } from './core/cluster/orders.ts'
+import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
 import { identityId } from './core/identity.ts'
 import type { Codec } from './core/payload.ts'
+import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
-import { checkRunKey, runOf } from './core/run-names.ts'
-import { DeclaredTopic } from './core/topic.ts'
+import { checkRunKey, runOf } from './features/resumable/names.ts'
+import { TopicFace, topicAt } from './core/topics/face.ts'
+import { DeclaredTopic } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid, Unavailable } from './errors.ts'
-import { Http2Sessions } from './http2.ts'
+import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import { callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, type Settings } from './options.ts'
 import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
-import type { Connection, Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
-import { SilentSockets } from './sockets.ts'
-import { Arrivals } from './wires/arrivals.ts'
-import { Peers } from './wires/peer.ts'
-import { isTopicAt, RouteCollector, type MadeRoute, type WireContext } from './wires/routes.ts'
+import type { Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
+import { SilentSockets } from './shutdown/silent-sockets.ts'
+import { Arrivals } from './routes/arrivals.ts'
+import { Peers } from './routes/peer.ts'
+import { RouteCollector, type MadeRoute } from './routes/collector.ts'
+import type { WireContext } from './routes/context.ts'
+import { resolveTopic } from './routes/topics-option.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
@@ -33,7 +36,7 @@ type AnyTopicOptions = TopicOptions<never, Record<string, unknown>>
 export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, options) => {
   if (fastify.hasDecorator('realtime')) throw new AlreadyRegistered()
   const settings = readOptions(options, fastify.initialConfig.pluginTimeout)
-  const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log })
+  const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log, app: fastify })
   const app = new App(fastify, settings, hub)
   // Before anything can go wrong: an app that is closed while its start hangs closes the adapter.
   fastify.addHook('onClose', async () => await call(() => hub.close()))
@@ -61,6 +64,7 @@ class App {
   readonly #fastify: FastifyInstance
   readonly #settings: Settings
   readonly #hub: Hub
+  readonly #runs: Runs
   readonly #collector = new RouteCollector()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
@@ -73,6 +77,8 @@ class App {
     this.#fastify = fastify
     this.#settings = settings
     this.#hub = hub
+    this.#runs = new Runs(hub)
+    hub.attach(this.#runs)
     this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
@@ -89,6 +95,7 @@ class App {
     fastify.decorate('channel', channelDecorator(context, this.#collector, this.#upgrades) as never)
     fastify.addHook('onReady', async () => this.#becomeReady())
     fastify.addHook('preClose', async () => await call(() => this.#stop()))
+    fastify.addHook('onClose', async () => this.#letGo(context))
     this.#sessions.watch(fastify)
     this.#silent.watch(fastify, overhears)
   }
@@ -107,12 +114,20 @@ class App {
     await Promise.all([stopped, this.#sessions.close(this.#settings.closeTimeout)])
   }
 
+  /** The server may outlive the app, and serve another. */
+  #letGo ({ arrivals }: WireContext): void {
+    arrivals.end()
+    this.#upgrades.end()
+    this.#silent.end()
+  }
+
   #wireContext (): WireContext {
     const settings = this.#settings
     return {
       hub: this.#hub,
-      peers: new Peers(this.#hub, this.#fastify.log),
-      arrivals: new Arrivals(this.#fastify, this.#hub.control, overhears),
+      runs: this.#runs,
+      peers: new Peers(this.#hub),
+      arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
       settings,
       live: (options) => readLiveFor(this.#hub, options, settings),
       limits: (limits) => readLimits(limits, settings.limits),
@@ -140,7 +155,7 @@ class App {
     return (data) => (check ??= compile())(data)
   }
 
-  #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
+  #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): TopicFace {
     if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
     record('topic options', options)
     onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce']))
@@ -148,7 +163,7 @@ class App {
     if (options.snapshot !== undefined && !retention) {
       throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')
     }
-    const topic = new DeclaredTopic(this.#hub, this.#hub.topics, pattern, {
+    const topic = new DeclaredTopic(this.#hub, pattern, {
       retention,
       schemas: options.events,
       events: this.#codecs(scope, pattern, options.events),
@@ -158,7 +173,7 @@ class App {
       validate: this.#settings.validate
     })
     this.#hub.topics.add(topic)
-    return topic
+    return new TopicFace(topic, this.#hub.publisher)
   }
 
   #codecs (scope: FastifyInstance, pattern: string, events: Record<string, unknown> | undefined): Map<string, Codec> | undefined {
@@ -177,30 +192,30 @@ class App {
   #realtime (): Realtime {
     const hub = this.#hub
     return Object.freeze<Realtime>({
-      publish: async (name, event, data, options) => await hub.publish(hub.topics.resolve(name), event, data, options),
-      history: async (name, options) => await hub.history(hub.topics.resolve(name), options),
-      stop: async (key, options) => await stopRun(hub, key, options),
-      count: async (name) => await hub.control.count(hub.topics.resolve(name).name),
-      countLocal: (name) => hub.room(hub.topics.resolve(name).name)?.listeners ?? 0,
+      publish: async (name, event, data, options) => await hub.publisher.publish(hub.topics.resolve(name), event, data, options),
+      history: async (name, options) => await hub.publisher.history(hub.topics.resolve(name), options),
+      stop: async (key, options) => await stopRun(this.#runs, key, options),
+      count: async (name) => await hub.node.counting.count(hub.topics.resolve(name).name),
+      countLocal: (name) => hub.listenersHere(hub.topics.resolve(name).name),
       disconnect: async (target, reason) => {
         const { code, text, reconnect } = customReason(readReason('disconnect()', reason))
-        await hub.control.order({ op: 'disconnect', target: readTarget(hub, target), code, text, reconnect })
+        await hub.node.order({ op: 'disconnect', target: readTarget(hub, target), code, text, reconnect })
       },
       unsubscribe: async (target, topic) => {
-        await hub.control.order({ op: 'unsubscribe', target: readTarget(hub, target), topic: topicName(hub, topic) })
+        await hub.node.order({ op: 'unsubscribe', target: readTarget(hub, target), topic: topicName(hub, topic) })
       },
-      connections: () => [...hub.connections] as unknown as Connection[],
+      connections: () => [...hub.clients].map(({ face }) => face),
       stats: () => stats(hub)
     })
   }
 }
 
-async function stopRun (hub: Hub, key: string, options: StopOptions = {}): Promise<boolean> {
+async function stopRun (runs: Runs, key: string, options: StopOptions = {}): Promise<boolean> {
   record('stop options', options)
   onlyKnown('stop', options, new Set(['space']))
   const { space } = options
   if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('stop.space', 'must be a non-empty string')
-  return await hub.runs.stop(runOf(hub.runs.spaces.find(space), checkRunKey('stop()', key)))
+  return await runs.stop(runOf(runs.spaces.find(space), checkRunKey('stop()', key)))
 }
 
 const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] satisfies Array<keyof RealtimeTarget>)
@@ -216,13 +231,13 @@ function readTarget (hub: Hub, target: RealtimeTarget): Target {
 
 function readWord (hub: Hub, word: string, value: unknown): string | undefined {
   if (word === 'identity') return identityId(value)
-  if (word === 'topic') return isTopicAt(value) || (typeof value === 'string' && value !== '') ? topicName(hub, value) : undefined
+  if (word === 'topic') return topicAt(value) || (typeof value === 'string' && value !== '') ? topicName(hub, value) : undefined
   return word === 'connection' && typeof value === 'string' && value !== '' ? value : undefined
 }
 
 /** Of `topic.at(…)`, or a full name. @throws TopicUnknown */
 function topicName (hub: Hub, topic: unknown): string {
-  return isTopicAt(topic) ? topic.topic.name(topic.params) : hub.topics.resolve(topic).name
+  return resolveTopic(hub.topics, topic).name
 }
 
 function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings): ReturnType<WireContext['live']> {
@@ -233,9 +248,9 @@ function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], set
 
 function stats (hub: Hub): RealtimeStats {
   const connections = { sse: 0, websocket: 0 }
-  for (const connection of hub.connections) if (connection.attached) connections[connection.kind]++
-  const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored } = hub.counters
-  const closing = hub.closingConnections
+  for (const connection of hub.clients) if (connection.attached) connections[connection.kind]++
+  const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored } = hub.observe.counts
+  const closing = hub.connections.leaving.size
   const arriving = hub.admission.size - connections.sse - connections.websocket - closing
-  return { connections, arriving, closing, topics: hub.listenedTopics, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
+  return { connections, arriving, closing, topics: hub.active.listenedTo, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
 }

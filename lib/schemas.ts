@@ -11,7 +11,7 @@ import type { FastifyInstance } from 'fastify'
 import { compilersOf, type Compile } from './compilers.ts'
 import { toError } from './core/callbacks.ts'
 import type { Codec } from './core/payload.ts'
-import { after, type Soon } from './core/soon.ts'
+import { andThen, type MaybePromise } from './core/maybe-promise.ts'
 import { SchemaInvalid } from './errors.ts'
 import { check, describe, type Check, type Validator } from './core/validation.ts'
 
@@ -159,11 +159,11 @@ export class LazyCodec implements Codec {
 
   // A schema that is not JSON schema may describe the value in memory instead of what is sent of it (zod's `date()`, its
   // codecs): either will do.
-  fault (sent: unknown, data: unknown): Soon<string | undefined> {
+  fault (sent: unknown, data: unknown): MaybePromise<string | undefined> {
     const verify = this.#check as Check
-    return after(verify(sent), ({ fault }) => fault === undefined || isJsonSchema(this.#schema)
+    return andThen(verify(sent), ({ fault }) => fault === undefined || isJsonSchema(this.#schema)
       ? fault
-      : after(verify(data), (checked) => checked.fault))
+      : andThen(verify(data), (checked) => checked.fault))
   }
 }
 

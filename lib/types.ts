@@ -194,6 +194,8 @@ export interface Connection {
   /** Aborted once, when the connection has ended for whatever reason. */
   readonly signal: AbortSignal
   readonly closed: boolean
+  /** Bytes that wait for this client to read: those in its socket's buffer, and those that are kept for it. At most about `maxBuffered`. */
+  readonly buffered: number
   /** Sends an event to this client alone. It carries no id and is not replayed. @throws FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_NAME_INVALID */
   send (event: string, data: unknown): void
   /**

@@ -9,6 +9,7 @@ import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import realtime, { memory, type Adapter, type RealtimeOptions, type SourceEvent } from '../lib/index.ts'
 import type { Hub } from '../lib/core/hub.ts'
+import { hubOf, insidesOf } from './helpers/insides.ts'
 import { connectionsOf, Inbox, portOf, SUBPROTOCOL, turn, type Json } from './conformance/clients.ts'
 
 // --- what can go wrong -----------------------------------------------------------
@@ -274,7 +275,7 @@ const rows: Array<[string, Row]> = [
     provoke: async (app) => await channel(app, {
       talk: async (client) => {
         while ((await client.next()).op !== 'subscribed');
-        (connectionsOf(app)[0] as unknown as { judgeAnew (retry: number): void }).judgeAnew(0)
+        insidesOf(app)[0]?.judgeAnew(0)
         return undefined
       }
     })
@@ -440,22 +441,12 @@ async function appOf (t: Test, options: RealtimeOptions, declare: (app: FastifyI
   return app
 }
 
-/** The plugin's insides, by way of a connection. */
-async function hubOf (app: FastifyInstance): Promise<Hub> {
-  const asked = get({ host: '127.0.0.1', port: portOf(app), path: '/probe', agent: false, headers: { accept: 'text/event-stream', ...HEADERS } })
-  asked.on('error', () => {})
-  await once(asked, 'response')
-  const { hub } = connectionsOf(app)[0] as unknown as { hub: Hub }
-  asked.destroy()
-  return hub
-}
-
 /** Waits until nothing is left of any client. Hangs where something stays: then the test does not pass. */
 async function nothingLeft (app: FastifyInstance, hub: Hub): Promise<void> {
   const stays = (): boolean => {
     const { connections, subscriptions, topics } = app.realtime.stats()
-    const rooms = ['news', 'board', 'room'].map((name) => hub.room(name))
-    return connections.sse + connections.websocket + subscriptions + topics + hub.connections.size > 0 || rooms.some((room) => room && (room.holds > 0 || room.listeners > 0))
+    const rooms = ['news', 'board', 'room'].map((name) => hub.active.get(name))
+    return connections.sse + connections.websocket + subscriptions + topics + hub.clients.size > 0 || rooms.some((room) => room && (room.holds > 0 || room.listeners > 0))
   }
   while (stays()) await turn()
 }
@@ -465,7 +456,7 @@ for (const [name, row] of rows) {
     let fault: Fault | undefined
     const fail = (): unknown => fault?.run()
     const app = await appOf(t, row.options?.(fail) ?? {}, (app) => row.declare?.(app, fail))
-    const hub = await hubOf(app)
+    const hub = hubOf(app)
     await nothingLeft(app, hub)
     for (fault of faults) {
       if (row.sync && !fault.sync) continue
@@ -512,10 +503,10 @@ for (const { name, told, options, declare } of hanging) {
 
     t.test(`${name} that never settles is logged once, by its name, ${path}`, async (t) => {
       const { app, asked, lines } = await start(t, { joinTimeout: 30 })
-      const hub = await (name === 'identify' ? undefined : hubOf(app))
+      const hub = hubOf(app)
       const outcome = await ask(app, path)
       t.ok(['retry', '503', 'closed 1013', 'ended'].includes(outcome), outcome)
-      if (hub) await nothingLeft(app, hub)
+      await nothingLeft(app, hub)
       const about = lines.filter(({ err }) => (err as Json | undefined)?.code === 'FST_ERR_REALTIME_CALLBACK_TIMEOUT')
       t.equal(about.filter(({ err }) => String((err as Json).message).startsWith(`${told} did not settle within 30 ms`)).length, 1)
       for (const reject of asked.drain()) reject(null)
@@ -701,12 +692,12 @@ t.test('whatever the unsubscribe of an adapter does, other topics are let go of'
     app.topic('rooms/:n')
     app.stream('/rooms', { topics: ['rooms/1', 'rooms/2'].map((name) => name) })
   })
-  const hub = await hubOf(app)
+  const hub = hubOf(app)
   for (fault of faults) {
     await stream(app, '/rooms', { until: 'realtime:open' })
     await nothingLeft(app, hub)
     asked = 0
-    hub.sweep(0)
+    hub.active.sweep(0)
     t.ok(asked >= 2, fault.name)
   }
   await turn()

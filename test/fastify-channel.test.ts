@@ -175,6 +175,27 @@ t.test('without channels, the server hears of no upgrade at all', async (t) => {
   t.match(await client.until(/plain$/), /^HTTP\/1\.1 200 OK/)
 })
 
+t.test('without channels, an upgrade is answered when whoever listened for it is gone, also while the app closes', async (t) => {
+  const app = bare(t)
+  await app.register(fastifyWebsocket)
+  await ours(app)
+  app.stream('/news', { topics: app.topic('news') })
+  app.get('/plain', async () => 'plain')
+  const other = (): void => {}
+  app.server.on('upgrade', other)
+  app.addHook('preClose', async () => { await late.closed })
+  await listen(app)
+  const late = await dial(t, app)
+  await late.ask('GET /plain').until(/plain$/)
+  late.text = ''
+  const closing = app.close()
+  app.server.off('upgrade', other)
+  while (app.server.listenerCount('upgrade') > 0) await new Promise(setImmediate)
+  late.ask('GET /plain', HANDSHAKE)
+  t.match(await late.until(/\r\n\r\n/), /^HTTP\/1\.1 503 /)
+  await closing
+})
+
 t.test('a request that offers another upgrade is answered in HTTP/1.1, its body and all', async (t) => {
   const app = bare(t)
   await ours(app)

@@ -100,7 +100,7 @@ t.test('clients that neither read, answer nor leave are cut after closeTimeout',
   // More than the kernel takes, so that the farewell does not get through.
   const quick = await connectStream(app, '/news', { t })
   await open.came.reach(6)
-  const buffered = (): boolean => (open.came.all[0] as unknown as { buffered: number }).buffered > 0
+  const buffered = (): boolean => (open.came.all[0]?.buffered ?? 0) > 0
   for (let n = 0; n < 2000 && !buffered(); n++) {
     await app.realtime.publish('news', 'flood', 'x'.repeat(60_000))
     await quick.next('flood')

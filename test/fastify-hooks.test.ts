@@ -217,6 +217,22 @@ t.test('an onSend hook that fails or answers otherwise leaves no connection behi
   t.same(app.realtime.connections(), [])
 })
 
+t.test('a header that cannot be sent is an ordinary 500, and leaves no connection behind', async (t) => {
+  for (const onSend of [undefined, async (_request: unknown, _reply: unknown, payload: unknown) => payload]) {
+    const app = await live(t)
+    app.stream('/news', {
+      topics: app.topic('news'),
+      onRequest: async (_request, reply) => { reply.header('x-name', 'Zo\u2192') },
+      ...onSend && { onSend }
+    })
+    await listen(app)
+    const client = await dial(t, app)
+    client.ask('GET /news', { accept: 'text/event-stream' })
+    t.match(await client.until('ERR_INVALID_CHAR'), /^HTTP\/1\.1 500 Internal Server Error\r\n/)
+    t.match(app.realtime.stats(), { connections: { sse: 0 }, arriving: 0, closing: 0, subscriptions: 0 })
+  }
+})
+
 t.test('CORS, helmet and cookies reach the client of a stream', async (t) => {
   const app = bare(t)
   await app.register(cors, { origin: ['https://shop.example'], credentials: true, exposedHeaders: ['x-trace'] })

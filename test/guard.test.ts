@@ -9,12 +9,13 @@ import t, { type Test } from 'tap'
 import { memory } from '../lib/adapters/memory.ts'
 import type { Hub } from '../lib/core/hub.ts'
 import { OrderOfUse } from '../lib/core/order-of-use.ts'
-import type { Room } from '../lib/core/room.ts'
-import type { Encoder } from '../lib/core/wire.ts'
+import type { Encoder, HeardTopic } from '../lib/core/wire.ts'
 import { Encoders } from '../lib/wires/sse/encode.ts'
+import { envelope } from '../lib/wires/websocket/protocols/envelope.ts'
+import { flat as flatProtocol } from '../lib/wires/websocket/protocols/flat.ts'
 import { connectChannel, connectStream } from '../lib/testing/index.ts'
-import type { Connection } from '../lib/index.ts'
 import { live, listen, portOf } from './helpers/app.ts'
+import { hubOf } from './helpers/insides.ts'
 import { Swarm } from './helpers/swarm.ts'
 import { compileLibrary, mutant, removeMutants } from './random/mutants.ts'
 import { runSchedules } from './random/schedule.ts'
@@ -40,10 +41,8 @@ async function counted<T extends object> (target: T, method: keyof T & string, c
 /** An app with listeners of every kind on one topic; what it hears is waited for. */
 async function crowd (t: Test): Promise<{ app: FastifyInstance, hub: Hub, publish: (count: number) => Promise<void> }> {
   const app = await live(t)
-  let hub!: Hub
   const ticks = app.topic('ticks', { events: { tick: { type: 'object', properties: { n: { type: 'integer' }, text: { type: 'string' } } } } })
-  const onConnect = (connection: Connection): void => { hub = (connection as unknown as { hub: Hub }).hub }
-  app.stream('/ticks', { topics: ticks, onConnect })
+  app.stream('/ticks', { topics: ticks })
   app.channel('/ws', { topics: ticks })
   await listen(app)
   const clients = await Promise.all(Array.from({ length: LISTENERS }, async (_, i) => {
@@ -57,28 +56,14 @@ async function crowd (t: Test): Promise<{ app: FastifyInstance, hub: Hub, publis
     await Promise.all(clients.map(async (client) => { for (let i = 0; i < count; i++) await client.next('tick') }))
   }
   await publish(1)
-  return { app, hub, publish }
+  return { app, hub: hubOf(app), publish }
 }
 
-/** The encoders in use, found as they are used. */
-async function encodersOf (hub: Hub, publish: (count: number) => Promise<void>): Promise<Set<Encoder>> {
-  const encoders = new Set<Encoder>()
-  const room = hub.room('ticks')
-  if (!room) throw new Error('no room')
-  const bytesOf = room.bytesOf.bind(room)
-  room.bytesOf = (encoder, entries) => {
-    encoders.add(encoder)
-    return bytesOf(encoder, entries)
-  }
-  await publish(1)
-  room.bytesOf = bytesOf
-  return encoders
-}
+/** Those of an event stream on HTTP/1.1, of a flat channel and of one in the envelope format. */
+const encoders: readonly Encoder[] = [new Encoders().single(true), flatProtocol.encoder, envelope.encoder]
 
 t.test('an event is encoded once for each wire, however many listen', async (t) => {
-  const { hub, publish } = await crowd(t)
-  const encoders = await encodersOf(hub, publish)
-  t.equal(encoders.size, 3, 'event stream, flat and envelope')
+  const { publish } = await crowd(t)
   for (const encoder of encoders) {
     const prototype = Object.getPrototypeOf(encoder) as Encoder
     t.equal(await counted(prototype, 'encode', (self) => self === encoder, async () => await publish(1)), 1)
@@ -205,7 +190,7 @@ t.test('coalesce is bounded', async (t) => {
 t.test('a fan-out cut into slices of one client each loses, repeats and disorders nothing', { timeout: 240_000 }, async (t) => {
   t.teardown(removeMutants)
   const sliced = await mutant(compileLibrary(), 'sliced', {
-    file: 'core/fan-out.ts',
+    file: 'core/delivery/fan-out.ts',
     rule: 'if (job.next % STRIDE !== STRIDE - 1) continue\n      if (this.spent) return false',
     broken: 'if (this.#deadline !== Infinity) return false'
   })
@@ -279,10 +264,10 @@ const flat: Record<string, (others: number) => Promise<() => Promise<void> | voi
   },
   async 'a set of topics that a client leaves and joins' (others) {
     const encoders = new Encoders()
-    const room = (name: string): Room => ({ name }) as Room
-    for (let i = 0; i < others; i++) encoders.acquire([room(`one/${i}`), room(`other/${i}`)], true)
-    const rooms = [room('one'), room('other')]
-    return () => { for (let i = 0; i < TIMES; i++) encoders.release(encoders.acquire(rooms, true)) }
+    const heard = (name: string): HeardTopic => ({ name }) as HeardTopic
+    for (let i = 0; i < others; i++) encoders.acquire([heard(`one/${i}`), heard(`other/${i}`)], true)
+    const topics = [heard('one'), heard('other')]
+    return () => { for (let i = 0; i < TIMES; i++) encoders.release(encoders.acquire(topics, true)) }
   }
 }
 

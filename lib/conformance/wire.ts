@@ -187,7 +187,7 @@ export function wireSuite ({ makeApp, connect }: WireSuiteOptions): Trial[] {
     for (; !enough() && published < 2000; published++) {
       await publish('tick', { n: published, load }, { key: published % 2 === 0 ? 'even' : 'odd' })
       await quick.next('tick')
-      most = Math.max(most, bufferedOf(slow))
+      most = Math.max(most, slow.buffered)
     }
     return { published, most }
   }
@@ -416,7 +416,6 @@ export function wireSuite ({ makeApp, connect }: WireSuiteOptions): Trial[] {
 const connectionsOf = (app: FastifyInstance): Connection[] => app.realtime.connections()
 
 /** Bytes that this connection costs the server now. */
-const bufferedOf = (connection: Connection): number => (connection as unknown as { buffered: number }).buffered
 
 /** Writes to the server's side of each socket, in the order of their connecting. */
 function countWrites (app: FastifyInstance): number[] {

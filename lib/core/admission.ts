@@ -76,7 +76,7 @@ export class Admission {
 /** One client's place. Given back exactly once, whatever becomes of the client. */
 export class Place {
   readonly #admission: Admission
-  readonly #originOf: () => Origin
+  #originOf: () => Origin
   /** As it was counted. */
   #origin: Origin
   #identity: string | undefined
@@ -95,6 +95,12 @@ export class Place {
     if (!origins.take(origin)) return false
     this.#origin = origin
     return true
+  }
+
+  /** It may leave before it is counted, and be held all the same: whose it is is asked now. */
+  keepOrigin (): void {
+    const origin = this.#originOf()
+    this.#originOf = () => origin
   }
 
   forgetOrigin (origins: Tally): void {

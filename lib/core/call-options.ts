@@ -1,7 +1,8 @@
 /** Options that the app gives with a call: checked at each, and read once. */
 import type { Id } from './adapter.ts'
-import { checkPublishKey } from './event.ts'
-import { OptionInvalid, PublishOptionInvalid } from '../errors.ts'
+import { closedByApp, reason, type CloseReason } from './close-reasons.ts'
+import { checkPublishKey, printable } from './event-name.ts'
+import { CloseCodeInvalid, CloseReasonInvalid, OptionInvalid, PublishOptionInvalid } from '../errors.ts'
 import { isRecord, onlyKnown, record, shown, unknownIn, whyUnknown } from '../known.ts'
 
 export interface PublishKeys { readonly dedupe?: string | undefined, readonly key?: string | undefined, readonly except?: string | undefined }
@@ -49,4 +50,31 @@ export function readReason (call: 'close()' | 'disconnect()', reason: unknown): 
   onlyKnown(call, reason, REASON)
   const { code, text, reconnect } = reason as Reason
   return { code, text, reconnect }
+}
+
+// --- close reasons of the app's own ------------------------------------------------
+
+/** What an endpoint may send besides 1000 and 3000 to 4999. */
+const SENDABLE: ReadonlySet<number> = new Set([1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013])
+
+/** RFC 6455 §5.5: a control frame holds 125 bytes, two of which are the code. */
+export const MAX_TEXT_BYTES = 123
+
+/** An application's own reason, as `connection.close()` takes it. @throws CloseCodeInvalid, CloseReasonInvalid */
+export function customReason ({ code = closedByApp.code, text = closedByApp.text, reconnect = false }: Reason): CloseReason {
+  if (!(code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999) || SENDABLE.has(code))) {
+    throw new CloseCodeInvalid(printable(code))
+  }
+  const fault = textFault(text)
+  if (fault !== undefined) throw new CloseReasonInvalid('text', fault)
+  if (typeof reconnect !== 'boolean') throw new CloseReasonInvalid('reconnect', 'must be true or false')
+  return reason('closed-by-app', code, reconnect, text)
+}
+
+function textFault (text: unknown): string | undefined {
+  if (typeof text !== 'string') return 'must be a string'
+  // A character is one byte at least: what is far too long is not encoded first.
+  const bytes = text.length > MAX_TEXT_BYTES ? text.length : Buffer.byteLength(text)
+  if (bytes > MAX_TEXT_BYTES) return `is longer than the ${MAX_TEXT_BYTES} bytes of UTF-8 that a close frame takes (RFC 6455, section 5.5). Send a message before you close`
+  return text.isWellFormed() ? undefined : 'must be well-formed Unicode'
 }

@@ -4,7 +4,7 @@
  */
 import { types } from 'node:util'
 import { CallbackTimeout } from '../errors.ts'
-import { isThenable, type Soon } from './soon.ts'
+import { isThenable, type MaybePromise } from './maybe-promise.ts'
 
 const STATUS_MIN = 400
 const STATUS_MAX = 599
@@ -26,7 +26,7 @@ export interface AppLog {
 // --- calling -------------------------------------------------------------------
 
 /** Calls app code. What it throws, or rejects with, is an Error. */
-export function call<T> (code: () => T | PromiseLike<T>): Soon<T> {
+export function call<T> (code: () => T | PromiseLike<T>): MaybePromise<T> {
   try {
     const value = code()
     return isThenable(value) ? Promise.resolve(value).catch(rethrow) : value
@@ -65,7 +65,7 @@ export class Patience {
   }
 
   /** As `call`; a promise that does not settle in time is given up. @throws CallbackTimeout, which says the name */
-  call<T> (name: string, code: () => T | PromiseLike<T>): Soon<T> {
+  call<T> (name: string, code: () => T | PromiseLike<T>): MaybePromise<T> {
     try {
       const value = code()
       return isThenable(value) ? this.wait(Promise.resolve(value), () => new CallbackTimeout(name, this.#ms)) : value
@@ -117,6 +117,11 @@ export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error, 
       waits?.add(giveUp)
     })
   })
+}
+
+/** Resolves when the work is over, well or not, or has taken so many ms. */
+export async function overWithin (ms: number, work: PromiseLike<unknown>): Promise<void> {
+  await within(ms, work, () => new Error('late')).catch(() => {})
 }
 
 // --- telling -------------------------------------------------------------------

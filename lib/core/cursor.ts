@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto'
 import type { Id } from './adapter.ts'
-import type { Room } from './room.ts'
+import type { HeardTopic } from './wire.ts'
 
 export const MAX_CURSOR_BYTES = 4096
 /** So many it can name, at 31 bytes each. An id of our adapters takes 25 to 33, nearly always 28 or less. */
@@ -19,9 +19,9 @@ const CURSOR = /^[\x21-\x7e]+$/
 const keyOfHash = {}
 
 /** Short, since equality of ids does the real check: two topics of one hash give a reset, never a wrong event. */
-export function topicHash (room: Room): string {
-  let hash = room.derived.get(keyOfHash) as string | undefined
-  if (hash === undefined) room.derived.set(keyOfHash, hash = hashOf(room.name))
+export function topicHash (topic: HeardTopic): string {
+  let hash = topic.derived.get(keyOfHash) as string | undefined
+  if (hash === undefined) topic.derived.set(keyOfHash, hash = hashOf(topic.name))
   return hash
 }
 
@@ -43,8 +43,8 @@ function unpack (text: string): Id | undefined {
 }
 
 /** One topic's part of a packed cursor. */
-export function cursorPart (room: Room, id: Id): string {
-  return topicHash(room) + pack(id)
+export function cursorPart (topic: HeardTopic, id: Id): string {
+  return topicHash(topic) + pack(id)
 }
 
 export function joinCursor (parts: readonly string[]): string {

@@ -6,7 +6,7 @@
 import { types } from 'node:util'
 import type { Format } from './adapter.ts'
 import { toError } from './callbacks.ts'
-import { after, type Soon } from './soon.ts'
+import { andThen, type MaybePromise } from './maybe-promise.ts'
 import { EventDataInvalid, EventTooLarge } from '../errors.ts'
 
 export interface Payload {
@@ -21,16 +21,16 @@ export interface Codec {
   /** Could this text be something else than JSON? Then it is read before it is believed. */
   doubts (text: string): boolean
   /** Why it does not fit, or undefined. `sent` is what listeners will read: the text, parsed. */
-  fault (sent: unknown, data: unknown): Soon<string | undefined>
+  fault (sent: unknown, data: unknown): MaybePromise<string | undefined>
 }
 
 /** Undefined: for one connection alone. */
 type TopicName = string | undefined
 
 /** Of an event with a schema, or of any. @throws EventDataInvalid */
-export function encode (topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false): Soon<Payload> {
+export function encode (topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false): MaybePromise<Payload> {
   if (!codec || types.isUint8Array(data)) return encodeAny(topic, event, data)
-  return after(encodeBy(codec, topic, event, data, validate), (bytes) => ({ data: bytes, format: 'json' }))
+  return andThen(encodeBy(codec, topic, event, data, validate), (bytes) => ({ data: bytes, format: 'json' }))
 }
 
 /** Of an event without a schema. Bytes are copied: the app may go on writing into its own. @throws EventDataInvalid */
@@ -61,9 +61,9 @@ export function decode ({ data, format }: Payload): unknown {
 }
 
 /** As the event's schema writes it. `validate`: what is about to be sent must fit it too. @throws EventDataInvalid */
-export function encodeBy (codec: Codec, topic: TopicName, event: string, data: unknown, validate: boolean): Soon<Uint8Array> {
+export function encodeBy (codec: Codec, topic: TopicName, event: string, data: unknown, validate: boolean): MaybePromise<Uint8Array> {
   let text: string
-  let fits: Soon<string | undefined>
+  let fits: MaybePromise<string | undefined>
   try {
     text = textOf(codec.serialize(data))
     const doubtful = codec.doubts(text)
@@ -82,7 +82,7 @@ export function checkSize ({ data }: Payload, topic: string, event: string, most
   if (size > most) throw new EventTooLarge(`topic "${topic}", event "${event}"`, size, most)
 }
 
-function judged (fits: Soon<string | undefined>, text: string, topic: TopicName, event: string): Soon<Uint8Array> {
+function judged (fits: MaybePromise<string | undefined>, text: string, topic: TopicName, event: string): MaybePromise<Uint8Array> {
   const end = (fault: string | undefined): Uint8Array => {
     if (fault !== undefined) throw new EventDataInvalid(shown(topic), event, fault)
     return Buffer.from(text)

@@ -4,8 +4,8 @@
  * it should, is of interest to nobody.
  */
 import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
-import { keepContext } from './context.ts'
-import type { Soon } from './soon.ts'
+import { keepContext } from './async-context.ts'
+import type { MaybePromise } from './maybe-promise.ts'
 import { EventDataInvalid } from '../errors.ts'
 
 export type Events<T> = AsyncIterable<T> | Iterable<T>
@@ -14,7 +14,7 @@ export type Step<E> = { readonly done: true } | { readonly done: false, readonly
 
 export interface SourceReading<T, E> {
   /** Asks the app for its iterable. */
-  open (): Soon<Events<T>>
+  open (): MaybePromise<Events<T>>
   /** A throw is the source's failure. */
   encode (event: T): E
   readonly signal: AbortSignal

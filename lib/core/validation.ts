@@ -10,7 +10,7 @@
  * | a throw, an error with a status of 500 and up | the server failed |
  */
 import { statusAsked, toError } from './callbacks.ts'
-import type { Soon } from './soon.ts'
+import type { MaybePromise } from './maybe-promise.ts'
 
 /** `schemaEnv`: Ajv's, which can only replace the data as a whole where it is given its parent. */
 export type Validator = ((data: unknown, context?: { parentData: object, parentDataProperty: string }) => unknown) & { errors?: unknown, schemaEnv?: unknown }
@@ -18,14 +18,14 @@ export type Validator = ((data: unknown, context?: { parentData: object, parentD
 /** `fault` is why the data does not fit, in words for whoever sent it; without it `value` is to be used. */
 export type Checked = { readonly fault: string, readonly value?: never } | { readonly fault?: never, readonly value: unknown }
 
-export type Check = (data: unknown) => Soon<Checked>
+export type Check = (data: unknown) => MaybePromise<Checked>
 
 /** Faults told of at once, and characters of them. */
 const MAX_FAULTS = 5
 const MAX_TEXT = 500
 
 /** @throws what the validator throws, as an Error of status 500 */
-export function check (validate: Validator, data: unknown): Soon<Checked> {
+export function check (validate: Validator, data: unknown): MaybePromise<Checked> {
   const holder = { data }
   const said = call(validate, holder)
   return isPromise(said) ? settled(validate, said, holder) : read(validate, said, holder)

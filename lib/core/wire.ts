@@ -1,60 +1,96 @@
 /**
- * The wire contract: how a connection's bytes are made and written. Proven by test/conformance/wire.ts.
+ * The wire contract: how a connection's bytes are made and written. Proven by the suite of lib/conformance/wire.ts.
  *
- * A wire frames an event once per `Encoder`; the hub writes the same bytes to every member of that encoder's
- * group. What differs by connection (openings, resets, snapshots, replays of several topics) is asked of the
- * connection's own `Outlet`.
+ * A wire frames an event once for each `Encoder`; the same bytes are written to every member of that encoder's group. What
+ * differs by connection (openings, resets, snapshots, replays of several topics) is asked of the connection's own `Outlet`.
  */
 import type { Id } from './adapter.ts'
 import type { CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
-import type { Room } from './room.ts'
-import type { Subscription } from './connection.ts'
 
-export type { CloseReason } from './close-reasons.ts'
-
+/** Why events of a topic are lost to a client. */
 export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
+
+/** A topic that somebody listens to here. */
+export interface HeardTopic {
+  /** Its full name. */
+  readonly name: string
+  /** It has a history: its events have ids. */
+  readonly durable: boolean
+  /** The id up to which the groups have been written to; empty without history. */
+  readonly position: Id
+  /** Free for a wire to keep what it derives from the name, under an object of its own. */
+  readonly derived: Map<object, unknown>
+}
+
+/** A topic that one client listens to. */
+export interface HeardSubscription {
+  readonly topic: HeardTopic
+  /** The id up to which the client has been told everything. Undefined while it waits for a snapshot, and without history. */
+  readonly position: Id | undefined
+  /** It waits for a snapshot: it is in no group, and has no position to tell. */
+  readonly held: boolean
+  /** The client's cursor, not found, of which it has not been told yet; empty where it named no id. */
+  readonly lost: Id | undefined
+}
 
 /** Makes the bytes of a group. */
 export interface Encoder {
   /** The bytes of one event depend on nothing but the event and its topic: they are kept with it. */
   readonly shared: boolean
-  /** `room.position` is still the one before these events. Of a place (`isPlace`) the wire tells where it is, if it has words for that. */
-  encode (entries: readonly Entry[], room: Room): Uint8Array
+  /** `topic.position` is still the one before these events. Of a place (`isPlace`) the wire tells where it is, if it has words for that. */
+  encode (entries: readonly Entry[], topic: HeardTopic): Uint8Array
 }
 
 /** What a client is told besides events. */
 export type Notice =
-  | { type: 'opened', subscriptions: readonly Subscription[] }
-  | { type: 'subscribed', subscription: Subscription, recovered: boolean | undefined, snapshot: boolean, ref: unknown }
-  | { type: 'reset', subscription: Subscription, reason: ResetReason }
-  | { type: 'snapshot', subscription: Subscription, data: Uint8Array, event: string | undefined }
-  | { type: 'at', subscription: Subscription, why: 'conflated' }
+  | { type: 'opened', subscriptions: readonly HeardSubscription[] }
+  /** `recovered`: it was given what it had missed, or could not be; undefined where it named no cursor. */
+  | { type: 'subscribed', subscription: HeardSubscription, recovered: boolean | undefined, snapshot: boolean, ref: unknown }
+  | { type: 'reset', subscription: HeardSubscription, reason: ResetReason }
+  | { type: 'snapshot', subscription: HeardSubscription, data: Uint8Array, event: string | undefined }
+  | { type: 'at', subscription: HeardSubscription, why: 'conflated' }
   /** The server took it from the client. */
   | { type: 'revoked', topic: string }
   | { type: 'direct', event: string, data: Uint8Array }
 
+/** The connection, as its outlet sees it. */
+export interface OutletHost {
+  readonly id: string
+  /** ms between two signs of life. */
+  readonly heartbeat: number
+  /** It has been told that it is open. */
+  readonly begun: boolean
+  /** The peer's buffer is full. */
+  readonly full: boolean
+  readonly subscriptions: readonly HeardSubscription[]
+  /** Bytes for this client alone: kept while its buffer is full. */
+  write (bytes: Uint8Array): void
+  /** The peer takes bytes again. */
+  drained (): void
+  /** The wire's end of it is over. */
+  gone (reason: CloseReason): void
+}
+
 /** One connection's end of a wire. */
 export interface Outlet {
   readonly kind: 'sse' | 'websocket'
-  /** The group encoder for a connection with these subscriptions: all are live but those that are held, whose topics have no position yet. */
-  encoder (subscriptions: readonly Subscription[]): Encoder
+  /** The group encoder for a connection with these subscriptions: all are live but those that are held. */
+  encoder (subscriptions: readonly HeardSubscription[]): Encoder
   /** The encoder is not used by this connection any more. */
   release (encoder: Encoder): void
   /** One event for this client alone; its subscription stands at the event already. */
-  encodeOne (entry: Entry, subscription: Subscription): Uint8Array
+  encodeOne (entry: Entry, subscription: HeardSubscription): Uint8Array
   /** Undefined where this wire has no words for it. */
   notice (notice: Notice): Uint8Array | undefined
-  /** False when the peer's buffer is full: the wire calls `connection.drained()` later. Never throws. */
+  /** False when the peer's buffer is full: the wire calls `drained()` of its host later. Never throws. */
   write (bytes: Uint8Array): boolean
   /** Bytes handed to the socket and not yet taken by the kernel. */
   readonly buffered: number
-  /** Tells the client why (and, in ms, when to come back), and ends. Calls `connection.gone()` when it is over. */
+  /** Tells the client why (and, in ms, when to come back), and ends. Calls `gone()` of its host when it is over. */
   close (reason: CloseReason, retry: number | undefined): void
-  /** Cuts. */
+  /** Ends at once, without a word. */
   destroy (): void
   /** A sign of life. For SSE only when nothing was written since the last. */
   beat (quiet: boolean): void
 }
-
-export type { Entry, Id, Room, Subscription }

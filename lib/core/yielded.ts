@@ -1,5 +1,5 @@
 /** What a source yields: an event with these members and no others, since one misspelt would be left out in silence. */
-import { printable } from './event.ts'
+import { printable } from './event-name.ts'
 import { EventDataInvalid } from '../errors.ts'
 import { isRecord, unknownIn, whyUnknown } from '../known.ts'
 

@@ -1,12 +1,11 @@
 /** Cursors of several topics as text, and the order among ids. */
 import t from 'tap'
 import { MAX_CURSOR_BYTES, cursorPart, joinCursor, readCursor, topicHash } from '../../lib/core/cursor.ts'
-import { compareIds, hasOrder, idParts } from '../../lib/core/ids.ts'
-import type { Room } from '../../lib/core/room.ts'
+import { compareIds, hasOrder, idParts } from '../../lib/core/id.ts'
+import type { HeardTopic } from '../../lib/core/wire.ts'
 import { Random, seedOf } from '../random/random.ts'
 
-/** As much of a room as a cursor needs. */
-const room = (name: string): Room => ({ name, derived: new Map() }) as unknown as Room
+const heard = (name: string): HeardTopic => ({ name, durable: true, position: '', derived: new Map() })
 
 const NONCE = 'ABCXYZabcxyz0189-_'
 
@@ -28,7 +27,7 @@ t.test('what was packed is unpacked, for any ids and names', async (t) => {
   const random = new Random(seed)
   for (let round = 0; round < 500; round++) {
     const topics = new Map(Array.from({ length: random.int(2, 20) }, (_, i) => [`topic/${round}/${i}/${random.pick(['a', 'ß', '💧', '%2F'])}`, idOf(random)]))
-    const text = joinCursor([...topics].map(([name, id]) => cursorPart(room(name), id)))
+    const text = joinCursor([...topics].map(([name, id]) => cursorPart(heard(name), id)))
     const positions = readCursor(text, topics.size)
     for (const [name, id] of topics) if ((positions(name) as { id: string }).id !== id) t.same(positions(name), { id }, `${name} in ${text}`)
     if (!/^v1~[\x21-\x7e]+$/.test(text) || text.length > MAX_CURSOR_BYTES) t.fail(`not fit for a header: ${text}`)
@@ -44,7 +43,7 @@ t.test('one topic: the id is the cursor', async (t) => {
 
 t.test('past the bound the last topics are left out, and the client that names them is told so', async (t) => {
   const names = Array.from({ length: 200 }, (_, i) => `topic/${i}`)
-  const text = joinCursor(names.map((name, i) => cursorPart(room(name), `1763724000000-${i}.0123456789abcdef`)))
+  const text = joinCursor(names.map((name, i) => cursorPart(heard(name), `1763724000000-${i}.0123456789abcdef`)))
   t.ok(text.length <= MAX_CURSOR_BYTES)
   const positions = readCursor(text, 200)
   const found = names.map((name) => positions(name))
@@ -59,14 +58,14 @@ t.test('two topics of one hash: one of the two ids, and never an error', async (
   const seen = new Map<string, string>()
   let twins: [string, string] | undefined
   for (let i = 0; !twins && i < 200_000; i++) {
-    const hash = topicHash(room(`t${i}`))
+    const hash = topicHash(heard(`t${i}`))
     const other = seen.get(hash)
     if (other !== undefined) twins = [other, `t${i}`]
     seen.set(hash, `t${i}`)
   }
   if (!twins) return t.fail('no two names of one hash')
   const [one, other] = twins
-  const positions = readCursor(joinCursor([cursorPart(room(one), '1-0.one'), cursorPart(room(other), '2-0.other')]), 2)
+  const positions = readCursor(joinCursor([cursorPart(heard(one), '1-0.one'), cursorPart(heard(other), '2-0.other')]), 2)
   t.same(positions(one), positions(other), 'whose id it is shows when it is looked for')
 })
 
@@ -74,7 +73,7 @@ t.test('whatever a client sends is a cursor, or unknown', async (t) => {
   const seed = seedOf()
   t.comment(`SEED=${seed}`)
   const random = new Random(seed)
-  const good = joinCursor(['a', 'b', 'c'].map((name) => cursorPart(room(name), idOf(random))))
+  const good = joinCursor(['a', 'b', 'c'].map((name) => cursorPart(heard(name), idOf(random))))
   const texts = ['v1~', 'v1~~', 'v1~+', 'v2~abcde1-0.x', 'v0~', '~', 'null', '%00', 'a b', 'ü', '\u0000', 'v1~abcde', 'v1~abcdezzzzzzzzzzzz-0.x', 'x'.repeat(MAX_CURSOR_BYTES + 1)]
   for (let i = 0; i < 2000; i++) {
     const at = random.int(0, good.length)

@@ -1,6 +1,6 @@
 /** The clock of all connections: each is beaten once a period, whatever the periods, and a tick costs what is due. */
 import t, { type Test } from 'tap'
-import { Heartbeat, type Beating, type Hand } from '../../lib/core/heartbeat.ts'
+import { Heartbeat, type Beating, type Hand } from '../../lib/core/connection/heartbeat.ts'
 import { Random, seedOf } from '../random/random.ts'
 
 /**

@@ -1,9 +1,9 @@
-/** A node's bounds: rings, rooms that nobody listens to; and snapshots that say how far they reach. */
+/** A node's bounds: recent events, topics that nobody listens to; and snapshots that say how far they reach. */
 import t, { type Test } from 'tap'
 import { memory } from '../../lib/adapters/memory.ts'
 import type { Id } from '../../lib/core/adapter.ts'
 import { Hub, type HubSettings } from '../../lib/core/hub.ts'
-import { DeclaredTopic } from '../../lib/core/topic.ts'
+import { DeclaredTopic } from '../../lib/core/topics/topic.ts'
 
 const SETTINGS: HubSettings = {
   maxEventBytes: 65_536,
@@ -35,15 +35,15 @@ async function start (t: Test, settings: Partial<HubSettings> = {}, snapshot?: (
     return read(...args)
   }
   const hub = new Hub(adapter, { ...SETTINGS, ...settings })
-  const topic = new DeclaredTopic(hub, hub.topics, 't/:id', {
+  const topic = new DeclaredTopic(hub, 't/:id', {
     retention: { limit: 1000, maxAge: 3_600_000, maxBytes: 1 << 30 }, schemas: undefined, events: undefined, authorize: undefined, snapshot, validate: false
   })
   hub.topics.add(topic)
   await hub.start()
   t.teardown(() => hub.close())
   asked.subscribed.length = 0
-  const prepare = async (id: string, cursor?: { id: Id }) => await hub.prepare([{ at: topic.at({ id }), cursor }])
-  const publish = async (id: string, data: unknown = 'x'): Promise<Id> => (await topic.publish({ id }, 'said', data)).id as Id
+  const prepare = async (id: string, cursor?: { id: Id }) => await hub.entrance.prepare([{ at: topic.at({ id }), cursor }])
+  const publish = async (id: string, data: unknown = 'x'): Promise<Id> => (await hub.publisher.publish({ topic, params: { id } }, 'said', data)).id as Id
   return { hub, topic, asked, prepare, publish }
 }
 
@@ -56,36 +56,36 @@ t.test('past ringBytes the node lets go of rings, but not of those that somebody
     held.set(id, await publish(id, 'x'.repeat(2000)))
     await publish(id)
   }
-  hub.let(joins.slice(1).flat())
-  hub.sweep()
-  t.equal(hub.room('t/1')?.log?.ring.size, 2, 'somebody is about to join')
-  t.equal(hub.room('t/2')?.log?.ring.size, 0)
-  t.ok(hub.counters.ringBytes <= 4000, `${hub.counters.ringBytes} bytes are left`)
+  hub.release(joins.slice(1).flat())
+  hub.active.sweep()
+  t.equal(hub.active.get('t/1')?.log?.recent.size, 2, 'somebody is about to join')
+  t.equal(hub.active.get('t/2')?.log?.recent.size, 0)
+  t.ok(hub.observe.counts.ringBytes <= 4000, `${hub.observe.counts.ringBytes} bytes are left`)
   const { reads } = asked
   for (const [id, cursor] of held) {
     const back = await prepare(id, { id: cursor })
-    t.ok(hub.room(`t/${id}`)?.log?.locate(cursor) !== undefined, 'and what it let go of is read again')
-    hub.let(back)
+    t.ok(hub.active.get(`t/${id}`)?.log?.locate(cursor) !== undefined, 'and what it let go of is read again')
+    hub.release(back)
   }
   t.ok(asked.reads > reads)
-  hub.let(joins[0] ?? [])
+  hub.release(joins[0] ?? [])
 })
 
 t.test('a topic that nobody listens to is kept for a while, and then nothing of it is left', async (t) => {
   const { hub, prepare, asked } = await start(t)
   const first = await prepare('1')
-  hub.sweep(0)
-  t.ok(hub.room('t/1'), 'somebody is about to join')
-  hub.let(first)
-  hub.sweep()
-  t.ok(hub.room('t/1'), 'who comes back finds it warm')
+  hub.active.sweep(0)
+  t.ok(hub.active.get('t/1'), 'somebody is about to join')
+  hub.release(first)
+  hub.active.sweep()
+  t.ok(hub.active.get('t/1'), 'who comes back finds it warm')
   const again = await prepare('1')
   t.same(asked.subscribed, ['t/1'])
-  hub.let(again)
-  hub.sweep(0)
-  t.equal(hub.room('t/1'), undefined)
+  hub.release(again)
+  hub.active.sweep(0)
+  t.equal(hub.active.get('t/1'), undefined)
   t.same(asked.unsubscribed, ['t/1'])
-  hub.let(await prepare('1'))
+  hub.release(await prepare('1'))
   t.same(asked.subscribed, ['t/1', 't/1'], 'and it can begin again')
 })
 
@@ -94,21 +94,21 @@ t.test('a snapshot that says how far it reaches is joined there, also where this
   const { hub, prepare, publish } = await start(t, {}, () => ({ data: {}, at: state.at }))
   const old = [await publish('1'), await publish('1'), await publish('1')]
   const joining = await prepare('1')
-  const room = hub.room('t/1')
-  t.equal(room?.log?.ring.size, 0, 'what was before is not here')
+  const active = hub.active.get('t/1')
+  t.equal(active?.log?.recent.size, 0, 'what was before is not here')
   state.at = old[0]
-  t.equal((await room?.snapshot())?.from, old[0])
+  t.equal((await active?.snapshot())?.from, old[0])
   // An event that has not been announced here.
   const { event } = hub
   hub.event = () => {}
   const ahead = await publish('1')
   hub.event = event
   state.at = ahead
-  t.equal((await room?.snapshot())?.from, ahead)
-  t.equal(room?.log?.last, ahead, 'the node has caught up')
+  t.equal((await active?.snapshot())?.from, ahead)
+  t.equal(active?.log?.last, ahead, 'the node has caught up')
   state.at = '1-0.elsewhere'
-  t.equal((await room?.snapshot())?.from, ahead, 'an id of nobody: where the node was when it was taken')
-  hub.let(joining)
+  t.equal((await active?.snapshot())?.from, ahead, 'an id of nobody: where the node was when it was taken')
+  hub.release(joining)
 })
 
 t.test('joins that fail, or wait too long, leave nothing behind', async (t) => {
@@ -116,17 +116,17 @@ t.test('joins that fail, or wait too long, leave nothing behind', async (t) => {
   const { subscribe } = hub.adapter
   hub.adapter.subscribe = async () => { throw new Error('away') }
   await t.rejects(prepare('1'), { message: 'away' })
-  t.equal(hub.room('t/1'), undefined)
+  t.equal(hub.active.get('t/1'), undefined)
   hub.adapter.subscribe = () => new Promise(() => {})
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => clearInterval(alive))
   await t.rejects(prepare('2'), { code: 'FST_ERR_REALTIME_UNAVAILABLE' })
-  t.equal(hub.room('t/2')?.holds, 0)
-  hub.sweep(0)
-  t.equal(hub.room('t/2'), undefined)
+  t.equal(hub.active.get('t/2')?.holds, 0)
+  hub.active.sweep(0)
+  t.equal(hub.active.get('t/2'), undefined)
   hub.adapter.subscribe = subscribe
   hub.state('down', new Error('gone'))
   await t.rejects(prepare('3'), { code: 'FST_ERR_REALTIME_UNAVAILABLE' })
   hub.state('up')
-  hub.let(await hub.prepare([{ at: topic.at({ id: '3' }), cursor: 'unknown' }]))
+  hub.release(await hub.entrance.prepare([{ at: topic.at({ id: '3' }), cursor: 'unknown' }]))
 })

@@ -2,8 +2,8 @@
 import t, { type Test } from 'tap'
 import type { Id, LogEvent, Page, ReadLimits, Retention } from '../../lib/core/adapter.ts'
 import { durableEntry, type Entry } from '../../lib/core/event.ts'
-import { Ring } from '../../lib/core/ring.ts'
-import { TopicLog, type LogHost } from '../../lib/core/topic-log.ts'
+import { RecentEvents } from '../../lib/core/log/recent-events.ts'
+import { TopicLog, type LogHost } from '../../lib/core/log/topic-log.ts'
 import { Random, seedOf, turns } from '../random/random.ts'
 
 const WIDE: Retention = { limit: 100_000, maxAge: 3_600_000, maxBytes: 1 << 30 }
@@ -265,7 +265,7 @@ t.test('what follows is delivered, not replayed, when a read of the past runs ah
   await log.reach(first.id)
   t.same(ids(), idsOf(ahead), 'to everybody')
   const start = log.locate(first.id) as number
-  const found = Array.from({ length: log.ring.end - start }, (_, i) => log.ring.at(start + i)?.id)
+  const found = Array.from({ length: log.recent.end - start }, (_, i) => log.recent.at(start + i)?.id)
   t.same(found, idsOf([...past, ...ahead]))
 })
 
@@ -318,7 +318,7 @@ t.test('a ring that was let go of is read again, whatever happens meanwhile', as
       const start = log.locate(id)
       const at = source.all.findIndex((event) => event.prev === id)
       const expected = at === -1 ? [] : idsOf(source.all.slice(at))
-      const found = start === undefined ? undefined : Array.from({ length: log.ring.end - start }, (_, i) => log.ring.at(start + i)?.id)
+      const found = start === undefined ? undefined : Array.from({ length: log.recent.end - start }, (_, i) => log.recent.at(start + i)?.id)
       if (JSON.stringify(found) !== JSON.stringify(expected)) t.same(found, expected, `SEED=${seed + round}, after ${id}`)
     }
   }
@@ -333,7 +333,7 @@ t.test('the ring does what a plain list does, within its bounds', async (t) => {
   for (let round = 0; round < 200; round++) {
     const random = new Random(seed + round)
     const retention = { limit: random.int(1, 100), maxAge: 3_600_000, maxBytes: random.int(1, 400) }
-    const ring = new Ring(retention)
+    const ring = new RecentEvents(retention)
     const source = new Source()
     const entries = source.publish(300, random.int(1, 9)).map(durableEntry)
     // What the list holds is entries[from..to).
@@ -367,7 +367,7 @@ t.test('the ring does what a plain list does, within its bounds', async (t) => {
 t.test('the ring lets go of what is older than maxAge', async (t) => {
   let now = 1000
   t.intercept(performance, 'now', { value: () => now })
-  const ring = new Ring({ limit: 100, maxAge: 50, maxBytes: 1 << 20 })
+  const ring = new RecentEvents({ limit: 100, maxAge: 50, maxBytes: 1 << 20 })
   const [one, two] = new Source().publish(2).map(durableEntry) as [Entry, Entry]
   ring.push(one)
   now += 40

@@ -2,12 +2,11 @@
 import t, { type Test } from 'tap'
 import { memory } from '../../lib/adapters/memory.ts'
 import type { Adapter, Sink } from '../../lib/core/adapter.ts'
-import { Connection, positionOf, type Subscription } from '../../lib/core/connection.ts'
+import { Connection } from '../../lib/core/connection/connection.ts'
 import { isPlace, type Entry } from '../../lib/core/event.ts'
 import { Hub } from '../../lib/core/hub.ts'
-import type { Room } from '../../lib/core/room.ts'
-import { DeclaredTopic } from '../../lib/core/topic.ts'
-import type { Encoder, Notice, Outlet } from '../../lib/core/wire.ts'
+import { DeclaredTopic } from '../../lib/core/topics/topic.ts'
+import type { Encoder, HeardSubscription, HeardTopic, Notice, Outlet } from '../../lib/core/wire.ts'
 import { Random, seedOf, turns } from '../random/random.ts'
 
 const MAX_BUFFERED = 4000
@@ -24,7 +23,7 @@ interface Line {
   told: Record<string, string | undefined>
 }
 
-function lineOf (entry: Entry, { name: topic }: Room, told: Line['told']): string {
+function lineOf (entry: Entry, { name: topic }: HeardTopic, told: Line['told']): string {
   const { id, prev, key, data } = entry
   const what = isPlace(entry) ? 'place' : 'event'
   return JSON.stringify({ what, topic, id, prev, key, ...(what === 'event' && { n: Number(Buffer.from(data).toString()) }), told }) + '\n'
@@ -60,12 +59,12 @@ class Client implements Outlet {
   }
 
   async open (names: string[]): Promise<void> {
-    this.connection.begin(await this.#hub.prepare(names.map((name) => ({ at: this.#hub.topics.resolve(name), cursor: undefined }))))
+    this.connection.begin(await this.#hub.entrance.prepare(names.map((name) => ({ at: this.#hub.topics.resolve(name), cursor: undefined }))))
   }
 
   async join (name: string): Promise<void> {
-    const joining = await this.#hub.prepare([{ at: this.#hub.topics.resolve(name), cursor: undefined }])
-    if (this.connection.closed) return this.#hub.let(joining)
+    const joining = await this.#hub.entrance.prepare([{ at: this.#hub.topics.resolve(name), cursor: undefined }])
+    if (this.connection.closed) return this.#hub.release(joining)
     this.connection.announce(this.#hub.join(this.connection, joining))
     this.connection.settle()
   }
@@ -78,31 +77,31 @@ class Client implements Outlet {
 
   // --- the outlet ---------------------------------------------------------------
 
-  /** Like a stream of several topics: members of a group stand where their rooms are. */
-  encoder (subscriptions: readonly Subscription[]): Encoder {
-    const rooms = subscriptions.map(({ room }) => room)
-    return { shared: false, encode: (entries, room) => Buffer.from(entries.map((entry) => this.#line(entry, room, rooms)).join('')) }
+  /** Like a stream of several topics: members of a group stand where their topics are. */
+  encoder (subscriptions: readonly HeardSubscription[]): Encoder {
+    const topics = subscriptions.map(({ topic }) => topic)
+    return { shared: false, encode: (entries, topic) => Buffer.from(entries.map((entry) => this.#line(entry, topic, topics)).join('')) }
   }
 
-  #line (entry: Entry, room: Room, rooms: readonly Room[]): string {
-    return lineOf(entry, room, Object.fromEntries(rooms.map((other) => [other.name, other === room ? entry.id : other.position])))
+  #line (entry: Entry, topic: HeardTopic, topics: readonly HeardTopic[]): string {
+    return lineOf(entry, topic, Object.fromEntries(topics.map((other) => [other.name, other === topic ? entry.id : other.position])))
   }
 
   release (): void {}
 
-  encodeOne (entry: Entry, { room }: Subscription): Uint8Array {
-    return Buffer.from(lineOf(entry, room, this.#positions()))
+  encodeOne (entry: Entry, { topic }: HeardSubscription): Uint8Array {
+    return Buffer.from(lineOf(entry, topic, this.#positions()))
   }
 
   #positions (): Record<string, string | undefined> {
-    return Object.fromEntries(this.connection.subscriptions.map((one) => [one.room.name, positionOf(one)]))
+    return Object.fromEntries(this.connection.subscriptions.map((one) => [one.topic.name, one.position]))
   }
 
   notice (notice: Notice): Uint8Array | undefined {
     if (!('subscription' in notice)) return undefined
-    const { room } = notice.subscription
+    const { topic, position } = notice.subscription
     const what = notice.type === 'reset' ? `reset: ${notice.reason}` : notice.type
-    return Buffer.from(JSON.stringify({ what, topic: room.name, id: positionOf(notice.subscription), told: this.#positions() }) + '\n')
+    return Buffer.from(JSON.stringify({ what, topic: topic.name, id: position, told: this.#positions() }) + '\n')
   }
 
   write (bytes: Uint8Array): boolean {
@@ -152,7 +151,7 @@ async function start (t: Test, limit = 10_000) {
     maxEventBytes: 65_536, ringBytes: 1 << 30, maxConnections: 100, maxConnectionsPerAddress: 100, maxConnectionsPerIdentity: 100, leaveTimeout: 5000, closeTimeout: 100, joinTimeout: 5000, retry: 1000, log: LOG
   })
   for (const pattern of ['a', 'b', 'c']) {
-    hub.topics.add(new DeclaredTopic(hub, hub.topics, pattern, {
+    hub.topics.add(new DeclaredTopic(hub, pattern, {
       retention: { limit, maxAge: 3_600_000, maxBytes: 1 << 30 }, schemas: undefined, events: undefined, authorize: undefined, snapshot: undefined, validate: false
     }))
   }
@@ -168,7 +167,7 @@ async function start (t: Test, limit = 10_000) {
     const n = counts.get(topic) ?? 0
     counts.set(topic, n + 1)
     excepted.set(`${topic} ${n}`, except)
-    return hub.publish(hub.topics.resolve(topic), 'message', n, { ...(key !== undefined && { key }), ...(except !== undefined && { except }) })
+    return hub.publisher.publish(hub.topics.resolve(topic), 'message', n, { ...(key !== undefined && { key }), ...(except !== undefined && { except }) })
   }
   return { hub, publish, ears, counts, excepted }
 }
@@ -187,17 +186,17 @@ t.test('close: within the bound nothing is lost, past it the client goes', async
     await publish('b')
     await turns(1)
   }
-  t.ok(patient.connection.buffered > 0 && patient.connection.buffered <= MAX_BUFFERED, `${patient.connection.buffered} bytes wait`)
+  t.ok(patient.connection.output.buffered > 0 && patient.connection.output.buffered <= MAX_BUFFERED, `${patient.connection.output.buffered} bytes wait`)
   patient.take()
   t.same(patient.numbers('a'), upTo(6))
   t.same(patient.numbers('b'), upTo(6))
-  t.equal(patient.connection.buffered, 0)
+  t.equal(patient.connection.output.buffered, 0)
   for (let n = 0; n < 60 && !stuck.connection.closed; n++) {
     await publish('a')
     await turns(1)
   }
   t.equal(stuck.connection.reason?.name, 'slow-client')
-  t.equal(hub.counters.slowClosed, 1)
+  t.equal(hub.observe.counts.slowClosed, 1)
   t.equal(patient.connection.closed, false, 'the other is not concerned')
   t.same(patient.notices(), [])
 })
@@ -210,7 +209,7 @@ t.test('latest: of what waits the newest of each key is kept, and every jump is 
   for (let n = 0; n < 200; n++) {
     await publish('a', `item ${n % 3}`)
     await turns(1)
-    if (client.connection.buffered > MAX_BUFFERED) t.fail(`${client.connection.buffered} bytes`)
+    if (client.connection.output.buffered > MAX_BUFFERED) t.fail(`${client.connection.output.buffered} bytes`)
   }
   await publish('b')
   await turns(1)
@@ -218,7 +217,7 @@ t.test('latest: of what waits the newest of each key is kept, and every jump is 
   t.same(client.numbers('a').slice(-3), [197, 198, 199])
   t.same(client.numbers('b'), [0])
   t.same(client.notices(), ['at a'])
-  t.ok(hub.counters.dropped > 150)
+  t.ok(hub.observe.counts.dropped > 150)
   await publish('a')
   await turns(1)
   t.equal(client.numbers('a').at(-1), 200, 'and on as before')
@@ -245,10 +244,10 @@ t.test('reset: what waits is dropped, told once for each topic, and nothing goes
   for (let n = 0; n < 100; n++) {
     await publish(n % 2 ? 'a' : 'b')
     await turns(1)
-    if (client.connection.buffered > MAX_BUFFERED) t.fail(`${client.connection.buffered} bytes`)
+    if (client.connection.output.buffered > MAX_BUFFERED) t.fail(`${client.connection.output.buffered} bytes`)
   }
   const before = client.lines.length
-  // In the turn in which it takes bytes again: these are still in their rooms.
+  // In the turn in which it takes bytes again: these still wait in their topics.
   await publish('a')
   await publish('c')
   client.take()
@@ -275,7 +274,7 @@ t.test('topics joined and left while a client is behind: it is told of every jum
   client.take()
   await turns(2)
   t.same(client.numbers('a').slice(-2), [60, 61])
-  t.equal(client.held.get('a'), hub.room('a')?.position)
+  t.equal(client.held.get('a'), hub.active.get('a')?.position)
 })
 
 t.test('a topic that was lost: nobody is told of its new place before the loss', async (t) => {
@@ -286,13 +285,13 @@ t.test('a topic that was lost: nobody is told of its new place before the loss',
   for (let n = 0; n < 5; n++) await publish('a')
   ears.deaf = false
   hub.suspect(['a'])
-  // Waits in its room while the loss is found out and told.
+  // Waits in its topic while the loss is found out and told.
   await publish('b')
   await turns(3)
   for (const client of clients) {
     t.same(client.notices(), ['reset: lost a'])
     t.same(client.numbers('b'), [0])
-    t.equal(client.held.get('a'), hub.room('a')?.position)
+    t.equal(client.held.get('a'), hub.active.get('a')?.position)
   }
 })
 
@@ -311,7 +310,7 @@ t.test('an event that is not for a slow client: it is told the place, in the ord
     client.take()
     t.same(client.lines.filter(({ what, topic }) => topic === 'a' && (what === 'event' || what === 'place')).map(({ n }) => n ?? 'place'),
       ['close', 'latest', 'reset', undefined].map((except, n) => except === client.connection.id ? 'place' : n), client.connection.id)
-    t.equal(client.held.get('a'), hub.room('a')?.position)
+    t.equal(client.held.get('a'), hub.active.get('a')?.position)
     t.same(client.notices(), [])
   }
 })
@@ -322,13 +321,13 @@ t.test('latest: an event that is not for the client replaces none that is', asyn
   await client.open(['a'])
   client.taking = false
   for (let n = 0; n < 100; n++) await publish('a', 'k').then(async () => await turns(1))
-  const dropped = hub.counters.dropped
+  const dropped = hub.observe.counts.dropped
   for (let n = 0; n < 100; n++) await publish('a', 'k', 'board').then(async () => await turns(1))
-  t.equal(hub.counters.dropped, dropped, 'what is not for it is not counted as dropped')
+  t.equal(hub.observe.counts.dropped, dropped, 'what is not for it is not counted as dropped')
   client.take()
   t.same(client.numbers('a').at(-1), 99)
   t.equal(client.lines.at(-1)?.what, 'place')
-  t.equal(client.held.get('a'), hub.room('a')?.position)
+  t.equal(client.held.get('a'), hub.active.get('a')?.position)
 })
 
 t.test('at random: every link holds, every position is one that was reached, every bound is kept', async (t) => {
@@ -353,7 +352,7 @@ t.test('at random: every link holds, every position is one that was reached, eve
       else if (dice < 0.92 && client.connection.has(topic) && client.connection.topics.length > 1) client.connection.remove(topic)
       if (ears.deaf) hub.suspect('all')
       if (random.chance(0.6)) await turns(random.int(1, 3))
-      for (const { connection } of clients) if (!connection.closed && connection.buffered > MAX_BUFFERED + 2000) t.fail(`SEED=${seed + round}: ${connection.buffered} bytes`)
+      for (const { connection } of clients) if (!connection.closed && connection.output.buffered > MAX_BUFFERED + 2000) t.fail(`SEED=${seed + round}: ${connection.output.buffered} bytes`)
     }
     hub.suspect('all')
     for (let i = 0; i < 20; i++) {
@@ -365,7 +364,7 @@ t.test('at random: every link holds, every position is one that was reached, eve
         if (what === 'event' && excepted.get(`${topic} ${n}`) === client.connection.id) t.fail(`SEED=${seed + round}: ${topic} ${n} came back to its sender`)
       }
       for (const name of client.connection.topics) {
-        if (client.held.get(name) !== hub.room(name)?.position) t.fail(`SEED=${seed + round}: ${client.connection.id} is at ${client.held.get(name)} of ${name}, of which ${counts.get(name)} were published`)
+        if (client.held.get(name) !== hub.active.get(name)?.position) t.fail(`SEED=${seed + round}: ${client.connection.id} is at ${client.held.get(name)} of ${name}, of which ${counts.get(name)} were published`)
       }
     }
   }

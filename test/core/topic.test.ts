@@ -1,7 +1,8 @@
 /** Topics' names and params: what a client sends cannot reach another topic. */
 import t from 'tap'
-import type { Hub } from '../../lib/core/hub.ts'
-import { DeclaredTopic, TopicRegistry, type Params } from '../../lib/core/topic.ts'
+import { Patience } from '../../lib/core/callbacks.ts'
+import { TopicRegistry } from '../../lib/core/topics/registry.ts'
+import { DeclaredTopic, type Params } from '../../lib/core/topics/topic.ts'
 import { Random, seedOf } from '../random/random.ts'
 
 function declare (...patterns: string[]) {
@@ -10,7 +11,7 @@ function declare (...patterns: string[]) {
 
 function declareIn (registry: TopicRegistry, ...patterns: string[]) {
   const topics = patterns.map((pattern) => {
-    const topic = new DeclaredTopic({} as Hub, registry, pattern, {
+    const topic = new DeclaredTopic({ patience: new Patience(1000), owner: (name) => registry.owner(name) }, pattern, {
       retention: undefined, schemas: undefined, events: undefined, authorize: undefined, snapshot: undefined, validate: false
     })
     registry.add(topic)

@@ -34,7 +34,7 @@ for (const slow of ['close', 'latest', 'reset'] as const) {
     let most = 0
     for (let n = 0; n < EVENTS; n++) {
       await bulk.publish({}, 'part', { n, fill: FILL })
-      for (const connection of app.realtime.connections() as unknown as Array<{ buffered: number }>) most = Math.max(most, connection.buffered)
+      for (const connection of app.realtime.connections()) most = Math.max(most, connection.buffered)
       // In step with the readers: it is the others' standstill that is on trial, not the speed of this machine.
       if (n % 8 === 7) await reading.expect(n + 1)
     }

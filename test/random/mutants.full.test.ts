@@ -14,22 +14,22 @@ const SCHEDULES = 700
 
 const BY_SCHEDULES: Record<string, Mutation> = {
   'every event is taken for the next': {
-    file: 'core/topic-log.ts',
+    file: 'core/log/topic-log.ts',
     rule: 'else if (event.prev === this.last) this.#append(event)',
     broken: 'else if (event.prev !== undefined) this.#append(event)'
   },
-  'a client that comes back attaches where the room is': {
-    file: 'core/hub.ts',
-    rule: "const at = typeof cursor === 'object' && found(one) ? cursor.id : undefined",
-    broken: 'const at = undefined'
+  'a client that comes back attaches where the topic is': {
+    file: 'core/connection/joining.ts',
+    rule: "typeof cursor === 'object' && found ? cursor.id : undefined",
+    broken: 'undefined'
   },
   'a client joins the groups while it waits for a read': {
-    file: 'core/connection.ts',
-    rule: "      else if (moved === undefined && round === 'level') round = 'waiting'\n",
+    file: 'core/connection/catch-up.ts',
+    rule: "      else if (step === 'waiting' && all === 'level') all = 'waiting'\n",
     broken: ''
   },
-  'the ring does not know what it holds': {
-    file: 'core/ring.ts',
+  'the recent events do not know what they hold': {
+    file: 'core/log/recent-events.ts',
     rule: 'return this.#positions().has(id)',
     broken: 'return false'
   },
@@ -85,5 +85,5 @@ t.test('two logs that were one and made the same time and number are told apart'
 })
 
 t.test('a rule that is not found in the source fails', async (t) => {
-  await t.rejects(mutant(base, 'none', { file: 'core/ring.ts', rule: 'no such text', broken: '' }), /holds the rule 0 times/)
+  await t.rejects(mutant(base, 'none', { file: 'core/log/recent-events.ts', rule: 'no such text', broken: '' }), /holds the rule 0 times/)
 })

@@ -47,7 +47,7 @@ export class World {
     this.app = Fastify({ http: { highWaterMark: options.bufferBytes }, forceCloseConnections: true })
     this.adapter = options.disturbance && new Disturbed(library.memory(), options.disturbance)
     this.app.register(library.default, {
-      adapter: this.adapter ?? library.memory(),
+      adapter: this.#noting(this.adapter ?? library.memory()),
       maxEventBytes: 4096,
       retry: 0,
       closeTimeout: 500,
@@ -66,6 +66,16 @@ export class World {
     return world
   }
 
+  /** The sink that an adapter is given is the hub. */
+  #noting (adapter: Adapter): Adapter {
+    const start = adapter.start.bind(adapter)
+    adapter.start = async (sink) => {
+      this.#hub = sink as Hub
+      await start(sink)
+    }
+    return adapter
+  }
+
   #declare (): void {
     const { app } = this
     const topics = Object.entries(KINDS).map(([kind, options]) => {
@@ -81,7 +91,6 @@ export class World {
       const { client } = query as { client: string }
       this.connections.set(client, connection)
       this.idsOf(client).add(connection.id)
-      this.#hub = (connection as unknown as { hub: Hub }).hub
     }
     for (const slow of ['close', 'latest', 'reset'] as const) {
       const live = { slow, maxBuffered: 6000, topics: named, onConnect }
@@ -122,13 +131,13 @@ export class World {
 
   /** The node lets go of what it keeps of a topic: what clients ask for is read again. */
   release (topic: TopicModel): void {
-    const room = this.#hub?.room(topic.name)
-    if (room?.holds === 0) room.log?.forget()
+    const active = this.#hub?.active.get(topic.name)
+    if (active?.holds === 0) active.log?.forget()
   }
 
   /** The node lets go of topics that nobody listens to. */
   sweep (): void {
-    this.#hub?.sweep(0)
+    this.#hub?.active.sweep(0)
   }
 
   /** The least that a client which joins now, new, may start from. */

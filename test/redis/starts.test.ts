@@ -16,7 +16,7 @@ import { Random } from '../random/random.ts'
 import { behaviours, deadPort, hostileServer, untrustedServer } from './hostile.ts'
 import { copyOfLib } from './library.ts'
 
-t.setTimeout(300_000)
+t.setTimeout(900_000)
 
 interface Outcome { started: { yes: number, no: number }, errors: string[], stray: string[] }
 interface Job { options: RedisAdapterOptions, ms: number }
@@ -26,7 +26,7 @@ const CONNECT_MS = [100, 250] as const
 const PARALLEL = 40
 const host = '127.0.0.1'
 /** Not a speed that is asked for: past it something hangs, and the child says what. */
-const PATIENCE_MS = 60_000
+const PATIENCE_MS = 200_000
 
 /** In a process of its own, which has to end by itself. */
 async function run (t: Test, jobs: readonly Job[]): Promise<void> {

@@ -3,7 +3,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import t, { type Test } from 'tap'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Connection, RealtimeOptions, SourceEvent } from '../../lib/index.ts'
+import type { RealtimeOptions, SourceEvent } from '../../lib/index.ts'
+import { insidesOf } from '../helpers/insides.ts'
 import { connectionsOf, deferred, Inbox, maskedFrame, openChannel, openEnvelope, openStream, RawSocket, serve, turn, type Json } from '../conformance/clients.ts'
 
 interface Heard { what: string, tenant: string | undefined }
@@ -72,7 +73,7 @@ for (const wire of ['sse', 'websocket'] as const) {
     while (connectionsOf(app).length === 0) await turn()
     await als.run('other', () => connectionsOf(app)[0]?.subscribe('rooms/1'))
     t.equal(await heard('authorize'), 'a')
-    als.run('other', () => (connectionsOf(app)[0] as unknown as { judgeAnew (retry: number): void }).judgeAnew(0))
+    als.run('other', () => insidesOf(app)[0]?.judgeAnew(0))
     t.equal(await heard('authorize'), 'a', 'and when it is asked again')
   })
 
@@ -252,8 +253,7 @@ t.test('the clock of all does not keep the context of the first', async (t) => {
   const { app, als } = await tenants(t, { heartbeat: 50 }, (app) => { app.topic('news'); app.stream('/', { topics: 'news' }) })
   await openStream(t, app, '/?tenant=a')
   while (connectionsOf(app).length === 0) await turn()
-  const connection = connectionsOf(app)[0] as unknown as Connection & { beat: () => void }
   const beaten = deferred<string | undefined>()
-  connection.beat = () => beaten.resolve(als.getStore())
+  for (const { output } of insidesOf(app)) output.beat = () => beaten.resolve(als.getStore())
   t.equal(await beaten.promise, undefined)
 })

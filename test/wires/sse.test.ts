@@ -7,10 +7,12 @@ import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { memory, type SourceEvent } from '../../lib/index.ts'
-import { durableEntry, eventNameFault } from '../../lib/core/event.ts'
+import { durableEntry } from '../../lib/core/event.ts'
+import { eventNameFault } from '../../lib/core/event-name.ts'
 import type { Adapter, Sink } from '../../lib/core/adapter.ts'
 import { wantsEventStream } from '../../lib/wires/sse/accept.ts'
 import { block, chunk, dataLines, eventBlock } from '../../lib/wires/sse/encode.ts'
+import { insidesOf } from '../helpers/insides.ts'
 import { answer, connectionsOf, deferred, Log, openStream, readEventStream, request, serve, turn, type Json, type Stream, type Ends, type StreamEvent } from '../conformance/clients.ts'
 import type { WireClient, WireEvent } from '../../lib/conformance/index.ts'
 import { wireConformance } from '../helpers/suites.ts'
@@ -799,8 +801,7 @@ t.test('a heartbeat is a comment, and only on a stream that was quiet', async (t
   })
   const stream = await openStream(t, app, '/feed')
   await stream.next('realtime:open')
-  const [connection] = connectionsOf(app) as unknown as Array<{ beat: () => void }>
-  const beat = (): void => connection?.beat()
+  const beat = (): void => insidesOf(app)[0]?.output.beat()
   beat()
   await publish(app, 'feed', 1)
   t.equal(await stream.json(), 1)

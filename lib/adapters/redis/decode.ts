@@ -5,7 +5,7 @@
  */
 import { isUtf8 } from 'node:buffer'
 import type { EphemeralEvent, Except, Format, Id, LogEvent, Sink } from '../../core/adapter.ts'
-import { isEventName, isPublishKey } from '../../core/event.ts'
+import { isEventName, isPublishKey } from '../../core/event-name.ts'
 import { VERSION, type Content } from './entry.ts'
 
 /** What comes over a channel. `invalid`: it is none of ours. */

@@ -2,8 +2,7 @@
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
 import { isPlace, type Entry } from '../../core/event.ts'
-import type { Room } from '../../core/room.ts'
-import type { Encoder } from '../../core/wire.ts'
+import type { Encoder, HeardTopic } from '../../core/wire.ts'
 
 const LF = 10
 const CR = 13
@@ -99,23 +98,23 @@ export class SetEncoder implements Encoder {
   readonly shared = false
   readonly key: string
   users = 0
-  readonly #rooms: readonly Room[]
+  readonly #topics: readonly HeardTopic[]
   readonly #framed: boolean
-  /** Where the rooms stood last, and their parts of the cursor: an event moves one of them. */
+  /** Where the topics stood last, and their parts of the cursor: an event moves one of them. */
   readonly #ids: Array<string | undefined>
   readonly #parts: string[]
 
-  constructor (key: string, rooms: readonly Room[], framed: boolean) {
+  constructor (key: string, topics: readonly HeardTopic[], framed: boolean) {
     this.key = key
-    this.#rooms = rooms
+    this.#topics = topics
     this.#framed = framed
-    this.#ids = rooms.map(() => undefined)
-    this.#parts = rooms.map(() => '')
+    this.#ids = topics.map(() => undefined)
+    this.#parts = topics.map(() => '')
   }
 
-  encode (entries: readonly Entry[], room: Room): Uint8Array {
-    const own = this.#rooms.indexOf(room)
-    for (const [index, { position }] of this.#rooms.entries()) this.#stand(index, position)
+  encode (entries: readonly Entry[], topic: HeardTopic): Uint8Array {
+    const own = this.#topics.indexOf(topic)
+    for (const [index, { position }] of this.#topics.entries()) this.#stand(index, position)
     const bytes = Buffer.concat(entries.map((entry) => {
       if (entry.id === undefined) return eventBlock(entry, undefined)
       this.#stand(own, entry.id)
@@ -127,7 +126,7 @@ export class SetEncoder implements Encoder {
   #stand (index: number, id: string): void {
     if (this.#ids[index] === id) return
     this.#ids[index] = id
-    this.#parts[index] = cursorPart(this.#rooms[index] as Room, id)
+    this.#parts[index] = cursorPart(this.#topics[index] as HeardTopic, id)
   }
 }
 
@@ -144,8 +143,8 @@ export class Encoders {
   }
 
   /** For a stream with several: those of them in which it has a position. */
-  acquire (durable: readonly Room[], framed: boolean): Encoder {
-    const key = `${framed ? 'f' : 'p'} ${durable.map((room) => room.name).join(' ')}`
+  acquire (durable: readonly HeardTopic[], framed: boolean): Encoder {
+    const key = `${framed ? 'f' : 'p'} ${durable.map(({ name }) => name).join(' ')}`
     let encoder = this.#sets.get(key)
     if (!encoder) this.#sets.set(key, encoder = new SetEncoder(key, durable, framed))
     encoder.users++

@@ -3,7 +3,8 @@ import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readCursor } from '../../core/cursor.ts'
 import { Closed } from '../../errors.ts'
-import { authorizeAll, identify } from '../routes.ts'
+import { identify } from '../../routes/arrival.ts'
+import { authorizeAll } from '../../routes/authorize.ts'
 import { runFor } from './run.ts'
 import { lastEventId, type StreamPlan } from './start.ts'
 
@@ -19,6 +20,7 @@ export async function head (plan: StreamPlan, request: FastifyRequest, reply: Fa
   const { hub, peers } = plan.context
   if (hub.stopping) throw new Closed()
   const place = peers.admit(request)
+  place.keepOrigin()
   try {
     await authorizeAll(hub, request, await plan.topicsFor(request))
     const identity = await identify(plan.context, request) ?? { id: '', anonymous: true }
@@ -31,7 +33,7 @@ export async function head (plan: StreamPlan, request: FastifyRequest, reply: Fa
 }
 
 /** The client has had all of a run that has ended. */
-async function isOver ({ context: { hub, hub: { runs } }, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }): Promise<boolean> {
+async function isOver ({ context: { hub, runs }, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }): Promise<boolean> {
   if (!resumable) return false
   const at = runs.at(await runFor(hub, resumable, request, identity))
   const cursor = readCursor(lastEventId(request), 1)(at.name)

@@ -3,10 +3,9 @@ import { constants } from 'node:http2'
 import { Socket } from 'node:net'
 import type { ServerResponse } from 'node:http'
 import { clientLeft, connectionLost, shuttingDown, type CloseReason } from '../../core/close-reasons.ts'
-import { positionOf, type Connection, type Subscription } from '../../core/connection.ts'
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
 import type { Entry } from '../../core/event.ts'
-import type { Encoder, Notice, Outlet } from '../../core/wire.ts'
+import type { Encoder, HeardSubscription, Notice, Outlet, OutletHost } from '../../core/wire.ts'
 import { HEARTBEAT, block, chunk, eventBlock, type Encoders } from './encode.ts'
 
 export interface SseOutletOptions {
@@ -23,7 +22,7 @@ export type RawResponse = ServerResponse & { stream?: { destroyed: boolean, sess
 
 export class SseOutlet implements Outlet {
   readonly kind = 'sse'
-  readonly #connection: Connection
+  readonly #connection: OutletHost
   readonly #raw: RawResponse
   readonly #options: SseOutletOptions
   /** The socket, where ready chunks can be written beside the response; undefined where the response must frame them. */
@@ -34,7 +33,7 @@ export class SseOutlet implements Outlet {
   /** It was not the end: the client is told so, and cut. */
   #brokenOff = false
 
-  constructor (connection: Connection, raw: RawResponse, options: SseOutletOptions) {
+  constructor (connection: OutletHost, raw: RawResponse, options: SseOutletOptions) {
     this.#connection = connection
     this.#raw = raw
     this.#options = options
@@ -59,19 +58,19 @@ export class SseOutlet implements Outlet {
     peer.on('end', left)
   }
 
-  encoder (subscriptions: readonly Subscription[]): Encoder {
-    const durable = subscriptions.filter(({ room }) => room.log)
+  encoder (subscriptions: readonly HeardSubscription[]): Encoder {
+    const durable = subscriptions.filter(({ topic }) => topic.durable)
     const framed = this.#socket !== undefined
     if (durable.length <= 1) return this.#options.encoders.single(framed)
-    return this.#options.encoders.acquire(durable.filter(({ held }) => !held).map(({ room }) => room), framed)
+    return this.#options.encoders.acquire(durable.filter(({ held }) => !held).map(({ topic }) => topic), framed)
   }
 
   release (encoder: Encoder): void {
     this.#options.encoders.release(encoder)
   }
 
-  encodeOne (entry: Entry, subscription: Subscription): Uint8Array {
-    const bytes = eventBlock(entry, entry.id === undefined ? undefined : this.#cursor(subscription.connection.subscriptions))
+  encodeOne (entry: Entry): Uint8Array {
+    const bytes = eventBlock(entry, entry.id === undefined ? undefined : this.#cursor())
     return this.#framed(bytes)
   }
 
@@ -85,14 +84,14 @@ export class SseOutlet implements Outlet {
       case 'opened': return this.#opening(notice.subscriptions)
       case 'subscribed':
       case 'revoked': return undefined
-      case 'reset': return this.#about(notice.subscription, 'realtime:reset', { topic: notice.subscription.room.name, reason: notice.reason })
+      case 'reset': return this.#about(notice.subscription, 'realtime:reset', { topic: notice.subscription.topic.name, reason: notice.reason })
       case 'snapshot': return this.#snapshot(notice)
-      case 'at': return block({ id: this.#cursor(notice.subscription.connection.subscriptions) ?? '' })
+      case 'at': return block({ id: this.#cursor() ?? '' })
       case 'direct': return block({ event: notice.event, data: Buffer.from(notice.data).toString() })
     }
   }
 
-  #opening (subscriptions: readonly Subscription[]): Buffer {
+  #opening (subscriptions: readonly HeardSubscription[]): Buffer {
     const { open } = this.#options
     // One block for both: a client cut between them would not know where it started.
     const retry = jitter(this.#options.retry)
@@ -103,27 +102,27 @@ export class SseOutlet implements Outlet {
 
   #snapshot ({ subscription, data, event }: Notice & { type: 'snapshot' }): Buffer {
     const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
-    const id = this.#cursor(subscription.connection.subscriptions)
+    const id = this.#cursor()
     if (event !== undefined) return block({ id, event, data: text })
-    return block({ id, event: 'realtime:snapshot', data: `{"topic":${JSON.stringify(subscription.room.name)},"data":${text}}` })
+    return block({ id, event: 'realtime:snapshot', data: `{"topic":${JSON.stringify(subscription.topic.name)},"data":${text}}` })
   }
 
-  #about (subscription: Subscription, event: string, data: object): Buffer {
-    return block({ id: this.#cursor(subscription.connection.subscriptions), event, data: JSON.stringify(data) })
+  #about (subscription: HeardSubscription, event: string, data: object): Buffer {
+    return block({ id: this.#cursor(), event, data: JSON.stringify(data) })
   }
 
   /** Where the client has got to, as an id; undefined while it has no position at all. */
-  #cursor (subscriptions: readonly Subscription[]): string | undefined {
-    const durable = subscriptions.filter(({ room }) => room.log)
+  #cursor (subscriptions = this.#connection.subscriptions): string | undefined {
+    const durable = subscriptions.filter(({ topic }) => topic.durable)
     const [only] = durable
     // Where a loss has not been told the client keeps its own: cut before that, it must find out again.
-    if (durable.length === 1 && only) return only.lost === undefined ? positionOf(only) : undefined
+    if (durable.length === 1 && only) return only.lost === undefined ? only.position : undefined
     // It named none of them: all are lost, none is new to it.
     if (durable.some(({ lost }) => lost === '')) return undefined
     const parts: string[] = []
     for (const subscription of durable) {
-      const id = subscription.lost ?? positionOf(subscription)
-      if (id !== undefined) parts.push(cursorPart(subscription.room, id))
+      const id = subscription.lost ?? subscription.position
+      if (id !== undefined) parts.push(cursorPart(subscription.topic, id))
     }
     return parts.length === 0 ? undefined : joinCursor(parts)
   }

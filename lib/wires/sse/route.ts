@@ -3,8 +3,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler }
 import { statusOf, toError } from '../../core/callbacks.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
-import { checkHost } from '../hosts.ts'
-import { Arrival, logRefusal, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
+import { checkHost } from '../../routes/hosts.ts'
+import { Arrival, type LiveCallbacks } from '../../routes/arrival.ts'
+import { makeRoutes, type RouteCollector, type RouteLabel } from '../../routes/collector.ts'
+import type { WireContext } from '../../routes/context.ts'
+import { logRefusal } from '../../routes/refusal.ts'
+import { planTopics } from '../../routes/topics-option.ts'
 import { wantsEventStream } from './accept.ts'
 import { block, type Encoders } from './encode.ts'
 import { head, HEADERS } from './head.ts'
@@ -58,7 +62,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       schema: route.schema ?? {},
       handler: streamHandler(plan, handler)
     })
-    if (runs) plan.resumable = placeRuns(context.hub, runs, made)
+    if (runs) plan.resumable = placeRuns(context.runs, runs, made)
     context.onReady(() => {
       // Fastify has compiled what the app gave: this is for the document alone.
       for (const one of made) one.schema = documentEvents(route.schema ?? {}, topics, context.hub.topics, context.plainSchemas(this))
@@ -106,6 +110,8 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
       throw new NotAcceptable()
     }
     checkHost(plan.hosts, request)
+    // While hooks ran: it has no address any more to be counted by.
+    if (hasLeft(request, reply)) return undefined
     const answer = request.method === 'HEAD' ? head : arrive
     answer(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
     return undefined
@@ -196,6 +202,12 @@ function lastWords (start: StreamStart, reply: FastifyReply): string | null {
 const takeOver: onSendHookHandler = (_request, reply, payload, done): void => {
   if (!(payload instanceof StreamStart)) return done(null, payload)
   if (payload.abandoned) return done(null, lastWords(payload, reply))
+  try {
+    payload.writeHead()
+  } catch (error) {
+    payload.abandon()
+    return done(toError(error))
+  }
   // No call of done: from here on the response is the stream's.
   reply.hijack()
   payload.begin()

@@ -1,10 +1,10 @@
 /** Whose run of a resumable source a request asks for. */
 import type { FastifyRequest } from 'fastify'
 import type { Hub } from '../../core/hub.ts'
-import { checkRunKey, ownRunOf, runOf, type RunParams } from '../../core/run-names.ts'
-import type { RunSettings } from '../../core/runs.ts'
+import { checkRunKey, ownRunOf, runOf, type RunParams } from '../../features/resumable/names.ts'
+import type { Runs, RunSettings } from '../../features/resumable/runs.ts'
 import { RunKeyMissing } from '../../errors.ts'
-import type { MadeRoute } from '../routes.ts'
+import type { MadeRoute } from '../../routes/collector.ts'
 
 /** `resumable` of a route, checked. */
 export interface ResumableOptions extends RunSettings {
@@ -21,11 +21,11 @@ export interface Resumable extends ResumableOptions {
 interface Identity { readonly id: string, readonly anonymous?: boolean }
 
 /** Puts the route's runs into their space: the one that it names, or its own. */
-export function placeRuns (hub: Hub, options: ResumableOptions, made: readonly MadeRoute[]): Resumable {
+export function placeRuns (runs: Runs, options: ResumableOptions, made: readonly MadeRoute[]): Resumable {
   // A prefix with "/" makes two routes of one: they are the same to whoever asks.
   const route = made.find(({ method }) => method !== 'HEAD') as MadeRoute
   const space = options.space ?? ownSpace(route)
-  hub.runs.spaces.add(space, route.url)
+  runs.spaces.add(space, route.url)
   return { ...options, space, url: route.url }
 }
 
@@ -39,9 +39,9 @@ function ownSpace ({ url, method, constraints }: MadeRoute): string {
 const told = (_key: string, value: unknown): unknown => value instanceof RegExp ? String(value) : value
 
 /** @throws RunKeyMissing, RunKeyInvalid, and what the app's `key` throws */
-export async function runFor (hub: Hub, { space, url, key }: Resumable, request: FastifyRequest, identity: Identity): Promise<RunParams> {
+export async function runFor ({ patience }: Pick<Hub, 'patience'>, { space, url, key }: Resumable, request: FastifyRequest, identity: Identity): Promise<RunParams> {
   if (!key) return ownRunOf(space, String(identity.id), ownParams(url, request, identity))
-  const given = await hub.patience.call(`"resumable.key" of stream "${url}"`, () => key(request))
+  const given = await patience.call(`"resumable.key" of stream "${url}"`, () => key(request))
   return runOf(space, checkRunKey(`stream "${url}"`, given))
 }
 

@@ -2,8 +2,8 @@
  * A stream's place in an OpenAPI document (@fastify/swagger): `text/event-stream` with its events' schemas. It is put
  * where only a document finds it: a stream is no JSON, and the app's serializer compiler may refuse JSON schema (zod's).
  */
-import { DeclaredTopic, type TopicRegistry } from '../../core/topic.ts'
-import { isTopicAt } from '../routes.ts'
+import type { TopicRegistry } from '../../core/topics/registry.ts'
+import { declaredOf } from '../../routes/topics-option.ts'
 
 type Schema = Record<string, unknown>
 
@@ -18,8 +18,7 @@ export function documentEvents (schema: Schema, topics: unknown, registry: Topic
 }
 
 function eventSchemas (one: unknown, registry: TopicRegistry): Array<[event: string, data: unknown]> {
-  const topic = one instanceof DeclaredTopic ? one : isTopicAt(one) ? one.topic : typeof one === 'string' ? registry.byPattern(one) : undefined
-  return Object.entries(topic?.policy.schemas ?? {})
+  return Object.entries(declaredOf(registry, one)?.policy.schemas ?? {})
 }
 
 function oneOfThese (events: Array<[event: string, data: unknown]>): Schema {

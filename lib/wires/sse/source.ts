@@ -3,10 +3,10 @@ import { types } from 'node:util'
 import type { FastifyRequest } from 'fastify'
 import { internalError, sourceEnded } from '../../core/close-reasons.ts'
 import { quiet } from '../../core/callbacks.ts'
-import type { Connection } from '../../core/connection.ts'
-import { checkEventName, hasControl } from '../../core/event.ts'
+import type { Connection } from '../../core/connection/connection.ts'
+import { checkEventName, hasControl } from '../../core/event-name.ts'
 import { jsonOf } from '../../core/payload.ts'
-import type { Soon } from '../../core/soon.ts'
+import type { MaybePromise } from '../../core/maybe-promise.ts'
 import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
 import { checkYielded } from '../../core/yielded.ts'
 import { nextTurn } from '../../core/turn.ts'
@@ -15,7 +15,7 @@ import type { SourceEvent } from '../../types.ts'
 import { block } from './encode.ts'
 import type { SseOutlet } from './outlet.ts'
 
-export type Source = (request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }) => Soon<Events<SourceEvent>>
+export type Source = (request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }) => MaybePromise<Events<SourceEvent>>
 export type BlockReader = SourceReader<SourceEvent, Buffer>
 
 /** A source that never waits is made to, so that others get their turns. */

@@ -2,18 +2,18 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { clientLeft, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
-import type { Cursor, Joining } from '../../core/hub.ts'
-import { after, type Soon } from '../../core/soon.ts'
+import type { Joining, Wanted } from '../../core/connection/joining.ts'
+import { andThen, type MaybePromise } from '../../core/maybe-promise.ts'
 import type { Step } from '../../core/source-reader.ts'
-import type { TopicAt } from '../../core/topic.ts'
+import type { TopicAt } from '../../core/topics/topic.ts'
 import type { LiveSettings } from '../../options.ts'
-import type { Hosts } from '../hosts.ts'
-import type { Arrival, planTopics, RouteCallbacks, WireContext } from '../routes.ts'
+import type { Hosts } from '../../routes/hosts.ts'
+import type { Arrival, RouteCallbacks } from '../../routes/arrival.ts'
+import type { WireContext } from '../../routes/context.ts'
+import type { TopicsFor } from '../../routes/topics-option.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { runFor, type Resumable } from './run.ts'
 import { readSource, tellSource, type BlockReader, type Source } from './source.ts'
-
-type Wanted = Array<{ at: TopicAt, cursor: Cursor }>
 
 /** A route, as declared. */
 export interface StreamPlan extends SseOutletOptions {
@@ -21,7 +21,7 @@ export interface StreamPlan extends SseOutletOptions {
   readonly context: WireContext
   readonly live: LiveSettings
   readonly callbacks: RouteCallbacks
-  readonly topicsFor: ReturnType<typeof planTopics>
+  readonly topicsFor: TopicsFor
   readonly source: Source | undefined
   /** Known once the route is made. */
   resumable: Resumable | undefined
@@ -61,29 +61,29 @@ export class StreamStart {
   /** When a client should come back (ms). */
   get retryAfter (): number { return this.#plan.context.hub.retryAfter() }
 
-  prepare (): Soon<void> {
+  prepare (): MaybePromise<void> {
     if (this.#arrival.connection.condemned) return
-    return after(this.#arrival.connect(this.#plan.callbacks), () => after(this.#wanted(), (wanted) =>
-      after(this.#plan.context.hub.prepare(wanted), (joining) => this.#prepared(wanted, joining))))
+    return andThen(this.#arrival.connect(this.#plan.callbacks), () => andThen(this.#wanted(), (wanted) =>
+      andThen(this.#plan.context.hub.entrance.prepare(wanted), (joining) => this.#prepared(wanted, joining))))
   }
 
-  #wanted (): Soon<Wanted> {
-    const { context: { hub }, resumable } = this.#plan
-    if (resumable) return runFor(hub, resumable, this.#request, this.#arrival.identity).then((run) => this.#wantRun(hub.runs.at(run)))
+  #wanted (): MaybePromise<Wanted[]> {
+    const { context: { hub, runs }, resumable } = this.#plan
+    if (resumable) return runFor(hub, resumable, this.#request, this.#arrival.identity).then((run) => this.#wantRun(runs.at(run)))
     const { topics } = this.#arrival
     const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
     return topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
   }
 
   /** The client's place in it, or its start. */
-  #wantRun (at: TopicAt): Wanted {
+  #wantRun (at: TopicAt): Wanted[] {
     return [{ at, cursor: readCursor(lastEventId(this.#request), 1)(at.name) ?? 'start' }]
   }
 
-  #prepared ([run]: Wanted, joining: Joining[]): Soon<void> {
+  #prepared ([run]: Wanted[], joining: Joining[]): MaybePromise<void> {
     const { connection } = this.#arrival
     const { context: { hub }, source, resumable } = this.#plan
-    if (connection.closed) return hub.let(joining)
+    if (connection.closed) return hub.entrance.release(joining)
     this.#joining = joining
     if (!source) return
     // The client's place is taken before the source runs: whatever that says first is behind it.
@@ -91,8 +91,8 @@ export class StreamStart {
   }
 
   /** The source runs, has run, or is started. */
-  async #join (source: Source, resumable: Resumable, { at, cursor }: Wanted[number]): Promise<void> {
-    const { runs } = this.#plan.context.hub
+  async #join (source: Source, resumable: Resumable, { at, cursor }: Wanted): Promise<void> {
+    const { runs } = this.#plan.context
     await runs.ensure(at, resumable, (signal) => source(this.#request, { cursor: undefined, signal }))
     if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)
   }
@@ -103,6 +103,19 @@ export class StreamStart {
     this.#first = await this.#reader.first()
   }
 
+  /** Nothing is sent yet. @throws what Node has against a header that a hook has set: the response is Fastify's still */
+  writeHead (): void {
+    const raw = this.#reply.raw as RawResponse
+    const http2 = raw.stream !== undefined
+    try {
+      raw.writeHead(200, streamHeaders(this.#reply, http2))
+    } catch (error) {
+      // Node has noted the 200's "OK" by now, which HTTP/2 has no words for.
+      if (!http2) raw.statusMessage = ''
+      throw error
+    }
+  }
+
   /** Head, opening and the first events leave together. */
   begin (): void {
     const { connection } = this.#arrival
@@ -110,7 +123,6 @@ export class StreamStart {
     const raw = this.#reply.raw as RawResponse
     const socket = raw.stream ? undefined : raw.socket
     socket?.cork?.()
-    raw.writeHead(200, streamHeaders(this.#reply, raw.stream !== undefined))
     // Written as latin1 the head becomes one string; as UTF-8, Node would keep the dozens of pieces it was put together from.
     socket?.setDefaultEncoding?.('latin1')
     raw.flushHeaders?.()
@@ -132,7 +144,7 @@ export class StreamStart {
 
   /** It never began: nothing of it stays. */
   abandon (): void {
-    this.#plan.context.hub.let(this.#joining)
+    this.#plan.context.hub.entrance.release(this.#joining)
     this.#joining = []
     this.#arrival.connection.gone(clientLeft)
   }

@@ -78,8 +78,20 @@ export class Upgrades {
 
   #listen (server: Server): void {
     server.prependListener('upgrade', this.#hear)
-    for (const event of ['newListener', 'removeListener']) server.on(event, () => { this.#alone = undefined })
-    for (const event of ['connection', 'secureConnection']) server.on(event, (socket: Duplex) => noteLimit(server, socket))
+    for (const event of ['newListener', 'removeListener']) server.on(event, this.#lookAgain)
+    for (const event of ['connection', 'secureConnection']) server.on(event, this.#noteLimit)
+  }
+
+  readonly #lookAgain = (): void => { this.#alone = undefined }
+  readonly #noteLimit = (socket: Duplex): void => noteLimit(this.#app.server, socket)
+
+  /** The app is closed; its server may live on, and serve another. */
+  end (): void {
+    const { server } = this.#app
+    byServer.delete(server)
+    server.off('upgrade', this.#hear)
+    for (const event of ['newListener', 'removeListener']) server.off(event, this.#lookAgain)
+    for (const event of ['connection', 'secureConnection']) server.off(event, this.#noteLimit)
   }
 
   /** Every plugin is loaded: somebody must dispatch. @throws NoDispatcher, Http2Only */

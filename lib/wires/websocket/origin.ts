@@ -1,9 +1,9 @@
 /** Which pages may open a channel. Browsers send their origin with an upgrade, and no CORS protects it (RFC 6455 §10.2). */
 import type { FastifyRequest } from 'fastify'
-import { printable } from '../../core/event.ts'
+import { printable } from '../../core/event-name.ts'
 import { originAt, readOrigin, type Origin } from '../../core/origin.ts'
 import { OriginRefused } from '../../errors.ts'
-import { checkHost, type Hosts } from '../hosts.ts'
+import { checkHost, type Hosts } from '../../routes/hosts.ts'
 
 const ORIGIN = 'origin'
 

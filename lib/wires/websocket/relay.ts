@@ -3,13 +3,16 @@
  * client chooses it beyond what it may join.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Connection } from '../../core/connection.ts'
-import { printable } from '../../core/event.ts'
+import type { Connection } from '../../core/connection/connection.ts'
+import { printable } from '../../core/event-name.ts'
 import { encodeJson } from '../../core/payload.ts'
-import { DeclaredTopic, type Params, type TopicAt } from '../../core/topic.ts'
+import { TopicFace, topicAt } from '../../core/topics/face.ts'
+import type { DeclaredTopic, Params, TopicAt } from '../../core/topics/topic.ts'
 import { RouteInvalid, TopicParamsMissing } from '../../errors.ts'
 import { unknownIn, whyUnknown } from '../../known.ts'
-import { isTopicAt, planOne, type RouteLabel, type TopicPlan, type WireContext } from '../routes.ts'
+import type { RouteLabel } from '../../routes/collector.ts'
+import type { WireContext } from '../../routes/context.ts'
+import { planOne, type TopicPlan } from '../../routes/topics-option.ts'
 import { Fault } from './fault.ts'
 
 type Replace = (data: unknown, context: object) => unknown
@@ -61,7 +64,7 @@ function checked (channel: RelayChannel, name: string, option: { topic?: unknown
   const { topic, data } = option
   const unknown = unknownIn(option, RELAY)
   if (unknown !== undefined) throw invalid(channel, name, `has "${printable(unknown)}", which ${whyUnknown(unknown, RELAY)}`)
-  if (!(topic instanceof DeclaredTopic) && !isTopicAt(topic) && typeof topic !== 'string') throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
+  if (!TopicFace.declared(topic) && !topicAt(topic) && typeof topic !== 'string') throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
   if (data !== undefined && typeof data !== 'function') throw invalid(channel, name, 'has "data" that is not a function')
   return { topic, data: data as Replace | undefined }
 }

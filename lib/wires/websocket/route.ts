@@ -2,21 +2,28 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { WebSocketServer } from 'ws'
 import { toError } from '../../core/callbacks.ts'
-import { DeclaredTopic } from '../../core/topic.ts'
+import { TopicFace } from '../../core/topics/face.ts'
+import type { DeclaredTopic } from '../../core/topics/topic.ts'
 import { Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types.ts'
-import { Arrival, isTopicAt, makeRoutes, planTopics, type LiveCallbacks, type RouteCollector, type RouteLabel, type WireContext } from '../routes.ts'
-import { eventNameFault, printable } from '../../core/event.ts'
+import { Arrival, type LiveCallbacks } from '../../routes/arrival.ts'
+import { makeRoutes, type RouteCollector, type RouteLabel } from '../../routes/collector.ts'
+import type { WireContext } from '../../routes/context.ts'
+import { declaredOf, planTopics, type TopicsFor } from '../../routes/topics-option.ts'
+import { eventNameFault, printable } from '../../core/event-name.ts'
 import { unknownIn, whyUnknown } from '../../known.ts'
-import { Client, openBytes, type ClientPlan } from './client.ts'
+import { ChannelConnection, openBytes, type ChannelPlan } from './channel-connection.ts'
 import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
-import type { ChannelFormat } from './outlet.ts'
+import { envelope } from './protocols/envelope.ts'
+import { flat } from './protocols/flat.ts'
+import type { Protocol } from './protocols/protocol.ts'
 import { readRelay, type RelayChannel, type RelayOption } from './relay.ts'
 import type { Message, SessionPlan } from './session.ts'
 
-export const SUBPROTOCOL = 'fastify-realtime.v1'
+/** What a client may offer; the first is for those that offer nothing. */
+const PROTOCOLS: readonly Protocol[] = [flat, envelope]
 
 interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   method?: unknown
@@ -33,10 +40,10 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   hosts?: string[] | '*'
 }
 
-interface Plan extends ClientPlan, OriginPolicy {
+interface Plan extends ChannelPlan, OriginPolicy {
   readonly context: WireContext
   readonly live: LiveSettings
-  readonly topicsFor: ReturnType<typeof planTopics>
+  readonly topicsFor: TopicsFor
   readonly server: WebSocketServer
   readonly upgrades: Upgrades
 }
@@ -68,7 +75,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
         clientTracking: false,
         maxPayload: Math.max(ownLimits.messageBytes, openBytes(context.settings.maxTopics)),
         perMessageDeflate: false,
-        handleProtocols: (offered) => offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false
+        handleProtocols: (offered) => offeredOf(offered)?.subprotocol ?? false
       })
     }
     checkFlatEvents(context, label, topics)
@@ -105,16 +112,17 @@ function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions):
 }
 
 function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): DeclaredTopic[] {
-  const topics = subscribe === undefined ? [] : [subscribe].flat()
-  for (const topic of topics) {
-    if (!(topic instanceof DeclaredTopic)) throw new RouteInvalid(kind, url, 'has "subscribe" that is not a Topic or an array of them')
+  const given: unknown[] = subscribe === undefined ? [] : [subscribe].flat()
+  return given.map((one) => {
+    const topic = TopicFace.declared(one)
+    if (!topic) throw new RouteInvalid(kind, url, 'has "subscribe" that is not a Topic or an array of them')
     // Threat: the params of these are the client's choice, so no hook of the route has judged them.
     if (topic.policy.authorize === undefined) {
       throw new RouteInvalid(kind, url, `offers "${topic.pattern}" for "subscribe", which has no "authorize" to say which of its topics a client may join. ` +
         'Give the topic an authorize, or authorize: \'anyone\' where every client may hear all of them')
     }
-  }
-  return topics as DeclaredTopic[]
+    return topic
+  })
 }
 
 const MESSAGE: ReadonlySet<string> = new Set(['schema', 'handler', 'relay'])
@@ -144,8 +152,7 @@ function readMessages (channel: RelayChannel, messages: NonNullable<ChannelRoute
 /** A flat client's events are objects without a `type` of their own: where the schema shows otherwise, say so now. */
 function checkFlatEvents (context: WireContext, { kind, url }: RouteLabel, topics: unknown): void {
   for (const one of [topics].flat()) {
-    const topic = one instanceof DeclaredTopic ? one : isTopicAt(one) ? one.topic : typeof one === 'string' ? context.hub.topics.byPattern(one) : undefined
-    for (const [event, schema] of Object.entries(topic?.policy.schemas ?? {})) {
+    for (const [event, schema] of Object.entries(declaredOf(context.hub.topics, one)?.policy.schemas ?? {})) {
       const { type, properties } = (schema ?? {}) as { type?: unknown, properties?: object }
       const where = `${kind} "${url}", event "${event}"`
       if (typeof type === 'string' && type !== 'object') throw new SchemaInvalid(where, `a channel's event data must be an object, not ${type}`)
@@ -166,8 +173,9 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   if (!pending) return undefined
   // Its socket is another request's, or a WebSocket already: nothing may be written to it.
   if (pending === 'entered') return reply.hijack()
+  if (pending.socket.destroyed) throw new Closed()
   checkOrigin(plan, request)
-  const format = checkHandshake(request)
+  const protocol = checkHandshake(request)
   const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   const { connection } = arrival
@@ -180,7 +188,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   reply.raw.detachSocket?.(pending.socket as never)
   try {
     // Everything is attached in the turn of the upgrade: no message and no end can go by unseen.
-    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => new Client(plan, arrival, request, pending.socket, ws, format).accept())
+    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => new ChannelConnection(plan, arrival, request, pending.socket, ws, protocol).accept())
   } finally {
     // Refused by ws itself, which has answered.
     if (!connection.attached) arrival.abandon()
@@ -191,18 +199,23 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
 const KEY = /^[+/0-9A-Za-z]{22}==$/
 
 /** What ws would refuse without Fastify's error shape. */
-function checkHandshake (request: FastifyRequest): ChannelFormat {
+function checkHandshake (request: FastifyRequest): Protocol {
   const { upgrade, 'content-length': length = '0', 'transfer-encoding': encoding, 'sec-websocket-key': key, 'sec-websocket-version': version, 'sec-websocket-protocol': protocols } = request.headers
   if (upgrade?.toLowerCase() !== 'websocket') throw new UpgradeInvalid('"upgrade" is not "websocket"')
   // Threat: what one side takes for a body the other would take for frames.
   if (Number(length) !== 0 || encoding !== undefined) throw new UpgradeInvalid('it has a body')
   if (typeof key !== 'string' || !KEY.test(key)) throw new UpgradeInvalid('"sec-websocket-key" is missing or malformed')
   if (String(version) !== '13') throw new UpgradeInvalid('"sec-websocket-version" must be 13')
-  if (protocols === undefined) return 'flat'
+  if (protocols === undefined) return PROTOCOLS[0] as Protocol
   const offered = protocols.split(',').map((protocol) => protocol.trim())
   if (offered.some((protocol) => !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(protocol)) || new Set(offered).size !== offered.length) {
     throw new UpgradeInvalid('"sec-websocket-protocol" is malformed')
   }
-  if (!offered.includes(SUBPROTOCOL)) throw new SubprotocolUnknown()
-  return 'envelope'
+  const protocol = offeredOf(new Set(offered))
+  if (!protocol) throw new SubprotocolUnknown()
+  return protocol
+}
+
+function offeredOf (offered: ReadonlySet<string>): Protocol | undefined {
+  return PROTOCOLS.find(({ subprotocol }) => subprotocol !== undefined && offered.has(subprotocol))
 }

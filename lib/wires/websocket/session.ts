@@ -1,23 +1,24 @@
 /** What a client sends: parsed, checked, and carried out one after the other. */
-import sjson from 'secure-json-parse'
 import type { FastifyRequest } from 'fastify'
 import { quiet, statusOf, toError } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
-import type { Connection } from '../../core/connection.ts'
-import type { Cursor, Hub } from '../../core/hub.ts'
-import type { DeclaredTopic, TopicAt } from '../../core/topic.ts'
+import type { Connection } from '../../core/connection/connection.ts'
+import type { Cursor } from '../../core/connection/joining.ts'
+import { printable } from '../../core/event-name.ts'
+import type { Hub } from '../../core/hub.ts'
+import type { MaybePromise } from '../../core/maybe-promise.ts'
+import type { DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { Check } from '../../core/validation.ts'
-import { printable } from '../../core/event.ts'
-import type { Soon } from '../../core/soon.ts'
 import type { Limits } from '../../options.ts'
-import type { Arrival, Joined } from '../routes.ts'
-import { authorize, logRefusal } from '../routes.ts'
-import { sparing } from '../sparing.ts'
-import { encodeJson, jsonOf } from '../../core/payload.ts'
-import { flatFrame, jsonFrame, replyFrame } from './encode.ts'
+import type { Ref } from '../../protocol.ts'
+import type { Arrival, Entered } from '../../routes/arrival.ts'
+import { authorize } from '../../routes/authorize.ts'
+import { logRefusal } from '../../routes/refusal.ts'
+import { sparing } from '../../routes/sparing-log.ts'
 import { Fault } from './fault.ts'
 import { CallbackTimeout, EventDataInvalid, Forbidden, TooManyTopics, Unavailable } from '../../errors.ts'
-import { errorFrame, type WebSocketOutlet } from './outlet.ts'
+import type { Asked } from './protocols/protocol.ts'
+import type { WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
 import { mustFit, notIn, type Relay } from './relay.ts'
 
@@ -39,7 +40,7 @@ export interface SessionPlan {
 /** Whose session it is. */
 interface SessionHost {
   /** Starts the delivery, at a client's `open`. */
-  opened (cursors: ReadonlyMap<string, string>): Soon<void>
+  opened (cursors: ReadonlyMap<string, string>): MaybePromise<void>
   /** A message was handled: the queue may have room again. */
   handled (): void
 }
@@ -47,7 +48,6 @@ interface SessionHost {
 /** Shared by all that have heard nothing yet; never added to. */
 const NONE: Inbound[] = []
 
-type Json = Record<string, unknown>
 type Inbound = { text: string } | { bytes: Uint8Array }
 
 /** The most topics an `open` may name, where `maxTopics` is not more. */
@@ -104,37 +104,39 @@ export class Session {
 
   async #drain (): Promise<void> {
     for (let inbound = this.#queue.shift(); inbound && !this.#connection.closed; inbound = this.#queue.shift()) {
-      const ref: { value: unknown } = { value: undefined }
-      try {
-        await this.#handle(inbound, ref)
-      } catch (error) {
-        this.#answer(error, ref.value)
-      }
+      await this.#answered(inbound)
       this.#host.handled()
     }
   }
 
-  async #handle (inbound: Inbound, ref: { value: unknown }): Promise<void> {
-    if ('bytes' in inbound) return await this.#binary(inbound.bytes)
-    const message = parse(inbound.text)
-    if (this.#outlet.format === 'flat') return await this.#flat(message)
-    if (message.ref !== undefined && typeof message.ref !== 'string' && typeof message.ref !== 'number') {
-      throw new Fault('INVALID_FRAME', '"ref" must be a string or a number')
+  async #answered (inbound: Inbound): Promise<void> {
+    let asked: Asked | undefined
+    try {
+      if ('bytes' in inbound) return await this.#binary(inbound.bytes)
+      asked = this.#outlet.protocol.read(inbound.text, Math.max(MIN_CURSORS, this.#plan.maxTopics))
+      await this.#handle(asked)
+    } catch (error) {
+      this.#answer(error, asked?.ref)
     }
-    ref.value = message.ref
-    if (message.op !== undefined) return await this.#command(message)
-    this.#mustBeOpen()
-    if (typeof message.event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
-    const result = await this.#message(message.event, message.data, message.topic)
-    if (message.ref !== undefined) this.#connection.write(replyFrame(message.ref, jsonOf(undefined, message.event, result)))
   }
 
-  async #flat ({ type, ...data }: Json): Promise<void> {
-    if (typeof type !== 'string') throw new Fault('INVALID_FRAME', 'a message needs a "type"')
-    const result = await this.#message(type, data, undefined)
-    if (typeof result !== 'object' || result === null || typeof (result as Json).type !== 'string') return
-    const { type: name, ...rest } = result as Json & { type: string }
-    if (!this.#connection.closed) this.#connection.write(flatFrame(name, encodeJson(undefined, type, rest)))
+  async #handle (asked: Asked): Promise<void> {
+    const { protocol } = this.#outlet
+    switch (asked.do) {
+      case 'open': return await this.#open(asked.cursors)
+      case 'ping': return this.#write(protocol.pong())
+      case 'subscribe': return await this.#subscribe(asked)
+      case 'unsubscribe': return this.#unsubscribe(asked)
+      case 'message': {
+        this.#mustBeOpen()
+        const result = await this.#message(asked.name, asked.data, asked.topic)
+        this.#write(protocol.reply(asked, result))
+      }
+    }
+  }
+
+  #write (bytes: Uint8Array | undefined): void {
+    if (bytes && !this.#connection.closed) this.#connection.write(bytes)
   }
 
   async #message (name: string, received: unknown, topic: unknown): Promise<unknown> {
@@ -162,7 +164,7 @@ export class Session {
     if (!this.#connection.has(at.name)) throw notIn()
     try {
       if (!replace) await mustFit(at, name, sent)
-      await this.#plan.hub.relay(at, name, sent, this.#connection)
+      await this.#plan.hub.publisher.relay(at, name, sent, this.#connection.receiver)
     } catch (thrown) {
       const error = toError(thrown)
       if (!(error instanceof EventDataInvalid)) throw error
@@ -178,42 +180,30 @@ export class Session {
   }
 
   #context (): object {
-    return { connection: this.#connection, request: this.#request, params: this.#request.params ?? {} }
+    return { connection: this.#connection.face, request: this.#request, params: this.#request.params ?? {} }
   }
 
-  // --- commands of the envelope format ----------------------------------------
+  // --- commands -----------------------------------------------------------------
 
-  async #command (command: Json): Promise<void> {
-    switch (command.op) {
-      case 'open': return await this.#open(command.cursors)
-      case 'ping': return this.#connection.write(jsonFrame({ op: 'pong' }))
-      case 'subscribe': return await this.#subscribe(command)
-      case 'unsubscribe': return this.#unsubscribe(command)
-      default: throw new Fault('INVALID_FRAME', `no command "${printable(command.op)}"`)
-    }
-  }
-
-  async #open (cursors: unknown): Promise<void> {
+  async #open (cursors: ReadonlyMap<string, string>): Promise<void> {
     if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'open already')
-    await this.#host.opened(readCursors(cursors, Math.max(MIN_CURSORS, this.#plan.maxTopics)))
+    await this.#host.opened(cursors)
   }
 
-  async #subscribe ({ topic, id, ref }: Json): Promise<void> {
+  async #subscribe ({ topic, id, ref }: Asked & { do: 'subscribe' }): Promise<void> {
     this.#mustBeOpen()
-    if (id !== undefined && typeof id !== 'string') throw new Fault('INVALID_FRAME', '"id" must be a string')
     const at = this.#resolve(topic)
     const own = this.#arrival.topics.some(({ name }) => name === at.name)
     if (!own && !this.#plan.subscribe.includes(at.topic)) throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
-    // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
-    if (this.#connection.has(at.name)) return this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
+    if (this.#connection.has(at.name)) return this.#write(this.#outlet.protocol.subscribed(at.name, ref))
     if (this.#rate?.takeTopic(this.#plan.maxTopics) === false) throw new Fault('RATE_LIMITED', 'too many topics joined: slow down')
-    const joined = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
+    const entered = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
     // The app has put it out of the topic before it was in.
-    if (joined === 'left') throw new Forbidden(at.name, 'subscribed to')
-    if (joined === 'there') this.#connection.write(jsonFrame({ op: 'subscribed', topic: at.name, ref }))
+    if (entered === 'left') throw new Forbidden(at.name, 'subscribed to')
+    if (entered === 'there') this.#write(this.#outlet.protocol.subscribed(at.name, ref))
   }
 
-  async #join (at: TopicAt, cursor: Cursor, ref: unknown): Promise<Joined> {
+  async #join (at: TopicAt, cursor: Cursor, ref: Ref | undefined): Promise<Entered> {
     try {
       return await this.#arrival.join(at, cursor, ref)
     } catch (error) {
@@ -221,11 +211,11 @@ export class Session {
     }
   }
 
-  #unsubscribe ({ topic, ref }: Json): void {
+  #unsubscribe ({ topic, ref }: Asked & { do: 'unsubscribe' }): void {
     this.#mustBeOpen()
     const { name } = this.#resolve(topic)
     this.#connection.remove(name)
-    this.#connection.write(jsonFrame({ op: 'unsubscribed', topic: name, ref }))
+    this.#write(this.#outlet.protocol.unsubscribed(name, ref))
   }
 
   #resolve (topic: unknown): TopicAt {
@@ -242,8 +232,9 @@ export class Session {
 
   // --- answers ------------------------------------------------------------------
 
-  #answer (thrown: unknown, ref: unknown): void {
+  #answer (thrown: unknown, asked: Ref | undefined): void {
     const error = toError(thrown)
+    const ref = error instanceof Fault ? error.ref ?? asked : asked
     if (error instanceof Unavailable || error instanceof CallbackTimeout) {
       logRefusal(sparing(this.#request), error, 'realtime: a message could not be carried out now')
       return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
@@ -263,11 +254,11 @@ export class Session {
     return new Fault('INTERNAL', 'the server failed')
   }
 
-  #tell (code: string, message: string, ref: unknown): void {
-    if (!this.#connection.closed) this.#connection.write(errorFrame(this.#outlet.format, { code, message, ref }))
+  #tell (code: string, message: string, ref: Ref | undefined): void {
+    this.#write(this.#outlet.protocol.error({ code, message, ref }))
   }
 
-  #refuse (fault: Fault, ref: unknown, rate: boolean): void {
+  #refuse (fault: Fault, ref: Ref | undefined, rate: boolean): void {
     this.#tell(fault.code, fault.message, ref)
     if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
@@ -280,25 +271,4 @@ function isFault (error: Error & { code?: unknown }): boolean {
   if (status === 401 || status === 403) return true
   const ours = typeof error.code === 'string' && error.code.startsWith('FST_ERR_')
   return status !== 503 && (ours || status >= 500 || typeof error.code !== 'string')
-}
-
-// Threat: "__proto__" and "constructor.prototype" in a client's JSON would reach objects that the app merges.
-function parse (text: string): Json {
-  let value: unknown
-  try {
-    value = sjson.parse(text, { protoAction: 'error', constructorAction: 'error' })
-  } catch {
-    throw new Fault('INVALID_JSON', 'not JSON, or with a forbidden key')
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_JSON', 'a message must be a JSON object')
-  return value as Json
-}
-
-function readCursors (value: unknown, most: number): ReadonlyMap<string, string> {
-  if (value === undefined) return new Map()
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_FRAME', '"cursors" must be an object')
-  const entries = Object.entries(value)
-  if (entries.length > most) throw new Fault('INVALID_FRAME', `more than ${most} cursors`)
-  if (!entries.every(([, id]) => typeof id === 'string')) throw new Fault('INVALID_FRAME', 'a cursor must be a string')
-  return new Map(entries as Array<[string, string]>)
 }

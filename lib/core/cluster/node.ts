@@ -1,0 +1,194 @@
+/**
+ * This node among others: what one asks of all (end connections, take topics from them, and what features ask). Orders are
+ * events of a reserved topic with history, which every node listens to: what was given while a node was cut off reaches it
+ * by repair. Where that cannot be, every connection's topics are authorized again; who cannot be asked is to come back.
+ */
+import type { Adapter, EphemeralEvent, Format, Id, LogEvent, Retention } from '../adapter.ts'
+import type { AppLog } from '../callbacks.ts'
+import { randomId } from '../id.ts'
+import { TopicLog } from '../log/topic-log.ts'
+import type { Observer } from '../observe.ts'
+import { Counting } from './counting.ts'
+import { readMembers, readOrder, type Members, type Order, type Target } from './orders.ts'
+import { Revocations } from './revocations.ts'
+import { Unavailable } from '../../errors.ts'
+
+/** The reserved topic in which every node hears. */
+export const CONTROL = 'realtime:control'
+const NODE = 'realtime:node:'
+
+const RETENTION: Retention = { limit: 10_000, maxAge: 600_000, maxBytes: 4 << 20 }
+
+/** A connection, as orders see it. */
+export interface Ordered {
+  readonly id: string
+  readonly identity: { readonly id: string }
+  readonly closed: boolean
+  /** Orders given before its request arrived. */
+  readonly since: number
+  /** Does it listen to this topic, or is it about to? */
+  concerns (topic: string): boolean
+  take (topic: string): void
+  /** It is to end as soon as there is a wire to say so. */
+  condemn (reason: Ending): void
+  closeFor (reason: Ending): void
+  /** `retry`: when it should come back, if it must (ms). */
+  judgeAnew (retry: number): void
+}
+
+/** What a client that is ended is told. */
+interface Ending { readonly code?: number, readonly text?: string, readonly reconnect?: boolean }
+
+/** Reads an order of a feature's own, by its word. What is to be done; undefined for one that is not understood. */
+export type ReadOrder = (said: Members) => (() => void) | undefined
+
+export interface NodeHost {
+  readonly adapter: Adapter
+  readonly observe: Observer
+  readonly log: AppLog
+  /** Those whom orders find. */
+  readonly clients: ReadonlySet<Ordered>
+  listenersHere (topic: string): number
+  retryAfter (clients: number): number
+}
+
+export class Node {
+  /** Of this process, and of this start alone. */
+  readonly name = randomId()
+  readonly counting: Counting
+  readonly #host: NodeHost
+  readonly #log: TopicLog
+  readonly #revocations = new Revocations<Order>()
+  readonly #features = new Map<string, ReadOrder>()
+
+  constructor (host: NodeHost) {
+    this.#host = host
+    this.counting = new Counting({
+      adapter: host.adapter,
+      node: this.name,
+      everybody: CONTROL,
+      answersTo: (node) => NODE + node,
+      listenersHere: (topic) => host.listenersHere(topic),
+      ignored: () => this.#ignored()
+    })
+    this.#log = new TopicLog({
+      append: ({ data, format }) => this.#heard(data, format),
+      reset: () => this.#askAgain(),
+      read: async (after, limits) => await host.adapter.read(CONTROL, after, limits),
+      readFailed: () => {},
+      repaired: () => {}
+    }, RETENTION)
+  }
+
+  async start (): Promise<void> {
+    const { adapter } = this.#host
+    const [head] = await Promise.all([adapter.subscribe(CONTROL, true), adapter.subscribe(NODE + this.name, false)])
+    this.#log.open(head, false)
+  }
+
+  close (): void {
+    this.#log.close()
+  }
+
+  /** A feature obeys orders of this word. */
+  obey (op: string, read: ReadOrder): void {
+    this.#features.set(op, read)
+  }
+
+  /** Is this topic the nodes' own? */
+  concerns (topic: string): boolean {
+    return topic === CONTROL || topic === NODE + this.name
+  }
+
+  event (topic: string, event: LogEvent): void {
+    if (topic === CONTROL) this.#log.deliver(event)
+  }
+
+  ephemeral (event: EphemeralEvent): void {
+    this.counting.heard(event)
+  }
+
+  suspect (): void {
+    this.#log.repair().catch(() => {})
+  }
+
+  /** Resolves when the order is given; every node obeys as soon as it hears of it. */
+  async order (order: Order | Members): Promise<{ id: Id }> {
+    return await this.#host.adapter.publish(CONTROL, 'order', Buffer.from(JSON.stringify(order)), { retention: RETENTION, format: 'json' })
+  }
+
+  // --- obeying ---------------------------------------------------------------
+
+  #heard (data: Uint8Array, format: Format): void {
+    const said = readMembers(data, format)
+    const order = said && readOrder(said)
+    const act = order ? () => this.#carryOut(order) : said && this.#featureOf(said)?.(said)
+    // Of a newer node, or of whoever writes there besides.
+    if (!act) return this.#ignored()
+    this.#guard(act)
+  }
+
+  #featureOf ({ op }: Members): ReadOrder | undefined {
+    return typeof op === 'string' ? this.#features.get(op) : undefined
+  }
+
+  #ignored (): void {
+    this.#host.observe.counts.ignored++
+  }
+
+  #carryOut (order: Order): void {
+    this.#revocations.add(order)
+    // Threat: one that cannot be ended must not keep the others.
+    for (const connection of [...this.#host.clients]) this.#guard(() => carryOut(order, connection, 'closeFor'))
+  }
+
+  #guard (obey: () => void): void {
+    try {
+      obey()
+    } catch (error) {
+      this.#host.log.error({ err: error }, 'realtime: an order could not be carried out')
+    }
+  }
+
+  /** Orders given so far: who arrives now is concerned by those that follow. */
+  get orders (): number { return this.#revocations.count }
+
+  /** Orders given by that moment (performance.now). */
+  ordersAt (time: number): number {
+    return this.#revocations.countAt(time)
+  }
+
+  /** Orders given since a client arrived, while it was not to be found. @throws Unavailable */
+  missedBy ({ since }: Ordered): Order[] {
+    const missed = this.#revocations.after(since)
+    // Threat: whoever keeps a hook waiting for long enough would outlive the order that concerns it.
+    if (!missed) throw new Unavailable('the client was on its way in for so long that orders which concern it may be forgotten')
+    return missed
+  }
+
+  /** It can be found from now on, and hears what it missed. It has no wire yet on which it could be told of its end. */
+  catchUp (connection: Ordered, missed: readonly Order[]): void {
+    for (const order of missed) carryOut(order, connection, 'condemn')
+  }
+
+  #askAgain (): void {
+    const { clients, log } = this.#host
+    log.warn({}, 'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again, and who cannot be asked comes back')
+    this.#revocations.lose()
+    const { size } = clients
+    for (const connection of [...clients]) this.#guard(() => connection.judgeAnew(this.#host.retryAfter(size)))
+  }
+}
+
+function carryOut (order: Order, connection: Ordered, end: 'condemn' | 'closeFor'): void {
+  if (connection.closed || !fits(order.target, connection)) return
+  if (order.op === 'unsubscribe') return connection.take(order.topic)
+  const { code, text, reconnect } = order
+  connection[end]({ ...(code !== undefined && { code }), ...(text !== undefined && { text }), ...(reconnect !== undefined && { reconnect }) })
+}
+
+function fits ({ identity, connection, topic }: Target, candidate: Ordered): boolean {
+  return (identity === undefined || candidate.identity.id === identity) &&
+    (connection === undefined || candidate.id === connection) &&
+    (topic === undefined || candidate.concerns(topic))
+}

@@ -1,0 +1,383 @@
+/** One client on one wire, from when it is let in to its end. */
+import type { Id } from '../adapter.ts'
+import type { Place } from '../admission.ts'
+import { customReason, type Reason } from '../call-options.ts'
+import { statusOf } from '../callbacks.ts'
+import { internalError, judgedAnew, slowClient, tryAgainLater, type CloseReason } from '../close-reasons.ts'
+import type { ActiveTopic } from '../delivery/active-topic.ts'
+import type { Receiver } from '../event.ts'
+import type { Identity } from '../identity.ts'
+import type { Notice, Outlet, OutletHost } from '../wire.ts'
+import { ConnectionFace, type FaceHost } from './face.ts'
+import type { Hand, Heartbeat } from './heartbeat.ts'
+import type { Joined, Joiner, Joining } from './joining.ts'
+import { Joins, type Join } from './joins.ts'
+import { Listening, type ListeningHost, type ListeningNode } from './listening.ts'
+import type { OutboxSettings } from './outbox.ts'
+import { Output, type OutputHost } from './output.ts'
+import type { Subscription } from './subscription.ts'
+
+export interface ConnectionSettings extends OutboxSettings {
+  /** ms between two signs of life. */
+  readonly heartbeat: number
+}
+
+/** Who the client is, and its way back to the app; made by the routes. */
+export interface Client extends Receiver {
+  readonly id: string
+  readonly identity: Identity
+  readonly address: string
+  /** Its place among all; given back when the connection is gone. */
+  readonly place: Place
+  readonly settings: ConnectionSettings
+  /** Orders given before its request arrived: those after concern it. */
+  readonly since: number
+  /** Joins a topic as this client, `authorize` and all. */
+  subscribe (topic: unknown): Promise<void>
+  /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
+  authorizeAgain (): void
+  /** Runs app code in the async context of its request. */
+  run? (code: () => void): void
+  /** A topic that it was to hear is left. False once the app has accepted it. */
+  forget? (name: string): boolean
+  /** Is this one of the topics that it is to begin with? */
+  awaits? (name: string): boolean
+  /** The full name of what the app named. */
+  resolve (topic: unknown): string
+}
+
+/** The node, as its connections see it. */
+export interface ConnectionNode extends ListeningNode {
+  readonly heartbeat: Heartbeat
+  join (client: Joiner, joining: readonly Joining[]): Joined[]
+  release (joining: readonly Joining[]): void
+  /** When a client should come back (ms). */
+  retryAfter (): number
+  /** It has ended; its wire may still be saying so. */
+  closing (connection: Connection): void
+  /** Its wire is gone. */
+  ended (connection: Connection): void
+}
+
+/** Shared by all connections that have none: most never do. */
+const NONE: readonly never[] = []
+/** Sends that may wait for a connection to begin. */
+const MAX_EARLY = 1024
+
+/** `over`: the app has been told of its end. */
+type Phase = 'open' | 'closed' | 'over'
+
+export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner, FaceHost {
+  readonly output = new Output(this)
+  readonly #node: ConnectionNode
+  readonly #client: Client
+  readonly #listening: Listening
+  #phase: Phase = 'open'
+  #begun = false
+  #kind: 'sse' | 'websocket' = 'sse'
+  #face: ConnectionFace | undefined
+  #hand: Hand | undefined
+  #early: readonly Notice[] = NONE
+  #joins: Joins | undefined
+  /** It was ordered to end before it was to be found. */
+  #condemned: Reason | undefined
+  #abort: AbortController | undefined
+  /** Why it ended, or why it will when the client has everything. */
+  #reason: CloseReason | undefined
+  #finale: CloseReason | undefined
+  #onEnd: ((reason: CloseReason) => void) | undefined
+
+  constructor (node: ConnectionNode, client: Client) {
+    this.#node = node
+    this.#client = client
+    this.#listening = new Listening(node, this)
+  }
+
+  get receiver (): Receiver { return this.#client }
+  get kind (): 'sse' | 'websocket' { return this.#kind }
+  get since (): number { return this.#client.since }
+  get id (): string { return this.#client.id }
+  get identity (): Identity { return this.#client.identity }
+  get address (): string { return this.#client.address }
+  get place (): Place { return this.#client.place }
+  get settings (): ConnectionSettings { return this.#client.settings }
+  get heartbeat (): number { return this.#client.settings.heartbeat }
+  get subscriptions (): readonly Subscription[] { return this.#listening.subscriptions }
+  get topics (): string[] { return this.#listening.names }
+  get full (): boolean { return this.output.full }
+  get buffered (): number { return this.attached ? this.output.buffered : 0 }
+  get attached (): boolean { return this.output.attached }
+  get begun (): boolean { return this.#begun }
+  get closed (): boolean { return this.#phase !== 'open' }
+  /** Why it ended. */
+  get reason (): CloseReason | undefined { return this.#reason }
+
+  /** What the app holds of it. Made when first asked for. */
+  get face (): ConnectionFace {
+    this.#face ??= new ConnectionFace(this)
+    return this.#face
+  }
+
+  /** Made when first asked for: most connections never need one. */
+  get signal (): AbortSignal {
+    if (!this.#abort) {
+      this.#abort = new AbortController()
+      if (this.closed) this.#abort.abort(this.#reason)
+    }
+    return this.#abort.signal
+  }
+
+  // --- its beginning -------------------------------------------------------------------
+
+  /** The wire is there. Nothing is written before `begin`. */
+  attach (outlet: Outlet): void {
+    this.output.attach(outlet)
+    this.#kind = outlet.kind
+    this.#hand = this.#node.heartbeat.add(this.output, this.heartbeat)
+  }
+
+  /** Joins and opens in one synchronous step. */
+  begin (joining: readonly Joining[]): void {
+    if (this.#condemned) return this.#endCondemned(joining, this.#condemned)
+    const joined = this.#node.join(this, joining)
+    this.#begun = true
+    this.#joins?.begun()
+    this.tell({ type: 'opened', subscriptions: this.subscriptions })
+    this.announce(joined)
+    for (const notice of this.#early) this.tell(notice)
+    this.#early = NONE
+    // Whoever watches may send: nothing goes ahead of the opening.
+    this.#node.observe.connected(this)
+    this.settle()
+    this.output.wake()
+  }
+
+  #endCondemned (joining: readonly Joining[], reason: Reason): void {
+    this.#node.release(joining)
+    this.closeFor(reason)
+  }
+
+  /** Resolves when it has begun, or has ended before that. */
+  async whenBegun (): Promise<void> {
+    while (!this.#begun && !this.closed) await this.output.woken()
+  }
+
+  /** Tells what became of each subscription's cursor. */
+  announce (joined: readonly Joined[], ref?: unknown): void {
+    for (const { subscription, recovered, reason } of joined) {
+      this.tell({ type: 'subscribed', subscription, recovered, snapshot: subscription.held, ref })
+      subscription.lost = undefined
+      if (reason) this.tell({ type: 'reset', subscription, reason })
+    }
+  }
+
+  // --- orders --------------------------------------------------------------------------
+
+  /** It is to end as soon as there is a wire to say so; the app hears nothing of it. */
+  condemn (order: Reason): void {
+    this.#condemned ??= order
+  }
+
+  get condemned (): boolean { return this.#condemned !== undefined }
+
+  /** Does it listen to this topic, or is it about to? */
+  concerns (name: string): boolean {
+    return this.has(name) || this.#joins?.isPending(name) === true || this.#awaits(name)
+  }
+
+  #awaits (name: string): boolean {
+    return !this.#begun && this.admits(name) && this.#client.awaits?.(name) === true
+  }
+
+  admits (name: string): boolean {
+    return this.#joins?.admits(name) !== false
+  }
+
+  /** A topic is taken from it, for as long as it is connected. */
+  take (name: string): void {
+    if (this.closed) return
+    const awaited = this.#awaits(name)
+    this.#joins ??= new Joins()
+    this.#joins.take(name)
+    if (this.remove(name) || awaited) this.tell({ type: 'revoked', topic: name })
+    if (this.#joins.full) this.sendAway(judgedAnew)
+  }
+
+  /** Orders may be lost. Where nobody can be asked again, it is to come back, so that its route's hooks judge it. */
+  judgeAnew (retry: number): void {
+    const askable = this.#begun && !this.#joins?.pending.length && this.subscriptions.length > 0 &&
+      this.subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
+    if (askable) this.#client.authorizeAgain()
+    else this.end(judgedAnew, retry)
+  }
+
+  // --- joining and leaving ---------------------------------------------------------------
+
+  has (name: string): boolean {
+    return this.#listening.find(name) !== undefined
+  }
+
+  add (topic: ActiveTopic, at: Id | undefined, held: boolean): Subscription {
+    return this.#listening.add(topic, at, held)
+  }
+
+  settle (): void {
+    this.#listening.settle()
+  }
+
+  /** A join that takes its time. It is given up when the topic is left or taken meanwhile. @throws Forbidden */
+  joining (name: string): Join {
+    this.#joins ??= new Joins()
+    return this.#joins.start(name)
+  }
+
+  joined (join: Join): void {
+    this.#joins?.end(join)
+  }
+
+  /** Names that are being joined. */
+  get pending (): readonly string[] { return this.#joins?.pending ?? NONE }
+
+  /** False where it did not listen to that. */
+  remove (name: string): boolean {
+    this.#joins?.leave(name)
+    const subscription = this.#listening.find(name)
+    return subscription !== undefined && this.#listening.remove(subscription)
+  }
+
+  // --- writing ---------------------------------------------------------------------------
+
+  /** Bytes for this client alone. */
+  write (bytes: Uint8Array): void {
+    this.output.write(bytes)
+  }
+
+  tell (notice: Notice): void {
+    if (this.closed) return
+    if (!this.#begun) return this.#tellLater(notice)
+    const bytes = this.output.outlet.notice(notice)
+    if (bytes) this.output.write(bytes, notice.type !== 'direct')
+  }
+
+  /** What the app sends while it accepts the connection goes out behind the opening. */
+  #tellLater (notice: Notice): void {
+    this.#early = [...this.#early, notice]
+    if (this.#early.length > MAX_EARLY) this.end(slowClient)
+  }
+
+  dropped (topic: string): void {
+    this.#node.observe.dropped(this, topic)
+  }
+
+  overflowed (): void {
+    this.#node.observe.closedAsSlow(this, this.output.buffered)
+    this.end(slowClient)
+  }
+
+  /** The wire took everything: what waited goes out. */
+  drained (): void {
+    if (this.closed) return
+    this.#listening.drained()
+    if (this.output.full) return
+    if (this.#finale) this.finish(this.#finale)
+    this.output.wake()
+  }
+
+  /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */
+  writable (): Promise<void> | undefined {
+    return this.output.writable()
+  }
+
+  // --- as the app asks -------------------------------------------------------------------
+
+  subscribe (topic: unknown): Promise<void> {
+    return this.#client.subscribe(topic)
+  }
+
+  unsubscribe (topic: unknown): void {
+    const name = this.#client.resolve(topic)
+    if (!this.#begun && !this.#client.forget?.(name)) this.#leaveEarly(name)
+    this.remove(name)
+  }
+
+  #leaveEarly (name: string): void {
+    this.#joins ??= new Joins()
+    this.#joins.leaveEarly(name)
+  }
+
+  closeFor (reason: Reason): void {
+    this.end(customReason(reason), reason.reconnect ? this.#node.retryAfter() : undefined)
+  }
+
+  // --- its end -----------------------------------------------------------------------------
+
+  /** Ends once the client has been given everything that waits for it. */
+  finish (reason: CloseReason): void {
+    if (this.closed) return
+    this.#finale = reason
+    this.#listening.settleFanOut()
+    if (this.closed) return
+    if (this.#listening.complete && !this.output.full && !this.output.outbox) this.end(reason)
+  }
+
+  sendAway (reason: CloseReason): void {
+    this.end(reason, this.#node.retryAfter())
+  }
+
+  /** With it come back all who waited for the same. */
+  comeBack (error: unknown): void {
+    this.sendAway(statusOf(error) === 503 ? tryAgainLater : internalError)
+  }
+
+  /** Ends from this side. `retry`: when the client should come back (ms). */
+  end (reason: CloseReason, retry?: number): void {
+    if (this.closed) return
+    this.#close(reason)
+    if (this.output.attached) this.output.outlet.close(reason, retry)
+    // On its way in still: there is no wire whose end could be waited for.
+    else this.#node.ended(this)
+  }
+
+  /** Without a word: its client does not go by itself. */
+  cut (): void {
+    this.output.outlet.destroy()
+  }
+
+  /** The other side is gone. */
+  gone (reason: CloseReason): void {
+    if (!this.closed) this.#close(reason)
+    this.#node.ended(this)
+  }
+
+  #close (reason: CloseReason): void {
+    this.#phase = 'closed'
+    this.#reason = reason
+    this.#listening.clear()
+    this.output.outbox = undefined
+    this.#node.closing(this)
+    if (this.#hand) this.#node.heartbeat.remove(this.#hand)
+    this.output.wake()
+    // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
+    queueMicrotask(() => {
+      this.#phase = 'over'
+      this.#node.observe.disconnected(this, reason)
+      this.#tellApp(reason)
+    })
+  }
+
+  #tellApp (reason: CloseReason): void {
+    if (!this.#abort && !this.#onEnd) return
+    const tell = (): void => {
+      this.#abort?.abort(reason)
+      this.#onEnd?.(reason)
+    }
+    if (this.#client.run) this.#client.run(tell)
+    else tell()
+  }
+
+  /** Runs once, also where the end has come already. */
+  whenEnded (callback: (reason: CloseReason) => void): void {
+    if (this.#phase === 'over') callback(this.#reason as CloseReason)
+    else this.#onEnd = callback
+  }
+}

@@ -1,0 +1,70 @@
+/** What the app is handed of a connection: what its public type says, and no way to what is behind it. */
+import { readReason, type Reason } from '../call-options.ts'
+import { checkEventName } from '../event-name.ts'
+import type { Identity } from '../identity.ts'
+import { encodeJson } from '../payload.ts'
+import type { Notice } from '../wire.ts'
+import { ConnectionClosed } from '../../errors.ts'
+
+/** The connection, as its face sees it. */
+export interface FaceHost {
+  readonly id: string
+  readonly kind: 'sse' | 'websocket'
+  readonly identity: Identity
+  readonly topics: string[]
+  readonly signal: AbortSignal
+  readonly closed: boolean
+  /** Bytes that wait for the client. */
+  readonly buffered: number
+  tell (notice: Notice): void
+  /** What the app named, joined as this client. */
+  subscribe (topic: unknown): Promise<void>
+  /** What the app named is left. */
+  unsubscribe (topic: unknown): void
+  closeFor (reason: Reason): void
+}
+
+export class ConnectionFace {
+  readonly #host: FaceHost
+  /** The app's own. Made when first asked for. */
+  #data: Record<string, unknown> | undefined
+
+  constructor (host: FaceHost) {
+    this.#host = host
+  }
+
+  get id (): string { return this.#host.id }
+  get kind (): 'sse' | 'websocket' { return this.#host.kind }
+  get identity (): Identity { return this.#host.identity }
+  get topics (): string[] { return this.#host.topics }
+  get signal (): AbortSignal { return this.#host.signal }
+  get closed (): boolean { return this.#host.closed }
+  get buffered (): number { return this.#host.buffered }
+
+  get data (): Record<string, unknown> {
+    this.#data ??= {}
+    return this.#data
+  }
+
+  set data (data: Record<string, unknown>) {
+    this.#data = data
+  }
+
+  send (event: string, data: unknown): void {
+    if (this.#host.closed) return
+    checkEventName(event)
+    this.#host.tell({ type: 'direct', event, data: encodeJson(undefined, event, data) })
+  }
+
+  subscribe (topic: unknown): Promise<void> {
+    return this.#host.closed ? Promise.reject(new ConnectionClosed()) : this.#host.subscribe(topic)
+  }
+
+  unsubscribe (topic: unknown): void {
+    this.#host.unsubscribe(topic)
+  }
+
+  close (reason?: object): void {
+    this.#host.closeFor(readReason('close()', reason))
+  }
+}

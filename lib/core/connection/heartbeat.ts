@@ -1,0 +1,109 @@
+/**
+ * One clock for all connections. Each has a slot on a wheel and is beaten once a turn of its period, so that
+ * beats are spread and a tick costs only what is due.
+ */
+import { inNobodysName } from '../async-context.ts'
+
+export interface Beating {
+  /** Once a period. */
+  beat (): void
+}
+
+/** A place on the wheel. */
+export interface Hand { target: Beating | undefined, readonly every: number, rounds: number }
+
+const SLOTS = 256
+/** Few, so that the answers to a tick's beats arrive together, and are read together. */
+const TICKS_PER_PERIOD = 16
+const MAX_TICK_MS = 2000
+/** A turn of the event loop beats for so long. */
+const SLICE_MS = 3
+/** Beaten between two looks at the clock. */
+const STRIDE = 32
+
+export class Heartbeat {
+  readonly #wheel: Hand[][] = Array.from({ length: SLOTS }, () => [])
+  #now = 0
+  #tickMs = MAX_TICK_MS
+  #timer: NodeJS.Timeout | undefined
+  #count = 0
+  readonly #sliceMs: number
+
+  /** `sliceMs`: how long one turn of the event loop may beat. */
+  constructor (sliceMs = SLICE_MS) {
+    this.#sliceMs = sliceMs
+  }
+
+  /** Timers alive: one, whatever the number of connections; none without. */
+  get timers (): number { return this.#timer ? 1 : 0 }
+
+  /** The clock ticks finely enough for this period. Call before the first connection that has it. */
+  allow (periodMs: number): void {
+    this.#tickMs = Math.max(5, Math.min(this.#tickMs, Math.floor(periodMs / TICKS_PER_PERIOD)))
+    if (!this.#timer) return
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    this.#start()
+  }
+
+  add (target: Beating, periodMs: number): Hand {
+    const every = Math.max(1, Math.round(periodMs / this.#tickMs))
+    // The first beat falls anywhere in the period: clients that came together are not beaten together.
+    const hand: Hand = { target, every, rounds: 0 }
+    this.#place(hand, 1 + Math.floor(Math.random() * every))
+    this.#count++
+    this.#start()
+    return hand
+  }
+
+  /** Lets go of it at once: a turn of the wheel can be long. */
+  remove (hand: Hand): void {
+    if (!hand.target) return
+    hand.target = undefined
+    if (--this.#count === 0) this.stop()
+  }
+
+  stop (): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #start (): void {
+    this.#timer ??= inNobodysName(() => setInterval(() => this.#tick(), this.#tickMs).unref())
+  }
+
+  #place (hand: Hand, ticks: number): void {
+    hand.rounds = Math.floor((ticks - 1) / SLOTS)
+    this.#wheel[(this.#now + ticks) % SLOTS]?.push(hand)
+  }
+
+  #tick (): void {
+    this.#now = (this.#now + 1) % SLOTS
+    const slot = this.#now
+    const due = this.#wheel[slot] as Hand[]
+    this.#wheel[slot] = []
+    this.#serve(due, slot, 0)
+  }
+
+  #serve (due: readonly Hand[], slot: number, from: number): void {
+    const end = performance.now() + this.#sliceMs
+    for (let i = from; i < due.length; i++) {
+      this.#pass(due[i] as Hand, slot)
+      if (i % STRIDE === STRIDE - 1 && performance.now() >= end) {
+        setImmediate(() => this.#serve(due, slot, i + 1))
+        return
+      }
+    }
+  }
+
+  #pass (hand: Hand, slot: number): void {
+    if (!hand.target) return
+    if (hand.rounds > 0) {
+      hand.rounds--
+      this.#wheel[slot]?.push(hand)
+    } else {
+      hand.target.beat()
+      this.#place(hand, hand.every)
+    }
+  }
+}

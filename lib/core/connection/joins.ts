@@ -1,0 +1,67 @@
+/** What a connection is about to join, what it has left before it began, and what was taken from it. Most have nothing of it. */
+import { Forbidden } from '../../errors.ts'
+
+/** A topic that is being joined: the app is asked, history is read. */
+export interface Join {
+  readonly name: string
+  fate: 'pending' | 'left' | 'taken'
+}
+
+/** Names kept of what was taken from one connection. */
+export const MAX_TAKEN = 1000
+
+export class Joins {
+  readonly #pending = new Set<Join>()
+  readonly #left = new Set<string>()
+  readonly #taken = new Set<string>()
+
+  /** @throws Forbidden where the topic was taken */
+  start (name: string): Join {
+    if (this.#taken.has(name)) throw new Forbidden(name, 'subscribed to')
+    const join: Join = { name, fate: 'pending' }
+    this.#pending.add(join)
+    return join
+  }
+
+  end (join: Join): void {
+    this.#pending.delete(join)
+  }
+
+  get pending (): string[] { return [...this.#pending].map(({ name }) => name) }
+  /** No more can be kept. */
+  get full (): boolean { return this.#taken.size > MAX_TAKEN }
+
+  isPending (name: string): boolean {
+    for (const join of this.#pending) if (join.name === name && join.fate === 'pending') return true
+    return false
+  }
+
+  /** What is being joined is not joined; it may be another time. */
+  leave (name: string): void {
+    this.#end(name, 'left')
+  }
+
+  /** One of those that the connection is to begin with. */
+  leaveEarly (name: string): void {
+    this.#left.add(name)
+  }
+
+  begun (): void {
+    this.#left.clear()
+  }
+
+  /** For good. */
+  take (name: string): void {
+    this.#taken.add(name)
+    this.#end(name, 'taken')
+  }
+
+  /** It was neither taken nor left. */
+  admits (name: string): boolean {
+    return !this.#taken.has(name) && !this.#left.has(name)
+  }
+
+  #end (name: string, fate: Join['fate']): void {
+    for (const join of this.#pending) if (join.name === name && join.fate !== 'taken') join.fate = fate
+  }
+}

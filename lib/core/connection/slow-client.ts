@@ -1,0 +1,188 @@
+/**
+ * A client that does not read: what is kept for it, and what becomes of it once more waits than `maxBuffered`. `close` lets
+ * it go; `latest` keeps of each event the newest; `reset` drops what waits, and says so when the client reads again.
+ */
+import type { Id } from '../adapter.ts'
+import { isPlace, type Entry } from '../event.ts'
+import type { HeardSubscription, ResetReason } from '../wire.ts'
+
+export type SlowPolicy = 'close' | 'latest' | 'reset'
+
+/** A subscription, as far as what waits for it is concerned. */
+export interface Recipient extends HeardSubscription {
+  /** Undefined while it stands where its topic does. */
+  readonly ownPlace: Id | undefined
+  stand (at: Id): void
+  /** The same, unless it has a place of its own already. */
+  standBefore (id: Id): void
+  /** Undefined where the event's bytes cannot be made: the client has been told. */
+  bytesOrLoss (entry: Entry): Uint8Array | undefined
+  /** Events were lost for good. Nothing where it has been left meanwhile. */
+  reset (reason: ResetReason): void
+}
+
+/** What waits. */
+export type Item =
+  /** For this client alone. `told`: the bytes tell it positions, which count what waits before them. */
+  | { readonly is: 'own', readonly bytes: Uint8Array, readonly size: number, readonly told: boolean }
+  /** Of a group. `prev`: where its subscription stood before. */
+  | { readonly is: 'shared', readonly bytes: Uint8Array, readonly size: number, readonly to: Recipient, readonly prev: Id | undefined }
+  /** An event whose bytes are made when it is written: until then a newer one may take its place. */
+  | { readonly is: 'event', readonly size: number, readonly to: Recipient, readonly entry: Entry }
+
+/** The list of what waits, as the policies change it. */
+export interface Waiting {
+  /** It is within `maxBuffered`. */
+  readonly fits: boolean
+  /** Behind all that waits, in the place of what has the same key. */
+  put (item: Item, key?: string): void
+  get (key: string): Item | undefined
+  delete (key: string | number, item: Item): void
+  entries (): Array<[string | number, Item]>
+  clear (): void
+  /** An event was dropped, or replaced by a newer one. */
+  dropped (topic: string): void
+}
+
+export interface SlowClient {
+  /** Events were dropped, and the client has not been told. */
+  readonly missing: boolean
+  /** `bytes` are those of `entries`. */
+  keep (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void
+  /** Too much waits: makes room. False where the client must go. */
+  relieve (): boolean
+  /** Whom to tell of a loss, when everything else is written. */
+  takeMissed (): Iterable<Recipient>
+}
+
+export function slowClientOf (policy: SlowPolicy, waiting: Waiting): SlowClient {
+  switch (policy) {
+    case 'close': return new Closing(waiting)
+    case 'latest': return new Conflating(waiting)
+    case 'reset': return new Dropping(waiting)
+  }
+}
+
+class Closing implements SlowClient {
+  protected readonly waiting: Waiting
+
+  constructor (waiting: Waiting) {
+    this.waiting = waiting
+  }
+
+  get missing (): boolean { return false }
+
+  keep (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void {
+    this.waiting.put({ is: 'shared', bytes, size: bytes.byteLength, to, prev: placeBefore(entries) })
+  }
+
+  relieve (): boolean { return false }
+  takeMissed (): Iterable<Recipient> { return [] }
+}
+
+/** From overflow on, an event replaces the older one of its topic, name and key. */
+class Conflating implements SlowClient {
+  readonly missing = false
+  readonly #waiting: Waiting
+  #full = false
+
+  constructor (waiting: Waiting) {
+    this.#waiting = waiting
+  }
+
+  keep (_bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void {
+    for (const entry of entries) this.#put(to, entry)
+  }
+
+  #put (to: Recipient, entry: Entry): void {
+    // The client's position from here on is this subscription's own, no longer its topic's.
+    if (entry.prev !== undefined) to.standBefore(entry.prev)
+    const item: Item = { is: 'event', size: sizeOf(entry), to, entry }
+    if (!this.#full) return this.#waiting.put(item)
+    const key = keyOf(to, entry)
+    const older = this.#waiting.get(key)
+    if (older) this.#replace(key, older, to, entry)
+    this.#waiting.put(item, key)
+  }
+
+  #replace (key: string, older: Item, to: Recipient, entry: Entry): void {
+    this.#waiting.delete(key, older)
+    if (!isPlace(entry)) this.#waiting.dropped(to.topic.name)
+  }
+
+  relieve (): boolean {
+    if (this.#full) return this.#waiting.fits
+    this.#full = true
+    const items = this.#waiting.entries()
+    this.#waiting.clear()
+    for (const [, item] of items) {
+      if (item.is === 'event') this.#put(item.to, item.entry)
+      else this.#waiting.put(item)
+    }
+    return this.#waiting.fits
+  }
+
+  takeMissed (): Iterable<Recipient> { return [] }
+}
+
+/** From overflow on, what waits and what follows is dropped, until the client reads again. */
+class Dropping extends Closing {
+  #missed: Set<Recipient> | undefined
+
+  override get missing (): boolean { return this.#missed !== undefined }
+
+  override keep (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void {
+    if (this.#missed) this.#miss(to, placeBefore(entries))
+    else super.keep(bytes, to, entries)
+  }
+
+  override relieve (): boolean {
+    // A position that counts what is dropped would hide the loss from a client that is cut behind it. One that goes now
+    // has lost nothing: it comes back to where it is.
+    if (this.#toldBehindEvents()) return false
+    this.#missed ??= new Set()
+    const placed = new Set<Recipient>()
+    for (const [key, item] of this.waiting.entries()) {
+      if (item.is !== 'shared') continue
+      this.waiting.delete(key, item)
+      // Out of its group it stood behind what waited for it.
+      if (item.prev !== undefined && !placed.has(item.to)) item.to.stand(item.prev)
+      if (item.prev !== undefined) placed.add(item.to)
+      this.#miss(item.to, item.prev)
+    }
+    return this.waiting.fits
+  }
+
+  #toldBehindEvents (): boolean {
+    const items = this.waiting.entries().map(([, item]) => item)
+    const first = items.findIndex(({ is }) => is !== 'own')
+    return first !== -1 && items.slice(first).some((item) => item.is === 'own' && item.told)
+  }
+
+  /** `prev`: where the client stays until it is told. */
+  #miss (to: Recipient, prev: Id | undefined): void {
+    if (prev !== undefined) to.standBefore(prev)
+    this.#missed?.add(to)
+    this.waiting.dropped(to.topic.name)
+  }
+
+  override takeMissed (): Iterable<Recipient> {
+    const missed = this.#missed ?? []
+    this.#missed = undefined
+    return missed
+  }
+}
+
+/** What keeping an event costs, bytes. */
+function sizeOf (entry: Entry): number {
+  return entry.data.byteLength + entry.name.length + 128
+}
+
+function keyOf (to: Recipient, entry: Entry): string {
+  return `${to.topic.name}\u0000${entry.name}\u0000${entry.key ?? ''}`
+}
+
+/** Where a client stands before it is given these. */
+function placeBefore (entries: readonly Entry[]): Id | undefined {
+  return entries.find(({ prev }) => prev !== undefined)?.prev
+}

@@ -1,0 +1,176 @@
+/**
+ * One topic that one client listens to. A durable one is either *level*, a member of a group that is written to with shared
+ * bytes; or *apart*, at a place of its own, from where it pulls what follows; or *held*, in no group until the client has
+ * its snapshot: an event that went ahead of it would be undone by it, and a cursor told before it would resume without it.
+ */
+import type { Id } from '../adapter.ts'
+import { internalError, sourceEnded, type CloseReason } from '../close-reasons.ts'
+import type { ActiveTopic } from '../delivery/active-topic.ts'
+import type { Group, Member } from '../delivery/member.ts'
+import type { TopicSnapshot } from '../delivery/snapshots.ts'
+import { entriesFor, type Entry, type Receiver } from '../event.ts'
+import type { HeardSubscription, ResetReason } from '../wire.ts'
+import type { Output } from './output.ts'
+import type { Recipient } from './slow-client.ts'
+
+/** Where a subscription stands. */
+export type Standing =
+  /** Where its topic's groups are. */
+  | { readonly is: 'level' }
+  /** At a place of its own: behind, conflated, or before something that it has missed and has not been told of. */
+  | { readonly is: 'apart', at: Id, search?: Search }
+  /** Waits for a snapshot. `tries`: those that were taken in vain. */
+  | { readonly is: 'held', tries: number, snapshot: 'wanted' | 'asked' | TopicSnapshot }
+
+export type Apart = Standing & { is: 'apart' }
+export type Held = Standing & { is: 'held' }
+
+/** History from before the recent events was asked for, for whoever stands at `from`. */
+export interface Search { readonly from: Id, state: 'asked' | 'gone' }
+
+/** The connection, as its subscriptions see it. */
+export interface SubscriptionHost {
+  readonly receiver: Receiver
+  readonly closed: boolean
+  readonly output: Output
+  /** It has not been left meanwhile. */
+  listens (subscription: HeardSubscription): boolean
+  leaveGroups (): void
+  settle (): void
+  /** Events were lost for good: says so, and goes on from where the topic is now. */
+  reset (subscription: Subscription, reason: ResetReason): void
+  /** One event is lost to it, and nothing else changes. */
+  tellLoss (subscription: Subscription): void
+  /** The bytes of this event cannot be made. */
+  gaveUp (entry: Entry, topic: string, error: unknown): void
+  deliveryFailed (error: unknown, topic: string): void
+  /** Ends once the client has been given everything that waits for it. */
+  finish (reason: CloseReason): void
+  end (reason: CloseReason): void
+  /** Ends, and tells the client when to come back. */
+  sendAway (reason: CloseReason): void
+}
+
+const LEVEL: Standing = Object.freeze({ is: 'level' })
+
+export class Subscription implements Member, Recipient {
+  readonly topic: ActiveTopic
+  /** Where it joined. */
+  readonly from: Id
+  standing: Standing
+  lost: Id | undefined
+  group: Group | undefined
+  slot = 0
+  readonly #host: SubscriptionHost
+
+  /** `at`: the client's cursor, if it has one. `held`: it is to have a snapshot first. */
+  constructor (host: SubscriptionHost, topic: ActiveTopic, at: Id | undefined, held: boolean) {
+    this.#host = host
+    this.topic = topic
+    this.from = at ?? topic.position
+    this.standing = held ? toBeHeld() : topic.durable ? { is: 'apart', at: this.from } : LEVEL
+  }
+
+  get held (): boolean { return this.standing.is === 'held' }
+  get receiver (): Receiver { return this.#host.receiver }
+  get buffered (): number { return this.#host.output.buffered }
+  get ownPlace (): Id | undefined { return this.standing.is === 'apart' ? this.standing.at : undefined }
+  /** Where it is, whatever the client has been told of that. */
+  get place (): Id { return this.ownPlace ?? this.topic.position }
+  get position (): Id | undefined { return this.held || !this.topic.durable ? undefined : this.place }
+
+  /** Nothing while it waits for a snapshot: that will say where it stands. */
+  stand (at: Id): void {
+    if (this.standing.is === 'apart') this.standing.at = at
+    else if (this.standing.is === 'level') this.release(at)
+  }
+
+  /** It waits for no snapshot any more. */
+  release (at: Id): void {
+    this.standing = { is: 'apart', at }
+  }
+
+  standBefore (id: Id): void {
+    if (this.standing.is === 'level') this.stand(id)
+  }
+
+  /** From here on it stands where its topic does. */
+  level (): void {
+    this.standing = LEVEL
+  }
+
+  hold (): void {
+    if (!this.held) this.standing = toBeHeld()
+  }
+
+  // --- as a member of a group ----------------------------------------------------
+
+  /** The hot path: called for every member of a group. */
+  deliver (bytes: Uint8Array, entries: readonly Entry[]): void {
+    this.#host.output.deliver(this, bytes, entries)
+  }
+
+  fail (error: unknown): void {
+    this.#host.deliveryFailed(error, this.topic.name)
+    // It comes back to where it was.
+    this.#host.end(internalError)
+  }
+
+  leaveGroups (): void {
+    this.#host.leaveGroups()
+  }
+
+  takeSingly (passing: readonly Entry[]): void {
+    this.#host.leaveGroups()
+    if (this.#host.listens(this)) this.giveSingly(passing)
+    this.#host.settle()
+  }
+
+  reset (reason: ResetReason): void {
+    if (this.#host.listens(this)) this.#host.reset(this, reason)
+  }
+
+  finish (): void {
+    this.#host.finish(sourceEnded)
+  }
+
+  sendAway (reason: CloseReason): void {
+    this.#host.sendAway(reason)
+  }
+
+  // --- one event after the other ---------------------------------------------------
+  // Where the bytes of several cannot be made together, each is made for itself. What cannot be made at all (another node
+  // let data through that this one's encoder cannot read) is given up alone, and told as a loss.
+
+  giveSingly (entries: readonly Entry[]): void {
+    for (const entry of entriesFor(this.receiver, entries)) {
+      // A loss may have ended it, or have made it wait for a snapshot that knows better.
+      if (this.#host.closed || this.held) return
+      if (entry.id !== undefined) this.stand(entry.id)
+      const bytes = this.bytesOrLoss(entry)
+      // A flat client is told no places.
+      if (bytes && bytes.byteLength > 0) this.#host.output.write(bytes)
+    }
+  }
+
+  /** It stands at the event already. */
+  bytesOrLoss (entry: Entry): Uint8Array | undefined {
+    try {
+      return this.#host.output.outlet.encodeOne(entry, this)
+    } catch (error) {
+      this.#lose(entry, error)
+      return undefined
+    }
+  }
+
+  #lose (entry: Entry, error: unknown): void {
+    this.#host.gaveUp(entry, this.topic.name, error)
+    // Only a snapshot makes good what is lost; it needs no place to go on from.
+    if (this.topic.declared.snapshot) this.#host.reset(this, 'lost')
+    else this.#host.tellLoss(this)
+  }
+}
+
+function toBeHeld (): Held {
+  return { is: 'held', tries: 0, snapshot: 'wanted' }
+}

@@ -1,0 +1,286 @@
+/** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
+import type { EphemeralEvent, Id, LogEvent, Page, ReadLimits } from '../adapter.ts'
+import type { AppLog } from '../callbacks.ts'
+import type { CloseReason } from '../close-reasons.ts'
+import { ephemeralEntry, FINAL_EVENTS, type Entry } from '../event.ts'
+import { idParts } from '../id.ts'
+import { TopicLog, type LogHost } from '../log/topic-log.ts'
+import type { Observer } from '../observe.ts'
+import type { DeclaredTopic } from '../topics/topic.ts'
+import type { Encoder, HeardTopic, ResetReason } from '../wire.ts'
+import { bytesOf } from './bytes.ts'
+import type { Group, Member } from './member.ts'
+import { PartialMessage, SharedMessage } from './messages.ts'
+import { Replays, type ReplayStep } from './replays.ts'
+import { Snapshots, type TopicSnapshot } from './snapshots.ts'
+import type { Turns } from './turns.ts'
+
+/** What topics report to, and what they ask. */
+export interface DeliveryHost {
+  readonly observe: Observer
+  readonly log: AppLog
+  readonly turns: Turns
+  /** The app closes: clients have been told to come back. */
+  readonly stopping: boolean
+  /** Resolves with the log's head, read when the node hears of what follows it. */
+  listen (name: string, durable: boolean): Promise<Id>
+  unlisten (name: string): void
+  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page>
+  readFailed (error: unknown, name: string): void
+}
+
+/** Never added to. */
+const NONE: Entry[] = []
+/** Written within the turn once so much waits: a burst must not become one huge buffer. */
+const FLUSH_BYTES = 256 * 1024
+
+export class ActiveTopic implements HeardTopic {
+  readonly name: string
+  readonly declared: DeclaredTopic
+  readonly params: Record<string, string>
+  /** Undefined for a topic without history. */
+  readonly log: TopicLog | undefined
+  /** The id up to which the groups have been written. */
+  position: Id = ''
+  /** Who needs this topic although not (yet) listening. */
+  holds = 0
+  /** Listeners, in a group or catching up. */
+  listeners = 0
+  /** When the last listener left (performance.now). */
+  idleSince = 0
+  readonly ready: Promise<void>
+  /** `ready` has come. */
+  opened = false
+  readonly derived = new Map<object, unknown>()
+  readonly #host: DeliveryHost
+  readonly #groups = new Map<Encoder, Group>()
+  #replays: Replays | undefined
+  #snapshots: Snapshots | undefined
+  #pending: Entry[] = NONE
+  #pendingBytes = 0
+  /** Something that waits is not for everybody. */
+  #partial = false
+  /** When the groups were last written to, and the timer of what waits since (`coalesce`). */
+  #flushedAt = -Infinity
+  #later: NodeJS.Timeout | undefined
+
+  constructor (host: DeliveryHost, declared: DeclaredTopic, params: Record<string, string>, name: string) {
+    this.#host = host
+    this.declared = declared
+    this.params = params
+    this.name = name
+    this.log = declared.retention && new TopicLog(this.#logHost(), declared.retention)
+    this.ready = this.#open()
+    // Whoever waits for it sees the error; nobody may be waiting.
+    this.ready.catch(() => {})
+  }
+
+  get durable (): boolean { return this.log !== undefined }
+
+  async #open (): Promise<void> {
+    const head = await this.#host.listen(this.name, this.durable)
+    this.position = head
+    this.log?.open(head, idParts(head)?.ms === 0)
+    this.opened = true
+  }
+
+  close (): void {
+    clearTimeout(this.#later)
+    this.log?.close()
+  }
+
+  // --- events in ---------------------------------------------------------------
+
+  event (event: LogEvent): void {
+    this.log?.deliver(event)
+  }
+
+  ephemeral (event: EphemeralEvent): void {
+    if (this.listeners > 0) this.#push(ephemeralEntry(event))
+  }
+
+  /** Queues for the groups; written once at the end of the turn, or of the time over which the topic is coalesced. */
+  #push (entry: Entry): void {
+    if (this.#pending.length === 0) this.#pendFirst(entry)
+    else this.#pending.push(entry)
+    this.#pendingBytes += entry.data.byteLength
+    if (entry.except !== undefined) this.#partial = true
+    if (this.#pendingBytes > FLUSH_BYTES) this.flush()
+  }
+
+  #pendFirst (entry: Entry): void {
+    // With room for just the one: often no other comes.
+    this.#pending = [entry]
+    this.#schedule()
+  }
+
+  #schedule (): void {
+    const { coalesce = 0 } = this.declared.policy
+    const wait = coalesce > 0 ? this.#flushedAt + coalesce - performance.now() : 0
+    if (wait <= 0) this.#host.turns.schedule(this)
+    else this.#later = setTimeout(() => this.#due(), wait)
+  }
+
+  #due (): void {
+    this.#later = undefined
+    this.#host.turns.schedule(this)
+  }
+
+  // --- events out --------------------------------------------------------------
+
+  /** The turn is over. */
+  endTurn (): void {
+    if (!this.#later) this.flush()
+    this.#replays?.forget()
+    if (!this.final) return
+    for (const member of this.#members()) member.finish()
+  }
+
+  /** Writes what waits, and brings `position` behind it. */
+  flush (): void {
+    const entries = this.#pending
+    if (entries.length === 0) return
+    this.#startAnew()
+    let failed: Group[] | undefined
+    for (const group of this.#groups.values()) if (!this.#fanOut(group, entries)) failed = [...failed ?? [], group]
+    this.#partial = false
+    const before = this.position
+    // A client's own event has no id.
+    this.position = entries.findLast(({ id }) => id !== undefined)?.id ?? this.position
+    if (failed) this.#giveSingly(failed, entries, before)
+  }
+
+  #startAnew (): void {
+    clearTimeout(this.#later)
+    this.#later = undefined
+    if (this.declared.policy.coalesce) this.#flushedAt = performance.now()
+    this.#pending = NONE
+    this.#pendingBytes = 0
+    this.#replays?.forget()
+  }
+
+  /** False when the bytes cannot be made: nobody was given any. */
+  #fanOut (group: Group, entries: Entry[]): boolean {
+    const { encoder, members } = group
+    if (members.length === 0) return true
+    let bytes: Uint8Array
+    try {
+      bytes = bytesOf(encoder, entries, this)
+    } catch {
+      return false
+    }
+    this.#host.observe.delivered(this.name, entries.length, members.length)
+    const message = this.#partial ? new PartialMessage(this, encoder, entries, bytes) : new SharedMessage(entries, bytes)
+    // Bytes made for one member alone that tell positions must be made now: the topic's is about to change.
+    this.#host.turns.fanOut.add(group, message, this.#partial && !encoder.shared)
+    return true
+  }
+
+  /** Out of its group each member pulls from the log, one event after the other; what is not in the log it is given. */
+  #giveSingly (groups: Group[], entries: readonly Entry[], before: Id): void {
+    const members = groups.flatMap((group) => group.members)
+    if (this.durable) for (const member of members) member.standBefore(before)
+    const passing = entries.filter(({ id }) => id === undefined)
+    for (const member of members) member.takeSingly(passing)
+  }
+
+  // --- listeners ---------------------------------------------------------------
+
+  join (member: Member, encoder: Encoder): void {
+    let group = this.#groups.get(encoder)
+    if (!group) {
+      group = { encoder, members: [] }
+      this.#groups.set(encoder, group)
+    }
+    member.group = group
+    member.slot = group.members.push(member) - 1
+  }
+
+  leave (member: Member): void {
+    const { group } = member
+    if (!group) return
+    const last = group.members.pop() as Member
+    if (last !== member) {
+      group.members[member.slot] = last
+      last.slot = member.slot
+    }
+    member.group = undefined
+    // One that many share stays: deleting it and setting it again would leave a hole in the map each time.
+    if (group.members.length === 0 && !group.encoder.shared) this.#groups.delete(group.encoder)
+  }
+
+  /** Those in its groups, at this moment. */
+  #members (): Member[] {
+    return [...this.#groups.values()].flatMap(({ members }) => members)
+  }
+
+  /** Everybody in the groups is to come back. */
+  sendAway (reason: CloseReason): void {
+    for (const member of this.#members()) member.sendAway(reason)
+  }
+
+  /** The last event says that nothing follows. */
+  get final (): boolean {
+    if (!this.declared.policy.whole) return false
+    const last = this.log?.recent.last
+    return last !== undefined && FINAL_EVENTS.has(last.name)
+  }
+
+  // --- for those who catch up --------------------------------------------------
+
+  /** Some events after `id`; undefined when they are not among the recent ones any more. */
+  after (id: Id): Entry[] | undefined {
+    return this.#replaying.after(id)
+  }
+
+  /** The bytes of what follows `id`. */
+  replay (encoder: Encoder, id: Id): ReplayStep | 'level' | 'gone' {
+    return this.#replaying.step(encoder, id)
+  }
+
+  get #replaying (): Replays {
+    this.#replays ??= new Replays(this, this.log as TopicLog, () => this.#host.turns.schedule(this))
+    return this.#replays
+  }
+
+  /** Those who ask at the same moment share one. */
+  snapshot (): Promise<TopicSnapshot> {
+    this.#snapshots ??= new Snapshots(this.#snapshotHost(), this.log as TopicLog)
+    return this.#snapshots.take()
+  }
+
+  #snapshotHost (): ConstructorParameters<typeof Snapshots>[0] {
+    const host = this.#host
+    return {
+      name: this.name,
+      log: host.log,
+      get stopping () { return host.stopping },
+      take: async () => await this.declared.takeSnapshot(this.params)
+    }
+  }
+
+  // --- its log -----------------------------------------------------------------
+
+  #logHost (): LogHost {
+    return {
+      append: (entry) => this.#push(entry),
+      reset: (reason) => this.#reset(reason),
+      read: async (after, limits) => await this.#host.read(this.name, after, limits),
+      readFailed: (error) => this.#host.readFailed(error, this.name),
+      repaired: () => this.#host.observe.repaired(this.name)
+    }
+  }
+
+  /** Tells everybody in the groups; those who catch up find out by themselves. */
+  #reset (reason: ResetReason): void {
+    this.#host.turns.fanOut.finish()
+    const members = this.#members()
+    // All of them leave their groups first: an event of another topic would tell a client this one's new position, and
+    // one that is cut then would come back behind a loss that it was not told of.
+    for (const member of members) member.leaveGroups()
+    this.flush()
+    this.#replays?.forget()
+    this.position = (this.log as TopicLog).last
+    for (const member of members) member.reset(reason)
+  }
+}

@@ -1,0 +1,46 @@
+/** What the members of a group are given. Objects, not closures: one is made for every write. */
+import { entriesFor, type Entry } from '../event.ts'
+import type { Encoder, HeardTopic } from '../wire.ts'
+import { bytesOf } from './bytes.ts'
+import type { Message } from './fan-out.ts'
+import type { Member } from './member.ts'
+
+/** The same for every member. */
+export class SharedMessage implements Message {
+  readonly bytes: Uint8Array
+  protected readonly entries: readonly Entry[]
+
+  constructor (entries: readonly Entry[], bytes: Uint8Array) {
+    this.entries = entries
+    this.bytes = bytes
+  }
+
+  give (member: Member): void {
+    member.deliver(this.bytes, this.entries)
+  }
+}
+
+/** An event does not come back to its sender, who is only told its place. */
+export class PartialMessage extends SharedMessage {
+  readonly #topic: HeardTopic
+  readonly #encoder: Encoder
+  /** Connections that some of the events may not be for. */
+  readonly #senders: ReadonlySet<string | undefined>
+
+  constructor (topic: HeardTopic, encoder: Encoder, entries: readonly Entry[], bytes: Uint8Array) {
+    super(entries, bytes)
+    this.#topic = topic
+    this.#encoder = encoder
+    this.#senders = new Set(entries.map(({ except }) => except?.connection))
+  }
+
+  override give (member: Member): void {
+    const { receiver } = member
+    const own = this.#senders.has(receiver.id) ? entriesFor(receiver, this.entries) : this.entries
+    if (own === this.entries) return super.give(member)
+    if (own.length === 0) return
+    const bytes = bytesOf(this.#encoder, own, this.#topic)
+    // A flat client is told no places.
+    if (bytes.byteLength > 0) member.deliver(bytes, own)
+  }
+}

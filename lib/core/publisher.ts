@@ -1,0 +1,124 @@
+/** The way out of a publish: checked, encoded once, and handed to the adapter. And the way back into the past. */
+import type { Adapter, AppendOptions, Id, LogEvent, Retention } from './adapter.ts'
+import { readHistoryOptions, readPublishOptions, type PublishKeys } from './call-options.ts'
+import { checkEventName } from './event-name.ts'
+import type { Receiver } from './event.ts'
+import type { Observer } from './observe.ts'
+import { checkSize, decode, type Payload } from './payload.ts'
+import type { TopicAt } from './topics/topic.ts'
+import { nextTurn } from './turn.ts'
+import { Closed, HistoryUnavailable } from '../errors.ts'
+
+export interface PublishedId { id: Id | undefined }
+export interface PastEvents {
+  events: Array<{ id: Id, event: string, data: unknown }>
+  linked: boolean
+  more: boolean
+}
+
+export interface PublisherHost {
+  readonly adapter: Adapter
+  readonly observe: Observer
+  readonly maxEventBytes: number
+  readonly stopping: boolean
+  /** Members wait to be written to. */
+  readonly busy: boolean
+}
+
+/** A publisher that does not yield is made to, so that sockets get their turn to drain. */
+const TURN_EVENTS = 128
+const TURN_BYTES = 128 * 1024
+/** A publisher waits for the fan-out for so many turns. */
+const MAX_TURNS = 16
+const HISTORY_BYTES = 16 << 20
+
+export class Publisher {
+  readonly #host: PublisherHost
+  #turnEvents = 0
+  #turnBytes = 0
+  #turn: Promise<void> | undefined
+
+  constructor (host: PublisherHost) {
+    this.#host = host
+  }
+
+  /** @throws Closed, EventNameInvalid, PublishOptionInvalid, TopicParamsInvalid, EventUnknown, EventDataInvalid, EventTooLarge */
+  async publish ({ topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown): Promise<PublishedId> {
+    const { adapter, observe, maxEventBytes } = this.#host
+    const name = topic.name(params)
+    if (this.#host.stopping) throw new Closed()
+    checkEventName(event)
+    const keys = readPublishOptions(options)
+    const encoding = topic.encode(name, event, data)
+    const payload = encoding instanceof Promise ? await encoding : encoding
+    checkSize(payload, name, event, maxEventBytes)
+    const size = payload.data.byteLength
+    const published = await append(adapter, topic.retention, name, event, payload, keys)
+    const id = published ? published.id : undefined
+    observe.published(name, event, id, size)
+    const turn = this.#yieldAfter(size)
+    if (turn) await turn
+    return { id }
+  }
+
+  /** Appends what has been checked and encoded already. */
+  async append (name: string, event: string, data: Uint8Array, options: AppendOptions): Promise<void> {
+    await this.#host.adapter.publish(name, event, data, options)
+    await this.#yieldAfter(data.byteLength)
+  }
+
+  /** A client's own event: to the others in the topic, never stored. */
+  async relay ({ topic, name }: TopicAt, event: string, data: unknown, sender: Receiver): Promise<void> {
+    if (this.#host.stopping) throw new Closed()
+    // Checked in production too: it is a client's.
+    const payload = await topic.encode(name, event, data, true)
+    checkSize(payload, name, event, this.#host.maxEventBytes)
+    await this.#host.adapter.ephemeral(name, { name: event, ...payload, except: { connection: sender.id, identity: String(sender.identity.id) } })
+  }
+
+  /** @throws OptionInvalid, HistoryUnavailable */
+  async history ({ topic, name }: TopicAt, options?: unknown): Promise<PastEvents> {
+    const { after, limit } = readHistoryOptions(options)
+    if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
+    const page = await this.#host.adapter.read(name, after, { count: limit, bytes: HISTORY_BYTES })
+    const events = page.events.flatMap((event) => pastEvent(event) ?? [])
+    // One that cannot be read is missing, as if it were kept no more.
+    return { events, linked: page.linked && events.length === page.events.length, more: page.more }
+  }
+
+  /** Undefined where the publisher may go on at once. */
+  #yieldAfter (bytes: number): Promise<void> | undefined {
+    this.#turnEvents++
+    this.#turnBytes += bytes
+    if (this.#turnEvents < TURN_EVENTS && this.#turnBytes < TURN_BYTES) return undefined
+    this.#turn ??= this.#turns()
+    return this.#turn
+  }
+
+  /** One turn, or as many as the fan-out needs to catch up: publishing must not run away from it. */
+  async #turns (): Promise<void> {
+    for (let turns = 0; turns === 0 || (turns < MAX_TURNS && this.#host.busy); turns++) await nextTurn()
+    this.#turn = undefined
+    this.#turnEvents = 0
+    this.#turnBytes = 0
+  }
+}
+
+function append (adapter: Adapter, retention: Retention | undefined, name: string, event: string,
+  { data, format }: Payload, { key, dedupe, except: connection }: PublishKeys): Promise<{ id: Id } | void> {
+  // Most have none of them.
+  if (retention && key === undefined && dedupe === undefined && connection === undefined) return adapter.publish(name, event, data, { retention, format })
+  const more = {
+    ...(key === undefined ? {} : { key }), ...(connection === undefined ? {} : { except: { connection } })
+  }
+  if (!retention) return adapter.ephemeral(name, { name: event, data, format, ...more })
+  return adapter.publish(name, event, data, { retention, format, ...more, ...(dedupe === undefined ? {} : { dedupe }) })
+}
+
+function pastEvent (event: LogEvent): PastEvents['events'][number] | undefined {
+  try {
+    return { id: event.id, event: event.name, data: decode(event) }
+  } catch {
+    return undefined
+  }
+}

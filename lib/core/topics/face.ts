@@ -1,0 +1,61 @@
+/** What the app is handed of a topic: what its public type says, and no way to what is behind it. */
+import type { PublishedId, PastEvents } from '../publisher.ts'
+import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
+
+/** What a topic does for the app. */
+export interface TopicFaceHost {
+  publish (target: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown): Promise<PublishedId>
+  history (at: TopicAt, options?: unknown): Promise<PastEvents>
+}
+
+/** One topic of a pattern, as the app holds it. */
+export interface TopicRef {
+  readonly topic: TopicFace
+  readonly params: Readonly<Params>
+  readonly name: string
+}
+
+export class TopicFace {
+  readonly #topic: DeclaredTopic
+  readonly #host: TopicFaceHost
+
+  constructor (topic: DeclaredTopic, host: TopicFaceHost) {
+    this.#topic = topic
+    this.#host = host
+  }
+
+  /** What is behind one of ours; undefined for anything else. */
+  static declared (value: unknown): DeclaredTopic | undefined {
+    return typeof value === 'object' && value !== null && #topic in value ? value.#topic : undefined
+  }
+
+  get pattern (): string { return this.#topic.pattern }
+  get durable (): boolean { return this.#topic.durable }
+
+  name (params: Params): string {
+    return this.#topic.name(params)
+  }
+
+  at (params: Params): TopicRef {
+    const { name, params: own } = this.#topic.at(params)
+    return Object.freeze({ topic: this, params: own, name })
+  }
+
+  // Not async: that would be one promise more for each publish.
+  publish (params: Params, event: string, data: unknown, options?: unknown): Promise<PublishedId> {
+    return this.#host.publish({ topic: this.#topic, params }, event, data, options)
+  }
+
+  async history (params: Params, options?: unknown): Promise<PastEvents> {
+    return await this.#host.history(this.#topic.at(params), options)
+  }
+}
+
+/** The topic that a reference (`topic.at(…)`) names; undefined for what is none. */
+export function topicAt (value: unknown): TopicAt | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { topic, params, name } = value as Partial<TopicRef>
+  const declared = typeof name === 'string' ? TopicFace.declared(topic) : undefined
+  // Named anew from its topic and params: a reference could have been put together by hand.
+  return declared?.at(params as Params)
+}

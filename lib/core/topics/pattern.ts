@@ -1,0 +1,56 @@
+/** Patterns of topics: segments joined by "/", with `:params` and a final `*`. */
+import { PatternInvalid } from '../../errors.ts'
+import { hasControl, printable, RESERVED } from '../event-name.ts'
+
+/** Of patterns and of names. */
+export const MAX_NAME_BYTES = 255
+const PARAM_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
+
+export const isParam = (segment: string): boolean => segment.startsWith(':') || segment === '*'
+export const paramName = (segment: string): string => segment === '*' ? '*' : segment.slice(1)
+
+/** Its segments. @throws PatternInvalid */
+export function readPattern (pattern: unknown): string[] {
+  if (typeof pattern !== 'string' || pattern === '') throw new PatternInvalid(printable(pattern), 'must be a non-empty string')
+  const shown = printable(pattern)
+  if (hasControl(pattern) || !pattern.isWellFormed()) throw new PatternInvalid(shown, 'holds control characters or is not well-formed')
+  if (Buffer.byteLength(pattern) > MAX_NAME_BYTES) throw new PatternInvalid(shown, `exceeds ${MAX_NAME_BYTES} bytes`)
+  if (pattern.startsWith(RESERVED)) throw new PatternInvalid(shown, 'starts with "realtime:", which is reserved')
+  const segments = pattern.split('/')
+  const names = new Set<string>()
+  for (const [index, segment] of segments.entries()) {
+    const fault = segmentFault(segment, index === segments.length - 1)
+    if (fault) throw new PatternInvalid(shown, fault)
+    if (!isParam(segment)) continue
+    if (names.has(segment)) throw new PatternInvalid(shown, `names the param "${paramName(segment)}" twice`)
+    names.add(segment)
+  }
+  return segments
+}
+
+function segmentFault (segment: string, last: boolean): string | undefined {
+  if (segment === '') return 'has an empty segment (no "/" at its start or end, no "//")'
+  if (segment === '*') return last ? undefined : 'has a "*" that is not its end'
+  if (segment.startsWith(':')) {
+    return PARAM_NAME.test(segment.slice(1)) ? undefined : `has "${segment}": a param is letters, digits and "_", without regular expressions or "?"`
+  }
+  if (/[:*?#%();\s]/.test(segment) || /^\.+$/.test(segment)) return `has "${segment}": text may not hold : * ? # % ( ) ; or spaces, nor be only dots`
+  return undefined
+}
+
+/** Two patterns that differ only in their params' names are the same to a router. */
+export function shapeOf (pattern: string): string {
+  return pattern.split('/').map((segment) => segment.startsWith(':') ? ':' : segment).join('/')
+}
+
+/** A param's value as a segment of a name: `*` may hold several. @throws URIError where it is not well-formed Unicode */
+export function encodeParam (param: string, value: string): string {
+  return param === '*' ? value.split('/').map(encodeSegment).join('/') : encodeSegment(value)
+}
+
+// encodeURIComponent leaves "." as it is; a segment of only dots would be resolved away by anything that treats the
+// name as a path.
+export function encodeSegment (text: string): string {
+  const encoded = encodeURIComponent(text)
+  return /^\.+$/.test(encoded) ? encoded.replaceAll('.', '%2E') : encoded
+}

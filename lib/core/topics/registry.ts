@@ -1,0 +1,52 @@
+/** Full name → declared topic, by Fastify's own router. */
+import FindMyWay from 'find-my-way'
+import { PatternTaken, TopicUnknown } from '../../errors.ts'
+import { printable } from '../event-name.ts'
+import { MAX_NAME_BYTES, shapeOf } from './pattern.ts'
+import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
+
+/** Bytes of a name that a client or the app gives: percent-encoding may have made three of one. */
+const MAX_GIVEN_BYTES = MAX_NAME_BYTES * 3
+
+export class TopicRegistry {
+  readonly #topics: DeclaredTopic[] = []
+  #asks = false
+  readonly #router = FindMyWay({ caseSensitive: true, maxParamLength: 1024 })
+
+  /** @throws PatternTaken */
+  add (topic: DeclaredTopic): void {
+    const shape = shapeOf(topic.pattern)
+    const twin = this.#topics.find((known) => shapeOf(known.pattern) === shape)
+    if (twin) throw new PatternTaken(topic.pattern, twin.pattern === topic.pattern ? '' : ` as "${twin.pattern}"`)
+    // It may be the more exact owner of a name that was found before.
+    for (const known of this.#topics) known.forgetNames()
+    this.#topics.push(topic)
+    this.#asks ||= typeof topic.policy.authorize === 'function'
+    this.#router.on('GET', '/' + topic.pattern, () => {}, topic)
+  }
+
+  get all (): readonly DeclaredTopic[] { return this.#topics }
+  /** Some topic has an `authorize` that is asked. */
+  get asks (): boolean { return this.#asks }
+
+  byPattern (pattern: string): DeclaredTopic | undefined {
+    return this.#topics.find((topic) => topic.pattern === pattern)
+  }
+
+  owner (name: string): DeclaredTopic | undefined {
+    return this.#find(name)?.topic
+  }
+
+  /** @throws TopicUnknown */
+  resolve (name: unknown): TopicAt {
+    const found = typeof name === 'string' && Buffer.byteLength(name) <= MAX_GIVEN_BYTES ? this.#find(name) : undefined
+    if (!found) throw new TopicUnknown(printable(name))
+    return found.topic.at(found.params)
+  }
+
+  #find (name: string): { topic: DeclaredTopic, params: Params } | undefined {
+    if (name === '' || /[?#;]/.test(name)) return undefined
+    const found = this.#router.find('GET', '/' + name)
+    return found ? { topic: found.store as DeclaredTopic, params: found.params as Params } : undefined
+  }
+}

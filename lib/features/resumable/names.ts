@@ -1,0 +1,67 @@
+/**
+ * What runs are called. A run is named by its space (a route's, or one that several routes name) and its key, either of
+ * which may hold anything and be of any length; both become params of one topic's name, and no two names are the same.
+ */
+import { createHash } from 'node:crypto'
+import { encodeSegment } from '../../core/topics/pattern.ts'
+import { RunKeyInvalid, RunSpaceUnknown } from '../../errors.ts'
+
+export const RUN_PATTERN = 'realtime:runs/:space/:key'
+
+/** A run, as its topic's params say it. */
+export interface RunParams { readonly space: string, readonly key: string }
+
+/** Bytes of a part that stands as it is. One shorter than a hash: so none that stands so can be taken for one. */
+const MAX_PART = 63
+
+/** `whose`: of a route, or of stop(). @throws RunKeyInvalid */
+export function checkRunKey (whose: string, key: unknown): string {
+  if (typeof key === 'string' && key !== '') return key
+  throw new RunKeyInvalid(whose, key === '' ? 'empty' : key === null ? 'null' : `of type ${typeof key}`)
+}
+
+/** The run of a key that the app gave. */
+export function runOf (space: string, key: string): RunParams {
+  return { space: part(space), key: part(key) }
+}
+
+/**
+ * The run of one identity and the params of its request. Always a hash, of another kind than a long key's: there is no
+ * text that a `key` function could give to reach it.
+ */
+export function ownRunOf (space: string, identity: string, params: ReadonlyArray<readonly [string, unknown]>): RunParams {
+  return { space: part(space), key: hash('own', JSON.stringify([identity, params])) }
+}
+
+function part (text: string): string {
+  return text.isWellFormed() && encodeSegment(text).length <= MAX_PART ? text : hash('text', text)
+}
+
+/** UTF-16, which tells apart what is not well-formed, too. */
+function hash (kind: 'own' | 'text', text: string): string {
+  return createHash('sha256').update(kind).update('\0').update(text, 'utf16le').digest('hex')
+}
+
+/** The spaces of this node's routes. */
+export class RunSpaces {
+  /** By name: the patterns of the routes whose runs are in it. */
+  readonly #patterns = new Map<string, Set<string>>()
+
+  add (name: string, pattern: string): void {
+    this.#patterns.set(name, (this.#patterns.get(name) ?? new Set()).add(pattern))
+  }
+
+  /**
+   * The space that the app means: by its name or its route's pattern, or the only one there is. A name that is not known
+   * here may be that of another node's route.
+   * @throws RunSpaceUnknown
+   */
+  find (given: string | undefined): string {
+    if (given !== undefined && this.#patterns.has(given)) return given
+    const fitting = [...this.#patterns].filter(([, patterns]) => given === undefined || patterns.has(given)).map(([name]) => name)
+    if (fitting.length === 1) return fitting[0] as string
+    if (given !== undefined && fitting.length === 0) return given
+    const names = fitting.map((name) => `"${name}"`).join(', ')
+    throw new RunSpaceUnknown(fitting.length === 0 ? 'no route here is resumable' : `there are several: ${names}`)
+  }
+}

@@ -1,0 +1,303 @@
+/**
+ * Resumable sources: what a source yields goes into a topic of its own, so that whoever asks again, on any node, gets
+ * what was said and then the rest, and the source runs once.
+ *
+ * A run's log starts at its oldest event, and ends with `realtime:end` or `realtime:aborted`. It is kept whole, for
+ * `maxAge` after the last event, and then forgotten whole: a trimmed front would be a cut answer.
+ *
+ * The node that runs it owns the topic by a lease, without which it can append nothing. When the lease ends before the
+ * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said nothing,
+ * nothing is kept: whoever asks next starts it anew.
+ */
+import type { AppendOptions, Format, Id, LogEvent, Retention } from '../../core/adapter.ts'
+import { inNobodysName, keepContext } from '../../core/async-context.ts'
+import { tryAgainLater } from '../../core/close-reasons.ts'
+import { isText, type Members } from '../../core/cluster/orders.ts'
+import { checkEventName } from '../../core/event-name.ts'
+import { FINAL_EVENTS } from '../../core/event.ts'
+import type { MaybePromise } from '../../core/maybe-promise.ts'
+import { checkSize, encodeAny } from '../../core/payload.ts'
+import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
+import { DeclaredTopic, type TopicAt } from '../../core/topics/topic.ts'
+import { checkYielded } from '../../core/yielded.ts'
+import type { RunsHost } from './host.ts'
+import { LEASE_TICK_MS, Leases } from './lease.ts'
+import { RUN_PATTERN, RunSpaces, type RunParams } from './names.ts'
+import { Closed, NotOwner } from '../../errors.ts'
+
+export interface RunSettings {
+  /** How long an ended run is kept, ms. */
+  readonly maxAge: number
+  /** Bytes of data of one run; past it, it is aborted. */
+  readonly maxBytes: number
+}
+
+export interface RunEvent { event?: string, data?: unknown }
+export type OpenRun = (signal: AbortSignal) => MaybePromise<Events<RunEvent>>
+
+/** What is stored of an event. */
+interface Told { readonly name: string, readonly data: Uint8Array, readonly format: Format }
+type RunReader = SourceReader<RunEvent, Told>
+
+type End = { name: 'realtime:end' | 'realtime:aborted', reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' | 'node-lost' }
+
+/** A run may be silent for so long before it is forgotten: its end always follows. */
+const RUNNING_MS = 86_400_000
+const MAX_EVENTS = 1_000_000
+const PAGE = { count: 512, bytes: 1 << 20 }
+
+interface Run {
+  readonly at: TopicAt
+  /** Aborted in the context of the request that started it. */
+  readonly abort: AbortController
+  readonly origin: ReturnType<typeof keepContext>
+  readonly opened: Promise<void>
+  end: End | undefined
+  /** Its end is stored, or cannot be. Undefined until its source is open. */
+  ended: Promise<void> | undefined
+}
+
+export class Runs {
+  readonly spaces = new RunSpaces()
+  readonly #host: RunsHost
+  readonly #leases: Leases
+  readonly #running = new Map<string, Run>()
+  /** Runs that were asked for here, wherever they run: who looks after them when their node is lost. */
+  readonly #followed = new Map<string, RunSettings>()
+  #topic: DeclaredTopic | undefined
+  #tick: NodeJS.Timeout | undefined
+  #looking = false
+  #closed = false
+
+  constructor (host: RunsHost) {
+    this.#host = host
+    this.#leases = new Leases(host.adapter, host.node.name)
+    host.node.obey('stop', (said) => this.#readStop(said))
+  }
+
+  /** The topic of a run. Its pattern is reserved: no client can name it. */
+  at ({ space, key }: RunParams): TopicAt {
+    this.#topic ??= new DeclaredTopic(this.#host, RUN_PATTERN, {
+      retention: { limit: MAX_EVENTS, maxAge: RUNNING_MS, maxBytes: Number.MAX_SAFE_INTEGER },
+      schemas: undefined,
+      events: undefined,
+      authorize: undefined,
+      snapshot: undefined,
+      validate: false,
+      whole: true
+    }, 'reserved')
+    return this.#topic.at({ space, key })
+  }
+
+  /**
+   * Starts the source, unless it runs or its events are still kept. Resolves when it has said something, or has taken its
+   * time; what it throws until then is thrown to all who wait for it.
+   */
+  async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
+    if (this.#closed) throw new Closed()
+    if (this.#leases.shared) this.#followed.set(at.name, settings)
+    this.#tick ??= inNobodysName(() => setInterval(() => this.#look(), LEASE_TICK_MS).unref())
+    const running = this.#running.get(at.name)
+    if (running) return await running.opened
+    const abort = new AbortController()
+    const opened = this.#open(at, settings, open, abort)
+    // Before anything is awaited, so that the next to ask finds it.
+    this.#running.set(at.name, { at, abort, origin: keepContext(), opened, end: undefined, ended: undefined })
+    try {
+      await opened
+    } catch (error) {
+      this.#running.delete(at.name)
+      throw error
+    }
+  }
+
+  async #open (at: TopicAt, settings: RunSettings, open: OpenRun, abort: AbortController): Promise<void> {
+    if (!await this.#leases.claim(at.name)) {
+      this.#running.delete(at.name)
+      return
+    }
+    try {
+      if (await this.#begun(at, settings)) {
+        this.#running.delete(at.name)
+        return
+      }
+      const { signal } = abort
+      const reader = new SourceReader({ open: () => open(signal), encode: (event: RunEvent) => this.#encode(at, event), signal, log: this.#host.log })
+      this.#goOn(at, settings, reader, await reader.first(), abort)
+    } catch (error) {
+      // Should that fail too, its lease ends by itself.
+      await this.#leases.giveBack(at.name).catch(() => {})
+      throw error
+    }
+  }
+
+  #goOn (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController): void {
+    const ended = this.#run(at, settings, reader, first, abort).catch((error: unknown) => {
+      this.#host.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
+    }).finally(() => this.#running.delete(at.name))
+    const run = this.#running.get(at.name)
+    if (run) run.ended = ended
+  }
+
+  /** It has been said, as a whole or in part; a part whose node is lost gets its end now. */
+  async #begun (at: TopicAt, settings: RunSettings): Promise<boolean> {
+    const { events } = await this.#host.adapter.read(at.name, null, { count: 1, bytes: 1 })
+    if (events.length === 0) return false
+    if (this.#leases.shared) await this.#takeOver(at, settings)
+    return true
+  }
+
+  /** True when nothing follows `cursor` and nothing ever will. */
+  async over (at: TopicAt, cursor: Id): Promise<boolean> {
+    if (this.#running.has(at.name)) return false
+    const { linked, events } = await this.#host.adapter.read(at.name, cursor, { count: 1, bytes: 1 })
+    if (!linked || events.length > 0) return false
+    const holder = await this.#leases.holder(at.name)
+    return holder === 'nobody' || holder === 'over'
+  }
+
+  /** On whichever node it runs. True when it runs at all. */
+  async stop (run: RunParams): Promise<boolean> {
+    if (this.stopHere(run)) return true
+    if (await this.#leases.holder(this.at(run).name) !== 'elsewhere') return false
+    await this.#host.node.order({ op: 'stop', ...run })
+    return true
+  }
+
+  /** Threat: whoever may write to the adapter's server can say anything. A node of the version before gives no space, and has no run of ours. */
+  #readStop ({ space, key }: Members): (() => void) | undefined {
+    if (!isText(key) || !(space === undefined || isText(space))) return undefined
+    return () => { if (space !== undefined) this.stopHere({ space, key }) }
+  }
+
+  /** True when it ran here. */
+  stopHere (run: RunParams): boolean {
+    return this.#stop(this.at(run).name, { name: 'realtime:end', reason: 'stopped' })
+  }
+
+  /** The node goes: its sources go with it. Resolves when that is in their topics here, for the listeners to be told. */
+  closing (): Promise<unknown> | undefined {
+    this.#closed = true
+    clearInterval(this.#tick)
+    const runs = [...this.#running.values()]
+    for (const { at } of runs) this.#stop(at.name, { name: 'realtime:aborted', reason: 'closing' })
+    return runs.length === 0 ? undefined : Promise.all(runs.map(async (run) => await this.#told(run)))
+  }
+
+  async #told (run: Run): Promise<void> {
+    await run.opened.catch(() => {})
+    await run.ended
+    const { at } = run
+    const topic = this.#host.active.get(at.name)
+    if (topic && !topic.final) await topic.log?.repair()
+  }
+
+  #stop (name: string, end: End): boolean {
+    const run = this.#running.get(name)
+    if (!run) return false
+    run.end ??= end
+    run.origin.runInAsyncScope(() => run.abort.abort())
+    return true
+  }
+
+  async #run (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController): Promise<void> {
+    const end = await this.#pull(at, settings, reader, first)
+    const reason = this.#running.get(at.name)?.end ?? end
+    // Not waited for: a source that does not listen to its signal must not hold the end back.
+    if (reason.reason !== 'done') abort.abort()
+    // Another node has taken it over, and has said so.
+    if (reason.reason !== 'node-lost') await this.#end(at, settings, reason)
+  }
+
+  async #end (at: TopicAt, settings: RunSettings, { name, reason }: End): Promise<void> {
+    await this.#append(at, name, Buffer.from(JSON.stringify({ reason })), 'json', settings.maxAge)
+    await this.#leases.end(at.name, settings.maxAge)
+  }
+
+  async #pull (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined): Promise<End> {
+    let bytes = 0
+    try {
+      for (let step = first ?? await reader.next(); !step.done; step = await reader.next()) {
+        const { name, data, format } = step.value
+        bytes += data.byteLength
+        if (bytes > settings.maxBytes) return { name: 'realtime:aborted', reason: 'too-large' }
+        await this.#append(at, name, data, format, RUNNING_MS)
+      }
+      return { name: 'realtime:end', reason: 'done' }
+    } catch (error) {
+      this.#host.log.error({ err: error, topic: at.name }, 'realtime: a source failed')
+      return { name: 'realtime:aborted', reason: error instanceof NotOwner ? 'node-lost' : 'failed' }
+    }
+  }
+
+  #encode (at: TopicAt, value: RunEvent): Told {
+    checkYielded(at.name, value)
+    const { event: name = 'message', data } = value
+    checkEventName(name)
+    const encoded = typeof data === 'string' ? { data: Buffer.from(data), format: 'text' as const } : encodeAny(at.name, name, data)
+    checkSize(encoded, at.name, name, this.#host.maxEventBytes)
+    return { name, ...encoded }
+  }
+
+  async #append (at: TopicAt, name: string, data: Uint8Array, format: Format, lifetime: number): Promise<void> {
+    const options: AppendOptions = { retention: at.topic.retention as Retention, format, lifetime }
+    if (this.#leases.owner !== undefined) options.owner = this.#leases.owner
+    await this.#host.publisher.append(at.name, name, data, options)
+  }
+
+  // --- leases ----------------------------------------------------------------
+
+  #look (): void {
+    if (!this.#leases.shared || this.#looking) return
+    this.#looking = true
+    this.#renewAndReap().catch(() => {}).finally(() => { this.#looking = false })
+  }
+
+  async #renewAndReap (): Promise<void> {
+    const running = [...this.#running.keys()].map(async (name) => { await this.#renew(name) })
+    const followed = [...this.#followed].map(async ([name, settings]) => { await this.#follow(name, settings) })
+    await Promise.allSettled([...running, ...followed])
+  }
+
+  async #renew (name: string): Promise<void> {
+    if (!await this.#leases.claim(name)) this.#stop(name, { name: 'realtime:aborted', reason: 'node-lost' })
+  }
+
+  /** A run that others run: when its lease has ended and its end was never said, it is said here. */
+  async #follow (name: string, settings: RunSettings): Promise<void> {
+    if (this.#running.has(name)) return
+    const topic = this.#host.active.get(name)
+    if (!topic || topic.final) {
+      this.#followed.delete(name)
+      return
+    }
+    if (await this.#leases.holder(name) !== 'nobody') return
+    const at = this.#topic?.at(topic.params)
+    if (at && await this.#leases.claim(name)) await this.#takeOver(at, settings)
+  }
+
+  /** Owned by this node now, which never ran it. */
+  async #takeOver (at: TopicAt, settings: RunSettings): Promise<void> {
+    const last = await this.#last(at)
+    if (last === undefined) await this.#giveBack(at)
+    else if (FINAL_EVENTS.has(last)) await this.#leases.end(at.name, settings.maxAge)
+    else await this.#end(at, settings, { name: 'realtime:aborted', reason: 'node-lost' })
+  }
+
+  /** It failed, or its node did, before it had said anything. Those who wait for it here are to ask again, which starts it anew. */
+  async #giveBack (at: TopicAt): Promise<void> {
+    await this.#leases.giveBack(at.name)
+    this.#host.active.get(at.name)?.sendAway(tryAgainLater)
+  }
+
+  /** The name of the last event kept. */
+  async #last (at: TopicAt): Promise<string | undefined> {
+    let last: LogEvent | undefined
+    for (let more = true; more;) {
+      const page = await this.#host.adapter.read(at.name, last?.id ?? null, PAGE)
+      last = page.events.at(-1) ?? last
+      more = page.more && page.events.length > 0
+    }
+    return last?.name
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * The frames of PROTOCOL.md, as types: what a server and a client of this library say to each other over a WebSocket, in the
+ * envelope format, and what an SSE stream says besides its events.
+ */
+
+/** The WebSocket subprotocol of the envelope format (RFC 6455 §1.9). */
+export const SUBPROTOCOL = 'fastify-realtime.v1'
+
+/** What a client's answers are found by: it comes back as it was sent. */
+export type Ref = string | number
+
+/** Why events of a topic are lost to a client. */
+export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
+
+export type ErrorCode =
+  | 'INVALID_JSON' | 'INVALID_FRAME' | 'INVALID_DATA' | 'UNKNOWN_MESSAGE' | 'UNKNOWN_TOPIC' | 'BINARY_UNSUPPORTED'
+  | 'TOO_MANY_TOPICS' | 'RATE_LIMITED' | 'FORBIDDEN' | 'UNAVAILABLE' | 'INTERNAL'
+
+// --- what a server says ----------------------------------------------------------------
+
+export type ServerFrame =
+  | { op: 'open', connection: string, /** ms */ heartbeat: number }
+  | { op: 'subscribed', topic: string, id?: string | undefined, recovered?: boolean | undefined, ref?: Ref | undefined }
+  | { op: 'unsubscribed', topic: string, ref?: Ref | undefined }
+  | { op: 'reset', topic: string, id?: string | undefined, reason: ResetReason }
+  | { op: 'at', topic: string, id?: string | undefined, why: 'conflated' | 'excepted' }
+  | { op: 'snapshot', topic: string, id?: string | undefined, event?: string | undefined, data: unknown }
+  | { op: 'reply', ref: Ref, data: unknown }
+  | { op: 'error', code: string, message: string, ref?: Ref | undefined, topic?: string | undefined }
+  | { op: 'pong' }
+  | { op: 'bye', code: number, reason: string, reconnect: boolean, /** ms */ retry?: number }
+  /** An event of a topic. `id` and `prev` where it has a history. */
+  | { topic: string, event: string, id?: string, prev?: string, data: unknown }
+  /** An event for this client alone. */
+  | { event: string, data: unknown }
+
+/** An error, to a client of the flat format. */
+export interface FlatError { type: 'error', code: string, message: string, topic?: string | undefined, reason?: ResetReason | undefined }
+
+// --- what a client says ----------------------------------------------------------------
+
+export type ClientFrame =
+  | { op: 'open', /** by topic */ cursors?: Record<string, string> }
+  | { op: 'ping' }
+  | { op: 'subscribe', topic: string, id?: string, ref?: Ref }
+  | { op: 'unsubscribe', topic: string, ref?: Ref }
+  | { event: string, data?: unknown, topic?: string, ref?: Ref }

@@ -1,0 +1,231 @@
+/** A client on its way in, on either wire: who it is, and what it comes for. */
+import type { AsyncResource } from 'node:async_hooks'
+import type { FastifyRequest } from 'fastify'
+import type { Place } from '../core/admission.ts'
+import { keepContext } from '../core/async-context.ts'
+import { callApart } from '../core/callbacks.ts'
+import { clientLeft, type CloseReason } from '../core/close-reasons.ts'
+import { Connection, type Client, type ConnectionSettings } from '../core/connection/connection.ts'
+import type { Cursor } from '../core/connection/joining.ts'
+import type { Join } from '../core/connection/joins.ts'
+import type { Hub } from '../core/hub.ts'
+import { randomId } from '../core/id.ts'
+import { readIdentity, type Identity } from '../core/identity.ts'
+import { andThen, onFailure, type MaybePromise } from '../core/maybe-promise.ts'
+import type { TopicAt } from '../core/topics/topic.ts'
+import { Closed, ConnectionClosed, Forbidden } from '../errors.ts'
+import type { Connection as PublicConnection } from '../types.ts'
+import { authorize, authorizeAgain, authorizeAll } from './authorize.ts'
+import type { WireContext } from './context.ts'
+import { addressOf } from './peer.ts'
+import type { TopicLimit } from './topic-limit.ts'
+import { resolveTopic, type TopicsFor } from './topics-option.ts'
+
+/** The app's, of a route. */
+export type LiveCallbacks = {
+  onConnect?: ((connection: PublicConnection, request: FastifyRequest) => unknown) | undefined
+  onDisconnect?: ((connection: PublicConnection, reason: CloseReason) => unknown) | undefined
+}
+
+/** What a route calls of the app for one connection. */
+export interface RouteCallbacks extends LiveCallbacks {
+  /** There are others, which are called while it is open: handlers, a source. */
+  readonly more: boolean
+}
+
+const NO_TOPICS: TopicAt[] = []
+
+export function identify ({ hub, settings }: WireContext, request: FastifyRequest): MaybePromise<Identity | undefined> {
+  return andThen(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), readIdentity)
+}
+
+const anonymous = (id: string): Identity => ({ id: `anonymous:${id}`, anonymous: true })
+
+/** A client on its way in: registered, allowed, with the topics that `connect` added. */
+export class Arrival implements Client {
+  readonly id: string
+  readonly identity: Identity
+  readonly settings: ConnectionSettings
+  readonly since: number
+  readonly connection: Connection
+  readonly place: Place
+  /** Those it came for; none once `begun` was called. */
+  topics: TopicAt[]
+  readonly #context: WireContext
+  readonly #request: FastifyRequest
+  readonly #limit: TopicLimit
+  #address: string | undefined
+  /** The app has; what it adds now joins by itself. */
+  #accepted = false
+  #accepting: Promise<void> | undefined
+  /** The request's async context; kept only where something may be called in it later. */
+  #origin: AsyncResource | undefined
+
+  private constructor (context: WireContext, request: FastifyRequest, limit: TopicLimit, place: Place, identity: Identity, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
+    this.#context = context
+    this.#request = request
+    this.#limit = limit
+    this.place = place
+    this.topics = topics
+    this.id = id
+    this.identity = identity
+    this.settings = settings
+    this.since = context.arrivals.of(request)
+    this.connection = new Connection(context.hub, this)
+  }
+
+  /** Found when first asked for, and kept: a socket that has closed has none. */
+  get address (): string {
+    this.#address ??= addressOf(this.#request) ?? ''
+    return this.#address
+  }
+
+  /** Takes a place for the client; then asks topics, `authorize` and `identify`. */
+  static of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): MaybePromise<Arrival> {
+    const place = context.peers.admit(request)
+    const arriving = onFailure(() => andThen(topicsFor(request), (topics) => andThen(authorizeAll(context.hub, request, topics), () => andThen(identify(context, request), (identity) => {
+      const id = randomId()
+      const client = identity ?? anonymous(id)
+      context.peers.identify(request, place, client)
+      const arrival = new Arrival(context, request, topicsFor.limit, place, client, id, settings, topics)
+      if (context.hub.stopping) throw new Closed()
+      context.hub.admit(arrival.connection)
+      return arrival
+    }))), () => place.giveBack())
+    if (arriving instanceof Promise) place.keepOrigin()
+    return arriving
+  }
+
+  /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
+  connect ({ onConnect, onDisconnect, more }: RouteCallbacks): MaybePromise<void> {
+    if (this.connection.condemned) return
+    if (more || onConnect || onDisconnect || this.#context.hub.topics.asks) this.#origin = keepContext()
+    const accepting = andThen(onConnect && this.#context.hub.patience.call<unknown>('"onConnect"', () => onConnect(this.connection.face, this.#request)), () => {
+      this.#accepted = true
+      if (onDisconnect) this.#onEnd(onDisconnect)
+    })
+    if (!accepting) return
+    this.#accepting = accepting
+    this.place.keepOrigin()
+    return accepting
+  }
+
+  /** Its way in is over. A client that has left meanwhile is counted for as long as the app's `onConnect` runs for it. */
+  arrived (): void {
+    const over = (): void => this.place.arrived()
+    const accepting = this.#accepting
+    this.#accepting = undefined
+    if (accepting) accepting.then(over, over)
+    else over()
+  }
+
+  #onEnd (onDisconnect: NonNullable<LiveCallbacks['onDisconnect']>): void {
+    const { log } = this.#request
+    this.connection.whenEnded((reason) => callApart(log, 'realtime: onDisconnect failed', () => onDisconnect(this.connection.face, reason)))
+  }
+
+  /** Runs app code in the request's async context, whoever causes it. */
+  run<T> (code: () => T): T {
+    return this.#origin ? this.#origin.runInAsyncScope(code) : code()
+  }
+
+  /** The client has left before its connection could begin. */
+  abandon (): void {
+    this.place.arrived()
+    this.connection.gone(clientLeft)
+  }
+
+  /** What it came for is in its subscriptions from here on. */
+  begun (): void {
+    this.topics = NO_TOPICS
+  }
+
+  authorizeAgain (): void {
+    this.run(() => authorizeAgain(this.#context.hub, this.#request, this.connection))
+  }
+
+  resolve (topic: unknown): string {
+    return resolveTopic(this.#context.hub.topics, topic).name
+  }
+
+  /** A topic that the app joins it to. At once while the client is on its way in; later without what it missed meanwhile. */
+  async subscribe (topic: unknown): Promise<void> {
+    const at = resolveTopic(this.#context.hub.topics, topic)
+    if (!this.#names().has(at.name)) await this.join(at)
+  }
+
+  /**
+   * The one way into a topic at run time. `left`: it was left meanwhile; `there`: somebody else has joined it to it.
+   * @throws Forbidden, TooManyTopics, ConnectionClosed, Unavailable
+   */
+  async join (at: TopicAt, cursor?: Cursor, ref?: unknown): Promise<Entered> {
+    const { connection } = this
+    this.#mustHaveRoom(at.name)
+    const join = connection.joining(at.name)
+    try {
+      await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
+      if (hasLeft(join, connection)) return 'left'
+      if (!this.#accepted && !connection.begun) return this.#add(at)
+      // Its topics are being joined already: this one comes behind them.
+      await connection.whenBegun()
+      return await joinLater(this.#context.hub, connection, join, at, cursor, ref)
+    } finally {
+      connection.joined(join)
+    }
+  }
+
+  /** One more of those that it begins with. */
+  #add (at: TopicAt): Entered {
+    if (this.awaits(at.name)) return 'there'
+    this.topics.push(at)
+    return 'in'
+  }
+
+  forget (name: string): boolean {
+    if (this.#accepted) return false
+    const index = this.topics.findIndex((at) => at.name === name)
+    if (index !== -1) this.topics.splice(index, 1)
+    return true
+  }
+
+  awaits (name: string): boolean {
+    return this.topics.some((at) => at.name === name)
+  }
+
+  /** Of the topics that the client has, or will have once it is in. */
+  #names (): Set<string> {
+    const { connection } = this
+    return new Set(connection.begun ? connection.topics : this.topics.map(({ name }) => name).filter((name) => connection.admits(name)))
+  }
+
+  /** What is being joined counts already. */
+  #mustHaveRoom (name: string): void {
+    const names = [...new Set([...this.#names(), ...this.connection.pending, name])]
+    const { topics } = this.#context.hub
+    this.#limit.check(names.length, () => names.filter((one) => topics.resolve(one).topic.durable).length)
+  }
+}
+
+/** `there`: somebody else has joined it to it. `left`: it was left meanwhile. */
+export type Entered = 'in' | 'there' | 'left'
+
+/** True when it was left meanwhile. @throws Forbidden when it was taken, ConnectionClosed */
+function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
+  if (connection.closed) throw new ConnectionClosed()
+  if (fate === 'taken') throw new Forbidden(name, 'subscribed to')
+  return fate === 'left'
+}
+
+async function joinLater ({ entrance }: Hub, connection: Connection, join: Join, at: TopicAt, cursor: Cursor, ref: unknown): Promise<Entered> {
+  if (hasLeft(join, connection)) return 'left'
+  const joining = await entrance.prepare([{ at, cursor }])
+  if (join.fate !== 'pending' || connection.closed) {
+    entrance.release(joining)
+    hasLeft(join, connection)
+    return 'left'
+  }
+  const joined = entrance.join(connection, joining)
+  connection.announce(joined, ref)
+  connection.settle()
+  return joined.length > 0 ? 'in' : 'there'
+}

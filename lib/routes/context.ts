@@ -1,0 +1,32 @@
+/** What the plugin gives to those who make routes. */
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { Hub } from '../core/hub.ts'
+import type { Check } from '../core/validation.ts'
+import type { Runs, RunSettings } from '../features/resumable/runs.ts'
+import type { Limits, LiveSettings, Settings } from '../options.ts'
+import type { ChannelLimits } from '../types.ts'
+import type { Arrivals } from './arrivals.ts'
+import type { Hosts } from './hosts.ts'
+import type { Peers } from './peer.ts'
+
+export interface WireContext {
+  readonly hub: Hub
+  readonly runs: Runs
+  readonly peers: Peers
+  readonly arrivals: Arrivals
+  readonly settings: Settings
+  /** The settings that a route may override, checked. */
+  readonly live: (options: Partial<LiveSettings>) => LiveSettings
+  readonly limits: (options: ChannelLimits | undefined) => Limits
+  readonly retry: (value: unknown) => number
+  readonly resumable: (value: unknown) => RunSettings & { readonly key: ((request: FastifyRequest) => unknown) | undefined, readonly space: string | undefined }
+  readonly open: (value: unknown) => 'event' | 'id' | false
+  readonly origins: (value: unknown) => readonly string[] | '*'
+  readonly hosts: (value: unknown) => Hosts
+  /** A check for what clients send, made from its schema when the app becomes ready. */
+  readonly validator: (scope: FastifyInstance, what: string, schema: unknown, own: unknown) => Check
+  /** Does the app describe its routes by JSON schema? */
+  readonly plainSchemas: (scope: FastifyInstance) => boolean
+  /** Runs when every plugin is loaded, before the app listens; a throw fails `ready()`. */
+  readonly onReady: (check: () => void) => void
+}

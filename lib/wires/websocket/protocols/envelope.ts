@@ -1,0 +1,141 @@
+/** The envelope format (PROTOCOL.md): topics and places named in each frame, commands, answers found by `ref`. */
+import type { CloseReason } from '../../../core/close-reasons.ts'
+import { printable } from '../../../core/event-name.ts'
+import { isPlace, type Entry } from '../../../core/event.ts'
+import { jsonOf } from '../../../core/payload.ts'
+import type { Encoder, HeardTopic, Notice, OutletHost } from '../../../core/wire.ts'
+import { SUBPROTOCOL, type Ref, type ServerFrame } from '../../../protocol.ts'
+import { Fault } from '../fault.ts'
+import { frame, joined, jsonFrame } from '../frame.ts'
+import { jsonText, parseObject, type Json } from './json.ts'
+import type { Asked, Protocol, ToldError } from './protocol.ts'
+
+class EnvelopeEncoder implements Encoder {
+  readonly shared = true
+
+  encode (entries: readonly Entry[], topic: HeardTopic): Uint8Array {
+    return joined(entries.map((entry) => eventFrame(entry, topic)))
+  }
+}
+
+const say = (said: ServerFrame): Buffer => jsonFrame(said)
+
+class Envelope implements Protocol {
+  readonly subprotocol = SUBPROTOCOL
+  readonly encoder = new EnvelopeEncoder()
+  readonly clientOpens = true
+
+  read (text: string, maxCursors: number): Asked {
+    const said = parseObject(text)
+    const ref = readRef(said.ref)
+    try {
+      return said.op === undefined ? readMessage(said, ref) : readCommand(said, ref, maxCursors)
+    } catch (error) {
+      throw error instanceof Fault ? new Fault(error.code, error.message, ref) : error
+    }
+  }
+
+  notice (notice: Notice, { id: connection, heartbeat }: Pick<OutletHost, 'id' | 'heartbeat'>): Uint8Array {
+    switch (notice.type) {
+      case 'opened': return say({ op: 'open', connection, heartbeat })
+      case 'subscribed': {
+        const { subscription: { topic, position }, recovered, ref } = notice
+        // A client that is cut before the reset comes back with the id it has, and is told then.
+        return say({ op: 'subscribed', topic: topic.name, id: recovered === false ? undefined : position, recovered, ref: ref as Ref | undefined })
+      }
+      case 'reset': return say({ op: 'reset', topic: notice.subscription.topic.name, id: notice.subscription.position, reason: notice.reason })
+      case 'at': return say({ op: 'at', topic: notice.subscription.topic.name, id: notice.subscription.position, why: notice.why })
+      case 'snapshot': return snapshotFrame(notice)
+      case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic })
+      case 'direct': return frame('text', Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
+    }
+  }
+
+  error ({ code, message, ref, topic }: ToldError): Uint8Array {
+    return say({ op: 'error', ref, code, message, topic })
+  }
+
+  reply ({ ref, name }: Asked & { do: 'message' }, result: unknown): Uint8Array | undefined {
+    if (ref === undefined) return undefined
+    const data = jsonOf(undefined, name, result)
+    return frame('text', Buffer.from(`{"op":"reply","ref":${JSON.stringify(ref)},"data":${data}}`))
+  }
+
+  pong (): Uint8Array { return say({ op: 'pong' }) }
+  // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
+  subscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'subscribed', topic, ref }) }
+  unsubscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'unsubscribed', topic, ref }) }
+
+  bye ({ code, text, reconnect }: CloseReason, retry: number | undefined): Uint8Array {
+    return say({ op: 'bye', code, reason: text, reconnect, ...(retry === undefined ? {} : { retry }) })
+  }
+}
+
+export const envelope: Protocol = new Envelope()
+
+// --- what a client says ----------------------------------------------------------------
+
+function readRef (ref: unknown): Ref | undefined {
+  if (ref === undefined || typeof ref === 'string' || typeof ref === 'number') return ref
+  throw new Fault('INVALID_FRAME', '"ref" must be a string or a number')
+}
+
+function readMessage ({ event, data, topic }: Json, ref: Ref | undefined): Asked {
+  if (typeof event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
+  return { do: 'message', name: event, data, topic, ref }
+}
+
+function readCommand ({ op, cursors, topic, id }: Json, ref: Ref | undefined, maxCursors: number): Asked {
+  switch (op) {
+    case 'open': return { do: 'open', cursors: readCursors(cursors, maxCursors), ref }
+    case 'ping': return { do: 'ping', ref }
+    case 'subscribe':
+      if (id !== undefined && typeof id !== 'string') throw new Fault('INVALID_FRAME', '"id" must be a string')
+      return { do: 'subscribe', topic, id, ref }
+    case 'unsubscribe': return { do: 'unsubscribe', topic, ref }
+    default: throw new Fault('INVALID_FRAME', `no command "${printable(op)}"`)
+  }
+}
+
+function readCursors (value: unknown, most: number): ReadonlyMap<string, string> {
+  if (value === undefined) return new Map()
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_FRAME', '"cursors" must be an object')
+  const entries = Object.entries(value)
+  if (entries.length > most) throw new Fault('INVALID_FRAME', `more than ${most} cursors`)
+  if (!entries.every(([, id]) => typeof id === 'string')) throw new Fault('INVALID_FRAME', 'a cursor must be a string')
+  return new Map(entries as Array<[string, string]>)
+}
+
+// --- what it is told -------------------------------------------------------------------
+
+const keyOfPrefixes = {}
+/** Of events of one topic. */
+const MAX_PREFIXES = 64
+
+/** `{"topic":"…","event":"…"` of a topic, kept with it. */
+function prefixOf (topic: HeardTopic, event: string): string {
+  let prefixes = topic.derived.get(keyOfPrefixes) as Map<string, string> | undefined
+  if (!prefixes) topic.derived.set(keyOfPrefixes, prefixes = new Map())
+  let prefix = prefixes.get(event)
+  if (prefix === undefined) {
+    prefix = `{"topic":${JSON.stringify(topic.name)},"event":${JSON.stringify(event)}`
+    if (prefixes.size < MAX_PREFIXES) prefixes.set(event, prefix)
+  }
+  return prefix
+}
+
+function eventFrame (entry: Entry, topic: HeardTopic): Buffer {
+  if (isPlace(entry)) return say({ op: 'at', topic: topic.name, id: entry.id, why: 'excepted' })
+  const position = entry.id === undefined ? '' : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
+  const start = prefixOf(topic, entry.name) + position
+  if (entry.format !== 'binary') return frame('text', Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
+  const head = Buffer.from(start + '}')
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(head.byteLength)
+  return frame('binary', length, head, entry.data)
+}
+
+function snapshotFrame ({ subscription: { topic, position }, event, data }: Notice & { type: 'snapshot' }): Buffer {
+  const head = JSON.stringify({ op: 'snapshot', topic: topic.name, id: position, event })
+  return frame('text', Buffer.from(head.slice(0, -1) + ',"data":'), data, Buffer.from('}'))
+}
