@@ -1,4 +1,4 @@
-/** What docs/deployment.md says, tried: the ACL user and TLS under the adapter's whole contract, and the readiness check. */
+/** What docs/guides/deployment.md says, tried: the ACL user and TLS under the adapter's whole contract, and the readiness check. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { adapterConformance } from './helpers/suites.ts'
 import { cert, key } from './helpers/certificate.ts'
 import { freePort, RedisCluster, RedisServer, until } from './helpers/redis.ts'
 
-const page = readFileSync(new URL('../docs/deployment.md', import.meta.url), 'utf8')
+const page = readFileSync(new URL('../docs/guides/deployment.md', import.meta.url), 'utf8')
 const credentials = { username: 'realtime', password: 'secret' }
 const [server, cluster] = await Promise.all([RedisServer.start(t), RedisCluster.start(t)])
 

@@ -1,26 +1,25 @@
-/** The README's `listen()` and its recipe for fetch-event-source, in a real browser, against every answer that they may get. */
+/** The `listen()` of docs/guides/clients.md and its recipe for fetch-event-source, in a real browser, against every answer that they may get. */
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { fileURLToPath } from 'node:url'
 import type { Browser, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
 import { connectStream } from '../lib/testing/index.ts'
 import { listen, live } from './helpers/app.ts'
 import { launchChromium } from './helpers/chromium.ts'
+import { readSnippets, root } from './helpers/docs.ts'
 
-const root = fileURLToPath(new URL('..', import.meta.url))
-const readme = readFileSync(`${root}README.md`, 'utf8')
+const snippets = readSnippets(['docs/guides/clients.md'])
 const LIBRARY = `${root}node_modules/@microsoft/fetch-event-source/lib/esm/`
 
 const snippet = (file: string): string => {
-  const [, code] = new RegExp(`^\`\`\`js\\n(// ${file.replaceAll('.', '\\.')}\\n[^]*?)^\`\`\`$`, 'm').exec(readme) ?? []
-  if (code === undefined) throw new Error(`the README has no ${file}`)
+  const code = snippets.get(file)
+  if (code === undefined) throw new Error(`the page has no ${file}`)
   return code
 }
 
-/** A page that runs a snippet of the README; a module's import is served from node_modules. */
+/** A page that runs a snippet; a module's import is served from node_modules. */
 async function open (t: Test, url: string, file: string): Promise<{ page: Page, said: string[] }> {
   const browser = await (launched ??= launchChromium())
   const context = await browser.newContext()

@@ -1,5 +1,5 @@
 /**
- * Reads what was published and what every client got, and says what is wrong with it. It knows the promises (README,
+ * Reads what was published and what every client got, and says what is wrong with it. It knows the promises (docs/,
  * PROTOCOL.md), and no code of lib/.
  */
 import type { Heard, Note } from './listeners.ts'

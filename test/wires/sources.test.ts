@@ -48,7 +48,7 @@ function counted (next: () => unknown, returned: () => void): Events {
 
 /** What sources do once their client has left: none of it is an error. */
 const LEFT: Record<string, Source> = {
-  // As in the README.
+  // As in docs/guides/streams.md.
   async * 'a pause is broken off' (_request, { signal }) {
     yield { event: 'word', data: 'Fish' }
     await pause(60_000, undefined, { signal })

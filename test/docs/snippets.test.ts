@@ -1,0 +1,150 @@
+/**
+ * The README and docs/ do what they say: every snippet whose first line is a file name (`// server.mjs`) is run, in Node or in
+ * a real browser (`….browser.js`), or type-checked (`.ts`), against the built package.
+ */
+import { once } from 'node:events'
+import t from 'tap'
+import ts from 'typescript'
+import { fetch } from 'undici'
+import { root } from '../helpers/docs.ts'
+import { RedisServer } from '../helpers/redis.ts'
+import { closeBrowser, folder, listen, open, proxyTo, put, serve, snippets, start, talk } from '../helpers/snippets.ts'
+
+// A browser and a dozen processes, on machines of any size.
+t.setTimeout(180_000)
+t.jobs = 6
+t.teardown(closeBrowser)
+
+t.test('every snippet with a file name has its test', async (t) => {
+  // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
+  t.same([...snippets.keys()].sort(), [
+    'answer.browser.js', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'node.mjs', 'orders.browser.js',
+    'orders.test.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'server.mjs'
+  ])
+})
+
+t.test('a first stream', async (t) => {
+  const url = await serve(t, 'server.mjs')
+  const page = await open(t, url, 'orders.browser.js', '/orders/42/events')
+  t.equal(await put(`${url}/orders/42/status`, {}), 400, 'the schema is checked')
+  t.equal(await put(`${url}/orders/41/status`, { status: 'lost' }), 200)
+  t.equal(await put(`${url}/orders/42/status`, { status: 'shipped' }), 200)
+  t.same(await page.said(1), ['shipped'])
+})
+
+t.test('a first channel', async (t) => {
+  const url = await serve(t, 'chat.mjs')
+  const page = await open(t, url, 'chat.browser.js')
+  t.same(await page.said(1), ['said Hello'])
+
+  const [one, other] = [await talk(t, url), await talk(t, url)]
+  one.send({ type: 'say', text: 'Good day' })
+  t.match(await other.next(), { type: 'said', by: /^anonymous:/, text: 'Good day' })
+  t.match(await one.next(), { type: 'said', text: 'Good day' })
+  one.send({ type: 'typing', by: 'somebody else' })
+  t.match(await other.next(), { type: 'typing', by: /^anonymous:/ })
+  one.send({ type: 'say', text: 'x'.repeat(501) })
+  t.match(await one.next(), { type: 'error', code: 'INVALID_DATA' }, 'a relay does not come back')
+})
+
+t.test('hooks, identify and authorize', async (t) => {
+  const url = await serve(t, 'private.mjs')
+  const status = async (path: string) => (await fetch(url + path, { headers: { accept: 'text/event-stream' } })).status
+  t.equal(await status('/users/ada/events'), 401)
+  t.equal(await status('/users/ada/events?token=token-b'), 403)
+  const hello = await listen(t, `${url}/users/ada/events?token=token-a`).next('hello')
+  t.same(JSON.parse(hello.data), { name: 'ada' })
+})
+
+t.test('a snapshot, joined exactly to the live events', async (t) => {
+  const url = await serve(t, 'board.mjs')
+  const first = listen(t, `${url}/inventory`)
+  t.same(JSON.parse((await first.next('realtime:snapshot')).data), { topic: 'inventory', data: { kibble: 40, leash: 12 } })
+  t.equal(await put(`${url}/inventory/leash/3`), 200)
+  t.same(JSON.parse((await first.next('stock')).data), { item: 'leash', count: 3 })
+
+  const second = listen(t, `${url}/inventory`)
+  t.same(JSON.parse((await second.next('realtime:snapshot')).data).data, { kibble: 40, leash: 3 })
+  t.equal(await put(`${url}/inventory/kibble/39`), 200)
+  t.same(JSON.parse((await second.next('stock')).data), { item: 'kibble', count: 39 }, 'nothing comes twice')
+})
+
+t.test('an EventSource that was answered 502', async (t) => {
+  const url = await serve(t, 'server.mjs')
+  const proxy = await proxyTo(t, url)
+  const page = await open(t, proxy.url, 'reconnect.browser.js', '/orders/42/events')
+  await put(`${url}/orders/42/status`, { status: 'packed' })
+  t.same(await page.said(1), ['packed'])
+
+  await proxy.badGateway()
+  await put(`${url}/orders/42/status`, { status: 'shipped' })
+  proxy.pass()
+  await put(`${url}/orders/42/status`, { status: 'delivered' })
+  t.same(await page.said(3), ['packed', 'shipped', 'delivered'], 'it comes back, and has missed nothing')
+})
+
+t.test('a channel that resumes', async (t) => {
+  const url = await serve(t, 'chat.mjs')
+  const proxy = await proxyTo(t, url)
+  const page = await open(t, proxy.url, 'resume.browser.js')
+  const other = await talk(t, url)
+  const say = async (text: string) => {
+    other.send({ type: 'say', text })
+    await other.next()
+  }
+  await page.received('"op":"subscribed"')
+  await say('one')
+  t.same(await page.said(1), ['one'])
+
+  await proxy.hold()
+  await say('two')
+  proxy.pass()
+  await page.said(2)
+  await say('three')
+  t.same(await page.said(3), ['one', 'two', 'three'])
+})
+
+t.test('several nodes', async (t) => {
+  const server = await RedisServer.start(t)
+  const [one, other] = [await serve(t, 'node.mjs', { REDIS_URL: server.url }), await serve(t, 'node.mjs', { REDIS_URL: server.url })]
+  const reader = listen(t, `${other}/news`, ['realtime:open', 'item'])
+  await reader.next('realtime:open')
+  const response = await fetch(`${one}/news`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"title":"Kittens"}' })
+  const { id } = await response.json() as { id: string }
+  const { data, lastEventId } = await reader.next('item')
+  t.same({ data, lastEventId }, { data: '{"title":"Kittens"}', lastEventId: id })
+})
+
+t.test('a source', async (t) => {
+  const url = await serve(t, 'answers.mjs')
+  const page = await open(t, url, 'answers.browser.js')
+  t.same(await page.said(3), ['Fish', 'are', 'quiet.'])
+  await page.until('answer.readyState === EventSource.CLOSED')
+})
+
+t.test('a resumable source', async (t) => {
+  const url = await serve(t, 'resumable.mjs')
+  const ask = async (headers = {}) => {
+    const response = await fetch(`${url}/answers/42`, { headers: { accept: 'text/event-stream', ...headers } })
+    return { status: response.status, text: await response.text() }
+  }
+  const [first, second] = [await ask(), await ask()]
+  const words = ['Run 1', 'is over.', '{"reason":"done"}']
+  for (const { text } of [first, second]) t.same([...text.matchAll(/^data: (?!{})(.*)$/gm)].map(([, data]) => data), words)
+  const last = [...first.text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1]
+  t.equal((await ask({ 'last-event-id': last })).status, 204)
+})
+
+t.test('the test kit', async (t) => {
+  const child = start(t, 'orders.test.mjs')
+  const [code] = await once(child, 'close')
+  t.equal(code, 0, child.output())
+})
+
+t.test('TypeScript', async (t) => {
+  const { options } = ts.convertCompilerOptionsFromJson({
+    target: 'es2022', module: 'nodenext', strict: true, exactOptionalPropertyTypes: true, skipLibCheck: true, noEmit: true, types: ['node']
+  }, root)
+  const program = ts.createProgram([...snippets.keys()].filter((file) => file.endsWith('.ts')).map((file) => folder + file), options)
+  t.same(ts.getPreEmitDiagnostics(program).map(({ messageText }) => ts.flattenDiagnosticMessageText(messageText, '\n')), [])
+})
