@@ -39,5 +39,5 @@ function nearest (controller: Controller | undefined, kind: 'validatorCompiler' 
 // `scope.validatorCompiler` gives Fastify's own as well, and does not say which it is.
 function controllerOf (scope: FastifyInstance): Controller | undefined {
   const key = Object.getOwnPropertySymbols(scope).find(({ description }) => description === 'fastify.schemaController')
-  return key && (scope as unknown as Record<symbol, Controller>)[key]
+  return key && Reflect.get(scope, key) as Controller
 }

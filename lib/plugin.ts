@@ -12,7 +12,7 @@ import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { checkRunKey, runOf } from './features/resumable/names.ts'
 import { TopicFace, topicAt } from './core/topics/face.ts'
-import { DeclaredTopic } from './core/topics/topic.ts'
+import { DeclaredTopic, type Params } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
@@ -31,7 +31,7 @@ import { streamDecorator } from './wires/sse/route.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
 import { channelDecorator } from './wires/websocket/route.ts'
 
-type AnyTopicOptions = TopicOptions<never, Record<string, unknown>>
+type AnyTopicOptions = TopicOptions<Params, Record<string, unknown>>
 
 export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, options) => {
   if (fastify.hasDecorator('realtime')) throw new AlreadyRegistered()
@@ -88,11 +88,13 @@ class App {
     const app = this
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
     fastify.decorate('realtime', this.#realtime())
-    fastify.decorate('topic', function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
-      return app.#topic(this, pattern, options ?? {})
-    } as never)
-    fastify.decorate('stream', streamDecorator(context, this.#collector, new Encoders()) as never)
-    fastify.decorate('channel', channelDecorator(context, this.#collector, this.#upgrades) as never)
+    const decorators = {
+      topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) { return app.#topic(this, pattern, options ?? {}) },
+      stream: streamDecorator(context, this.#collector, new Encoders()),
+      channel: channelDecorator(context, this.#collector, this.#upgrades)
+    }
+    // Their types infer from what they are called with, which nothing that is made here can be shown to do.
+    for (const [name, decorator] of Object.entries(decorators)) Reflect.apply(fastify.decorate, fastify, [name, decorator])
     fastify.addHook('onReady', async () => this.#becomeReady())
     fastify.addHook('preClose', async () => await call(() => this.#stop()))
     fastify.addHook('onClose', async () => this.#letGo(context))
@@ -168,7 +170,7 @@ class App {
       schemas: options.events,
       events: this.#codecs(scope, pattern, options.events),
       authorize: readAuthorize(options.authorize),
-      snapshot: callable('snapshot', options.snapshot) as never,
+      snapshot: callable('snapshot', options.snapshot),
       coalesce: readCoalesce(options.coalesce ?? 0),
       validate: this.#settings.validate
     })

@@ -76,14 +76,14 @@ export class Schemas {
   #ajvCompiler (options: object): Compile {
     let compiler = this.#ajv.get(options)
     if (!compiler) {
-      compiler = AjvCompiler()(this.#scope.getSchemas() as never, options as never) as unknown as Compile
+      compiler = AjvCompiler()(this.#scope.getSchemas() as Record<string, object>, options) as unknown as Compile
       this.#ajv.set(options, compiler)
     }
     return compiler
   }
 
   #stringifyCompiler (): Compile {
-    this.#stringify ??= SerializerSelector()(this.#scope.getSchemas() as never, {}) as Compile
+    this.#stringify ??= SerializerSelector()(this.#scope.getSchemas() as Record<string, object>, {}) as Compile
     return this.#stringify
   }
 }

@@ -21,7 +21,7 @@ export async function authorize ({ patience }: Pick<Hub, 'patience'>, request: F
   if (ask === 'anyone') throw new Forbidden(at.name, 'published to')
   let answer: unknown
   try {
-    answer = await patience.call(`"authorize" of topic "${at.name}"`, () => ask(request as never, { topic: at.name, params: at.params, action }))
+    answer = await patience.call(`"authorize" of topic "${at.name}"`, () => ask(request, { topic: at.name, params: at.params, action }))
   } catch (error) {
     if (statusAsked(error) !== undefined) throw error
     sparing(request).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')

@@ -18,23 +18,18 @@ interface Session {
   once (event: 'close', listener: () => void): void
 }
 
-interface Server {
-  on (event: 'session', listener: (session: Session) => void): void
-  on (event: 'connection' | 'secureConnection', listener: (socket: Socket) => void): void
-}
-
 export class Http2Sessions {
   readonly #sessions = new Set<Session>()
   readonly #sockets = new Map<string, Socket>()
 
   watch (app: FastifyInstance): void {
-    const server = app.server as unknown as Server
+    const server: NodeJS.EventEmitter = app.server
     // The server may be HTTP/1, which emits no sessions.
-    server.on('session', (session) => this.#add(session))
+    server.on('session', (session: Session) => this.#add(session))
     if (app.initialConfig.http2 === undefined) return
-    server.on('connection', (socket) => this.#keep(socket))
+    server.on('connection', (socket: Socket) => this.#keep(socket))
     // TLS comes later, and its socket stands for the one beneath.
-    server.on('secureConnection', (socket) => this.#keep(socket))
+    server.on('secureConnection', (socket: Socket) => this.#keep(socket))
     // Fastify's second server for localhost is not to be had: its sessions are known by their requests.
     app.addHook('onRequest', async (request) => this.#see(request))
   }

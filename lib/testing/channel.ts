@@ -1,4 +1,5 @@
 /** A test client of a WebSocket channel, in either format. */
+import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { FastifyInstance } from 'fastify'
 import { onlyKnown, record } from '../known.ts'
@@ -111,7 +112,7 @@ export class ChannelClient {
   /** @throws ChannelRefused */
   async open (): Promise<void> {
     const ws = new WebSocket(`ws://${this.#link.host}${this.#url}`, this.#envelope ? ['fastify-realtime.v1'] : [], {
-      createConnection: () => this.#link.open() as never,
+      createConnection: () => this.#link.open() as Socket,
       headers: this.#options.headers ?? {}
     })
     this.#ws = ws

@@ -1,4 +1,5 @@
 /** A test client of an SSE stream. */
+import type { Socket } from 'node:net'
 import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { onlyKnown, record } from '../known.ts'
@@ -111,7 +112,7 @@ export class StreamClient {
       this.#request = httpRequest({
         method,
         path: this.#url,
-        createConnection: () => this.#link.open() as never,
+        createConnection: () => this.#link.open() as Socket,
         headers: {
           host: this.#link.host,
           accept: 'text/event-stream',

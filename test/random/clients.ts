@@ -286,7 +286,8 @@ export class SseClient extends Client {
     const durable = [...this.views.values()]
     const only = durable.length === 1 && this.#leaving.size === 0 && this.topics.size === 1 ? this.#lastEventId : undefined
     this.event(name, text, only)
-    for (const view of durable) if (!view.jumping) view.mayJump = false
+    // What it was told may have been for an event of its own, whose place came alone.
+    for (const view of durable) if (!view.jumping && !view.ownAhead) view.mayJump = false
   }
 
   #opened (data: string): void {

@@ -113,6 +113,11 @@ export class View {
     return this.#ids.has(this.topic.events[n]?.except ?? '')
   }
 
+  /** An event that it has sent itself is among those that it is to be told of yet. */
+  get ownAhead (): boolean {
+    return this.topic.events.some((_event, n) => n >= this.hi && this.#own(n))
+  }
+
   #fault (text: string): never {
     throw new Fault(`${this.topic.name}: ${text} (the next is ${this.lo}..${this.hi} of ${this.topic.count})`)
   }

@@ -8,6 +8,7 @@ import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Receiver } from '../event.ts'
 import type { Identity } from '../identity.ts'
 import type { Notice, Outlet, OutletHost } from '../wire.ts'
+import { Ending } from './ending.ts'
 import { ConnectionFace, type FaceHost } from './face.ts'
 import type { Hand, Heartbeat } from './heartbeat.ts'
 import type { Joined, Joiner, Joining } from './joining.ts'
@@ -64,28 +65,23 @@ const NONE: readonly never[] = []
 /** Sends that may wait for a connection to begin. */
 const MAX_EARLY = 1024
 
-/** `over`: the app has been told of its end. */
-type Phase = 'open' | 'closed' | 'over'
-
 export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner, FaceHost {
   readonly output = new Output(this)
   readonly #node: ConnectionNode
   readonly #client: Client
   readonly #listening: Listening
-  #phase: Phase = 'open'
   #begun = false
-  #kind: 'sse' | 'websocket' = 'sse'
   #face: ConnectionFace | undefined
   #hand: Hand | undefined
   #early: readonly Notice[] = NONE
-  #joins: Joins | undefined
+  readonly #joins = new Joins()
+  readonly #ending = new Ending()
   /** It was ordered to end before it was to be found. */
   #condemned: Reason | undefined
-  #abort: AbortController | undefined
-  /** Why it ended, or why it will when the client has everything. */
+  /** Why it ended. */
   #reason: CloseReason | undefined
+  /** Why it will, when the client has everything. */
   #finale: CloseReason | undefined
-  #onEnd: ((reason: CloseReason) => void) | undefined
 
   constructor (node: ConnectionNode, client: Client) {
     this.#node = node
@@ -94,7 +90,9 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   }
 
   get receiver (): Receiver { return this.#client }
-  get kind (): 'sse' | 'websocket' { return this.#kind }
+  /** Names that are being joined. */
+  get pending (): readonly string[] { return this.#joins.pending }
+  get kind (): 'sse' | 'websocket' { return this.attached ? this.output.outlet.kind : 'sse' }
   get since (): number { return this.#client.since }
   get id (): string { return this.#client.id }
   get identity (): Identity { return this.#client.identity }
@@ -108,9 +106,10 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   get buffered (): number { return this.attached ? this.output.buffered : 0 }
   get attached (): boolean { return this.output.attached }
   get begun (): boolean { return this.#begun }
-  get closed (): boolean { return this.#phase !== 'open' }
+  get closed (): boolean { return this.#reason !== undefined }
   /** Why it ended. */
   get reason (): CloseReason | undefined { return this.#reason }
+  get signal (): AbortSignal { return this.#ending.signal }
 
   /** What the app holds of it. Made when first asked for. */
   get face (): ConnectionFace {
@@ -118,21 +117,11 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     return this.#face
   }
 
-  /** Made when first asked for: most connections never need one. */
-  get signal (): AbortSignal {
-    if (!this.#abort) {
-      this.#abort = new AbortController()
-      if (this.closed) this.#abort.abort(this.#reason)
-    }
-    return this.#abort.signal
-  }
-
   // --- its beginning -------------------------------------------------------------------
 
   /** The wire is there. Nothing is written before `begin`. */
   attach (outlet: Outlet): void {
     this.output.attach(outlet)
-    this.#kind = outlet.kind
     this.#hand = this.#node.heartbeat.add(this.output, this.heartbeat)
   }
 
@@ -141,7 +130,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.#condemned) return this.#endCondemned(joining, this.#condemned)
     const joined = this.#node.join(this, joining)
     this.#begun = true
-    this.#joins?.begun()
+    this.#joins.begun()
     this.tell({ type: 'opened', subscriptions: this.subscriptions })
     this.announce(joined)
     for (const notice of this.#early) this.tell(notice)
@@ -182,7 +171,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   /** Does it listen to this topic, or is it about to? */
   concerns (name: string): boolean {
-    return this.has(name) || this.#joins?.isPending(name) === true || this.#awaits(name)
+    return this.has(name) || this.#joins.isPending(name) || this.#awaits(name)
   }
 
   #awaits (name: string): boolean {
@@ -190,14 +179,13 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   }
 
   admits (name: string): boolean {
-    return this.#joins?.admits(name) !== false
+    return this.#joins.admits(name)
   }
 
   /** A topic is taken from it, for as long as it is connected. */
   take (name: string): void {
     if (this.closed) return
     const awaited = this.#awaits(name)
-    this.#joins ??= new Joins()
     this.#joins.take(name)
     if (this.remove(name) || awaited) this.tell({ type: 'revoked', topic: name })
     if (this.#joins.full) this.sendAway(judgedAnew)
@@ -205,7 +193,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   /** Orders may be lost. Where nobody can be asked again, it is to come back, so that its route's hooks judge it. */
   judgeAnew (retry: number): void {
-    const askable = this.#begun && !this.#joins?.pending.length && this.subscriptions.length > 0 &&
+    const askable = this.#begun && this.#joins.pending.length === 0 && this.subscriptions.length > 0 &&
       this.subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
     if (askable) this.#client.authorizeAgain()
     else this.end(judgedAnew, retry)
@@ -227,20 +215,17 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   /** A join that takes its time. It is given up when the topic is left or taken meanwhile. @throws Forbidden */
   joining (name: string): Join {
-    this.#joins ??= new Joins()
     return this.#joins.start(name)
   }
 
+  /** It is over. */
   joined (join: Join): void {
-    this.#joins?.end(join)
+    this.#joins.end(join)
   }
-
-  /** Names that are being joined. */
-  get pending (): readonly string[] { return this.#joins?.pending ?? NONE }
 
   /** False where it did not listen to that. */
   remove (name: string): boolean {
-    this.#joins?.leave(name)
+    this.#joins.leave(name)
     const subscription = this.#listening.find(name)
     return subscription !== undefined && this.#listening.remove(subscription)
   }
@@ -296,13 +281,8 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   unsubscribe (topic: unknown): void {
     const name = this.#client.resolve(topic)
-    if (!this.#begun && !this.#client.forget?.(name)) this.#leaveEarly(name)
+    if (!this.#begun && !this.#client.forget?.(name)) this.#joins.leaveEarly(name)
     this.remove(name)
-  }
-
-  #leaveEarly (name: string): void {
-    this.#joins ??= new Joins()
-    this.#joins.leaveEarly(name)
   }
 
   closeFor (reason: Reason): void {
@@ -350,8 +330,8 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   }
 
   #close (reason: CloseReason): void {
-    this.#phase = 'closed'
     this.#reason = reason
+    this.#ending.set(reason)
     this.#listening.clear()
     this.output.outbox = undefined
     this.#node.closing(this)
@@ -359,25 +339,13 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.output.wake()
     // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
     queueMicrotask(() => {
-      this.#phase = 'over'
       this.#node.observe.disconnected(this, reason)
-      this.#tellApp(reason)
+      this.#ending.tell(reason, this.#client.run && ((code) => this.#client.run?.(code)))
     })
-  }
-
-  #tellApp (reason: CloseReason): void {
-    if (!this.#abort && !this.#onEnd) return
-    const tell = (): void => {
-      this.#abort?.abort(reason)
-      this.#onEnd?.(reason)
-    }
-    if (this.#client.run) this.#client.run(tell)
-    else tell()
   }
 
   /** Runs once, also where the end has come already. */
   whenEnded (callback: (reason: CloseReason) => void): void {
-    if (this.#phase === 'over') callback(this.#reason as CloseReason)
-    else this.#onEnd = callback
+    this.#ending.whenTold(callback)
   }
 }

@@ -11,28 +11,29 @@ export interface Join {
 export const MAX_TAKEN = 1000
 
 export class Joins {
-  readonly #pending = new Set<Join>()
-  readonly #left = new Set<string>()
-  readonly #taken = new Set<string>()
+  // Made when there is something to keep.
+  #pending: Set<Join> | undefined
+  #left: Set<string> | undefined
+  #taken: Set<string> | undefined
 
   /** @throws Forbidden where the topic was taken */
   start (name: string): Join {
-    if (this.#taken.has(name)) throw new Forbidden(name, 'subscribed to')
+    if (this.#taken?.has(name)) throw new Forbidden(name, 'subscribed to')
     const join: Join = { name, fate: 'pending' }
-    this.#pending.add(join)
+    this.#pending = (this.#pending ?? new Set()).add(join)
     return join
   }
 
   end (join: Join): void {
-    this.#pending.delete(join)
+    this.#pending?.delete(join)
   }
 
-  get pending (): string[] { return [...this.#pending].map(({ name }) => name) }
+  get pending (): string[] { return [...this.#pending ?? []].map(({ name }) => name) }
   /** No more can be kept. */
-  get full (): boolean { return this.#taken.size > MAX_TAKEN }
+  get full (): boolean { return (this.#taken?.size ?? 0) > MAX_TAKEN }
 
   isPending (name: string): boolean {
-    for (const join of this.#pending) if (join.name === name && join.fate === 'pending') return true
+    for (const join of this.#pending ?? []) if (join.name === name && join.fate === 'pending') return true
     return false
   }
 
@@ -43,25 +44,25 @@ export class Joins {
 
   /** One of those that the connection is to begin with. */
   leaveEarly (name: string): void {
-    this.#left.add(name)
+    this.#left = (this.#left ?? new Set()).add(name)
   }
 
   begun (): void {
-    this.#left.clear()
+    this.#left = undefined
   }
 
   /** For good. */
   take (name: string): void {
-    this.#taken.add(name)
+    this.#taken = (this.#taken ?? new Set()).add(name)
     this.#end(name, 'taken')
   }
 
   /** It was neither taken nor left. */
   admits (name: string): boolean {
-    return !this.#taken.has(name) && !this.#left.has(name)
+    return this.#taken?.has(name) !== true && this.#left?.has(name) !== true
   }
 
   #end (name: string, fate: Join['fate']): void {
-    for (const join of this.#pending) if (join.name === name && join.fate !== 'taken') join.fate = fate
+    for (const join of this.#pending ?? []) if (join.name === name && join.fate !== 'taken') join.fate = fate
   }
 }

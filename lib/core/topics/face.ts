@@ -1,5 +1,5 @@
 /** What the app is handed of a topic: what its public type says, and no way to what is behind it. */
-import type { PublishedId, PastEvents } from '../publisher.ts'
+import type { PublishedId, PastEvents } from './publisher.ts'
 import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
 
 /** What a topic does for the app. */

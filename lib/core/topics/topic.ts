@@ -17,7 +17,7 @@ export interface TopicAt {
   readonly name: string
 }
 
-type Authorize = (request: never, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown
+type Authorize = (request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown
 
 export interface TopicPolicy {
   /** Undefined: no history. */

@@ -4,6 +4,7 @@
  * first owns it. What is a channel's, and what nobody has taken in time, is answered by the app.
  */
 import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { Http2Only, NoDispatcher } from '../../errors.ts'
@@ -174,7 +175,7 @@ export class Upgrades {
     const { raw, socket } = upgrade
     const response = new ServerResponse(raw)
     response.shouldKeepAlive = false
-    response.assignSocket(socket as never)
+    response.assignSocket(socket as Socket)
     this.#app.routing(raw, response)
     if (!upgrade.settled) endsWith(response, socket)
   }

@@ -12,7 +12,7 @@ const MAX_HEADERS = 1000
 
 type Reader = (this: Server, socket: Duplex) => void
 /** What Node itself does with a new connection, be it plain, TLS, or HTTP/1.1 beside HTTP/2. */
-const readRequests = (http as unknown as { _connectionListener?: Reader })._connectionListener
+const readRequests = Reflect.get(http, '_connectionListener') as Reader | undefined
 
 /** An HTTP/1.0 client cannot upgrade, and a WebSocket is asked for by GET (RFC 9110 §7.8, RFC 6455 §4.1). */
 export function isOffer ({ method, headers, httpVersion }: IncomingMessage): boolean {

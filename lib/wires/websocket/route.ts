@@ -1,5 +1,6 @@
 /** `fastify.channel`: a WebSocket route in the calling scope. Hooks run first; a refusal is an ordinary response. */
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Socket } from 'node:net'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import { WebSocketServer } from 'ws'
 import { toError } from '../../core/callbacks.ts'
 import { TopicFace } from '../../core/topics/face.ts'
@@ -93,7 +94,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       urls.push(one.url)
       upgrades.expect(one.url, one.constraints)
       // Behind every hook that could refuse.
-      one.preHandler = [...[one.preHandler ?? []].flat(), preHandler(plan)] as never
+      one.preHandler = [...[one.preHandler ?? []].flat(), preHandler(plan)] as NonNullable<RouteOptions['preHandler']>
     }
     return this
   }
@@ -185,7 +186,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   }
   reply.hijack()
   plan.upgrades.taken(pending)
-  reply.raw.detachSocket?.(pending.socket as never)
+  reply.raw.detachSocket?.(pending.socket as Socket)
   try {
     // Everything is attached in the turn of the upgrade: no message and no end can go by unseen.
     plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => new ChannelConnection(plan, arrival, request, pending.socket, ws, protocol).accept())

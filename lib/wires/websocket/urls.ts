@@ -32,7 +32,7 @@ export class ChannelUrls {
   has (raw: IncomingMessage): boolean {
     this.#router ??= this.#build()
     const { host, 'accept-version': version } = raw.headers
-    return this.#router.find('GET', this.#rewritten(raw), { host, version } as never)?.handler === isChannel
+    return this.#router.find('GET', this.#rewritten(raw), { host, version })?.handler === isChannel
   }
 
   #build (): ReturnType<typeof FindMyWay> {
@@ -48,7 +48,7 @@ export class ChannelUrls {
     })
     for (const { url, constraints } of this.#routes) {
       // Two that differ in a constraint of the app's own are one here.
-      if (!router.hasRoute('GET', url, constraints as never)) router.on('GET', url, { constraints: constraints as never }, isChannel)
+      if (!router.hasRoute('GET', url, constraints)) router.on('GET', url, { constraints }, isChannel)
     }
     return router
   }

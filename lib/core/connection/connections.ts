@@ -1,7 +1,7 @@
 /** All connections of this node: those that are open, and those that have been told to go and have not gone yet. */
-import { shuttingDown, type CloseReason } from './close-reasons.ts'
-import { Leaving } from './connection/leaving.ts'
-import type { Connection } from './connection/connection.ts'
+import { shuttingDown, type CloseReason } from '../close-reasons.ts'
+import { Leaving } from './leaving.ts'
+import type { Connection } from './connection.ts'
 
 /** Clients told to come back are spread so that about so many come each second. */
 const RETURNS_PER_SECOND = 1000

@@ -1,13 +1,13 @@
 /** The way out of a publish: checked, encoded once, and handed to the adapter. And the way back into the past. */
-import type { Adapter, AppendOptions, Id, LogEvent, Retention } from './adapter.ts'
-import { readHistoryOptions, readPublishOptions, type PublishKeys } from './call-options.ts'
-import { checkEventName } from './event-name.ts'
-import type { Receiver } from './event.ts'
-import type { Observer } from './observe.ts'
-import { checkSize, decode, type Payload } from './payload.ts'
-import type { TopicAt } from './topics/topic.ts'
-import { nextTurn } from './turn.ts'
-import { Closed, HistoryUnavailable } from '../errors.ts'
+import type { Adapter, AppendOptions, Id, LogEvent, Retention } from '../adapter.ts'
+import { readHistoryOptions, readPublishOptions, type PublishKeys } from '../call-options.ts'
+import { checkEventName } from '../event-name.ts'
+import type { Receiver } from '../event.ts'
+import type { Observer } from '../observe.ts'
+import { checkSize, decode, type Payload } from '../payload.ts'
+import type { TopicAt } from './topic.ts'
+import { nextTurn } from '../turn.ts'
+import { Closed, HistoryUnavailable } from '../../errors.ts'
 
 export interface PublishedId { id: Id | undefined }
 export interface PastEvents {
