@@ -5,7 +5,7 @@ import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topics/topic.ts'
 import { identityId } from './core/identity.ts'
 import { OptionInvalid } from './errors.ts'
-import { onlyKnown, record } from './known.ts'
+import { isRecord, onlyKnown, record } from './known.ts'
 import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
 
 export interface Limits {
@@ -42,7 +42,7 @@ export interface Settings extends LiveSettings {
   readonly origins: readonly string[] | '*'
   readonly hosts: readonly string[] | '*'
   readonly limits: Limits
-  readonly websocket: boolean
+  readonly websocket: boolean | Record<string, unknown>
 }
 
 const MiB = 1 << 20
@@ -83,8 +83,14 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     origins: readOrigins(options.origins ?? []),
     hosts: readHosts(options.hosts ?? '*'),
     limits: readLimits(options.limits, DEFAULT_LIMITS),
-    websocket: flag('websocket', options.websocket ?? true)
+    websocket: readWebSocket(options.websocket ?? true)
   })
+}
+
+function readWebSocket (value: unknown): boolean | Record<string, unknown> {
+  if (typeof value === 'boolean') return value
+  if (!isRecord(value)) throw new OptionInvalid('websocket', 'must be true, false, or the options of @fastify/websocket')
+  return { ...value }
 }
 
 /** `app.close()` rejects when a hook takes as long as `hookTimeout`. */

@@ -20,6 +20,8 @@ import { callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimi
 import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import type { Realtime, RealtimeOptions, RealtimeStats, RealtimeTarget, StopOptions, TopicOptions } from './types.ts'
+import { drain } from './shutdown/drain.ts'
+import { registerWebSocket } from './websocket-plugin.ts'
 import { SilentSockets } from './shutdown/silent-sockets.ts'
 import { Arrivals } from './routes/arrivals.ts'
 import { Peers } from './routes/peer.ts'
@@ -42,6 +44,7 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   fastify.addHook('onClose', async () => await call(() => hub.close()))
   await startWithin(fastify.initialConfig.pluginTimeout, hub)
   app.decorate()
+  if (typeof settings.websocket === 'object') await registerWebSocket(fastify, settings.websocket)
 }
 
 /** Before Fastify's own limit, so that the error says what it was that hung. */
@@ -84,6 +87,7 @@ class App {
 
   decorate (): void {
     const fastify = this.#fastify
+    const hub = this.#hub
     const context = this.#wireContext()
     const app = this
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
@@ -96,7 +100,7 @@ class App {
     // Their types infer from what they are called with, which nothing that is made here can be shown to do.
     for (const [name, decorator] of Object.entries(decorators)) Reflect.apply(fastify.decorate, fastify, [name, decorator])
     fastify.addHook('onReady', async () => this.#becomeReady())
-    fastify.addHook('preClose', async () => await call(() => this.#stop()))
+    fastify.addHook('preClose', async () => await call(() => drain(this.#settings.closeTimeout, { hub, upgrades: this.#upgrades, silent: this.#silent, sessions: this.#sessions })))
     fastify.addHook('onClose', async () => this.#letGo(context))
     this.#sessions.watch(fastify)
     this.#silent.watch(fastify, overhears)
@@ -105,15 +109,7 @@ class App {
   #becomeReady (): void {
     this.#ready = true
     for (const check of this.#checks) check()
-    this.#upgrades.ready(this.#settings.websocket)
-  }
-
-  async #stop (): Promise<void> {
-    // The sessions' streams end with the connections, so both are told before either is waited for.
-    const stopped = this.#hub.stop()
-    this.#silent.close(this.#settings.closeTimeout)
-    this.#upgrades.close(this.#settings.closeTimeout)
-    await Promise.all([stopped, this.#sessions.close(this.#settings.closeTimeout)])
+    this.#upgrades.ready(this.#settings.websocket !== false)
   }
 
   /** The server may outlive the app, and serve another. */

@@ -482,8 +482,12 @@ export interface RealtimeOptions {
   /**
    * `false`: channels' upgrades are left to @fastify/websocket, which the app must have. Default true: those that no other
    * listener has taken by the end of the turn are dispatched here. What nobody takes within `joinTimeout` the app answers.
+   *
+   * An object: the options of @fastify/websocket, which is registered with them unless the app has it already, so that plain
+   * `websocket: true` routes and `app.injectWS` are there beside channels. It must be installed, and not be registered again.
+   * @throws FST_ERR_REALTIME_OPTION_INVALID where it is not installed
    */
-  websocket?: boolean
+  websocket?: boolean | Record<string, unknown>
 }
 
 /** Whose connections: all that is given must fit. */

@@ -193,9 +193,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   /** Orders may be lost. Where nobody can be asked again, it is to come back, so that its route's hooks judge it. */
   judgeAnew (retry: number): void {
-    const askable = this.#begun && this.#joins.pending.length === 0 && this.subscriptions.length > 0 &&
-      this.subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
-    if (askable) this.#client.authorizeAgain()
+    if (this.#begun && this.pending.length === 0 && this.#listening.askable) this.#client.authorizeAgain()
     else this.end(judgedAnew, retry)
   }
 
@@ -295,7 +293,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   finish (reason: CloseReason): void {
     if (this.closed) return
     this.#finale = reason
-    this.#listening.settleFanOut()
+    this.#listening.endFanOut()
     if (this.closed) return
     if (this.#listening.complete && !this.output.full && !this.output.outbox) this.end(reason)
   }

@@ -73,6 +73,11 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     return this.#subscriptions.some((one) => one === subscription)
   }
 
+  /** `authorize` can be asked about all that it listens to. */
+  get askable (): boolean {
+    return this.#subscriptions.length > 0 && this.#subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
+  }
+
   // --- joining and leaving -----------------------------------------------------------
 
   /** One topic more, from `at`, or from where it is. Call `settle` when all are added. */
@@ -124,7 +129,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     this.catchUp.forgetEncoder()
     // What waits for the groups belongs to this client too. It may be one event too many for it.
     if (this.#encoder) this.#flushTopics()
-    this.settleFanOut()
+    this.endFanOut()
     // Conflated events are pulled instead, from where the client stands.
     this.output.outbox?.releaseEvents()
     if (!this.#encoder) return
@@ -160,8 +165,8 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   }
 
   /** What waits for this client in a fan-out under way is written. */
-  settleFanOut (): void {
-    this.#node.fanOut.settle(this.#subscriptions)
+  endFanOut (): void {
+    this.#node.fanOut.giveNow(this.#subscriptions)
   }
 
   #flushTopics (): void {
@@ -185,10 +190,10 @@ export class Listening implements SubscriptionHost, CatchUpHost {
    * conflated event tells positions, which this client must have been brought to. The first may be what overflows.
    */
   #gather (): void {
-    if (this.output.outbox) this.settleFanOut()
+    if (this.output.outbox) this.endFanOut()
     if (!this.output.outbox?.missing) return
     this.#flushTopics()
-    this.settleFanOut()
+    this.endFanOut()
   }
 
   /** Nothing waits any more: whoever was conflated stands where its topic is again. */

@@ -1,7 +1,7 @@
 /**
  * Writes to the members of groups, in slices: a publish to thousands must not hold the event loop up until the last of
  * them is written to. What waits its turn is written in the order in which it was flushed, whatever the room; each
- * member gets its bytes whole, and before anything that depends on its having them (`settle`).
+ * member gets its bytes whole, and before anything that depends on its having them (`giveNow`).
  */
 import type { Group, Member } from './member.ts'
 
@@ -91,8 +91,8 @@ export class FanOut {
     this.#deadline = 0
   }
 
-  /** What waits for this client is written: something else that it is told, or its leaving, depends on it. */
-  settle (members: readonly Member[]): void {
+  /** What waits for these members, one client's, is written: something else that it is told, or its leaving, depends on it. */
+  giveNow (members: readonly Member[]): void {
     if (!this.busy) return
     for (const job of [...this.#jobs]) {
       for (const member of members) {

@@ -6,7 +6,8 @@ import { Closed } from '../../errors.ts'
 import { identify } from '../../routes/arrival.ts'
 import { authorizeAll } from '../../routes/authorize.ts'
 import { runFor } from './run.ts'
-import { lastEventId, type StreamPlan } from './start.ts'
+import { lastEventId } from './last-event-id.ts'
+import type { StreamPlan } from './start.ts'
 
 export const HEADERS = {
   'content-type': 'text/event-stream',

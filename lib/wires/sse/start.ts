@@ -1,7 +1,7 @@
 /** A stream's beginning: from a client that is let in to the first bytes, which leave together. */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { clientLeft, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
-import { readCursor, MAX_CURSOR_BYTES } from '../../core/cursor.ts'
+import { readCursor } from '../../core/cursor.ts'
 import type { Joining, Wanted } from '../../core/connection/joining.ts'
 import { andThen, type MaybePromise } from '../../core/maybe-promise.ts'
 import type { Step } from '../../core/source-reader.ts'
@@ -11,6 +11,7 @@ import type { Hosts } from '../../routes/hosts.ts'
 import type { Arrival, RouteCallbacks } from '../../routes/arrival.ts'
 import type { WireContext } from '../../routes/context.ts'
 import type { TopicsFor } from '../../routes/topics-option.ts'
+import { lastEventId, sourceCursor } from './last-event-id.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { runFor, type Resumable } from './run.ts'
 import { readSource, tellSource, type BlockReader, type Source } from './source.ts'
@@ -162,19 +163,4 @@ function streamHeaders (reply: FastifyReply, http2: boolean): Record<string, str
     delete headers['keep-alive']
   }
   return headers
-}
-
-/** The header wins; the query is for clients that cannot set headers. */
-export function lastEventId (request: FastifyRequest): string | undefined {
-  const header = request.headers['last-event-id']
-  if (typeof header === 'string' && header !== '') return header
-  const query = request.raw.url?.split('?', 2)[1]
-  return query?.includes('lastEventId=') ? new URLSearchParams(query).getAll('lastEventId').at(-1) : undefined
-}
-
-/** Headers arrive as latin1; an EventSource sends UTF-8. */
-function sourceCursor (request: FastifyRequest): string | undefined {
-  const id = lastEventId(request)
-  if (id === undefined || id === '' || id.length > MAX_CURSOR_BYTES) return undefined
-  return id === request.headers['last-event-id'] ? Buffer.from(id, 'latin1').toString() : id
 }

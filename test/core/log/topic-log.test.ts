@@ -1,10 +1,10 @@
 /** A topic's log on a node, whatever the adapter does: order, repair, the past, and the ring that holds them. */
 import t, { type Test } from 'tap'
-import type { Id, LogEvent, Page, ReadLimits, Retention } from '../../lib/core/adapter.ts'
-import { durableEntry, type Entry } from '../../lib/core/event.ts'
-import { RecentEvents } from '../../lib/core/log/recent-events.ts'
-import { TopicLog, type LogHost } from '../../lib/core/log/topic-log.ts'
-import { Random, seedOf, turns } from '../random/random.ts'
+import type { Id, LogEvent, Page, ReadLimits, Retention } from '../../../lib/core/adapter.ts'
+import { durableEntry, type Entry } from '../../../lib/core/event.ts'
+import { RecentEvents } from '../../../lib/core/log/recent-events.ts'
+import { TopicLog, type LogHost } from '../../../lib/core/log/topic-log.ts'
+import { Random, seedOf, turns } from '../../random/random.ts'
 
 const WIDE: Retention = { limit: 100_000, maxAge: 3_600_000, maxBytes: 1 << 30 }
 const GENESIS = '0-0.g'

@@ -1,13 +1,13 @@
 /** What becomes of a client that does not read, by each of the three policies, and of what it is told meanwhile. */
 import t, { type Test } from 'tap'
-import { memory } from '../../lib/adapters/memory.ts'
-import type { Adapter, Sink } from '../../lib/core/adapter.ts'
-import { Connection } from '../../lib/core/connection/connection.ts'
-import { isPlace, type Entry } from '../../lib/core/event.ts'
-import { Hub } from '../../lib/core/hub.ts'
-import { DeclaredTopic } from '../../lib/core/topics/topic.ts'
-import type { Encoder, HeardSubscription, HeardTopic, Notice, Outlet } from '../../lib/core/wire.ts'
-import { Random, seedOf, turns } from '../random/random.ts'
+import { memory } from '../../../lib/adapters/memory.ts'
+import type { Adapter, Sink } from '../../../lib/core/adapter.ts'
+import { Connection } from '../../../lib/core/connection/connection.ts'
+import { isPlace, type Entry } from '../../../lib/core/event.ts'
+import { Hub } from '../../../lib/core/hub.ts'
+import { DeclaredTopic } from '../../../lib/core/topics/topic.ts'
+import type { Encoder, HeardSubscription, HeardTopic, Notice, Outlet } from '../../../lib/core/wire.ts'
+import { Random, seedOf, turns } from '../../random/random.ts'
 
 const MAX_BUFFERED = 4000
 const LOG = { warn () {}, error () {}, info () {}, debug () {} }

@@ -2,9 +2,9 @@
 import createError from '@fastify/error'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import type { Connection, RealtimeOptions } from '../../lib/index.ts'
-import { connectionsOf, listenFlat, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
-import { gate } from '../helpers/app.ts'
+import type { Connection, RealtimeOptions } from '../../../lib/index.ts'
+import { connectionsOf, listenFlat, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../../conformance/clients.ts'
+import { gate } from '../../helpers/app.ts'
 
 /** One that has said `open`, and has been told of its topics. */
 async function join (t: Test, app: FastifyInstance, path: string, topics = 1, cursors?: Record<string, string>): Promise<Channel> {

@@ -2,8 +2,8 @@
 import createError from '@fastify/error'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { codeOf, live } from '../helpers/app.ts'
-import { connectionsOf, listenFlat, Log, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
+import { codeOf, live } from '../../helpers/app.ts'
+import { connectionsOf, listenFlat, Log, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../../conformance/clients.ts'
 
 /** One that has said `open`, and has been told of its topics. */
 async function join (t: Test, app: FastifyInstance, path: string, topics = 1): Promise<Channel> {

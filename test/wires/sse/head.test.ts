@@ -1,9 +1,9 @@
 /** HEAD of a stream has the status that GET would have, and starts nothing: it is how a page learns why its EventSource gave up. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t from 'tap'
-import type { RealtimeOptions } from '../../lib/index.ts'
-import { connectStream } from '../../lib/testing/index.ts'
-import { live, type ServerOptions } from '../helpers/app.ts'
+import type { RealtimeOptions } from '../../../lib/index.ts'
+import { connectStream } from '../../../lib/testing/index.ts'
+import { live, type ServerOptions } from '../../helpers/app.ts'
 
 const SSE = { accept: 'text/event-stream' }
 

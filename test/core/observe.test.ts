@@ -1,9 +1,9 @@
 /** Subscribers of node:diagnostics_channel may act on what they hear: nothing comes twice, to the wrong client, or too early. */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import t, { type Test } from 'tap'
-import { connectChannel, connectStream } from '../lib/testing/index.ts'
-import type { Connection } from '../lib/index.ts'
-import { dial, listen, live } from './helpers/app.ts'
+import { connectChannel, connectStream } from '../../lib/testing/index.ts'
+import type { Connection } from '../../lib/index.ts'
+import { dial, listen, live } from '../helpers/app.ts'
 
 /** Calls `act` for each event of this channel, until the test ends. */
 function watch (t: Test, what: string, act: (message: { connection: Connection }) => void): void {

@@ -4,10 +4,10 @@ import { connect, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import type { RealtimeOptions } from '../../lib/index.ts'
-import { readHost, readOrigin } from '../../lib/core/origin.ts'
-import { bare, codeOf, HANDSHAKE, listen, live, portOf, type ServerOptions } from '../helpers/app.ts'
-import { cert, key } from '../helpers/certificate.ts'
+import type { RealtimeOptions } from '../../../lib/index.ts'
+import { readHost, readOrigin } from '../../../lib/core/origin.ts'
+import { bare, codeOf, HANDSHAKE, listen, live, portOf, type ServerOptions } from '../../helpers/app.ts'
+import { cert, key } from '../../helpers/certificate.ts'
 
 /** Headers by name; a list is sent as so many lines. */
 type Headers = Record<string, string | string[]>

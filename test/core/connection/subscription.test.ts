@@ -2,9 +2,9 @@
 
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { memory } from '../../lib/index.ts'
-import { connectChannel, connectStream, type ChannelClient, type StreamClient } from '../../lib/testing/index.ts'
-import { calls, live } from '../helpers/app.ts'
+import { memory } from '../../../lib/index.ts'
+import { connectChannel, connectStream, type ChannelClient, type StreamClient } from '../../../lib/testing/index.ts'
+import { calls, live } from '../../helpers/app.ts'
 
 /** Data of which no wire can make anything. */
 const unreadable = new Proxy(new Uint8Array(3), {

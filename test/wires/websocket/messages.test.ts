@@ -3,8 +3,8 @@ import { mock } from 'node:test'
 import createError from '@fastify/error'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import type { Connection } from '../../lib/index.ts'
-import { connectionsOf, deferred, Inbox, Log, maskedFrame, openChannel, openEnvelope, RawSocket, serve, SUBPROTOCOL, turn, type Channel, type Json } from '../conformance/clients.ts'
+import type { Connection } from '../../../lib/index.ts'
+import { connectionsOf, deferred, Inbox, Log, maskedFrame, openChannel, openEnvelope, RawSocket, serve, SUBPROTOCOL, turn, type Channel, type Json } from '../../conformance/clients.ts'
 
 interface Voice {
   name: string

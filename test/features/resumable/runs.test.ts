@@ -1,9 +1,9 @@
 /** Whose run of a resumable source a request gets: never another user's, another route's, or another question's. */
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import realtime, { type SourceContext, type SourceEvent } from '../../lib/index.ts'
-import { connectStream, StreamRefused, type ConnectStreamOptions } from '../../lib/testing/index.ts'
-import { codeOf, dial, listen, type ServerOptions } from '../helpers/app.ts'
+import realtime, { type SourceContext, type SourceEvent } from '../../../lib/index.ts'
+import { connectStream, StreamRefused, type ConnectStreamOptions } from '../../../lib/testing/index.ts'
+import { codeOf, dial, listen, type ServerOptions } from '../../helpers/app.ts'
 
 /** A source that says which of its runs this is, and goes on until it is stopped. */
 function teller () {

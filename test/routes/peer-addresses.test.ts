@@ -1,8 +1,8 @@
 /** Clients are counted by their addresses, also those that leave early, and whatever the app's `trustProxy` does. */
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { connectStream } from '../lib/testing/index.ts'
-import { dial, HANDSHAKE, listen, live } from './helpers/app.ts'
+import { connectStream } from '../../lib/testing/index.ts'
+import { dial, HANDSHAKE, listen, live } from '../helpers/app.ts'
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 

@@ -1,7 +1,7 @@
 /** The clock of all connections: each is beaten once a period, whatever the periods, and a tick costs what is due. */
 import t, { type Test } from 'tap'
-import { Heartbeat, type Beating, type Hand } from '../../lib/core/connection/heartbeat.ts'
-import { Random, seedOf } from '../random/random.ts'
+import { Heartbeat, type Beating, type Hand } from '../../../lib/core/connection/heartbeat.ts'
+import { Random, seedOf } from '../../random/random.ts'
 
 /**
  * A wheel that turns when it is told to, by its own timer's callback. All that is due is beaten in that same call, unless

@@ -1,7 +1,7 @@
 /** What nodes say to each other, read: whole, or not at all. */
 import t from 'tap'
-import { readMembers, readOrder, readQuestion } from '../../lib/core/cluster/orders.ts'
-import { isReadable } from '../../lib/core/readable.ts'
+import { readMembers, readOrder, readQuestion } from '../../../lib/core/cluster/orders.ts'
+import { isReadable } from '../../../lib/core/readable.ts'
 
 const bytes = (value: unknown): Uint8Array => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value))
 const orderOf = (data: Uint8Array, format: 'json' | 'text'): unknown => {

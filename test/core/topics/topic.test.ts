@@ -1,9 +1,9 @@
 /** Topics' names and params: what a client sends cannot reach another topic. */
 import t from 'tap'
-import { Patience } from '../../lib/core/callbacks.ts'
-import { TopicRegistry } from '../../lib/core/topics/registry.ts'
-import { DeclaredTopic, type Params } from '../../lib/core/topics/topic.ts'
-import { Random, seedOf } from '../random/random.ts'
+import { Patience } from '../../../lib/core/callbacks.ts'
+import { TopicRegistry } from '../../../lib/core/topics/registry.ts'
+import { DeclaredTopic, type Params } from '../../../lib/core/topics/topic.ts'
+import { Random, seedOf } from '../../random/random.ts'
 
 function declare (...patterns: string[]) {
   return declareIn(new TopicRegistry(), ...patterns)

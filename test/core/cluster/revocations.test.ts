@@ -1,6 +1,6 @@
 /** Orders are remembered for those who were on their way in, for as long as is said, and nobody slips through what is forgotten. */
 import t, { type Test } from 'tap'
-import { Revocations } from '../../lib/core/cluster/revocations.ts'
+import { Revocations } from '../../../lib/core/cluster/revocations.ts'
 
 /** A clock that stands still until it is moved (ms). */
 function clock (t: Test): { move: (ms: number) => void } {

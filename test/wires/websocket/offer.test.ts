@@ -4,8 +4,8 @@ import type { Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { dial, HANDSHAKE, listen, live, portOf, type RawClient, type ServerOptions } from '../helpers/app.ts'
-import { cert, key } from '../helpers/certificate.ts'
+import { dial, HANDSHAKE, listen, live, portOf, type RawClient, type ServerOptions } from '../../helpers/app.ts'
+import { cert, key } from '../../helpers/certificate.ts'
 
 interface House { app: FastifyInstance, asked: Array<{ method: string, url: string, body: unknown, headers: unknown }> }
 

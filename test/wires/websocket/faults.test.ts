@@ -1,9 +1,9 @@
 /** What counts as a fault of a client's, and how much of it is logged. */
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import type { ChannelOptions, Connection } from '../../lib/index.ts'
-import { connectionsOf, Log, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../conformance/clients.ts'
-import { codeOf } from '../helpers/app.ts'
+import type { ChannelOptions, Connection } from '../../../lib/index.ts'
+import { connectionsOf, Log, openChannel, openEnvelope, serve, turn, type Channel, type Json } from '../../conformance/clients.ts'
+import { codeOf } from '../../helpers/app.ts'
 
 const failing = (error: unknown) => ({ handler: () => { throw error } })
 const coded = (code: string, statusCode: number) => Object.assign(new Error('no'), { code, statusCode })

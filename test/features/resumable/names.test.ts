@@ -1,6 +1,6 @@
 /** A run's name: whatever space and key hold, it fits, and is no other's. */
 import t from 'tap'
-import { checkRunKey, ownRunOf, runOf, RunSpaces } from '../../lib/features/resumable/names.ts'
+import { checkRunKey, ownRunOf, runOf, RunSpaces } from '../../../lib/features/resumable/names.ts'
 
 const long = 'x'.repeat(100_000)
 const hex = '0123456789abcdef'.repeat(4)
