@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
 import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Page, ReadLimits, Sink } from '../../lib/core/adapter.ts'
-import { Names } from '../../lib/adapters/redis/names.ts'
+import { Keys } from '../../lib/adapters/redis/keys.ts'
 import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './fixtures/before/entry.ts'
 import { appendScript, HEADS, READ, type Script } from './fixtures/before/scripts.ts'
 
@@ -16,7 +16,7 @@ export class NodeBefore implements Adapter {
   readonly name = 'redis'
   readonly #redis: Redis
   readonly #messages: Redis
-  readonly #names: Names
+  readonly #keys: Keys
   readonly #node = randomBytes(6).toString('base64url')
   readonly #topics = new Map<string, string>()
   #number = 0
@@ -25,7 +25,7 @@ export class NodeBefore implements Adapter {
   constructor (url: string, prefix: string) {
     this.#redis = new Redis(url)
     this.#messages = new Redis(url)
-    this.#names = new Names(prefix)
+    this.#keys = new Keys(prefix)
   }
 
   async start (sink: Sink): Promise<void> {
@@ -46,7 +46,7 @@ export class NodeBefore implements Adapter {
 
   /** One at a time: a batch of one event, behind none. */
   async publish (topic: string, name: string, data: Uint8Array, { retention, format, key, dedupe }: AppendOptions): Promise<{ id: Id }> {
-    const { log, head, mark, owner, dedupe: dedupeKey, channel } = this.#names.keys(topic)
+    const { log, head, mark, owner, dedupe: dedupeKey, channel } = this.#keys.of(topic)
     const { limit, maxAge, maxBytes } = retention
     const script = appendScript({ limit, maxAge, maxBytes, life: maxAge, headLife: DAY_MS, announce: 'PUBLISH' })
     const body = encodeBody(key === undefined ? { name, data, format } : { name, data, format, key })
@@ -63,11 +63,11 @@ export class NodeBefore implements Adapter {
 
   async ephemeral (topic: string, event: EphemeralEvent): Promise<void> {
     const { except, ...rest } = event
-    await this.#redis.publish(this.#names.keys(topic).channel, encodeEphemeral(rest, except?.connection))
+    await this.#redis.publish(this.#keys.of(topic).channel, encodeEphemeral(rest, except?.connection))
   }
 
   async subscribe (topic: string, durable: boolean): Promise<Id> {
-    const { channel, log, head } = this.#names.keys(topic)
+    const { channel, log, head } = this.#keys.of(topic)
     this.#topics.set(channel, topic)
     await this.#messages.subscribe(channel)
     if (!durable) return ''
@@ -76,11 +76,11 @@ export class NodeBefore implements Adapter {
   }
 
   unsubscribe (topic: string): void {
-    this.#messages.unsubscribe(this.#names.keys(topic).channel).catch(() => {})
+    this.#messages.unsubscribe(this.#keys.of(topic).channel).catch(() => {})
   }
 
   async read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
-    const { log, head } = this.#names.keys(topic)
+    const { log, head } = this.#keys.of(topic)
     const [last, linked, more, ...rest] = await this.#run(READ, [log, head], [
       after === null ? 'oldest' : 'after', after ?? '', String(count), String(bytes), `${this.#node}-r${++this.#number}`, GENESIS_MS
     ]) as [Buffer, number, number, ...Buffer[]]
@@ -90,7 +90,7 @@ export class NodeBefore implements Adapter {
   }
 
   async heads (topics: string[]): Promise<Array<Id | null>> {
-    const values = await Promise.all(topics.map(async (topic) => await this.#redis.get(this.#names.keys(topic).head)))
+    const values = await Promise.all(topics.map(async (topic) => await this.#redis.get(this.#keys.of(topic).head)))
     return values.map((value) => value === null || value.startsWith('0-0.') ? null : value.slice(0, value.indexOf(' ')))
   }
 

@@ -1,6 +1,6 @@
 /** A master of a cluster dies, and its replica takes over. */
 import t, { type Test } from 'tap'
-import { slotOf } from '../../lib/adapters/redis/names.ts'
+import { slotOf } from '../../lib/adapters/redis/keys.ts'
 import { connectStream, type StreamClient } from '../../lib/testing/index.ts'
 import { RedisCluster, until, type RedisServer } from '../helpers/redis.ts'
 import { startApp, type NodeApp } from './kit.ts'

@@ -1,7 +1,7 @@
 /** What goes wrong in a schedule. Each fault ends by itself, and leaves nothing behind that would have to be healed by hand. */
 import type { RedisServer } from '../helpers/redis.ts'
 import { until } from '../helpers/redis.ts'
-import { slotOf } from '../../lib/adapters/redis/names.ts'
+import { slotOf } from '../../lib/adapters/redis/keys.ts'
 import { TOPICS, sleep, tear, wipe, type ChaosWorld, type Topology } from './world.ts'
 
 export interface FaultKind {

@@ -1,5 +1,5 @@
 /** Messages and entries such as nobody's codec would write: random bytes, valid ones changed, and each kind of lie. */
-import { encodeBody, encodeEphemeral } from '../../lib/adapters/redis/entry.ts'
+import { encodeBody, encodeEphemeral } from '../../lib/adapters/redis/codec.ts'
 import type { Random } from '../random/random.ts'
 
 const NAMES = ['said', 'message', 'Grüße 💧', 'a\nevent: forged', 'a\r\ndata: x', 'a\0b', '', 'realtime:reset', 'realtime:end', 'realtime:open', 'error', 'open', 'x'.repeat(300), '\u2028', '__proto__', ':']

@@ -17,7 +17,7 @@ interface Mutant {
 const within = (file: string) => (from: string, to = ''): Change => ({ file: `adapters/redis/${file}.ts`, from, to })
 const adapter = within('adapter')
 const commands = within('commands')
-const lanes = within('lanes')
+const queue = within('publish-queue')
 const link = within('link')
 const lua = within('scripts')
 const subscriptions = within('subscriptions')
@@ -36,7 +36,7 @@ const MUTANTS: readonly Mutant[] = [
   { rule: 'so is each of those on their way (the mark)', scenario: scenarios.eachAppliedOnce, changes: [lua("    record = record .. '\\\\n' .. line\n")] },
   { rule: 'never behind a later batch of its node (the mark)', scenario: scenarios.neverBehindALaterOne, changes: [lua('tonumber(last) >= tonumber(batch)', 'last == batch')] },
   { rule: 'a batch is applied behind the one that was sent before it', scenario: scenarios.behindTheOneBefore, changes: [lua("if ARGV[2] ~= '' and last ~= ARGV[2] then", 'if false then')] },
-  { rule: 'what failed goes again one by one', scenario: scenarios.orderOverRetries, changes: [lanes('await this.#deliver(lane, batch)', 'this.#deliver(lane, batch).catch(() => {})')] },
+  { rule: 'what failed goes again one by one', scenario: scenarios.orderOverRetries, changes: [queue('await this.#deliver(lane, batch)', 'this.#deliver(lane, batch).catch(() => {})')] },
   { rule: 'another server is asked for what was acknowledged', scenario: scenarios.forkIsNoticed, changes: [commands('    if (this.#identity !== undefined && identity !== this.#identity) await this.#host.replaced(identity)\n')] },
   { rule: 'what was acknowledged is remembered', scenario: scenarios.forkIsNoticed, changes: [adapter('    this.#acknowledged.set(topic, { id, at: performance.now() })\n')] },
   { rule: 'a fork begins the log anew', scenario: scenarios.forkIsNoticed, changes: [lua('begin(log, head, ARGV[3], ARGV[4])\nredis.call(\'SET\', fork', "redis.call('SET', fork")] },

@@ -7,9 +7,9 @@ import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { retryDelay } from './link.ts'
 import type { Commands, CommandsHost } from './commands.ts'
 import { Decoder, headOf, idsOf } from './decode.ts'
-import { encodeBody, encodeEphemeral } from './entry.ts'
-import { batchArguments, Lanes, type Batch, type Ticket } from './lanes.ts'
-import { Names } from './names.ts'
+import { encodeBody, encodeEphemeral } from './codec.ts'
+import { batchArguments, PublishQueue, type Batch, type Ticket } from './publish-queue.ts'
+import { Keys } from './keys.ts'
 import type { RedisSettings } from './options.ts'
 import { pageOf, type ReadStep } from './pages.ts'
 import { appendScript, CLAIM, HEADS, OWNER, READ, RELEASE, VERIFY, type Script } from './scripts.ts'
@@ -64,10 +64,10 @@ const STRAY_MS = 6000
 export class RedisAdapter implements Adapter, Ownership {
   readonly name = 'redis'
   readonly #settings: RedisSettings
-  readonly #names: Names
+  readonly #keys: Keys
   readonly #commands: Commands
   readonly #messages: Messages
-  readonly #lanes: Lanes
+  readonly #queue: PublishQueue
   readonly #decoder = new Decoder()
   readonly #node = randomBytes(6).toString('base64url')
   readonly #announce: 'PUBLISH' | 'SPUBLISH'
@@ -93,7 +93,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   constructor (settings: RedisSettings, connections: Connections) {
     this.#settings = settings
-    this.#names = new Names(settings.prefix)
+    this.#keys = new Keys(settings.prefix)
     const changed = (): void => this.#changed()
     this.#commands = connections.commands({ changed, replaced: async (identity) => await this.#verify(identity) })
     this.#messages = connections.messages(this.#commands, {
@@ -103,7 +103,7 @@ export class RedisAdapter implements Adapter, Ownership {
       moved: () => {}
     })
     this.#announce = this.#commands.cluster ? 'SPUBLISH' : 'PUBLISH'
-    this.#lanes = new Lanes({
+    this.#queue = new PublishQueue({
       append: (topic, batch) => this.#append(topic, batch),
       pause: async (attempt) => await this.#pause(attempt),
       acknowledged: (topic, id) => this.#remember(topic, id)
@@ -117,7 +117,7 @@ export class RedisAdapter implements Adapter, Ownership {
       commands: this.#commands.up,
       messages: this.#messages.up,
       topics: this.#subscribed.size,
-      pendingBytes: this.#lanes.pending,
+      pendingBytes: this.#queue.pending,
       outages: this.#outages,
       suspected: this.#suspected,
       invalid: this.#decoder.invalid
@@ -152,16 +152,16 @@ export class RedisAdapter implements Adapter, Ownership {
     const { format, key, except } = options
     const more = { ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
     const body = encodeBody(key === undefined && except === undefined ? { name, data, format } : { name, data, format, ...more })
-    return { id: await this.#lanes.publish(topic, body, data.byteLength, options) }
+    return { id: await this.#queue.publish(topic, body, data.byteLength, options) }
   }
 
   async #append (topic: string, { number, tickets, after, oldest }: Batch): Promise<string> {
     if (!this.#commands.up) throw this.#commands.why
     const { options } = tickets[0] as Ticket
-    const names = this.#names.keys(topic)
-    const { keys, args } = batchArguments(tickets, names.dedupe)
-    const ids = await this.#commands.run(this.#script(options), [names.log, names.head, names.mark(this.#node), names.owner, ...keys], [
-      String(number), after === 0 ? '' : String(after), String(oldest), this.#node + number.toString(36), names.channel, options.owner ?? '',
+    const own = this.#keys.of(topic)
+    const { keys, args } = batchArguments(tickets, own.dedupe)
+    const ids = await this.#commands.run(this.#script(options), [own.log, own.head, own.mark(this.#node), own.owner, ...keys], [
+      String(number), after === 0 ? '' : String(after), String(oldest), this.#node + number.toString(36), own.channel, options.owner ?? '',
       this.#nonce(), this.#commands.server, ...args
     ])
     if (this.#settings.wait) await this.#replicated(this.#settings.wait)
@@ -197,7 +197,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async ephemeral (topic: string, event: EphemeralEvent): Promise<void> {
     try {
-      await this.#commands.publish(this.#names.keys(topic).channel, encodeEphemeral(event))
+      await this.#commands.publish(this.#keys.of(topic).channel, encodeEphemeral(event))
     } catch (error) {
       throw unavailable(error)
     }
@@ -206,7 +206,7 @@ export class RedisAdapter implements Adapter, Ownership {
   // --- in --------------------------------------------------------------------
 
   async subscribe (topic: string, durable: boolean): Promise<Id> {
-    const channel = this.#names.keys(topic).channel
+    const channel = this.#keys.of(topic).channel
     const known = this.#subscribed.get(channel)
     const subscribed = known ?? { topic, durable, last: '', heardAt: 0, renewedAt: 0, waiters: [], live: false }
     if (!known) {
@@ -241,7 +241,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   #readHeads (asked: readonly Asked[]): void {
     const keys = asked.flatMap(({ topic }) => {
-      const { log, head } = this.#names.keys(topic)
+      const { log, head } = this.#keys.of(topic)
       return [log, head]
     })
     this.#commands.run(HEADS, keys, [this.#nonce(), String(GENESIS_MS)]).then(
@@ -263,7 +263,7 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   unsubscribe (topic: string): void {
-    const channel = this.#names.keys(topic).channel
+    const channel = this.#keys.of(topic).channel
     const subscribed = this.#subscribed.get(channel)
     if (!subscribed) return
     this.#subscribed.delete(channel)
@@ -309,7 +309,7 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   async #read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
-    const { log, head } = this.#names.keys(topic)
+    const { log, head } = this.#keys.of(topic)
     const step: ReadStep = async (how, from) => await this.#commands.run(READ, [log, head], [
       how, from, String(count), String(bytes), this.#nonce(), String(GENESIS_MS)
     ])
@@ -323,7 +323,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async #heads (topics: readonly string[]): Promise<Array<Id | null>> {
     try {
-      const values = await this.#commands.get(topics.map((topic) => this.#names.keys(topic).head))
+      const values = await this.#commands.get(topics.map((topic) => this.#keys.of(topic).head))
       return values.map(headOf)
     } catch (error) {
       throw unavailable(error)
@@ -331,14 +331,14 @@ export class RedisAdapter implements Adapter, Ownership {
   }
 
   async nodes (topic: string): Promise<number> {
-    return await this.#commands.listeners(this.#names.keys(topic).channel)
+    return await this.#commands.listeners(this.#keys.of(topic).channel)
   }
 
   // --- ownership -------------------------------------------------------------
 
   async claim (topic: string, owner: string, leaseMs: number): Promise<string> {
     try {
-      return String(await this.#commands.run(CLAIM, [this.#names.keys(topic).owner], [owner, String(ms(leaseMs))]))
+      return String(await this.#commands.run(CLAIM, [this.#keys.of(topic).owner], [owner, String(ms(leaseMs))]))
     } catch (error) {
       throw unavailable(error)
     }
@@ -346,7 +346,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async owner (topic: string): Promise<string | undefined> {
     try {
-      const owner = await this.#commands.run(OWNER, [this.#names.keys(topic).owner], [String(STRAY_MS)])
+      const owner = await this.#commands.run(OWNER, [this.#keys.of(topic).owner], [String(STRAY_MS)])
       return owner === null ? undefined : String(owner)
     } catch (error) {
       throw unavailable(error)
@@ -355,7 +355,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   /** What cannot be given back ends by itself. */
   async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
-    await this.#commands.run(RELEASE, [this.#names.keys(topic).owner], [owner, next?.owner ?? '', String(ms(next?.ms ?? 1))]).catch(() => {})
+    await this.#commands.run(RELEASE, [this.#keys.of(topic).owner], [owner, next?.owner ?? '', String(ms(next?.ms ?? 1))]).catch(() => {})
   }
 
   // --- staying true ------------------------------------------------------------
@@ -473,7 +473,7 @@ export class RedisAdapter implements Adapter, Ownership {
     const life = subscribed.last.startsWith('0-0.') ? GENESIS_MS : DAY_MS
     if (now - subscribed.renewedAt < life / 3) return
     subscribed.renewedAt = now
-    await this.#commands.expire(this.#names.keys(subscribed.topic).head, life)
+    await this.#commands.expire(this.#keys.of(subscribed.topic).head, life)
   }
 
   /** Another server, or a restarted one: are the events still there that were acknowledged to this node? */
@@ -482,7 +482,7 @@ export class RedisAdapter implements Adapter, Ownership {
     const due = [...this.#acknowledged.entries()].filter(([, { at }]) => at >= oldest)
     for (let i = 0; i < due.length; i += VERIFY_AT_ONCE) {
       await Promise.all(due.slice(i, i + VERIFY_AT_ONCE).map(async ([topic, { id }]) => {
-        const { log, head, fork, channel } = this.#names.keys(topic)
+        const { log, head, fork, channel } = this.#keys.of(topic)
         await this.#commands.run(VERIFY, [log, head, fork], [id, identity, this.#nonce(), String(DAY_MS), this.#announce, channel, this.#commands.server])
       }))
     }
@@ -494,7 +494,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async close (): Promise<void> {
     if (this.#closed) return
-    await this.#lanes.close(this.#commands.up ? CLOSE_MS : 0)
+    await this.#queue.close(this.#commands.up ? CLOSE_MS : 0)
     this.#closed = true
     clearInterval(this.#tick)
     clearTimeout(this.#grace)

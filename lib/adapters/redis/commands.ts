@@ -2,7 +2,7 @@
 import type { Cluster, Redis } from 'ioredis'
 import { Unavailable } from '../../errors.ts'
 import { cleanerOf, type Clean } from './driver-error.ts'
-import { guardCluster } from './insides.ts'
+import { guardCluster } from './ioredis-internals.ts'
 import { Link, retryDelay } from './link.ts'
 import type { Script } from './scripts.ts'
 

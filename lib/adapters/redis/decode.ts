@@ -6,7 +6,7 @@
 import { isUtf8 } from 'node:buffer'
 import type { EphemeralEvent, Except, Format, Id, LogEvent, Sink } from '../../core/adapter.ts'
 import { isEventName, isPublishKey } from '../../core/event-name.ts'
-import { VERSION, type Content } from './entry.ts'
+import { VERSION, type Content } from './codec.ts'
 
 /** What comes over a channel. `invalid`: it is none of ours. */
 export type Message =

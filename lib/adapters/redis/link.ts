@@ -6,7 +6,7 @@
  */
 import type { Redis, RedisOptions } from 'ioredis'
 import { cleanerOf, type Clean } from './driver-error.ts'
-import { guardSockets, streamOf } from './insides.ts'
+import { guardSockets, streamOf } from './ioredis-internals.ts'
 
 /** A connection that is silent for so long while something is asked of it is cut. */
 export const SILENCE_MS = 4000

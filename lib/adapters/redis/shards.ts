@@ -1,6 +1,6 @@
 /** The channels of a cluster: each on a connection to the master that has its slot. */
 import type { Cluster, Redis } from 'ioredis'
-import { slotOf } from './names.ts'
+import { slotOf } from './keys.ts'
 import { Subscriptions, type SubscriptionsHost } from './subscriptions.ts'
 
 /** What carries messages to this node. */

@@ -4,7 +4,7 @@
  */
 import { onNextTurn } from '../../core/turn.ts'
 import type { Redis } from 'ioredis'
-import { streamOf } from './insides.ts'
+import { streamOf } from './ioredis-internals.ts'
 import { Link } from './link.ts'
 
 /** Channels of one command. */

@@ -2,9 +2,9 @@
  * An event as Redis holds and carries it: `<format> <bytes of name> <bytes of key, or -><fields>\n<name><key><data>`.
  * Redis does not look inside. What is read again is checked in decode.ts.
  *
- * Fields come behind the key's bytes, each a space and `<name>=<text without spaces>`. A reader skips those that it does not
- * know, so that nodes of two versions run side by side while a deploy rolls; an event that must not be read by one that
- * does not know it says so by `v`.
+ * Fields come behind the key's bytes, each a space and `<name>=<text without spaces>`. A reader skips those that it does
+ * not know, so that nodes of two versions run side by side while a deploy rolls; an event that must not be read by one
+ * that does not know it says so by `v`.
  *
  * | field | since | holds |
  * | --- | --- | --- |
@@ -24,7 +24,8 @@ export interface Content { name: string, data: Uint8Array, format: Format, key?:
 /** Text stays text: ioredis puts a command together several times as quickly when no argument of it is a Buffer. */
 export function encodeBody ({ name, data, format, key, except }: Content): string | Buffer {
   const fields = except === undefined ? '' : exceptFields(except)
-  const head = `${FORMATS[format]} ${Buffer.byteLength(name)} ${key === undefined ? '-' : Buffer.byteLength(key)}${fields}\n${name}${key ?? ''}`
+  const keyBytes = key === undefined ? '-' : Buffer.byteLength(key)
+  const head = `${FORMATS[format]} ${Buffer.byteLength(name)} ${keyBytes}${fields}\n${name}${key ?? ''}`
   if (format !== 'binary') return head + Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
   const size = Buffer.byteLength(head)
   const body = Buffer.allocUnsafe(size + data.byteLength)
@@ -42,8 +43,6 @@ function exceptFields ({ connection, identity }: Except): string {
   return ` x=${encodeURIComponent(connection)} i=${encodeURIComponent(identity)}`
 }
 
-/** The log began anew: as a message of its own. */
-export const SUSPECT = '?'
 /** What may stand between two spaces. */
 const WORD = /^[\x21-\x7e]+$/
 

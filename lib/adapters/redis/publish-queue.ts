@@ -20,7 +20,7 @@ export interface Ticket {
   readonly reject: (error: Error) => void
 }
 
-export interface LanesHost {
+export interface PublishQueueHost {
   /** Appends a batch in one step; resolves with the ids, or '' when a later batch is there already. */
   readonly append: (topic: string, batch: Batch) => Promise<string>
   /** Resolves when it is worth trying again; never rejects. */
@@ -28,7 +28,7 @@ export interface LanesHost {
   readonly acknowledged: (topic: string, id: Id) => void
 }
 
-export interface LanesSettings {
+export interface PublishQueueSettings {
   /** ms */
   readonly publishTimeout: number
   /** Bytes of events that wait for Redis. */
@@ -69,9 +69,9 @@ const SWEEP_MS = 100
 /** What will not get better by waiting. All else is tried again. */
 const FINAL = /^(NOTOWNER|NOPERM|NOAUTH|WRONGPASS|WRONGTYPE|ERR )/
 
-export class Lanes {
-  readonly #host: LanesHost
-  readonly #settings: LanesSettings
+export class PublishQueue {
+  readonly #host: PublishQueueHost
+  readonly #settings: PublishQueueSettings
   readonly #lanes = new OrderOfUse<string, Lane>()
   #pending = 0
   #number = 0
@@ -79,7 +79,7 @@ export class Lanes {
   #closed = false
   #idle: (() => void) | undefined
 
-  constructor (host: LanesHost, settings: LanesSettings) {
+  constructor (host: PublishQueueHost, settings: PublishQueueSettings) {
     this.#host = host
     this.#settings = settings
   }

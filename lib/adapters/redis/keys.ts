@@ -12,10 +12,10 @@ export interface TopicKeys {
   readonly channel: string
 }
 
-/** Topics whose names are kept made. */
+/** Topics whose keys are kept made. */
 const MAX_KNOWN = 20_000
 
-export class Names {
+export class Keys {
   readonly #prefix: string
   readonly #known = new Map<string, TopicKeys>()
 
@@ -28,7 +28,7 @@ export class Names {
     return `${this.#prefix}{${topic.replace(/[%{}]/g, encodeURIComponent)}}`
   }
 
-  keys (topic: string): TopicKeys {
+  of (topic: string): TopicKeys {
     let keys = this.#known.get(topic)
     if (keys) return keys
     if (this.#known.size >= MAX_KNOWN) this.#known.clear()
