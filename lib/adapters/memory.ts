@@ -1,6 +1,8 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
-import { randomBytes } from 'node:crypto'
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink } from '../core/adapter.ts'
+import type {
+  Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink
+} from '../core/adapter.ts'
+import { randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { NotOwner, OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
@@ -25,6 +27,8 @@ const GENERATIONS = 4096
 /** Over the bound so much of it is freed that the next times are few. */
 const FREED = 0.1
 const OWNER_BYTES = 300
+/** It is part of every event's id, and a cursor holds only so many bytes of ids: 48 bits are enough to tell boots apart. */
+const BOOT_CHARS = 8
 
 export function memory (options: MemoryOptions = {}): Adapter {
   record('memory', options)
@@ -36,7 +40,7 @@ export class MemoryAdapter implements Adapter, Ownership {
   readonly name = 'memory'
   readonly #maxBytes: number
   readonly #headAge: number
-  readonly #boot = randomBytes(6).toString('base64url')
+  readonly #boot = randomId().slice(0, BOOT_CHARS)
   /** Those published to least recently first; and which of them have events, and dedupe keys, in the same order. */
   readonly #logs = new OrderOfUse<string, MemoryLog>()
   readonly #holding = new OrderOfUse<string, MemoryLog>()

@@ -15,17 +15,20 @@ interface Mutant {
 }
 
 const within = (file: string) => (from: string, to = ''): Change => ({ file: `adapters/redis/${file}.ts`, from, to })
-const adapter = within('adapter')
-const commands = within('commands')
-const queue = within('publish-queue')
+const appender = within('appender')
+const beat = within('beat')
+const failover = within('failover')
 const link = within('link')
+const listened = within('listened-topics')
 const lua = within('scripts')
+const queue = within('topic-queue')
+const single = within('single-commands')
 const subscriptions = within('subscriptions')
 
-const SWIFT_LINKS = [link('SILENCE_MS = 4000', 'SILENCE_MS = 600'), link('HANDSHAKE_MS = 4000', 'HANDSHAKE_MS = 600'), adapter('TICK_MS = 2000', 'TICK_MS = 200')]
-const SWIFT_BEAT = [adapter('TICK_MS = 2000', 'TICK_MS = 100'), adapter('BEAT_MS = 30_000', 'BEAT_MS = 300')]
+const SWIFT_LINKS = [link('SILENCE_MS = 4000', 'SILENCE_MS = 600'), link('HANDSHAKE_MS = 4000', 'HANDSHAKE_MS = 600'), beat('TICK_MS = 2000', 'TICK_MS = 200')]
+const SWIFT_BEAT = [beat('TICK_MS = 2000', 'TICK_MS = 100'), beat('BEAT_MS = 30_000', 'BEAT_MS = 300')]
 /** No beat comes to the aid. */
-const NO_BEAT = [adapter('TICK_MS = 2000', 'TICK_MS = 60_000')]
+const NO_BEAT = [beat('TICK_MS = 2000', 'TICK_MS = 60_000')]
 const ANNOUNCEMENT = '$' + '{announce}'
 const ANNOUNCE = `  redis.call('${ANNOUNCEMENT}', ARGV[5], told[1])\n`
 const XADD = "    redis.call('XADD', log, 'MAXLEN'"
@@ -36,18 +39,18 @@ const MUTANTS: readonly Mutant[] = [
   { rule: 'so is each of those on their way (the mark)', scenario: scenarios.eachAppliedOnce, changes: [lua("    record = record .. '\\\\n' .. line\n")] },
   { rule: 'never behind a later batch of its node (the mark)', scenario: scenarios.neverBehindALaterOne, changes: [lua('tonumber(last) >= tonumber(batch)', 'last == batch')] },
   { rule: 'a batch is applied behind the one that was sent before it', scenario: scenarios.behindTheOneBefore, changes: [lua("if ARGV[2] ~= '' and last ~= ARGV[2] then", 'if false then')] },
-  { rule: 'what failed goes again one by one', scenario: scenarios.orderOverRetries, changes: [queue('await this.#deliver(lane, batch)', 'this.#deliver(lane, batch).catch(() => {})')] },
-  { rule: 'another server is asked for what was acknowledged', scenario: scenarios.forkIsNoticed, changes: [commands('    if (this.#identity !== undefined && identity !== this.#identity) await this.#host.replaced(identity)\n')] },
-  { rule: 'what was acknowledged is remembered', scenario: scenarios.forkIsNoticed, changes: [adapter('    this.#acknowledged.set(topic, { id, at: performance.now() })\n')] },
+  { rule: 'what failed goes again one by one', scenario: scenarios.orderOverRetries, changes: [queue('await this.#deliver(batch)', 'this.#deliver(batch).catch(() => {})')] },
+  { rule: 'another server is asked for what was acknowledged', scenario: scenarios.forkIsNoticed, changes: [single('    if (this.#identity !== undefined && identity !== this.#identity) await this.#host.replaced(identity)\n')] },
+  { rule: 'what was acknowledged is remembered', scenario: scenarios.forkIsNoticed, changes: [failover('    this.#acknowledged.set(topic, { id, at: performance.now() })\n')] },
   { rule: 'a fork begins the log anew', scenario: scenarios.forkIsNoticed, changes: [lua('begin(log, head, ARGV[3], ARGV[4])\nredis.call(\'SET\', fork', "redis.call('SET', fork")] },
   { rule: 'what was trimmed is not taken for lost', scenario: scenarios.trimmedIsNotLost, changes: [lua("if last and server ~= '-' and ARGV[7] ~= '-' then", 'if false then')] },
   { rule: 'what is newer than a server began with is lost', scenario: scenarios.forkIsNoticed, changes: [lua('if server ~= ARGV[7] then bound = last end', "bound = '9999999999999-0'")] },
   { rule: 'a fork is announced', scenario: scenarios.forkIsToldOf, swift: NO_BEAT, changes: [lua("redis.call(ARGV[5], ARGV[6], '?')\nreturn 'forked'", "return 'forked'")] },
-  { rule: 'topics that are live again are compared with their heads', scenario: scenarios.checkedWhenLiveAgain, swift: NO_BEAT, changes: [adapter('      if (anew && subscribed.durable) this.#unchecked.add(channel)\n')] },
-  { rule: 'quiet topics are compared with their heads', scenario: scenarios.quietTopicsAreComparedToo, swift: SWIFT_BEAT, changes: [adapter('      await this.#compare(some)\n      await Promise.all(', '      await Promise.all(')] },
+  { rule: 'topics that are live again are compared with their heads', scenario: scenarios.checkedWhenLiveAgain, swift: NO_BEAT, changes: [listened('      if (anew && listened.durable) this.#host.missed(listened)\n')] },
+  { rule: 'quiet topics are compared with their heads', scenario: scenarios.quietTopicsAreComparedToo, swift: SWIFT_BEAT, changes: [beat('      await this.#comparison.compare(some)\n      await Promise.all(', '      await Promise.all(')] },
   { rule: 'a genesis is never used again (publish)', scenario: scenarios.anotherGenesis, changes: [lua("'0-0.' .. ARGV[7]", "'0-0.g'"), lua("'0-0.' .. nonce .. 'g'", "'0-0.g'")] },
   { rule: 'a genesis is never used again (read)', scenario: scenarios.anotherGenesis, changes: [lua("local id = '0-0.' .. nonce .. 'g'", "local id = '0-0.g'")] },
-  { rule: 'the head outlives the history', scenario: scenarios.headOutlivesHistory, changes: [adapter('headLife: Math.max(DAY_MS, life)', 'headLife: life')] },
+  { rule: 'the head outlives the history', scenario: scenarios.headOutlivesHistory, changes: [appender('headLife: Math.max(HEAD_MS, life)', 'headLife: life')] },
   {
     rule: 'XADD is first: what does not fit is not announced',
     scenario: scenarios.fullIsAllOrNothing,
@@ -61,7 +64,7 @@ const MUTANTS: readonly Mutant[] = [
   { rule: 'the link that listens is asked for signs of life', scenario: scenarios.silentListenersAreFound, swift: SWIFT_LINKS, changes: [subscriptions('    this.#link.ping()\n')] },
   { rule: 'a handshake that nobody answers is given up', scenario: scenarios.silentHandshakesAreFound, swift: SWIFT_LINKS, changes: [link('socketTimeout: SILENCE_MS', 'socketTimeout: 3_600_000'), link(WATCH, 'if (!this) this.#watch = setTimeout(')] },
   { rule: 'whoever joins what is live still is told so', scenario: scenarios.leftAndJoinedInOneTurn, changes: [subscriptions('      this.#report(kept)\n')] },
-  { rule: 'the head is read when the subscription is live', scenario: scenarios.headIsReadWhenLive, changes: [adapter('      if (!subscribed.live) await this.#becomesLive(subscribed)\n')] }
+  { rule: 'the head is read when the subscription is live', scenario: scenarios.headIsReadWhenLive, changes: [listened('    if (!listened.live) await this.#becomesLive(listened)\n')] }
 ]
 
 const copies = new Map<string, Promise<MakeRedis>>()

@@ -2,14 +2,19 @@
 import type { Adapter } from '../../core/adapter.ts'
 import type { ClusterOptions } from 'ioredis'
 import { RedisAdapter } from './adapter.ts'
-import { ClusterCommands, SingleCommands } from './commands.ts'
+import { ClusterCommands } from './cluster-commands.ts'
 import { retryDelay, SETTINGS } from './link.ts'
+import { SingleMessages } from './messages.ts'
 import { readSettings, readTarget, type RedisAdapterOptions } from './options.ts'
-import { ShardedMessages, SingleMessages } from './shards.ts'
+import { ShardedMessages } from './sharded-messages.ts'
+import { SingleCommands } from './single-commands.ts'
 
 export type { RedisAdapterOptions } from './options.ts'
 
-const { lazyConnect: _, retryStrategy: __, enableOfflineQueue: ___, sentinelRetryStrategy: ____, sentinelCommandTimeout: _____, ...ofNode } = SETTINGS
+const {
+  lazyConnect: _, retryStrategy: __, enableOfflineQueue: ___, sentinelRetryStrategy: ____, sentinelCommandTimeout: _____,
+  ...ofNode
+} = SETTINGS
 
 const CLUSTER_SETTINGS = {
   lazyConnect: true,

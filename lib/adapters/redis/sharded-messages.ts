@@ -1,36 +1,8 @@
 /** The channels of a cluster: each on a connection to the master that has its slot. */
 import type { Cluster, Redis } from 'ioredis'
 import { slotOf } from './keys.ts'
+import type { Messages } from './messages.ts'
 import { Subscriptions, type SubscriptionsHost } from './subscriptions.ts'
-
-/** What carries messages to this node. */
-export interface Messages {
-  /** Every connection there should be is up. */
-  readonly up: boolean
-  readonly why: Error
-  connect (): void
-  add (channel: string): void
-  remove (channel: string): void
-  /** A sign of life; and on a cluster, a look at who has which slot. */
-  tick (): void
-  close (): void
-}
-
-export class SingleMessages implements Messages {
-  readonly #subscriptions: Subscriptions
-
-  constructor (redis: Redis, host: SubscriptionsHost) {
-    this.#subscriptions = new Subscriptions(redis, false, host)
-  }
-
-  get up (): boolean { return this.#subscriptions.up }
-  get why (): Error { return this.#subscriptions.why }
-  connect (): void { this.#subscriptions.connect() }
-  add (channel: string): void { this.#subscriptions.add(channel) }
-  remove (channel: string): void { this.#subscriptions.remove(channel) }
-  tick (): void { this.#subscriptions.ping() }
-  close (): void { this.#subscriptions.close() }
-}
 
 /** Where slots are is looked up again at most so often when something seems to have moved. */
 const LOOK_MS = 100
@@ -59,7 +31,8 @@ export class ShardedMessages implements Messages {
   }
 
   get why (): Error {
-    return [...this.#shards.values()].find((shard) => !shard.up && shard.size > 0)?.why ?? new Error('the cluster is not ready')
+    const down = [...this.#shards.values()].find((shard) => !shard.up && shard.size > 0)
+    return down?.why ?? new Error('the cluster is not ready')
   }
 
   /** The cluster's own connections are the commands'. */

@@ -1,0 +1,91 @@
+/** From a batch of the publish queue to APPEND: one step in Redis, and copied to replicas where that is asked for. */
+import type { AppendOptions } from '../../core/adapter.ts'
+import { Unavailable } from '../../errors.ts'
+import type { Batch, Ticket } from './batch.ts'
+import type { Argument } from './commands.ts'
+import { idsOf } from './decode.ts'
+import { HEAD_MS, timeToLive } from './lifetimes.ts'
+import type { RedisNode } from './node.ts'
+import type { RedisSettings } from './options.ts'
+import { appendScript, type Script } from './scripts.ts'
+
+export class Appender {
+  readonly #node: RedisNode
+  readonly #wait: RedisSettings['wait']
+  readonly #scripts = new WeakMap<AppendOptions['retention'], Script>()
+
+  constructor (node: RedisNode, wait: RedisSettings['wait']) {
+    this.#node = node
+    this.#wait = wait
+  }
+
+  /** Resolves with the ids, joined by spaces; '' when a later batch is there already. */
+  async append (topic: string, batch: Batch): Promise<string> {
+    const { commands } = this.#node
+    if (!commands.up) throw commands.why
+    const { tickets } = batch
+    const { options } = tickets[0] as Ticket
+    const { log, head, mark, owner, channel, dedupe } = this.#node.keys.of(topic)
+    const { keys, args } = eventArguments(tickets, dedupe)
+    const ids = await commands.run(this.#script(options), [log, head, mark(this.#node.id), owner, ...keys], [
+      ...this.#arguments(batch, channel, options.owner), ...args
+    ])
+    if (this.#wait) await this.#replicated(this.#wait)
+    return idsOf(ids, tickets.length)
+  }
+
+  /** Those before the events. */
+  #arguments ({ number, after, oldest }: Batch, channel: string, owner = ''): Argument[] {
+    const { id, commands } = this.#node
+    return [
+      String(number), after === 0 ? '' : String(after), String(oldest), id + number.toString(36), channel, owner,
+      this.#node.nonce(), commands.server
+    ]
+  }
+
+  /** A topic's policy is one object, as a rule: its script is found by it. */
+  #script (options: AppendOptions): Script {
+    const { retention, lifetime } = options
+    if (lifetime !== undefined) return this.#makeScript(options)
+    let script = this.#scripts.get(retention)
+    if (!script) {
+      script = this.#makeScript(options)
+      this.#scripts.set(retention, script)
+    }
+    return script
+  }
+
+  #makeScript ({ retention: { limit, maxAge, maxBytes }, lifetime }: AppendOptions): Script {
+    const life = timeToLive(lifetime ?? maxAge)
+    return appendScript({
+      limit: whole(limit),
+      maxAge: timeToLive(maxAge),
+      maxBytes: whole(maxBytes),
+      life,
+      headLife: Math.max(HEAD_MS, life),
+      announce: this.#node.announce
+    })
+  }
+
+  async #replicated ({ replicas, timeout }: NonNullable<RedisSettings['wait']>): Promise<void> {
+    const copies = await this.#node.commands.wait(replicas, timeout)
+    if (copies < replicas) throw new Unavailable(`${copies} of ${replicas} replicas have the event`)
+  }
+}
+
+/** What the events add to APPEND's arguments, and their dedupe keys. */
+function eventArguments (
+  tickets: readonly Ticket[], dedupeKey: (key: string) => string
+): { keys: string[], args: Argument[] } {
+  const keys: string[] = []
+  const args: Argument[] = []
+  for (const { body, size, options } of tickets) {
+    const index = options.dedupe === undefined ? 0 : keys.push(dedupeKey(options.dedupe))
+    args.push(String(index), String(size), body)
+  }
+  return { keys, args }
+}
+
+function whole (value: number): number {
+  return Math.min(Math.ceil(value), Number.MAX_SAFE_INTEGER)
+}

@@ -1,0 +1,124 @@
+/** Commands to the masters of a cluster. */
+import type { Cluster, Redis } from 'ioredis'
+import { Unavailable } from '../../errors.ts'
+import { answerOf, evaluate, type Argument, type Commands, type CommandsHost } from './commands.ts'
+import { cleanerOf, type Clean } from './driver-error.ts'
+import { guardCluster } from './ioredis-internals.ts'
+import { retryDelay } from './link.ts'
+import type { Script } from './scripts.ts'
+import { identityOf, inspect } from './server-identity.ts'
+
+/** Keys that are asked for at once. */
+const GET_KEYS = 100
+/** Servers that stay known. */
+const MAX_KNOWN = 256
+
+export class ClusterCommands implements Commands {
+  readonly cluster = true
+  readonly server = '-'
+  readonly #cluster: Cluster
+  readonly #host: CommandsHost
+  readonly #clean: Clean
+  up = false
+  #why: Error | undefined
+  #identity: string | undefined
+  #looking = false
+  #closed = false
+
+  constructor (cluster: Cluster, host: CommandsHost) {
+    this.#cluster = guardCluster(cluster)
+    this.#host = host
+    this.#clean = cleanerOf(cluster)
+    cluster.on('error', (error: unknown) => { this.#why = this.#clean(error) })
+    cluster.on('node error', (error: unknown) => { this.#why = this.#clean(error) })
+    cluster.on('ready', () => {
+      this.#change(true)
+      this.tick()
+    })
+    // Another server, or one that is back: are the events there that were acknowledged?
+    cluster.on('+node', (node: Redis) => node.on('ready', () => this.tick()))
+    cluster.on('close', () => this.#change(false))
+    cluster.on('end', () => {
+      setTimeout(() => { if (!this.#closed && cluster.status === 'end') this.connect() }, retryDelay(0)).unref()
+    })
+  }
+
+  get why (): Error { return this.#why ?? new Error('there is no connection to the Redis cluster') }
+
+  connect (): void {
+    this.#cluster.connect().catch((error: unknown) => { this.#why ??= this.#clean(error) })
+  }
+
+  run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown> {
+    return evaluate(this.#cluster, this.#clean, script, keys, args)
+  }
+
+  /** A key at a time: keys of several slots cannot be asked for together. */
+  async get (keys: readonly string[]): Promise<Array<string | null>> {
+    const values: Array<string | null> = []
+    for (let i = 0; i < keys.length; i += GET_KEYS) {
+      values.push(...await this.#ask(Promise.all(keys.slice(i, i + GET_KEYS).map((key) => this.#cluster.get(key)))))
+    }
+    return values
+  }
+
+  async expire (key: string, ms: number): Promise<unknown> {
+    return await this.#ask(this.#cluster.pexpire(key, ms))
+  }
+
+  async wait (): Promise<number> {
+    throw new Unavailable('WAIT has no meaning on a cluster')
+  }
+
+  async publish (channel: string, message: string | Buffer): Promise<unknown> {
+    return await this.#ask(this.#cluster.spublish(channel, message))
+  }
+
+  async listeners (channel: string): Promise<number> {
+    // Asked of every master: the one that has the slot knows.
+    const counts = await this.#ask(Promise.all(this.#cluster.nodes('master').map(async (node) => {
+      const [, count] = await node.call('pubsub', 'shardnumsub', channel) as [string, number]
+      return Number(count)
+    })))
+    return Math.max(0, ...counts)
+  }
+
+  tick (): void {
+    if (!this.up || this.#looking) return
+    this.#looking = true
+    this.#look().catch(() => {}).finally(() => { this.#looking = false })
+  }
+
+  async version (): Promise<string> {
+    const [node] = this.#cluster.nodes('master')
+    if (!node) throw this.why
+    return await this.#ask(inspect(node))
+  }
+
+  close (): void {
+    this.#closed = true
+    this.#cluster.disconnect()
+  }
+
+  async #ask<T> (answer: Promise<T>): Promise<T> {
+    return await answerOf(answer, this.#clean)
+  }
+
+  #change (up: boolean): void {
+    if (this.#closed || up === this.up) return
+    this.up = up
+    this.#host.changed(up, up ? undefined : this.why)
+  }
+
+  /** A master that does not answer is not missed here: its successor will be seen. */
+  async #look (): Promise<void> {
+    const infos = await Promise.allSettled(this.#cluster.nodes('master').map(inspect))
+    const known = infos.flatMap((info) => info.status === 'fulfilled' ? [identityOf(info.value)] : [])
+    if (known.length === 0) return
+    const before = new Set(this.#identity?.split(' '))
+    const added = known.filter((one) => !before.has(one))
+    if (this.#identity !== undefined && added.length > 0) await this.#host.replaced(added.sort().join(' '))
+    // Those of masters that are away for a moment stay known.
+    this.#identity = [...new Set([...before, ...known])].slice(-MAX_KNOWN).join(' ')
+  }
+}

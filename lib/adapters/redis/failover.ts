@@ -1,0 +1,55 @@
+/**
+ * Another server answers, or the same after a restart: are the events still there that were acknowledged to this node?
+ * Where one is not, VERIFY begins its log anew and tells all listeners.
+ */
+import type { Id } from '../../core/adapter.ts'
+import { OrderOfUse } from '../../core/order-of-use.ts'
+import { HEAD_MS } from './lifetimes.ts'
+import type { RedisNode } from './node.ts'
+import { VERIFY } from './scripts.ts'
+
+interface Acknowledged { readonly id: Id, readonly at: number }
+
+/** How long a node remembers what was acknowledged to it. */
+const ACKNOWLEDGED_MS = 60_000
+/** Of so many topics; past it, of those published to last. */
+const MAX_ACKNOWLEDGED = 100_000
+const VERIFY_AT_ONCE = 100
+
+export class Failover {
+  readonly #node: RedisNode
+  /** The last event of each topic. */
+  readonly #acknowledged = new OrderOfUse<string, Acknowledged>()
+
+  constructor (node: RedisNode) {
+    this.#node = node
+  }
+
+  acknowledged (topic: string, id: Id): void {
+    this.#acknowledged.set(topic, { id, at: performance.now() })
+    if (this.#acknowledged.size > MAX_ACKNOWLEDGED) this.#acknowledged.shift()
+  }
+
+  /** Forgets what was acknowledged too long ago. */
+  expire (now: number): void {
+    while (now - (this.#acknowledged.oldest?.at ?? now) >= ACKNOWLEDGED_MS) this.#acknowledged.shift()
+  }
+
+  /** `identity`: what servers came since. */
+  async replaced (identity: string): Promise<void> {
+    const oldest = performance.now() - ACKNOWLEDGED_MS
+    const due = [...this.#acknowledged.entries()].filter(([, { at }]) => at >= oldest)
+    for (let i = 0; i < due.length; i += VERIFY_AT_ONCE) {
+      const some = due.slice(i, i + VERIFY_AT_ONCE)
+      await Promise.all(some.map(async ([topic, { id }]) => await this.#verify(topic, id, identity)))
+    }
+  }
+
+  async #verify (topic: string, id: Id, identity: string): Promise<void> {
+    const { commands, keys, announce } = this.#node
+    const { log, head, fork, channel } = keys.of(topic)
+    await commands.run(VERIFY, [log, head, fork], [
+      id, identity, this.#node.nonce(), String(HEAD_MS), announce, channel, commands.server
+    ])
+  }
+}

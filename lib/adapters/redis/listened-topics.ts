@@ -1,0 +1,148 @@
+/** The topics that this node listens to: from wanting one to its live channel and its head, and what is heard on it. */
+import type { EphemeralEvent, Id, LogEvent } from '../../core/adapter.ts'
+import { within } from '../../core/callbacks.ts'
+import { Unavailable } from '../../errors.ts'
+import type { Decoder } from './decode.ts'
+import type { Keys } from './keys.ts'
+import type { Messages } from './messages.ts'
+import { orUnavailable } from './unavailable.ts'
+
+export interface ListenedTopic {
+  readonly topic: string
+  readonly durable: boolean
+  /** The id that was heard last, or where the log stood; '' until that is known. */
+  last: Id
+  /** When something was heard last, and when the head's life was renewed (performance.now). */
+  heardAt: number
+  renewedAt: number
+  /** What is published now is heard. */
+  live: boolean
+  waiters: Array<(error?: Error) => void>
+}
+
+export interface ListeningHost {
+  readonly keys: Keys
+  readonly decoder: Decoder
+  readonly messages: Pick<Messages, 'add' | 'remove' | 'why'>
+  readonly connectTimeout: number
+  head (topic: string): Promise<Id>
+  event (topic: string, event: LogEvent): void
+  ephemeral (topic: string, event: EphemeralEvent): void
+  /** Its log began anew. */
+  suspect (topic: string): void
+  /** It is live again: what was published in between was not heard. */
+  missed (topic: ListenedTopic): void
+  left (topic: ListenedTopic): void
+}
+
+export class ListenedTopics {
+  readonly #host: ListeningHost
+  /** By channel. */
+  readonly #topics = new Map<string, ListenedTopic>()
+
+  constructor (host: ListeningHost) {
+    this.#host = host
+  }
+
+  get size (): number { return this.#topics.size }
+
+  all (): Iterator<ListenedTopic> {
+    return this.#topics.values()
+  }
+
+  /** @throws Unavailable */
+  async subscribe (topic: string, durable: boolean): Promise<Id> {
+    const { channel } = this.#host.keys.of(topic)
+    const known = this.#topics.get(channel)
+    const listened = known ?? this.#add(channel, topic, durable)
+    try {
+      return await orUnavailable(async () => await this.#open(listened, durable))
+    } catch (error) {
+      // One that was there before is somebody else's, too.
+      if (!known && this.#topics.get(channel) === listened) this.unsubscribe(topic)
+      throw error
+    }
+  }
+
+  #add (channel: string, topic: string, durable: boolean): ListenedTopic {
+    const listened: ListenedTopic = { topic, durable, last: '', heardAt: 0, renewedAt: 0, live: false, waiters: [] }
+    this.#topics.set(channel, listened)
+    this.#host.messages.add(channel)
+    return listened
+  }
+
+  async #open (listened: ListenedTopic, durable: boolean): Promise<Id> {
+    if (!listened.live) await this.#becomesLive(listened)
+    if (!durable) return ''
+    // Behind the acknowledgement: what is published from here on is heard.
+    const head = await this.#host.head(listened.topic)
+    if (listened.last === '') listened.last = head
+    listened.renewedAt = performance.now()
+    return head
+  }
+
+  async #becomesLive (listened: ListenedTopic): Promise<void> {
+    const { connectTimeout, messages } = this.#host
+    const live = new Promise<void>((resolve, reject) => {
+      listened.waiters.push((error) => error ? reject(error) : resolve())
+    })
+    await within(connectTimeout, live, () => messages.why)
+  }
+
+  unsubscribe (topic: string): void {
+    const { channel } = this.#host.keys.of(topic)
+    const listened = this.#topics.get(channel)
+    if (!listened) return
+    this.#topics.delete(channel)
+    this.#host.left(listened)
+    this.#host.messages.remove(channel)
+    for (const wake of listened.waiters) wake(new Unavailable('the topic was left'))
+  }
+
+  close (): void {
+    for (const { waiters } of this.#topics.values()) {
+      for (const wake of waiters) wake(new Unavailable('the adapter is closed'))
+    }
+    this.#topics.clear()
+  }
+
+  // --- as the channels report --------------------------------------------------------
+
+  /** Nothing is heard any more. */
+  deafen (): void {
+    for (const listened of this.#topics.values()) listened.live = false
+  }
+
+  /** `anew`: they were live before. */
+  live (channels: readonly string[], anew: boolean): void {
+    for (const channel of channels) {
+      const listened = this.#topics.get(channel)
+      if (!listened) continue
+      listened.live = true
+      if (anew && listened.durable) this.#host.missed(listened)
+      for (const wake of listened.waiters) wake()
+      listened.waiters = []
+    }
+  }
+
+  heard (channel: string, message: Buffer): void {
+    const listened = this.#topics.get(channel)
+    if (!listened) return
+    const { topic } = listened
+    const heard = this.#host.decoder.message(topic, message)
+    switch (heard.type) {
+      case 'invalid': return
+      case 'suspect': return this.#host.suspect(topic)
+      case 'ephemeral': return this.#host.ephemeral(topic, heard.event)
+      case 'events': return this.#hear(listened, heard.events)
+    }
+  }
+
+  #hear (listened: ListenedTopic, events: readonly LogEvent[]): void {
+    listened.heardAt = performance.now()
+    for (const event of events) {
+      listened.last = event.id
+      this.#host.event(listened.topic, event)
+    }
+  }
+}

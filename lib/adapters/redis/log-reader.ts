@@ -1,0 +1,38 @@
+/** Logs and their heads, read. */
+import type { Id, Page, ReadLimits } from '../../core/adapter.ts'
+import { headOf, type Decoder } from './decode.ts'
+import { GENESIS_MS } from './lifetimes.ts'
+import type { RedisNode } from './node.ts'
+import { pageOf, type ReadStep } from './pages.ts'
+import { READ } from './scripts.ts'
+
+export class LogReader {
+  readonly #node: RedisNode
+  readonly #decoder: Decoder
+
+  constructor (node: RedisNode, decoder: Decoder) {
+    this.#node = node
+    this.#decoder = decoder
+  }
+
+  async read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
+    const { commands, keys } = this.#node
+    const { log, head } = keys.of(topic)
+    const step: ReadStep = async (how, from) => await commands.run(READ, [log, head], [
+      how, from, String(count), String(bytes), this.#node.nonce(), String(GENESIS_MS)
+    ])
+    return await pageOf(step, after, (id, prev, body) => this.#decoder.event(topic, id, prev, body))
+  }
+
+  /** Of each topic the last id, or its genesis; null where nothing is known of it. */
+  async heads (topics: readonly string[]): Promise<Array<Id | null>> {
+    const { commands, keys } = this.#node
+    const values = await commands.get(topics.map((topic) => keys.of(topic).head))
+    return values.map(headOf)
+  }
+}
+
+/** Nothing was ever published behind it. */
+export function isGenesis (id: Id): boolean {
+  return id.startsWith('0-0.')
+}

@@ -1,0 +1,40 @@
+/** Who alone may append to a topic: a key with an end, which its owner claims again while it lives. */
+import type { Ownership } from '../../core/adapter.ts'
+import { timeToLive } from './lifetimes.ts'
+import type { RedisNode } from './node.ts'
+import { CLAIM, OWNER, RELEASE } from './scripts.ts'
+import { orUnavailable } from './unavailable.ts'
+
+/** An owner whose lease has no end is none: it is given this one. */
+const STRAY_MS = 6000
+
+export class RedisOwnership implements Ownership {
+  readonly #node: RedisNode
+
+  constructor (node: RedisNode) {
+    this.#node = node
+  }
+
+  async claim (topic: string, owner: string, ms: number): Promise<string> {
+    const { commands } = this.#node
+    return await orUnavailable(async () => String(
+      await commands.run(CLAIM, this.#keys(topic), [owner, String(timeToLive(ms))])
+    ))
+  }
+
+  async owner (topic: string): Promise<string | undefined> {
+    const { commands } = this.#node
+    const owner = await orUnavailable(async () => await commands.run(OWNER, this.#keys(topic), [String(STRAY_MS)]))
+    return owner === null ? undefined : String(owner)
+  }
+
+  /** What cannot be given back ends by itself. */
+  async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
+    const args = [owner, next?.owner ?? '', String(timeToLive(next?.ms ?? 1))]
+    await this.#node.commands.run(RELEASE, this.#keys(topic), args).catch(() => {})
+  }
+
+  #keys (topic: string): string[] {
+    return [this.#node.keys.of(topic).owner]
+  }
+}

@@ -1,0 +1,67 @@
+/** Events that wait for Redis: so many bytes of them, each for so long, and each is answered once. */
+import type { AppendOptions, Id } from '../../core/adapter.ts'
+import { Unavailable } from '../../errors.ts'
+import type { Ticket } from './batch.ts'
+
+export interface PendingSettings {
+  /** ms */
+  readonly publishTimeout: number
+  /** Bytes of events that wait for Redis. */
+  readonly maxPending: number
+}
+
+/** What one that waits costs besides its data, bytes. */
+const OVERHEAD = 256
+
+export class PendingEvents {
+  bytes = 0
+  readonly #settings: PendingSettings
+
+  constructor (settings: PendingSettings) {
+    this.#settings = settings
+  }
+
+  /** Why another of this size may not wait, too. */
+  refusal (size: number): Error | undefined {
+    if (this.bytes + size + OVERHEAD <= this.#settings.maxPending) return undefined
+    return new Unavailable(`${this.bytes} bytes wait for Redis already (maxPending); the event was not published`)
+  }
+
+  add (
+    body: string | Buffer, size: number, options: AppendOptions, resolve: Ticket['resolve'], reject: Ticket['reject']
+  ): Ticket {
+    this.bytes += size + OVERHEAD
+    const deadline = performance.now() + this.#settings.publishTimeout
+    return { body, size, options, deadline, settled: false, resolve, reject }
+  }
+
+  resolve (ticket: Ticket, id: Id): void {
+    if (this.#leave(ticket)) ticket.resolve(id)
+  }
+
+  reject (ticket: Ticket, error: Error): void {
+    if (this.#leave(ticket)) ticket.reject(error)
+  }
+
+  /** What became of it is not known. */
+  giveUp (ticket: Ticket): void {
+    if (!ticket.settled) this.reject(ticket, this.#unknown(ticket))
+  }
+
+  /** False: it had its answer. */
+  #leave (ticket: Ticket): boolean {
+    if (ticket.settled) return false
+    ticket.settled = true
+    this.bytes -= ticket.size + OVERHEAD
+    return true
+  }
+
+  /** With the key under which it may be published once more without being doubled. */
+  #unknown ({ options: { dedupe } }: Ticket): Error {
+    const key = dedupe === undefined
+      ? 'Give "dedupe" a key to be able to try again safely.'
+      : `Try again under its key, "${dedupe}".`
+    const why = `Redis did not answer within publishTimeout (${this.#settings.publishTimeout} ms). ${key}`
+    return Object.assign(new Unavailable(why, { unknown: true }), { dedupe })
+  }
+}
