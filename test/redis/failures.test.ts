@@ -1,12 +1,8 @@
 /** Everything that Redis and the way to it can do to a node, one at a time. */
 import { once } from 'node:events'
-import { Redis } from 'ioredis'
 import { WebSocket } from 'ws'
 import t, { type Test } from 'tap'
-import { redis } from '../../lib/adapters/redis/index.ts'
-import { Link, SETTINGS } from '../../lib/adapters/redis/link.ts'
 import { slotOf } from '../../lib/adapters/redis/keys.ts'
-import { checkVersion } from '../../lib/adapters/redis/version.ts'
 import { connectChannel, connectStream, type StreamClient } from '../../lib/testing/index.ts'
 import { codeOf, dial, portOf } from '../helpers/app.ts'
 import { freePort, RedisCluster, RedisServer, until } from '../helpers/redis.ts'
@@ -91,15 +87,6 @@ t.test('a start without Redis fails, and says what is wrong', async (t) => {
   const silent = await FaultProxy.start(t, server.port)
   silent.door = 'silent'
   t.equal(await codeOf(async () => await startApp(t, { url: silent.url, connectTimeout: 300 })), UNAVAILABLE, 'also where it accepts the connection and says nothing')
-})
-
-t.test('Redis and Valkey that are too old are refused', async (t) => {
-  const code = 'FST_ERR_REALTIME_ADAPTER_UNSUPPORTED'
-  t.throws(() => checkVersion('redis_version:6.2.14\r\n'), { code, message: /Redis 6\.2/ })
-  t.throws(() => checkVersion('redis_version:7.2.4\r\nvalkey_version:7.0.1\r\n'), { code, message: /Valkey 7\.0/ })
-  for (const info of ['redis_version:7.0.0', 'redis_version:8.2.1', 'redis_version:7.2.4\r\nvalkey_version:7.2.5', 'redis_version:7.2.4\r\nvalkey_version:8.0.1']) {
-    t.doesNotThrow(() => checkVersion(info), info)
-  }
 })
 
 /** What is in Redis of these nodes. */
@@ -323,24 +310,4 @@ t.test('a slot that moves while its topic is published to: nothing is lost, and 
   while (dataOf(client).length < all.length) await client.next('e')
   t.same(dataOf(client), all)
   t.notOk(client.events.some(({ event }) => event === 'realtime:reset'))
-})
-
-t.test('options that cannot be meant', async (t) => {
-  t.throws(() => redis({ url: 'http://x' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
-  t.throws(() => redis({ url: 'redis://x', connection: {} }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
-  t.throws(() => redis({ prefix: 'a{b' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
-})
-
-t.test('a connection that ioredis has given up for good is made anew', async (t) => {
-  const server = await RedisServer.start(t)
-  const client = new Redis({ port: server.port, host: '127.0.0.1', ...SETTINGS })
-  const link = new Link(client, { prepare: async () => {}, changed: () => {} })
-  t.teardown(() => link.close())
-  let ended = 0
-  client.on('end', () => ended++)
-  link.connect()
-  // In the turn in which it is about to connect.
-  client.disconnect(true)
-  await until('the connection', () => link.up)
-  t.equal(ended, 1)
 })

@@ -5,7 +5,7 @@ import type { Adapter } from '../../lib/index.ts'
 import { redis } from '../../lib/adapters/redis/index.ts'
 import { connectionsOf, openChannel, openEnvelope, openStream, serve, turn, type Channel, type Stream } from '../conformance/clients.ts'
 import { RedisServer } from '../helpers/redis.ts'
-import { NodeBefore } from './before.ts'
+import { NodeBefore } from './node-before.ts'
 
 const server = await RedisServer.start(t)
 let prefixes = 0

@@ -13,7 +13,7 @@ import type { RedisAdapterOptions } from '../../lib/adapters/redis/index.ts'
 import { cert, key } from '../helpers/certificate.ts'
 import { freePort, RedisServer } from '../helpers/redis.ts'
 import { Random } from '../random/random.ts'
-import { behaviours, deadPort, hostileServer, untrustedServer } from './hostile.ts'
+import { behaviours, deadPort, hostileServer, untrustedServer } from './hostile-servers.ts'
 import { copyOfLib } from './library.ts'
 
 t.setTimeout(900_000)

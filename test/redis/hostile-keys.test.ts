@@ -1,188 +1,15 @@
-/** Other hands on the same Redis: what they write ends no node, forges nothing, and stops no topic. */
-import t, { type Test } from 'tap'
-import type { FastifyInstance } from 'fastify'
-import { Redis } from 'ioredis'
+/** Other hands on our keys: what they write there forges nothing, and stops no topic. */
+import t from 'tap'
+import type { Redis } from 'ioredis'
 import { redis } from '../../lib/adapters/redis/index.ts'
-import { connectionsOf, openChannel, openEnvelope, openStream, serve, turn, type Channel, type Stream } from '../conformance/clients.ts'
-import { RedisServer, until } from '../helpers/redis.ts'
+import { ownershipOf, type Ownership } from '../../lib/core/adapter.ts'
 import type { Page } from '../../lib/index.ts'
+import { connectionsOf, openStream, serve } from '../conformance/clients.ts'
+import { RedisServer, until } from '../helpers/redis.ts'
+import { freshPrefix, openHouse } from './hostile-house.ts'
 import { startNode, type Node } from './kit.ts'
 
 const server = await RedisServer.start(t)
-let prefixes = 0
-
-interface House { app: FastifyInstance, prefix: string, stranger: Redis, stream: Stream, flat: Channel, envelope: Channel }
-
-/** An app, a client on each wire, and a stranger's connection to the same Redis. */
-async function house (t: Test): Promise<House> {
-  const prefix = `hostile${prefixes++}:`
-  const app = await serve(t, { adapter: redis({ url: server.url, prefix }), identify: () => ({ id: 'somebody' }) }, (app) => {
-    const news = app.topic('news', { authorize: () => true })
-    const loose = app.topic('loose', { history: false, authorize: () => true })
-    app.stream('/stream', { topics: [news, loose] })
-    app.stream('/news', { topics: [news] })
-    app.channel('/channel', { topics: [news, loose] })
-  })
-  const own = new Redis(server.url)
-  t.teardown(() => own.disconnect())
-  const stream = await openStream(t, app, '/stream')
-  const [flat, envelope] = [await openChannel(t, app, '/channel'), await openEnvelope(t, app, '/channel')]
-  await envelope.next({ op: 'subscribed', topic: 'loose' })
-  while (connectionsOf(app).some(({ topics }) => topics.length < 2)) await turn()
-  return { app, prefix, stranger: own, stream, flat, envelope }
-}
-
-const invalidOf = (app: FastifyInstance): number => Number((app.realtime.stats().adapter as { invalid?: number }).invalid)
-
-/** Everybody is there still, and hears the next event; nobody has heard anything else. */
-async function unharmed (t: Test, { app, stream, flat, envelope }: House, topic = 'news'): Promise<void> {
-  await app.realtime.publish(topic, 'sentinel', { right: true })
-  t.equal((await stream.next()).type, 'sentinel')
-  t.match(await flat.next(), { type: 'sentinel' })
-  let frame = await envelope.next()
-  while (frame.op === 'subscribed') frame = await envelope.next()
-  t.match(frame, { event: 'sentinel' })
-  t.equal(connectionsOf(app).length, 3, 'nobody was disconnected')
-}
-
-const ID = '1700000000000-0.x'
-const MESSAGES: Record<string, string | Buffer> = {
-  empty: '',
-  'one byte': Buffer.from([0]),
-  'a word': 'hello',
-  'not of ours': '{"type":"message","data":{}}',
-  null: 'null',
-  'an id that is none': 'x y j 4 -\nsaid{}',
-  'an id with a line feed': `${ID}\nevent: forged ${ID} j 4 -\nsaid{}`,
-  'a prev with a line feed': `${ID} 0-0.\ng j 4 -\nsaid{}`,
-  'an unknown format': `${ID} 0-0.g q 4 -\nsaid{}`,
-  'no header': `${ID} 0-0.g`,
-  'a header without an end': `${ID} 0-0.g j 4 -`,
-  'a name that is longer than the message': `${ID} 0-0.g j 255 -\nsaid{}`,
-  'a name of negative length': `${ID} 0-0.g j -1 -\nsaid{}`,
-  'a name of no number': `${ID} 0-0.g j NaN -\nsaid{}`,
-  'a name of 1e3 bytes': `${ID} 0-0.g j 1e3 -\nsaid{}`,
-  'no name': '! - j 0 -\n{}',
-  'a name with a line feed': '! - j 18 -\na\ndata: x\n\nevent: {}',
-  'a name with a carriage return': '! - j 3 -\na\rb{}',
-  'a name with a NUL': '! - j 3 -\na\0b{}',
-  'a name that is reserved': '! - j 14 -\nrealtime:reset{}',
-  'the end of a run, of a topic that is none': '! - j 12 -\nrealtime:end{"reason":"done"}',
-  'a name of EventSource\'s': '! - j 5 -\nerror{}',
-  'a name of half a character': Buffer.concat([Buffer.from('! - j 2 -\na'), Buffer.from([0xc3]), Buffer.from('{}')]),
-  'a key with a line feed': '! - j 1 3\nea\nb{}',
-  'an empty key': '! - j 1 0\ne{}',
-  'a key longer than the message': '! - j 1 200\ne{}',
-  'no JSON': '! - j 4 -\nsaid{',
-  'members of the frame': '! - j 4 -\nsaid1,"op":"bye","event":"forged"',
-  'members of a flat frame': '! - j 4 -\nsaid{"a":1},"type":"forged"',
-  'JSON and more': '! - j 4 -\nsaid{}{"type":"forged"}',
-  'JSON with a raw line feed in a string': '! - j 4 -\nsaid"a\nevent: forged"',
-  'no UTF-8': Buffer.concat([Buffer.from('! - t 4 -\nsaid'), Buffer.from([0xff, 0xfe])]),
-  'half of UTF-8 in JSON': Buffer.concat([Buffer.from('! - j 4 -\nsaid"'), Buffer.from([0xe2, 0x82]), Buffer.from('"')]),
-  '300 kB of invalid JSON': `! - j 4 -\nsaid{"type":${'['.repeat(300_000)}`,
-  '9 MB': `! - t 4 -\nsaid${'x'.repeat(9 << 20)}`,
-  'a field of a version to come': '! - j 4 - v=99\nsaid{}',
-  'a version of no number': '! - j 4 - v=x\nsaid{}',
-  'an except that is cut': '! - j 4 - x=%E0%A4%A\nsaid{}',
-  'a batch of nothing': '&\n',
-  'a batch of negative size': '&\n-5 x',
-  'a batch longer than it is': '&\n500 x y j 4 -\nsaid{}',
-  'a batch of garbage': '&\n3 abc\n3 def',
-  'a batch in one line': '&3 abc',
-  'an ephemeral event of no words': '!',
-  'an ephemeral event without a body': '! - ',
-  'a channel\'s name as event': '!-j 4 -\nsaid{}'
-}
-
-t.test('messages that are none of ours: nobody hears of them, and they are counted', async (t) => {
-  for (const topic of ['news', 'loose']) {
-    const all = await house(t)
-    for (const [what, message] of Object.entries(MESSAGES)) {
-      const before = invalidOf(all.app)
-      t.equal(await all.stranger.publish(`${all.prefix}{${topic}}`, message), 1)
-      await until(what, () => invalidOf(all.app) > before)
-    }
-    await unharmed(t, all, topic)
-    t.same(all.stream.reader.events.map(({ type }) => type), ['realtime:open', 'sentinel'])
-    t.equal(all.flat.inbox.all.length, 1)
-    t.equal(all.envelope.inbox.all.filter(({ op }) => op !== 'open' && op !== 'subscribed').length, 1)
-  }
-})
-
-t.test('what is odd and right is heard as it is', async (t) => {
-  const all = await house(t)
-  await all.stranger.publish(`${all.prefix}{loose}`, '! - j 4 - zz=later another\nsaid{\n"a":\r1}')
-  await all.stranger.publish(`${all.prefix}{loose}`, '! - t 4 -\nsaidid: 1\n\nevent: forged\rretry: 1')
-  t.same(JSON.parse((await all.stream.next('said')).data), { a: 1 }, 'fields of a version to come are skipped; JSON may have lines')
-  t.equal((await all.stream.next('said')).data, 'id: 1\n\nevent: forged\nretry: 1')
-  const text = 'id: 1\n\nevent: forged\rretry: 1'
-  t.same([await all.flat.next(), await all.flat.next()], [{ type: 'said', a: 1 }, { type: 'said', data: text }])
-  t.same([await all.envelope.next({ event: 'said' }), await all.envelope.next({ event: 'said' })].map(({ data }) => data), [{ a: 1 }, text])
-  await unharmed(t, all)
-})
-
-t.test('a batch of which one cannot be read: the others are heard, and the loss is told', async (t) => {
-  const all = await house(t)
-  const { id } = await all.app.realtime.publish('news', 'said', 1)
-  await all.stream.next('said')
-  const told = ['1999999999999-0.a', '1999999999999-1.b', '1999999999999-2.c'].map((own, i, ids) => `${own} ${i === 0 ? id : ids[i - 1]} j 4 -\nsaid${i === 1 ? '{' : i}`)
-  await all.stranger.publish(`${all.prefix}{news}`, '&' + told.map((one) => `\n${one.length} ${one}`).join(''))
-  t.equal((await all.stream.next('said')).data, '0')
-  t.match(JSON.parse((await all.stream.next('realtime:reset')).data), { topic: 'news', reason: 'lost' }, 'what is announced and not stored is no event')
-})
-
-const ORDERS: Record<string, string | Buffer> = {
-  'not JSON': '{',
-  null: 'null',
-  'a number': '1',
-  'an array': '[]',
-  'no target': '{"op":"disconnect"}',
-  'a target that is null': '{"op":"disconnect","target":null}',
-  'an empty target': '{"op":"disconnect","target":{}}',
-  'a target of an array': '{"op":"disconnect","target":[]}',
-  'a target of an empty text': '{"op":"disconnect","target":{"identity":""}}',
-  'a target of a number': '{"op":"disconnect","target":{"identity":7}}',
-  'a word that is not known': '{"op":"disconnect","target":{"identity":"somebody","tenant":"x"}}',
-  'a prototype': '{"op":"disconnect","target":{"__proto__":{"identity":"somebody"}}}',
-  'an order by prototype': '{"__proto__":{"op":"disconnect","target":{"identity":"somebody"}}}',
-  'close code 1': '{"op":"disconnect","target":{"identity":"somebody"},"code":1}',
-  'close code 1006': '{"op":"disconnect","target":{"identity":"somebody"},"code":1006}',
-  'a code that is text': '{"op":"disconnect","target":{"identity":"somebody"},"code":"1000"}',
-  'a text that is none': '{"op":"disconnect","target":{"identity":"somebody"},"text":{}}',
-  'reconnect that is none': '{"op":"disconnect","target":{"identity":"somebody"},"reconnect":1}',
-  'an unknown op with an empty target': '{"op":"destroy","target":{}}',
-  'an unknown op': '{"op":"destroy","target":{"identity":"somebody"}}',
-  'no op': '{"target":{"identity":"somebody"}}',
-  'unsubscribe without a topic': '{"op":"unsubscribe","target":{"identity":"somebody"}}',
-  'unsubscribe of an object': '{"op":"unsubscribe","target":{"identity":"somebody"},"topic":{}}',
-  'stop without a key': '{"op":"stop"}',
-  'stop of an object': '{"op":"stop","key":{}}'
-}
-
-t.test('orders that are none: stored, heard by every node, and obeyed by none', async (t) => {
-  const all = await house(t)
-  const control = await startNode(t, { url: server.url, prefix: all.prefix })
-  const retention = { limit: 10_000, maxAge: 600_000, maxBytes: 4 << 20 }
-  for (const [what, order] of Object.entries(ORDERS)) {
-    const before = all.app.realtime.stats().ignored + invalidOf(all.app)
-    await control.adapter.publish('realtime:control', 'order', Buffer.from(order), { retention, format: 'json' })
-    await until(what, () => all.app.realtime.stats().ignored + invalidOf(all.app) > before)
-    t.equal(connectionsOf(all.app).length, 3, what)
-  }
-  await control.adapter.publish('realtime:control', 'order', Buffer.from('1'), { retention, format: 'binary' })
-  for (const words of ['{', 'null', '{}', '{"ask":1}', '{"ask":"a","count":-1}', '{"ask":"a","count":"1"}', '{"ask":"a","from":"../x","topic":"news"}', '{"ask":"a","from":"b","topic":""}']) {
-    const before = all.app.realtime.stats().ignored + invalidOf(all.app)
-    await control.adapter.ephemeral('realtime:control', { name: 'count', data: Buffer.from(words), format: 'json' })
-    await until(words, () => all.app.realtime.stats().ignored + invalidOf(all.app) > before)
-  }
-  await unharmed(t, all)
-  await all.app.realtime.disconnect({ identity: 'somebody' })
-  await all.flat.ended
-  t.pass('one that is one is obeyed')
-})
-
-// --- keys -----------------------------------------------------------------------
 
 /** What stands in a topic's stream besides its events: where, and how it got there. */
 const ENTRIES: Record<string, (redis: Redis, log: string, id: string) => Promise<unknown>> = {
@@ -204,7 +31,7 @@ const ENTRIES: Record<string, (redis: Redis, log: string, id: string) => Promise
 t.test('an entry that is none of ours: who resumes over it is told of a loss, once, and goes on', async (t) => {
   for (const [what, add] of Object.entries(ENTRIES)) {
     for (const place of ['first', 'in the middle', 'last'] as const) {
-      const all = await house(t)
+      const all = await openHouse(t, server)
       const log = `${all.prefix}{news}:log`
       const say = async (n: number): Promise<string> => (await all.app.realtime.publish('news', 'said', { n })).id as string
       const stranger = async (): Promise<void> => {
@@ -256,7 +83,7 @@ async function pages (node: Node, topic: string, after: string | null): Promise<
 }
 
 t.test('a stream full of what is none of ours is read past', async (t) => {
-  const prefix = `hostile${prefixes++}:`
+  const prefix = freshPrefix()
   const node = await startNode(t, { url: server.url, prefix })
   const id = await node.publish('a', 'first')
   await server.ask(async (redis) => {
@@ -297,7 +124,7 @@ const SPOILT: Record<string, Spoil> = {
 
 t.test('keys that are not what they should be: the topic is published to, listened to and read as before', async (t) => {
   for (const [what, spoil] of Object.entries(SPOILT)) {
-    const prefix = `hostile${prefixes++}:`
+    const prefix = freshPrefix()
     const nodes = [await startNode(t, { url: server.url, prefix }), await startNode(t, { url: server.url, prefix })] as const
     const [node, other] = nodes
     await node.adapter.subscribe('a', true)
@@ -317,7 +144,7 @@ t.test('keys that are not what they should be: the topic is published to, listen
 
 t.test('keys that are spoilt while nobody publishes: they are listened to and read', async (t) => {
   for (const [what, spoil] of Object.entries(SPOILT)) {
-    const prefix = `hostile${prefixes++}:`
+    const prefix = freshPrefix()
     const node = await startNode(t, { url: server.url, prefix })
     const id = await node.publish('a', 'before')
     await server.ask(async (redis) => await spoil(redis, { log: `${prefix}{a}:log`, head: `${prefix}{a}:head`, owner: '' }))
@@ -334,7 +161,7 @@ t.test('keys that are spoilt while nobody publishes: they are listened to and re
 
 t.test('a log that began anew by a stranger\'s hand: who listens is told of a loss, and hears what follows', async (t) => {
   for (const what of ['the head is garbage', 'the log is a string', 'the log ends with an id of a year to come']) {
-    const all = await house(t)
+    const all = await openHouse(t, server)
     await all.app.realtime.publish('news', 'said', { n: 0 })
     await all.stream.next('said')
     await (SPOILT[what] as Spoil)(all.stranger, { log: `${all.prefix}{news}:log`, head: `${all.prefix}{news}:head`, owner: '' })
@@ -347,7 +174,7 @@ t.test('a log that began anew by a stranger\'s hand: who listens is told of a lo
 })
 
 t.test('bytes are trimmed also where a stranger\'s entries stand between', async (t) => {
-  const prefix = `hostile${prefixes++}:`
+  const prefix = freshPrefix()
   const node = await startNode(t, { url: server.url, prefix })
   const retention = { limit: 1000, maxAge: 600_000, maxBytes: 1000 }
   const log = `${prefix}{a}:log`
@@ -361,7 +188,7 @@ t.test('bytes are trimmed also where a stranger\'s entries stand between', async
 
 t.test('marks, dedupe keys and owners of garbage', async (t) => {
   for (const value of ['garbage', '', '99999999999999999999', '5', '5 ', '5 garbage', '5 5\ngarbage\n4 x', Buffer.from([0, 1, 255])]) {
-    const prefix = `hostile${prefixes++}:`
+    const prefix = freshPrefix()
     const node = await startNode(t, { url: server.url, prefix })
     await node.publish('a', 'before')
     await server.ask(async (redis) => {
@@ -374,7 +201,7 @@ t.test('marks, dedupe keys and owners of garbage', async (t) => {
     t.equal(new Set(ids).size, 3, `${String(value)}: published once each`)
     t.equal(await node.publish('a', 'two', { dedupe: 'once' }), ids[1])
     t.same(await node.history('a'), ['before', 'one', 'two', 'three'])
-    const own = node.adapter as unknown as { claim: (topic: string, owner: string, ms: number) => Promise<string>, owner: (topic: string) => Promise<string | undefined> }
+    const own = ownershipOf(node.adapter) as Ownership
     // What stands there for ever is given an end.
     await own.claim('a', 'me', 50)
     await until('the lease', async () => await own.claim('a', 'me', 60_000) === 'me')
@@ -385,7 +212,7 @@ t.test('marks, dedupe keys and owners of garbage', async (t) => {
 })
 
 t.test('marks, dedupe keys and owners of another type', async (t) => {
-  const prefix = `hostile${prefixes++}:`
+  const prefix = freshPrefix()
   const node = await startNode(t, { url: server.url, prefix })
   await node.publish('a', 'before')
   await server.ask(async (redis) => {
@@ -394,7 +221,7 @@ t.test('marks, dedupe keys and owners of another type', async (t) => {
       await redis.hset(key, 'a', 'b')
     }
   })
-  const own = node.adapter as unknown as { claim: (topic: string, owner: string, ms: number) => Promise<string>, owner: (topic: string) => Promise<string | undefined> }
+  const own = ownershipOf(node.adapter) as Ownership
   t.equal(await own.owner('a'), undefined)
   const id = await node.publish('a', 'after', { dedupe: 'once' })
   t.equal(await node.publish('a', 'after', { dedupe: 'once' }), id)
