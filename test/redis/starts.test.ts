@@ -26,7 +26,7 @@ const CONNECT_MS = [100, 250] as const
 const PARALLEL = 40
 const host = '127.0.0.1'
 /** Not a speed that is asked for: past it something hangs, and the child says what. */
-const PATIENCE_MS = 200_000
+const PATIENCE_MS = 120_000
 
 /** In a process of its own, which has to end by itself. */
 async function run (t: Test, jobs: readonly Job[]): Promise<void> {

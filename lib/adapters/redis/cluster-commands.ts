@@ -10,6 +10,8 @@ import { identityOf, inspect } from './server-identity.ts'
 
 /** Keys that are asked for at once. */
 const GET_KEYS = 100
+/** How often the cluster is asked which master has which slots. */
+const SLOTS_MS = 5000
 /** Servers that stay known. */
 const MAX_KNOWN = 256
 
@@ -22,6 +24,7 @@ export class ClusterCommands implements Commands {
   up = false
   #why: Error | undefined
   #identity: string | undefined
+  readonly #slots: NodeJS.Timeout
   #looking = false
   #closed = false
 
@@ -29,6 +32,7 @@ export class ClusterCommands implements Commands {
     this.#cluster = guardCluster(cluster)
     this.#host = host
     this.#clean = cleanerOf(cluster)
+    this.#slots = setInterval(() => this.#refreshSlots(), SLOTS_MS).unref()
     cluster.on('error', (error: unknown) => { this.#why = this.#clean(error) })
     cluster.on('node error', (error: unknown) => { this.#why = this.#clean(error) })
     cluster.on('ready', () => {
@@ -97,7 +101,12 @@ export class ClusterCommands implements Commands {
 
   close (): void {
     this.#closed = true
+    clearInterval(this.#slots)
     this.#cluster.disconnect()
+  }
+
+  #refreshSlots (): void {
+    this.#cluster.refreshSlotsCache((error) => { if (error) this.#why = this.#clean(error) })
   }
 
   async #ask<T> (answer: Promise<T>): Promise<T> {

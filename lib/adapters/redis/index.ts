@@ -26,7 +26,8 @@ const CLUSTER_SETTINGS = {
   retryDelayOnClusterDown: 100,
   retryDelayOnTryAgain: 50,
   slotsRefreshTimeout: 2000,
-  slotsRefreshInterval: 5000,
+  // Ours is `ClusterCommands`: a refresh under way when ioredis is disconnected would start its timer anew, for ever.
+  slotsRefreshInterval: 0,
   redisOptions: ofNode
 } as const satisfies ClusterOptions
 
