@@ -11,6 +11,7 @@ import type { Shop } from './node.ts'
 import { notifications } from './notifications.ts'
 import { orders } from './orders.ts'
 import { RedisStore } from './redis-store.ts'
+import { scanner } from './scanner.ts'
 import { session, whoIsAsking } from './session.ts'
 import type { StoreOptions } from './store.ts'
 import { support } from './support.ts'
@@ -41,6 +42,8 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
   await app.register(session)
   await app.register(realtime, {
     identify: request => request.person,
+    // Plain `websocket: true` routes too: the scanners'.
+    websocket: { options: { maxPayload: 1024 } },
     ...(redisUrl !== undefined && { adapter: redis(redisUrl) }),
     ...options.realtime
   })
@@ -52,6 +55,7 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
     await shop.register(notifications, shared)
     await shop.register(orders, shared)
     await shop.register(inventory, shared)
+    await shop.register(scanner, shared)
     await shop.register(auctions, shared)
     await shop.register(support, shared)
   })
