@@ -6,7 +6,11 @@ import type { TopicPolicy } from './core/topics/topic.ts'
 import { identityId } from './core/identity.ts'
 import { OptionInvalid } from './errors.ts'
 import { isRecord, onlyKnown, record } from './known.ts'
-import type { ChannelLimits, HistoryOptions, RealtimeIdentity, RealtimeOptions, SlowPolicy } from './types.ts'
+import type { ChannelLimits } from './types/channel.ts'
+import type { SlowPolicy } from './types/connection.ts'
+import type { RealtimeIdentity } from './types/identity.ts'
+import type { RealtimeOptions } from './types/options.ts'
+import type { HistoryOptions } from './types/topic.ts'
 
 export interface Limits {
   readonly messageBytes: number

@@ -23,8 +23,8 @@ const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, imports: everything },
   { files: /^websocket-plugin\.ts$/, imports: /^(core\/callbacks|errors)\.ts$/ },
   { files: /^(errors|protocol)\.ts$/, imports: nothing },
-  { files: /^(options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known|types)\.ts)/ },
-  { files: /^types(\.ts$|\/)/, imports: /^(core\/|types\/|protocol\.ts)/ },
+  { files: /^(options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known)\.ts)/ },
+  { files: /^types\//, imports: /^(core\/|types\/|protocol\.ts)/ },
   { files: /^shutdown\//, imports: /^core\/[^/]+$/ },
   // The contracts name plain values and each other.
   { files: /^core\/(adapter|event|close-reasons)\.ts$/, imports: /^core\/adapter\.ts$/ },
@@ -37,11 +37,11 @@ const rooms: Room[] = [
   { files: /^core\/connection\//, imports: /^(core\/([^/]+|(topics|log|delivery|connection)\/[^/]+)$|errors\.ts|known\.ts)/ },
   { files: /^features\//, imports: /^(features\/|core\/|errors\.ts|known\.ts)/ },
   { files: /^adapters\//, imports: /^(adapters\/|core\/[^/]+$|errors\.ts|known\.ts)/ },
-  { files: /^routes\//, imports: /^(routes\/|features\/|core\/|types\/|(errors|known|options|types|protocol)\.ts)/ },
-  { files: /^wires\/sse\//, imports: /^(wires\/sse\/|routes\/|features\/|core\/|types\/|(errors|known|options|types|protocol)\.ts)/ },
-  { files: /^wires\/websocket\//, imports: /^(wires\/websocket\/|routes\/|core\/|types\/|(errors|known|options|types|protocol)\.ts)/ },
-  { files: /^conformance\//, imports: /^(conformance\/|testing\/|core\/adapter\.ts|types\/|(index|types)\.ts)/ },
-  { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|types|protocol)\.ts)/ }
+  { files: /^routes\//, imports: /^(routes\/|features\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
+  { files: /^wires\/sse\//, imports: /^(wires\/sse\/|routes\/|features\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
+  { files: /^wires\/websocket\//, imports: /^(wires\/websocket\/|routes\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
+  { files: /^conformance\//, imports: /^(conformance\/|testing\/|core\/adapter\.ts|types\/|(index)\.ts)/ },
+  { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]
 
 /** Lines of a file in lib/. */

@@ -11,7 +11,7 @@ import { SourceReader, type Events, type Step } from '../../core/source-reader.t
 import { checkYielded } from '../../core/yielded.ts'
 import { nextTurn } from '../../core/turn.ts'
 import { EventDataInvalid } from '../../errors.ts'
-import type { SourceEvent } from '../../types.ts'
+import type { SourceEvent } from '../../types/stream.ts'
 import { block } from './encode.ts'
 import type { SseOutlet } from './outlet.ts'
 

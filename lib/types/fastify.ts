@@ -1,0 +1,33 @@
+/** What the plugin adds to a Fastify instance. */
+import type { FastifySchema } from 'fastify'
+import type { ChannelOptions } from './channel.ts'
+import type { ParamsOf } from './params.ts'
+import type { Realtime } from './realtime.ts'
+import type { EventSchemas, EventsOf } from './schemas.ts'
+import type { StreamOptions } from './stream.ts'
+import type { Topic, TopicOptions } from './topic.ts'
+
+declare module 'fastify' {
+  // The names and number of these five are the interface's own; merging demands them.
+  // eslint-disable-next-line @typescript-eslint/no-unused-vars
+  interface FastifyInstance<RawServer, RawRequest, RawReply, Logger, TypeProvider> {
+    /**
+     * Declares a topic: a pattern of segments joined by `/`, with `:params` and a final `*`.
+     * @throws FST_ERR_REALTIME_PATTERN_INVALID, FST_ERR_REALTIME_PATTERN_TAKEN, FST_ERR_REALTIME_OPTION_INVALID
+     */
+    topic<const Pattern extends string, const Schemas extends EventSchemas = never> (
+      pattern: Pattern, options?: TopicOptions<ParamsOf<Pattern>, Schemas>
+    ): Topic<ParamsOf<Pattern>, EventsOf<Schemas, TypeProvider>>
+    /** An SSE route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
+    stream<const Url extends string, const Schema extends FastifySchema = FastifySchema> (
+      url: Url, options: StreamOptions<Url, Schema, TypeProvider>
+    ): this
+    /** A WebSocket route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
+    channel<
+      const Url extends string, const Schema extends FastifySchema = FastifySchema, const Messages = Record<never, never>
+    > (
+      url: Url, options: ChannelOptions<Url, Schema, Messages, TypeProvider>
+    ): this
+    realtime: Realtime
+  }
+}

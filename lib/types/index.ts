@@ -1,0 +1,17 @@
+/**
+ * The public vocabulary: what an app writes and reads. Holds no code.
+ *
+ * Interfaces are passed on with `*`: only so can an app merge members into them (`RealtimeIdentity`).
+ */
+export type * from './adapter.ts'
+export type * from './channel.ts'
+export type * from './connection.ts'
+export type * from './fastify.ts'
+export type * from './identity.ts'
+export type * from './options.ts'
+export type * from './params.ts'
+export type * from './realtime.ts'
+export type { RealtimeRequest, RouteMethod, TopicNames, TopicsOption } from './route.ts'
+export type * from './schemas.ts'
+export type * from './stream.ts'
+export type * from './topic.ts'

@@ -1,0 +1,94 @@
+/** The plugin's options. */
+import type { FastifyRequest } from 'fastify'
+import type { Adapter } from './adapter.ts'
+import type { ChannelLimits } from './channel.ts'
+import type { SlowPolicy } from './connection.ts'
+import type { IdentityInput } from './identity.ts'
+import type { HistoryOptions } from './topic.ts'
+
+export interface RealtimeOptions {
+  /** What joins nodes and keeps history. Default: `memory()`, one process. */
+  adapter?: Adapter
+  /**
+   * Who a request is; null or undefined: nobody. Anything else than an object with an `id` (a non-empty string of at
+   * most 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). Default:
+   * `request.user`, when it has such an `id` or `sub`.
+   */
+  identify?: (request: FastifyRequest) => IdentityInput | null | undefined | Promise<IdentityInput | null | undefined>
+  /** History of topics that do not say. `false`: none. */
+  history?: HistoryOptions | false
+  /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */
+  ringBytes?: number
+  /** ms between heartbeats of a quiet connection. Default 25000; 1000 to 300000. */
+  heartbeat?: number
+  /** SSE reconnection time, ms, jittered by a fifth. Default 2000. */
+  retry?: number
+  /** How a stream's opening cursor is sent: an event `realtime:open` (default), an id-only block, or not. */
+  open?: 'event' | 'id' | false
+  /** Bytes a client that does not read may cost. Default 1048576. At least `maxEventBytes` × 1.5. */
+  maxBuffered?: number
+  /** Bytes of one published event's data. Default 65536. */
+  maxEventBytes?: number
+  /**
+   * Topics of one connection, 1 to 1000. Default 64. A stream carries at most 128 with history, since its one cursor of
+   * 4 kB has to name them; a channel's client in the envelope format names as many cursors as it has topics.
+   */
+  maxTopics?: number
+  /**
+   * Connections on this node, those on their way in and those on their way out among them. Default 50000. Past it: a
+   * temporary refusal.
+   */
+  maxConnections?: number
+  /**
+   * Connections of one address (`request.ip`; an IPv6 address stands for its /64), of at least 1. Default 1000: an
+   * office behind one address. Past it: a temporary refusal. Private and loopback peers are not counted, since without
+   * `trustProxy` they are a proxy; of theirs, an HTTP/2 session may have so many streams.
+   */
+  maxConnectionsPerAddress?: number
+  /**
+   * Connections of one identity (`identity.id`) on this node. Default 100. Past it: a temporary refusal. Those with
+   * `anonymous: true` are not counted.
+   */
+  maxConnectionsPerIdentity?: number
+  /** See {@link SlowPolicy}. Default `close`. */
+  slow?: SlowPolicy
+  /**
+   * How long `app.close()` waits for clients to take their leave, ms. Less than Fastify's `pluginTimeout`. Default
+   * 5000.
+   */
+  closeTimeout?: number
+  /**
+   * How long a client that was closed may take to go, ms, before it is cut. It is counted until then. Default 5000; 1
+   * to 300000.
+   */
+  leaveTimeout?: number
+  /**
+   * How long a client waits for its topics' history, and for each promise of `topics`, `authorize`, `identify`,
+   * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. Past it: a temporary refusal.
+   */
+  joinTimeout?: number
+  /** Check published data, as it is to be sent, against its schema. Default: true unless NODE_ENV is production. */
+  validate?: boolean
+  /**
+   * Cross-origin upgrades allowed on channels: a list, or `'*'`. Default: only http and https pages of the request's
+   * own host.
+   */
+  origins?: string[] | '*'
+  /**
+   * The hosts of this server, as clients write them: `['app.example', 'localhost:3000']`, with the port unless it is 80
+   * or 443. Guards streams and channels against DNS rebinding. Default `'*'`: any.
+   */
+  hosts?: string[] | '*'
+  /** Limits of every channel that does not say. */
+  limits?: ChannelLimits
+  /**
+   * `false`: channels' upgrades are left to @fastify/websocket, which the app must have. Default true: those that no
+   * other listener has taken by the end of the turn are dispatched here. What nobody takes within `joinTimeout` the app
+   * answers.
+   *
+   * An object: the options of @fastify/websocket, which is registered with them unless the app has it already, so that plain
+   * `websocket: true` routes and `app.injectWS` are there beside channels. It must be installed, and not be registered again.
+   * @throws FST_ERR_REALTIME_OPTION_INVALID where it is not installed
+   */
+  websocket?: boolean | Record<string, unknown>
+}

@@ -1,0 +1,14 @@
+/** The params of a pattern. */
+
+type Simplify<T> = { [K in keyof T]: T[K] }
+type SegmentParam<S extends string> =
+  S extends `:${infer Name}` ? Name : S extends '*' ? '*' : never
+type ParamNames<P extends string> =
+  P extends `${infer Head}/${infer Rest}` ? SegmentParam<Head> | ParamNames<Rest> : SegmentParam<P>
+
+/** The params of a topic pattern: `'a/:b/*'` → `{ b: string, '*': string }`. */
+export type ParamsOf<P extends string> =
+  string extends P ? Record<string, string> : Simplify<{ [K in ParamNames<P>]: string }>
+
+/** A route's params: its own by name, and whatever its prefix brings. */
+export type RouteParams<Url extends string> = ParamsOf<Url> & { [fromPrefix: string]: string }

@@ -1,0 +1,80 @@
+/** `app.realtime`: what concerns all topics and connections. */
+import type { Connection } from './connection.ts'
+import type { AnyTopicRef, EventId, HistoryPage, Published, PublishOptions } from './topic.ts'
+
+/** Whose connections: all that is given must fit. */
+export interface RealtimeTarget {
+  /** `identity.id`, or what `identify` gave for it. */
+  identity?: string | number | bigint
+  /** `connection.id` */
+  connection?: string
+  /** A topic that it listens to, or is about to: `topic.at(…)`, or the full name. */
+  topic?: AnyTopicRef | string
+}
+
+export interface StopOptions {
+  /** The runs' space: its name, or the pattern of its route. Default: the only one there is. */
+  space?: string
+}
+
+export interface RealtimeStats {
+  connections: { sse: number, websocket: number }
+  /**
+   * On their way in: hooks of the plugin's are asked about them, or their topics are being read. They count in
+   * `maxConnections`.
+   */
+  arriving: number
+  /** Closed by this side, and not gone yet. They count in `maxConnections`. */
+  closing: number
+  /** Topics with a listener on this node. */
+  topics: number
+  subscriptions: number
+  published: number
+  delivered: number
+  /** Clients that resumed without loss / that had to be told `reset`. */
+  recovered: number
+  resets: number
+  repairs: number
+  slowClosed: number
+  dropped: number
+  refused: number
+  ringBytes: number
+  /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
+  ignored: number
+  /** What the adapter says of itself: its name, and for Redis its state, links, outages and what waits. */
+  adapter: { name: string, [key: string]: unknown }
+}
+
+export interface Realtime {
+  /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
+  publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
+  history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+  /**
+   * Stops the run of a resumable source, whichever node runs it, by what its `key` returned. Resolves with whether one
+   * ran. The runs of a route without a `key` cannot be stopped so.
+   * @throws FST_ERR_REALTIME_RUN_SPACE where the space is not given and there is not exactly one, or where its pattern
+   * is that of several; FST_ERR_REALTIME_RUN_KEY_INVALID, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  stop (key: string, options?: StopOptions): Promise<boolean>
+  /** Listeners of a topic on all nodes; of those that answer within a second. */
+  count (topic: string): Promise<number>
+  /** Listeners of a topic on this node. */
+  countLocal (topic: string): number
+  /**
+   * Ends connections on every node, also of clients whose hooks are still running: of an identity, one connection, or
+   * the listeners of a topic; where several are given, all must fit. Resolves when the order is given. `reason` as in
+   * `connection.close()`.
+   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON,
+   * FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  disconnect (target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean }): Promise<void>
+  /**
+   * Takes a topic from connections on every node, also of clients whose hooks are still running. It stays taken from a
+   * connection for as long as that lasts: neither the client nor `connection.subscribe()` can join it again.
+   * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  unsubscribe (target: RealtimeTarget, topic: AnyTopicRef | string): Promise<void>
+  /** The connections of this node now. */
+  connections (): Connection[]
+  stats (): RealtimeStats
+}

@@ -1,0 +1,131 @@
+/** A topic: how it is declared, published to and read. */
+import type { FastifyRequest } from 'fastify'
+
+/** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
+export type EventId = string
+
+export interface HistoryOptions {
+  /** Events kept per topic. Default 256. Size it ≥ rate × the longest outage to survive. */
+  limit?: number
+  /** How long an event is kept, ms. Default 120000. */
+  maxAge?: number
+  /** Bytes of data kept per topic. Default 1048576. */
+  maxBytes?: number
+}
+
+export interface AuthorizeContext<Params> {
+  /** The topic's full name. */
+  topic: string
+  params: Params
+  /** `subscribe` at each subscription, `publish` at each relayed client event. */
+  action: 'subscribe' | 'publish'
+}
+
+/** What `snapshot` may return to name its event or say how far it reaches. */
+export interface Snapshot {
+  data: unknown
+  /** The id `publish` returned for the last event this state contains: makes the join exact. */
+  at?: EventId
+  /** Sends the state as this event of the topic; otherwise it is `realtime:snapshot` (SSE) or `op: snapshot`. */
+  event?: string
+}
+
+export interface TopicOptions<Params, Schemas> {
+  /**
+   * Event name → schema, in JSON schema or what the app's compilers take. `publish` is typed from it, data is
+   * serialized by the app's serializer compiler, and in development what is to be sent is checked (`validate`).
+   * `message` is SSE's unnamed event. An event not named here is refused.
+   */
+  events?: Schemas
+  /**
+   * What a reconnecting client can be given. Default `{ limit: 256, maxAge: 120000, maxBytes: 1048576 }`. `false`: at
+   * most once, no ids.
+   */
+  history?: HistoryOptions | false
+  /**
+   * Asked at every subscription, on both wires, and for each relayed message. Only `true`, or a promise of it, allows;
+   * anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. `'anyone'`: every client may
+   * subscribe, and none may relay. A topic without it is guarded by the hooks of the routes that carry it, and cannot
+   * be offered for a channel's `subscribe`.
+   */
+  authorize?: ((request: FastifyRequest, context: AuthorizeContext<Params>) => boolean | Promise<boolean>) | 'anyone'
+  /** The topic's present state, sent first to a client that has no usable cursor. */
+  snapshot?: (params: Params) => unknown
+  /**
+   * Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the
+   * event loop. At most 1000.
+   */
+  coalesce?: number
+}
+
+export interface PublishOptions {
+  /**
+   * Publishing again with this key inside the history's age returns the first event's id and publishes nothing. At most
+   * 255 bytes.
+   */
+  dedupe?: string
+  /** Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. At most 255 bytes. */
+  key?: string
+  /**
+   * The id of a connection that does not get this event: its sender's, which knows it already. All others get it, and
+   * it is in the history as any event is. A sender that reconnects has another id: it may then be given its own event.
+   * At most 255 bytes.
+   */
+  except?: string
+}
+
+export interface Published {
+  /** Undefined for a topic without history. */
+  id: EventId | undefined
+}
+
+/** One past event. */
+export interface HistoryEvent {
+  id: EventId
+  event: string
+  data: unknown
+}
+
+export interface HistoryPage {
+  events: HistoryEvent[]
+  /** False when `after` is no longer (or never was) in the log: events between may be gone. */
+  linked: boolean
+  /** True when `limit` cut the page. */
+  more: boolean
+}
+
+/** One topic of a pattern: what `topic.at(params)` returns. */
+export interface TopicRef<Params = Record<string, string>> {
+  readonly topic: Topic<Params, never>
+  readonly params: Readonly<Params>
+  readonly name: string
+}
+
+/** A declared topic. */
+export interface Topic<Params = Record<string, string>, Events = Record<string, unknown>> {
+  readonly pattern: string
+  /** False for `history: false`. */
+  readonly durable: boolean
+  /** The full name; params are percent-encoded. @throws FST_ERR_REALTIME_TOPIC_PARAMS */
+  name (params: Params): string
+  at (params: Params): TopicRef<Params>
+  /**
+   * Resolves when the adapter has taken the event.
+   * @throws FST_ERR_REALTIME_EVENT_UNKNOWN, FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_TOO_LARGE,
+   * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_CLOSED
+   */
+  publish <K extends keyof Events & string>(
+    params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions
+  ): Promise<Published>
+  /**
+   * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
+   * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS
+   */
+  history (params: Params, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+}
+
+/** Any topic, whatever its params and events. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a concrete Topic is assignable to no narrower type
+export type AnyTopic = Topic<any, any>
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above
+export type AnyTopicRef = TopicRef<any>
