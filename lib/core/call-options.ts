@@ -2,10 +2,12 @@
 import type { Id } from './adapter.ts'
 import { closedByApp, reason, type CloseReason } from './close-reasons.ts'
 import { checkPublishKey, printable } from './event-name.ts'
+import type { PublishOptions } from './published.ts'
 import { CloseCodeInvalid, CloseReasonInvalid, OptionInvalid, PublishOptionInvalid } from '../errors.ts'
 import { isRecord, onlyKnown, record, shown, unknownIn, whyUnknown } from '../known.ts'
 
-export interface PublishKeys { readonly dedupe?: string | undefined, readonly key?: string | undefined, readonly except?: string | undefined }
+/** The options of a publish, read. */
+export type PublishKeys = { readonly [K in keyof PublishOptions]: PublishOptions[K] | undefined }
 export interface HistoryRange { readonly after: Id | null, readonly limit: number }
 export interface Reason { code?: number | undefined, text?: string | undefined, reconnect?: boolean | undefined }
 

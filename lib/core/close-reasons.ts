@@ -3,10 +3,14 @@
  * and up are the application's); SSE has no codes and is told by `retry:` whether and when to come back.
  */
 
+/** Why a connection ended: a row of the close-reasons table. */
 export interface CloseReason {
+  /** A stable word, e.g. `client-left`, `slow-client`, `shutting-down`. */
   readonly name: string
+  /** The WebSocket close code (RFC 6455 §7.4). */
   readonly code: number
   readonly text: string
+  /** May the client come back? */
   readonly reconnect: boolean
 }
 

@@ -7,9 +7,9 @@
 import type { Id } from './adapter.ts'
 import type { CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
+import type { ResetReason } from '../protocol.ts'
 
-/** Why events of a topic are lost to a client. */
-export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
+export type { ResetReason } from '../protocol.ts'
 
 /** A topic that somebody listens to here. */
 export interface HeardTopic {

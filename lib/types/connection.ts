@@ -2,22 +2,11 @@
 import type { RealtimeIdentity } from './identity.ts'
 import type { AnyTopicRef } from './topic.ts'
 
+export type { CloseReason } from '../core/close-reasons.ts'
+export type { SlowPolicy } from '../core/connection/slow-client.ts'
+
 /** Which wire carries a connection. */
 export type WireKind = 'sse' | 'websocket'
-
-/** What to do with a client that does not read, once `maxBuffered` is reached. */
-export type SlowPolicy = 'close' | 'latest' | 'reset'
-
-/** Why a connection ended: a row of the close-reasons table. */
-export interface CloseReason {
-  /** A stable word, e.g. `client-left`, `slow-client`, `shutting-down`. */
-  readonly name: string
-  /** The WebSocket close code (RFC 6455 §7.4). */
-  readonly code: number
-  readonly text: string
-  /** May the client come back? */
-  readonly reconnect: boolean
-}
 
 /** One client on one wire. */
 export interface Connection {

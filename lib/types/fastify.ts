@@ -24,7 +24,8 @@ declare module 'fastify' {
     ): this
     /** A WebSocket route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
     channel<
-      const Url extends string, const Schema extends FastifySchema = FastifySchema, const Messages = Record<never, never>
+      const Url extends string, const Schema extends FastifySchema = FastifySchema,
+      const Messages = Record<never, never>
     > (
       url: Url, options: ChannelOptions<Url, Schema, Messages, TypeProvider>
     ): this

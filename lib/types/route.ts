@@ -1,8 +1,8 @@
 /** What streams and channels have in common. */
 import type {
   ContextConfigDefault, FastifyBaseLogger, FastifyRequest, FastifySchema, FastifyTypeProvider,
-  FastifyTypeProviderDefault, HTTPMethods, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase, RawServerDefault,
-  RouteGenericInterface, RouteShorthandOptions
+  FastifyTypeProviderDefault, HTTPMethods, RawReplyDefaultExpression, RawRequestDefaultExpression, RawServerBase,
+  RawServerDefault, RouteGenericInterface, RouteShorthandOptions
 } from 'fastify'
 import type { CloseReason, Connection, SlowPolicy } from './connection.ts'
 import type { RouteParams } from './params.ts'

@@ -1,5 +1,8 @@
 /** A topic: how it is declared, published to and read. */
 import type { FastifyRequest } from 'fastify'
+import type { HistoryPage, Published, PublishOptions } from '../core/published.ts'
+
+export type { HistoryEvent, HistoryPage, Published, PublishOptions } from '../core/published.ts'
 
 /** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
 export type EventId = string
@@ -56,42 +59,6 @@ export interface TopicOptions<Params, Schemas> {
    * event loop. At most 1000.
    */
   coalesce?: number
-}
-
-export interface PublishOptions {
-  /**
-   * Publishing again with this key inside the history's age returns the first event's id and publishes nothing. At most
-   * 255 bytes.
-   */
-  dedupe?: string
-  /** Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. At most 255 bytes. */
-  key?: string
-  /**
-   * The id of a connection that does not get this event: its sender's, which knows it already. All others get it, and
-   * it is in the history as any event is. A sender that reconnects has another id: it may then be given its own event.
-   * At most 255 bytes.
-   */
-  except?: string
-}
-
-export interface Published {
-  /** Undefined for a topic without history. */
-  id: EventId | undefined
-}
-
-/** One past event. */
-export interface HistoryEvent {
-  id: EventId
-  event: string
-  data: unknown
-}
-
-export interface HistoryPage {
-  events: HistoryEvent[]
-  /** False when `after` is no longer (or never was) in the log: events between may be gone. */
-  linked: boolean
-  /** True when `limit` cut the page. */
-  more: boolean
 }
 
 /** One topic of a pattern: what `topic.at(params)` returns. */

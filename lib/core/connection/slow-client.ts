@@ -6,6 +6,7 @@ import type { Id } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
 import type { HeardSubscription, ResetReason } from '../wire.ts'
 
+/** What to do with a client that does not read, once `maxBuffered` is reached. */
 export type SlowPolicy = 'close' | 'latest' | 'reset'
 
 /** A subscription, as far as what waits for it is concerned. */

@@ -1,11 +1,13 @@
 /** What the app is handed of a topic: what its public type says, and no way to what is behind it. */
-import type { PublishedId, PastEvents } from './publisher.ts'
+import type { HistoryPage, Published } from '../published.ts'
 import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
 
 /** What a topic does for the app. */
 export interface TopicFaceHost {
-  publish (target: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown): Promise<PublishedId>
-  history (at: TopicAt, options?: unknown): Promise<PastEvents>
+  publish (
+    target: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
+  ): Promise<Published>
+  history (at: TopicAt, options?: unknown): Promise<HistoryPage>
 }
 
 /** One topic of a pattern, as the app holds it. */
@@ -42,11 +44,11 @@ export class TopicFace {
   }
 
   // Not async: that would be one promise more for each publish.
-  publish (params: Params, event: string, data: unknown, options?: unknown): Promise<PublishedId> {
+  publish (params: Params, event: string, data: unknown, options?: unknown): Promise<Published> {
     return this.#host.publish({ topic: this.#topic, params }, event, data, options)
   }
 
-  async history (params: Params, options?: unknown): Promise<PastEvents> {
+  async history (params: Params, options?: unknown): Promise<HistoryPage> {
     return await this.#host.history(this.#topic.at(params), options)
   }
 }

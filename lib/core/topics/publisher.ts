@@ -5,16 +5,10 @@ import { checkEventName } from '../event-name.ts'
 import type { Receiver } from '../event.ts'
 import type { Observer } from '../observe.ts'
 import { checkSize, decode, type Payload } from '../payload.ts'
+import type { HistoryEvent, HistoryPage, Published } from '../published.ts'
 import type { TopicAt } from './topic.ts'
 import { nextTurn } from '../turn.ts'
 import { Closed, HistoryUnavailable } from '../../errors.ts'
-
-export interface PublishedId { id: Id | undefined }
-export interface PastEvents {
-  events: Array<{ id: Id, event: string, data: unknown }>
-  linked: boolean
-  more: boolean
-}
 
 export interface PublisherHost {
   readonly adapter: Adapter
@@ -43,7 +37,9 @@ export class Publisher {
   }
 
   /** @throws Closed, EventNameInvalid, PublishOptionInvalid, TopicParamsInvalid, EventUnknown, EventDataInvalid, EventTooLarge */
-  async publish ({ topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown): Promise<PublishedId> {
+  async publish (
+    { topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
+  ): Promise<Published> {
     const { adapter, observe, maxEventBytes } = this.#host
     const name = topic.name(params)
     if (this.#host.stopping) throw new Closed()
@@ -77,7 +73,7 @@ export class Publisher {
   }
 
   /** @throws OptionInvalid, HistoryUnavailable */
-  async history ({ topic, name }: TopicAt, options?: unknown): Promise<PastEvents> {
+  async history ({ topic, name }: TopicAt, options?: unknown): Promise<HistoryPage> {
     const { after, limit } = readHistoryOptions(options)
     if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
     const page = await this.#host.adapter.read(name, after, { count: limit, bytes: HISTORY_BYTES })
@@ -115,7 +111,7 @@ function append (adapter: Adapter, retention: Retention | undefined, name: strin
   return adapter.publish(name, event, data, { retention, format, ...more, ...(dedupe === undefined ? {} : { dedupe }) })
 }
 
-function pastEvent (event: LogEvent): PastEvents['events'][number] | undefined {
+function pastEvent (event: LogEvent): HistoryEvent | undefined {
   try {
     return { id: event.id, event: event.name, data: decode(event) }
   } catch {

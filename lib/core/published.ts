@@ -1,0 +1,38 @@
+/** A publish, as the app asks for it, and what is found of it later. Public words: lib/types/ passes them on. */
+import type { Id } from './adapter.ts'
+
+export interface PublishOptions {
+  /**
+   * Publishing again with this key inside the history's age returns the first event's id and publishes nothing. At most
+   * 255 bytes.
+   */
+  dedupe?: string
+  /** Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. At most 255 bytes. */
+  key?: string
+  /**
+   * The id of a connection that does not get this event: its sender's, which knows it already. All others get it, and
+   * it is in the history as any event is. A sender that reconnects has another id: it may then be given its own event.
+   * At most 255 bytes.
+   */
+  except?: string
+}
+
+export interface Published {
+  /** Undefined for a topic without history. */
+  id: Id | undefined
+}
+
+/** One past event. */
+export interface HistoryEvent {
+  id: Id
+  event: string
+  data: unknown
+}
+
+export interface HistoryPage {
+  events: HistoryEvent[]
+  /** False when `after` is no longer (or never was) in the log: events between may be gone. */
+  linked: boolean
+  /** True when `limit` cut the page. */
+  more: boolean
+}
