@@ -1,0 +1,110 @@
+/** An app under trial, with a stream and a channel that are declared alike, and the clients that enter it. */
+import type { FastifyInstance } from 'fastify'
+import realtime from '../index.ts'
+import type { CloseReason, Connection, SlowPolicy } from '../types/connection.ts'
+import type { RealtimeOptions } from '../types/options.ts'
+import { Arrivals } from './arrivals.ts'
+import type { Checks } from './trial.ts'
+
+export interface WireEvent {
+  /** `realtime:…` for what the protocol says itself. */
+  event: string
+  data: unknown
+}
+
+export interface WireClient {
+  /** The next event (of this name). Without a name, the protocol's own are passed over. */
+  next (event?: string): Promise<WireEvent>
+  /** The next event of this name, whose data is bytes. */
+  nextBytes (event: string): Promise<Buffer>
+  /** Everything heard so far. */
+  heard (): WireEvent[]
+  /** Stops reading from the socket. */
+  pause (): void
+  resume (): void
+  leave (): Promise<unknown>
+  readonly ended: Promise<unknown>
+  /** Says something to the server, where the wire can. */
+  send?: (event: string, data: object) => void
+}
+
+export interface WireSuiteOptions {
+  /** An app without the plugin; each trial registers it, listens on 127.0.0.1, and closes. */
+  makeApp: () => FastifyInstance
+  /** Opens a client at `/stream` or `/channel`, which are declared alike. */
+  connect: (t: Checks, app: FastifyInstance) => Promise<WireClient>
+}
+
+export interface LiveOptions {
+  topics?: string | string[]
+  slow?: SlowPolicy
+  maxBuffered?: number
+  onConnect?: (connection: Connection) => unknown
+}
+
+export interface Departure { connection: Connection, reason: CloseReason }
+
+export interface House {
+  app: FastifyInstance
+  publish: (event: string, data: unknown, options?: { key?: string }) => Promise<unknown>
+  departures: Arrivals<Departure>
+  /** Connects a client, and waits until it listens. */
+  enter: () => Promise<{ client: WireClient, connection: Connection }>
+}
+
+/** What the trials of a wire begin with. */
+export interface Wire {
+  open: (t: Checks, live?: LiveOptions, options?: RealtimeOptions) => Promise<House>
+  connect: WireSuiteOptions['connect']
+}
+
+/** Trials by their names. */
+export type WireStory = Record<string, (t: Checks, wire: Wire) => Promise<void>>
+
+export const TOPIC = 'rooms/1'
+
+export const connectionsOf = (app: FastifyInstance): Connection[] => app.realtime.connections()
+
+export function wireOf ({ makeApp, connect }: WireSuiteOptions): Wire {
+  return { connect, open: async (t, live = {}, options = {}) => await open(t, makeApp(), connect, live, options) }
+}
+
+async function open (
+  t: Checks, app: FastifyInstance, connect: Wire['connect'], live: LiveOptions, options: RealtimeOptions
+): Promise<House> {
+  const departures = new Arrivals<Departure>()
+  t.teardown(() => app.close())
+  await app.register(realtime, options)
+  declare(app, live, departures)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  return {
+    app,
+    departures,
+    enter: async () => await enter(t, app, connect),
+    publish: (event, data, keys) => app.realtime.publish(TOPIC, event, data, keys)
+  }
+}
+
+/** One stream and one channel, whose clients are told `ready` when they listen. */
+function declare (app: FastifyInstance, live: LiveOptions, departures: Arrivals<Departure>): void {
+  app.topic('rooms/:id')
+  app.topic('halls/:id', { history: false })
+  const routes = {
+    topics: TOPIC,
+    ...live,
+    async onConnect (connection: Connection) {
+      await live.onConnect?.(connection)
+      connection.send('ready', {})
+    },
+    onDisconnect: (connection: Connection, reason: CloseReason) => departures.push({ connection, reason })
+  }
+  app.stream('/stream', routes)
+  app.channel('/channel', { ...routes, messages: { wave: { relay: { topic: TOPIC } } } })
+}
+
+async function enter (t: Checks, app: FastifyInstance, connect: Wire['connect']): ReturnType<House['enter']> {
+  const before = new Set(connectionsOf(app))
+  const client = await connect(t, app)
+  await client.next('ready')
+  return { client, connection: connectionsOf(app).find((one) => !before.has(one)) as Connection }
+}
