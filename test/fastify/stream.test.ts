@@ -4,10 +4,10 @@ import { Agent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { connect as connectHttp2, type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
-import { connectStream } from '../lib/testing/index.ts'
-import type { CloseReason, Connection } from '../lib/index.ts'
-import { calls, dial, gate, listen, live, portOf, refusalOf, type RawClient, type ServerOptions } from './helpers/app.ts'
-import { cert, key } from './helpers/certificate.ts'
+import { connectStream } from '../../lib/testing/index.ts'
+import type { CloseReason, Connection } from '../../lib/index.ts'
+import { calls, dial, gate, listen, live, portOf, refusalOf, type RawClient, type ServerOptions } from '../helpers/app.ts'
+import { cert, key } from '../helpers/certificate.ts'
 
 const SSE = { accept: 'text/event-stream' }
 

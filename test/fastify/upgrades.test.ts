@@ -9,10 +9,10 @@ import type { FastifyInstance } from 'fastify'
 import { Server as SocketIo } from 'socket.io'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
-import realtime, { type RealtimeOptions } from '../lib/index.ts'
-import { connectChannel } from '../lib/testing/index.ts'
-import { bare, calls, codeOf, dial, gate, HANDSHAKE, listen, live, portOf, refusalOf, type RawClient, type ServerOptions } from './helpers/app.ts'
-import { cert, key } from './helpers/certificate.ts'
+import realtime, { type RealtimeOptions } from '../../lib/index.ts'
+import { connectChannel } from '../../lib/testing/index.ts'
+import { bare, calls, codeOf, dial, gate, HANDSHAKE, listen, live, portOf, refusalOf, type RawClient, type ServerOptions } from '../helpers/app.ts'
+import { cert, key } from '../helpers/certificate.ts'
 
 // Nothing here may hang.
 const HANGS = { timeout: 30_000 }

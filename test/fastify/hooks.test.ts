@@ -9,9 +9,9 @@ import swagger from '@fastify/swagger'
 import underPressure from '@fastify/under-pressure'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import { connectChannel, connectStream, type ChannelClient, type StreamClient } from '../lib/testing/index.ts'
-import { bare, calls, dial, gate, HANDSHAKE, listen, live, refusalOf, talkTo } from './helpers/app.ts'
-import realtime from '../lib/index.ts'
+import { connectChannel, connectStream, type ChannelClient, type StreamClient } from '../../lib/testing/index.ts'
+import { bare, calls, dial, gate, HANDSHAKE, listen, live, refusalOf, talkTo } from '../helpers/app.ts'
+import realtime from '../../lib/index.ts'
 
 /** A stream and a channel of one topic, both at once: every rule holds for both. */
 const wires = {

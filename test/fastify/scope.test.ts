@@ -1,9 +1,9 @@
 /** Scopes, prefixes and declarations: what Fastify users expect of anything they register. */
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import realtime, { type RealtimeOptions, type TopicOptions } from '../lib/index.ts'
-import { connectChannel, connectStream } from '../lib/testing/index.ts'
-import { bare, codeOf, live, refusalOf, talkTo } from './helpers/app.ts'
+import realtime, { type RealtimeOptions, type TopicOptions } from '../../lib/index.ts'
+import { connectChannel, connectStream } from '../../lib/testing/index.ts'
+import { bare, codeOf, live, refusalOf, talkTo } from '../helpers/app.ts'
 
 t.test('a child\'s prefix may hold the topic\'s param, and one with "/" makes both routes', async (t) => {
   const app = await live(t)

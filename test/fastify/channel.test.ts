@@ -6,10 +6,10 @@ import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
-import realtime, { type CloseReason, type Connection, type RealtimeOptions } from '../lib/index.ts'
-import { connectChannel, connectStream } from '../lib/testing/index.ts'
-import { bare, calls, codeOf, dial, gate, HANDSHAKE, listen, live, portOf, refusalOf, talkTo } from './helpers/app.ts'
-import { cert, key } from './helpers/certificate.ts'
+import realtime, { type CloseReason, type Connection, type RealtimeOptions } from '../../lib/index.ts'
+import { connectChannel, connectStream } from '../../lib/testing/index.ts'
+import { bare, calls, codeOf, dial, gate, HANDSHAKE, listen, live, portOf, refusalOf, talkTo } from '../helpers/app.ts'
+import { cert, key } from '../helpers/certificate.ts'
 
 const ours = (app: FastifyInstance, options: RealtimeOptions = {}) => app.register(realtime, { closeTimeout: 1000, ...options })
 

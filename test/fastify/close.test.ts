@@ -7,10 +7,10 @@ import fastifyWebsocket from '@fastify/websocket'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import realtime, { type CloseReason, type Connection } from '../lib/index.ts'
-import { connectChannel, connectStream } from '../lib/testing/index.ts'
-import { bare, calls, dial, HANDSHAKE, listen, live, portOf, talkTo, type ServerOptions } from './helpers/app.ts'
-import { cert, key } from './helpers/certificate.ts'
+import realtime, { type CloseReason, type Connection } from '../../lib/index.ts'
+import { connectChannel, connectStream } from '../../lib/testing/index.ts'
+import { bare, calls, dial, HANDSHAKE, listen, live, portOf, talkTo, type ServerOptions } from '../helpers/app.ts'
+import { cert, key } from '../helpers/certificate.ts'
 
 // Nothing here may hang: ws itself would wait 30 s for a peer that does not answer its close.
 const HANGS = { timeout: 15_000 }
