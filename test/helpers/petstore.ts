@@ -1,0 +1,83 @@
+/** The pet store as a process of its own, and its clients. */
+import type { Test } from 'tap'
+import { fetch } from 'undici'
+import { buildApp, type PetStoreOptions } from '../../examples/petstore/app.ts'
+import { launchChromium, openWindow, type Window } from './chromium.ts'
+
+export type Json = Record<string, unknown>
+
+export const browser = await launchChromium()
+
+export const png = Buffer.from(
+  'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64')
+
+export async function startShop (t: Test, options: PetStoreOptions = {}) {
+  const app = await buildApp(options)
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  t.teardown(() => app.close())
+  const windows: Window[] = []
+
+  async function send (method: string, path: string, body?: Json): Promise<{ status: number, body: Json }> {
+    const response = await fetch(url + path, {
+      method,
+      ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+    })
+    return { status: response.status, body: await response.json() as Json }
+  }
+
+  async function open (userId: string): Promise<Window> {
+    const window = await openWindow(browser, `${url}/?userId=${encodeURIComponent(userId)}`)
+    windows.push(window)
+    t.teardown(window.close)
+    for (const panel of ['notifications', 'inventory', 'auction', 'support']) await wire(window, panel, 'live')
+    await window.page.locator('#pet-list li').first().waitFor()
+    return window
+  }
+
+  const consolesAreEmpty = () => t.same(windows.flatMap(({ complaints }) => complaints), [], 'no console has a complaint')
+
+  return { app, url, send, open, consolesAreEmpty }
+}
+
+export const wire = ({ page }: Window, panel: string, state: string) =>
+  page.locator(`#${panel} .wire[data-state="${state}"]`).waitFor({ state: 'attached' })
+
+/** What came, and a way to wait for what has not. */
+export function inbox<T> () {
+  const all: T[] = []
+  const waiting = new Set<() => void>()
+  return {
+    all,
+    push (item: T) {
+      all.push(item)
+      for (const look of waiting) look()
+    },
+    find (wanted: (item: T) => boolean): Promise<T> {
+      return new Promise(resolve => {
+        const look = () => {
+          const found = all.find(wanted)
+          if (found === undefined) return
+          waiting.delete(look)
+          resolve(found)
+        }
+        waiting.add(look)
+        look()
+      })
+    }
+  }
+}
+
+export interface Sse { event: string, data: string, id: string }
+
+/** Reads an event stream by hand. */
+export function parser (push: (event: Sse) => void) {
+  let rest = ''
+  return (chunk: string) => {
+    const blocks = (rest + chunk).split('\n\n')
+    rest = blocks.pop()!
+    for (const block of blocks) {
+      const field = (name: string) => new RegExp(`^${name}: ?(.*)$`, 'm').exec(block)?.[1]
+      if (field('data') !== undefined) push({ event: field('event') ?? 'message', data: field('data')!, id: field('id') ?? '' })
+    }
+  }
+}
