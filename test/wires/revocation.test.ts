@@ -2,15 +2,14 @@
 import { connect as connectSocket, type AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import realtime, { memory, type CloseReason, type Connection, type RealtimeOptions } from '../../lib/index.ts'
-import { connectChannel, connectStream, type ChannelClient, type StreamClient } from '../../lib/testing/index.ts'
-import { openEnvelope, type Channel } from '../conformance/clients.ts'
-import { bare, calls, gate, listen, live, refusalOf, talkTo } from '../helpers/app.ts'
-
-type Client = ChannelClient | StreamClient
+import realtime, { memory, type Connection } from '../../lib/index.ts'
+import { connectChannel, connectStream } from '../../lib/testing/index.ts'
+import { bare, calls, gate, refusalOf, talkTo } from '../helpers/app.ts'
+import type { Client } from '../helpers/revocation.ts'
 
 /** Steps on the way in, in their order. At each of them the client can be held. */
 const STEPS = ['a hook before the plugin\'s', 'a hook behind it', 'preHandler', 'topics', 'authorize', 'identify', 'onConnect', 'history', 'onSend'] as const
+
 type Step = typeof STEPS[number]
 
 interface Way {
@@ -165,134 +164,6 @@ t.test('it is the moment of arrival that counts: on a second server, injected, r
   t.same(app.realtime.connections(), [])
 })
 
-// --- topics that were taken ----------------------------------------------------------------
-
-t.test('a topic that was taken is joined again by nobody: not by the client, not by the app, not where it is the route\'s own', async (t) => {
-  const app = await live(t, { identify: (request) => ({ id: String((request.query as { as?: string }).as) }) })
-  const [own, other] = [app.topic('own/:id', { authorize: () => true }), app.topic('other/:id', { authorize: 'anyone' })]
-  const plain = app.topic('plain/:id')
-  app.channel('/:id', {
-    topics: own,
-    subscribe: other,
-    messages: { join: { handler: async (data, { connection }) => await connection.subscribe((data as { topic: string }).topic).then(() => 'in', ({ code }: { code: string }) => code) } }
-  })
-  await listen(app)
-  const asked = async (client: Channel, topic: string): Promise<unknown> => {
-    client.send({ op: 'subscribe', topic, ref: topic })
-    const { op, code } = await client.next({ ref: topic })
-    return code ?? op
-  }
-  const give = async (client: Channel, topic: string): Promise<unknown> => {
-    client.send({ event: 'join', data: { topic }, ref: topic })
-    return (await client.next({ op: 'reply', ref: topic })).data
-  }
-  const come = async (name: string): Promise<Channel> => {
-    const client = await openEnvelope(t, app, `/1?as=${name}`)
-    await client.next({ op: 'subscribed' })
-    return client
-  }
-  const [eve, ann] = [await come('eve'), await come('ann')]
-  t.equal(await asked(eve, 'other/1'), 'subscribed')
-  for (const topic of ['own/1', 'other/1']) {
-    await app.realtime.unsubscribe({ identity: 'eve' }, topic)
-    await eve.next({ op: 'unsubscribed', topic })
-  }
-  // Some that it was not in: an order is about a person, not about where the person is now.
-  await app.realtime.unsubscribe({ identity: 'eve' }, other.at({ id: '2' }))
-  await app.realtime.unsubscribe({ identity: 'eve' }, plain.at({ id: '1' }))
-  for (const topic of ['own/1', 'other/1', 'other/2']) t.equal(await asked(eve, topic), 'FORBIDDEN', topic)
-  for (const topic of ['own/1', 'other/1', 'other/2', 'plain/1']) t.equal(await give(eve, topic), 'FST_ERR_REALTIME_FORBIDDEN', topic)
-  t.same(app.realtime.connections().find(({ identity }) => identity.id === 'eve')?.topics, [])
-  for (const topic of ['other/1', 'other/2']) t.equal(await asked(ann, topic), 'subscribed')
-  t.equal(await give(ann, 'plain/1'), 'in')
-  t.equal(await asked(eve, 'other/3'), 'subscribed', 'others are not concerned')
-  await eve.leave()
-  const back = await come('eve')
-  t.equal(await asked(back, 'other/1'), 'subscribed', 'who comes back is judged anew')
-})
-
-t.test('a topic that is left or taken while the client is being let into it is not joined, whoever joins it', async (t) => {
-  const held: Array<() => void> = []
-  const app = await live(t, { identify: () => ({ id: 'eve' }) })
-  const slow = app.topic('slow/:id', { authorize: async () => { await new Promise<void>((resolve) => held.push(resolve)); return true } })
-  app.topic('lobby')
-  app.channel('/', {
-    topics: 'lobby',
-    subscribe: slow,
-    messages: { join: { handler: async (data, { connection }) => await connection.subscribe((data as { topic: string }).topic).then(() => connection.topics, ({ code }: { code: string }) => code) } }
-  })
-  await listen(app)
-  const client = await openEnvelope(t, app, '/')
-  await client.next({ op: 'subscribed' })
-  const [connection] = app.realtime.connections() as [Connection]
-  const asked = async (): Promise<() => void> => {
-    while (held.length === 0) await new Promise(setImmediate)
-    return held.shift() as () => void
-  }
-  // [who joins, what happens meanwhile, the answer]
-  const cases: Array<['client' | 'app', (topic: string) => unknown, unknown]> = [
-    ['client', (topic) => connection.unsubscribe(topic), 'FORBIDDEN'],
-    ['app', (topic) => connection.unsubscribe(topic), ['lobby']],
-    ['client', async (topic) => await app.realtime.unsubscribe({ identity: 'eve' }, topic), 'FORBIDDEN'],
-    ['app', async (topic) => await app.realtime.unsubscribe({ identity: 'eve' }, topic), 'FST_ERR_REALTIME_FORBIDDEN'],
-    ['client', async (topic) => await app.realtime.unsubscribe({ topic }, topic), 'FORBIDDEN'],
-    ['app', async (topic) => await app.realtime.unsubscribe({ topic, connection: connection.id }, topic), 'FST_ERR_REALTIME_FORBIDDEN'],
-    ['client', async (topic) => await app.realtime.unsubscribe({ topic: 'slow/nobody' }, topic), 'subscribed'],
-    ['client', async (topic) => await app.realtime.unsubscribe({ identity: 'ann' }, topic), 'subscribed']
-  ]
-  for (const [n, [who, meanwhile, answer]] of cases.entries()) {
-    const topic = `slow/${n}`
-    if (who === 'client') client.send({ op: 'subscribe', topic, ref: n })
-    else client.send({ event: 'join', data: { topic }, ref: n })
-    const letIn = await asked()
-    await meanwhile(topic)
-    letIn()
-    const { op, code, data } = await client.next({ ref: n })
-    t.same(data ?? code ?? op, answer, `${n}`)
-    t.equal(app.realtime.countLocal(topic), answer === 'subscribed' ? 1 : 0)
-    if (answer === 'subscribed') connection.unsubscribe(topic)
-  }
-  client.send({ op: 'subscribe', topic: 'slow/0', ref: 'again' })
-  ;(await asked())()
-  await client.next({ op: 'subscribed', ref: 'again' })
-  client.send({ op: 'subscribe', topic: 'slow/ended' })
-  const letIn = await asked()
-  await app.realtime.disconnect({ topic: 'slow/ended' }, { code: 4001 })
-  letIn()
-  t.equal((await client.ended).code, 4001, 'who is about to listen to a topic is one of its listeners')
-})
-
-t.test('a topic of its own that the app leaves before the client has begun is not begun with', async (t) => {
-  const opened = gate()
-  const app = await live(t)
-  app.topic('rooms/:id')
-  app.stream('/', { topics: ['rooms/1', 'rooms/2'], onSend: async (_request: FastifyRequest, _reply: FastifyReply, payload: unknown) => { await opened.passed; return payload } })
-  const connecting = connectStream(app, '/', { t })
-  while (app.realtime.connections().length === 0) await new Promise(setImmediate)
-  const [connection] = app.realtime.connections() as [Connection]
-  for (let turns = 0; turns < 20; turns++) await new Promise(setImmediate)
-  connection.unsubscribe('rooms/1')
-  await connection.subscribe('rooms/2')
-  opened.open()
-  await connecting
-  while (connection.topics.length === 0) await new Promise(setImmediate)
-  t.same(connection.topics, ['rooms/2'])
-  await connection.subscribe('rooms/1')
-  t.same(connection.topics, ['rooms/2', 'rooms/1'], 'left is not taken')
-})
-
-t.test('more was taken from one connection than is kept: it is to come back', async (t) => {
-  const app = await live(t, { identify: () => ({ id: 'eve' }) })
-  app.topic('rooms/:id')
-  app.channel('/', { topics: 'rooms/own' })
-  const client = await talkTo(app, '/', { t })
-  for (let n = 0; n < 1000; n++) await app.realtime.unsubscribe({ identity: 'eve' }, `rooms/${n}`)
-  t.equal(app.realtime.connections().length, 1)
-  await app.realtime.unsubscribe({ identity: 'eve' }, 'rooms/one-more')
-  t.match((await client.next('realtime:bye')).data, { code: 1013, reconnect: true })
-  t.equal((await client.ended).code, 1013)
-})
-
 // --- what cannot be known ------------------------------------------------------------------
 
 t.test('who was on the way in for longer than orders are remembered is refused for now', async (t) => {
@@ -320,100 +191,6 @@ t.test('who was on the way in for longer than orders are remembered is refused f
   t.match(body, /^retry: \d+\n\n$/)
   t.match(await plain, { statusCode: 503 })
   t.match(await refusalOf(channel), { statusCode: 503, body: { code: 'FST_ERR_REALTIME_UNAVAILABLE' } })
-  t.same(app.realtime.connections(), [])
-  await connectStream(app, '/stream', { t })
-})
-
-/** An app whose node finds that it has lost orders when it is told to. */
-async function forgetful (t: Test, options: RealtimeOptions = {}): Promise<{ app: FastifyInstance, lose: () => void }> {
-  const adapter = memory()
-  const [start, read] = [adapter.start.bind(adapter), adapter.read.bind(adapter)]
-  let [lost, sink] = [false, undefined as Parameters<typeof start>[0] | undefined]
-  adapter.start = async (own) => { await start(sink = own) }
-  adapter.read = async (topic, after, limits) => {
-    const page = await read(topic, after, limits)
-    return lost && topic === 'realtime:control' ? { ...page, linked: false } : page
-  }
-  const app = await live(t, { adapter, ...options })
-  const lose = (): void => {
-    lost = true
-    sink?.suspect(['realtime:control'])
-    setImmediate(() => { lost = false })
-  }
-  return { app, lose }
-}
-
-t.test('orders were lost: who can be asked about is asked again, and all others come back, to be judged anew', async (t) => {
-  const { app, lose } = await forgetful(t, { retry: 200, identify: (request) => ({ id: String(request.headers.as) }) })
-  const asked: string[] = []
-  const banned = new Set<string>()
-  const secret = app.topic('secret/:id', {
-    authorize: async (request, { topic }) => {
-      asked.push(`${request.headers.as} ${topic}`)
-      if (banned.has('broken')) throw Object.assign(new Error('the database is away'), { statusCode: 503 })
-      return !banned.has(String(request.headers.as))
-    }
-  })
-  const [plain, open] = [app.topic('plain'), app.topic('open', { authorize: 'anyone' })]
-  const reasons = new Map<string, string>()
-  const route = { onDisconnect: ({ identity }: Connection, { name, reconnect }: CloseReason) => { reasons.set(identity.id, `${name} ${reconnect}`) } }
-  app.stream('/asked', { topics: secret.at({ id: '1' }), ...route })
-  app.stream('/hooks', { topics: plain, ...route })
-  app.stream('/both', { topics: [secret.at({ id: '1' }), plain], ...route })
-  app.stream('/anyone', { topics: open, ...route })
-  app.stream('/source', { source: async function * (_request, { signal }) { yield { data: 'x' }; await new Promise((resolve) => signal.addEventListener('abort', resolve)) }, ...route })
-  app.channel('/talk', { messages: { hello: { handler: () => {} } }, ...route })
-  app.channel('/asked-channel', { topics: secret.at({ id: '2' }), ...route })
-  const as = (name: string) => ({ t, headers: { as: name } })
-  const clients: Record<string, Client> = {
-    ann: await connectStream(app, '/asked', as('ann')),
-    eve: await connectStream(app, '/asked', as('eve')),
-    hooks: await connectStream(app, '/hooks', as('hooks')),
-    both: await connectStream(app, '/both', as('both')),
-    anyone: await connectStream(app, '/anyone', as('anyone')),
-    source: await connectStream(app, '/source', as('source')),
-    talk: await connectChannel(app, '/talk', as('talk')),
-    channel: await connectChannel(app, '/asked-channel', { ...as('channel'), format: 'envelope' })
-  }
-  await (clients.channel as ChannelClient).next('realtime:subscribed')
-  const before = asked.length
-  banned.add('eve')
-  lose()
-  for (const [name, reason] of [['hooks', 'judged-anew true'], ['both', 'judged-anew true'], ['anyone', 'judged-anew true'], ['source', 'judged-anew true'], ['talk', 'judged-anew true'], ['eve', 'forbidden false']] as const) {
-    await clients[name]?.ended
-    t.equal(reasons.get(name), reason, name)
-  }
-  t.same(asked.slice(before).sort(), ['ann secret/1', 'channel secret/2', 'eve secret/1'])
-  t.same(app.realtime.connections().map(({ identity }) => identity.id).sort(), ['ann', 'channel'])
-  await app.realtime.publish('secret/1', 'said', 1)
-  t.equal((await clients.ann?.next('said'))?.data, 1)
-  banned.add('broken')
-  lose()
-  await Promise.all([clients.ann?.ended, clients.channel?.ended])
-  t.equal(reasons.get('ann'), 'try-again-later true', 'what cannot be asked now is no refusal')
-})
-
-t.test('orders were lost: who is on the way in comes back', async (t) => {
-  const { app, lose } = await forgetful(t, { retry: 200 })
-  const [held, passed] = [gate(), gate()]
-  app.topic('news')
-  const preHandler = async (request: FastifyRequest): Promise<void> => {
-    if (request.headers.hold === undefined) return
-    held.open()
-    await passed.passed
-  }
-  app.stream('/stream', { topics: 'news', preHandler })
-  const [entered, mayEnter] = [gate(), gate()]
-  app.channel('/channel', { topics: 'news', onConnect: async () => { entered.open(); await mayEnter.passed } })
-  await app.ready()
-  const stream = app.inject({ url: '/stream', headers: { accept: 'text/event-stream', hold: '1' } })
-  const channel = await connectChannel(app, '/channel', { t })
-  await Promise.all([held.passed, entered.passed])
-  lose()
-  t.equal((await channel.ended).code, 1013)
-  passed.open()
-  mayEnter.open()
-  t.match((await stream).body, /^retry: \d+\n\n$/)
   t.same(app.realtime.connections(), [])
   await connectStream(app, '/stream', { t })
 })
