@@ -27,7 +27,7 @@ const GENERATIONS = 4096
 /** Over the bound so much of it is freed that the next times are few. */
 const FREED = 0.1
 const OWNER_BYTES = 300
-/** It is part of every event's id, and a cursor holds only so many bytes of ids: 48 bits are enough to tell boots apart. */
+/** 48 bits tell boots apart. No more: it is part of every event's id, and a cursor holds only so many bytes of ids. */
 const BOOT_CHARS = 8
 
 export function memory (options: MemoryOptions = {}): Adapter {
@@ -120,7 +120,10 @@ export class MemoryAdapter implements Adapter, Ownership {
 
   async read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page> {
     const log = this.#logs.get(topic)
-    if (!log) return { head: this.#head(topic), events: [], linked: after === null || after === this.#head(topic), more: false }
+    if (!log) {
+      const head = this.#head(topic)
+      return { head, events: [], linked: after === null || after === head, more: false }
+    }
     this.#change(topic, log, () => log.trim())
     const found = after === null ? 0 : log.position(after)
     const start = found ?? 0
@@ -207,12 +210,16 @@ export class MemoryAdapter implements Adapter, Ownership {
     this.#change(current, log, () => log.shrinkEvents(this.#used - enough))
     this.#each(this.#keyed, current, enough, (topic, other) => this.#change(topic, other, () => other.dropKeys()))
     this.#change(current, log, () => log.shrinkKeys(this.#used - enough))
-    this.#each(this.#logs, current, enough, (topic, other) => { if (!this.#subscribed.has(topic)) this.#forget(topic, other) })
+    this.#each(this.#logs, current, enough, (topic, other) => {
+      if (!this.#subscribed.has(topic)) this.#forget(topic, other)
+    })
     this.#each(this.#logs, current, enough, (topic, other) => this.#forget(topic, other))
   }
 
   /** The topics of an order but one, until little enough is used. */
-  #each (order: OrderOfUse<string, MemoryLog>, except: string, enough: number, free: (topic: string, log: MemoryLog) => void): void {
+  #each (
+    order: OrderOfUse<string, MemoryLog>, except: string, enough: number, free: (topic: string, log: MemoryLog) => void
+  ): void {
     if (this.#used <= enough) return
     for (const [topic, log] of order.entries()) {
       if (topic !== except) free(topic, log)

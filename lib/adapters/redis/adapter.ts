@@ -90,7 +90,7 @@ export class RedisAdapter implements Adapter, Ownership {
   #makeQueue (): PublishQueue {
     const appender = new Appender(this.#node, this.#settings.wait)
     return new PublishQueue({
-      append: async (topic, batch) => await appender.append(topic, batch),
+      append: (topic, batch) => appender.append(topic, batch),
       pause: async (attempt) => await this.#health.pause(attempt, this.#settings.publishTimeout),
       acknowledged: (topic, id) => this.#failover.acknowledged(topic, id)
     }, this.#settings)

@@ -2,9 +2,9 @@
  * An event as Redis holds and carries it: `<format> <bytes of name> <bytes of key, or -><fields>\n<name><key><data>`.
  * Redis does not look inside. What is read again is checked in decode.ts.
  *
- * Fields come behind the key's bytes, each a space and `<name>=<text without spaces>`. A reader skips those that it does
- * not know, so that nodes of two versions run side by side while a deploy rolls; an event that must not be read by one
- * that does not know it says so by `v`.
+ * Fields come behind the key's bytes, each a space and `<name>=<text without spaces>`. A reader skips those that it
+ * does not know, so that nodes of two versions run side by side while a deploy rolls; an event that must not be read by
+ * one that does not know it says so by `v`.
  *
  * | field | since | holds |
  * | --- | --- | --- |

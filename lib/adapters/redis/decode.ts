@@ -15,7 +15,13 @@ export type Message =
   | { type: 'suspect' }
   | { type: 'invalid' }
 
-interface Head { readonly format: Format, readonly nameBytes: number, readonly keyBytes: number, readonly except: Except | undefined }
+interface Head {
+  readonly format: Format
+  readonly nameBytes: number
+  /** -1: it has no key. */
+  readonly keyBytes: number
+  readonly except: Except | undefined
+}
 
 const FORMAT_OF: Record<string, Format> = { j: 'json', t: 'text', b: 'binary' }
 const SPACE = 0x20
@@ -46,7 +52,10 @@ export class Decoder {
     this.#readable = (data, format) => sink.readable?.(data, format) ?? true
   }
 
-  /** `<id> <prev> <body>`; several as `&`, and `\n<bytes> ` before each; an ephemeral event as `! <word> <body>`; or `?`. */
+  /**
+   * `<id> <prev> <body>`; several as `&`, and `\n<bytes> ` before each; an ephemeral event as `! <word> <body>`; or `?`,
+   * where the log began anew.
+   */
   message (topic: string, message: Buffer): Message {
     const heard = this.#message(topic, message)
     if (heard.type === 'invalid') this.invalid++
@@ -69,7 +78,8 @@ export class Decoder {
     const first = told.indexOf(SPACE)
     const second = told.indexOf(SPACE, first + 1)
     if (first < 0 || second < 0 || second > 2 * MAX_ID) return undefined
-    return this.#event(topic, told.toString('latin1', 0, first), told.toString('latin1', first + 1, second), told.subarray(second + 1))
+    const [id, prev] = [told.toString('latin1', 0, first), told.toString('latin1', first + 1, second)]
+    return this.#event(topic, id, prev, told.subarray(second + 1))
   }
 
   /** One that cannot be read is left out: the others show by their links that it is missing. */
@@ -94,7 +104,8 @@ export class Decoder {
     const event = this.#body(topic, message.subarray(second + 1))
     if (!event) return INVALID
     const connection = message.toString('latin1', 2, second)
-    return { type: 'ephemeral', event: connection === '-' || event.except ? event : { ...event, except: { connection } } }
+    const asTold = connection === '-' || event.except !== undefined
+    return { type: 'ephemeral', event: asTold ? event : { ...event, except: { connection } } }
   }
 
   /** Undefined where it is none of ours, which is counted. */
@@ -121,7 +132,8 @@ export class Decoder {
     const name = textOf(body, end + 1, keyAt)
     const key = head.keyBytes < 0 ? undefined : textOf(body, keyAt, dataAt)
     const data = body.subarray(dataAt)
-    if (name === undefined || !isEventName(name, topic) || (head.keyBytes >= 0 && !isPublishKey(key)) || !this.#readable(data, head.format)) return undefined
+    if (name === undefined || !isEventName(name, topic)) return undefined
+    if ((head.keyBytes >= 0 && !isPublishKey(key)) || !this.#readable(data, head.format)) return undefined
     const { format, except } = head
     // Most have neither.
     if (key === undefined && except === undefined) return { name, data, format }
@@ -167,7 +179,12 @@ function readHead (line: string): Head | undefined {
   if (!(least <= VERSION)) return undefined
   const except = readExcept(fields.get('x'), fields.get('i'))
   if (except === null) return undefined
-  return { format: FORMAT_OF[format] as Format, nameBytes: Number(nameBytes), keyBytes: keyBytes === '-' ? -1 : Number(keyBytes), except }
+  return {
+    format: FORMAT_OF[format] as Format,
+    nameBytes: Number(nameBytes),
+    keyBytes: keyBytes === '-' ? -1 : Number(keyBytes),
+    except
+  }
 }
 
 /** Null where it cannot be read: whom the event is not for must not get it by a fault. */

@@ -12,7 +12,11 @@ import { SingleCommands } from './single-commands.ts'
 export type { RedisAdapterOptions } from './options.ts'
 
 const {
-  lazyConnect: _, retryStrategy: __, enableOfflineQueue: ___, sentinelRetryStrategy: ____, sentinelCommandTimeout: _____,
+  lazyConnect: _,
+  retryStrategy: __,
+  enableOfflineQueue: ___,
+  sentinelRetryStrategy: ____,
+  sentinelCommandTimeout: _____,
   ...ofNode
 } = SETTINGS
 

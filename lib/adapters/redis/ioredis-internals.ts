@@ -1,4 +1,7 @@
-/** What is used of ioredis beyond its API, in one place; looked for at run time, since the app's ioredis may be another copy. */
+/**
+ * What is used of ioredis beyond its API, in one place; looked for at run time, since the app's ioredis may be another
+ * copy.
+ */
 import type { EventEmitter } from 'node:events'
 import type { Cluster, Redis } from 'ioredis'
 
@@ -19,8 +22,9 @@ export function streamOf (redis: Redis): unknown {
 /**
  * No socket of this client, of its duplicates and of the sentinels that it asks is ever without a listener for errors.
  *
- * Threat: ioredis listens for the first error of a socket alone. A second one (a TLS alert behind a certificate that was
- * refused, when the client is closed meanwhile) would end the process. What matters comes by way of the client's own events.
+ * Threat: ioredis listens for the first error of a socket alone. A second one (a TLS alert behind a certificate that
+ * was refused, when the client is closed meanwhile) would end the process. What matters comes by way of the client's own
+ * events.
  *
  * Call before it connects.
  */
@@ -38,8 +42,11 @@ function guardConnector (connector: Connector): void {
   const connect = connector.connect.bind(connector)
   connector.connect = async (...args) => (await connect(...args)).on('error', ignore)
   const ask = connector.connectToSentinel?.bind(connector)
-  // Lazily: otherwise it would be connecting already. The first command connects it.
-  if (ask) connector.connectToSentinel = (endpoint, options) => guardSockets(ask(endpoint, { ...options, lazyConnect: true })).on('error', ignore)
+  if (!ask) return
+  connector.connectToSentinel = (endpoint, options) => {
+    // Lazily: otherwise it would be connecting already. The first command connects it.
+    return guardSockets(ask(endpoint, { ...options, lazyConnect: true })).on('error', ignore)
+  }
 }
 
 /** The same for every node of a cluster. */

@@ -110,7 +110,9 @@ export class Link {
 
   #watchHandshake (): void {
     clearTimeout(this.#watch)
-    this.#watch = setTimeout(() => this.renew(new Error('Redis accepted the connection and said nothing')), HANDSHAKE_MS).unref()
+    this.#watch = setTimeout(() => {
+      this.renew(new Error('Redis accepted the connection and said nothing'))
+    }, HANDSHAKE_MS).unref()
   }
 
   async #ready (): Promise<void> {

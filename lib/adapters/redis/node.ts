@@ -3,7 +3,7 @@ import { randomId } from '../../core/id.ts'
 import type { Commands } from './commands.ts'
 import { Keys } from './keys.ts'
 
-/** It is part of every event's id, and a cursor holds only so many bytes of ids: 48 bits are enough to tell nodes apart. */
+/** 48 bits tell nodes apart. No more: it is part of every event's id, and a cursor holds only so many bytes of ids. */
 const NODE_CHARS = 8
 
 export class RedisNode {

@@ -29,12 +29,13 @@ export async function pageOf (step: ReadStep, after: Id | null, read: ReadEntry)
   const linked = Number(answer[1]) === 1
   let lost = false
   for (;;) {
-    const [, , more, ...entries] = answer
+    const [, , further, ...entries] = answer
     const { events, broken, cut } = runOf(entries, linked && !lost && after !== null ? after : undefined, read)
     lost ||= broken && after !== null
-    const behind = cut || Number(more) === 1
+    const behind = cut || Number(further) === 1
     if (events.length > 0 || !behind || entries.length === 0) {
-      return { head, events, linked: linked && !lost, more: behind && events.length > 0, ...(lost && linked && { lost }) }
+      const more = behind && events.length > 0
+      return { head, events, linked: linked && !lost, more, ...(lost && linked && { lost }) }
     }
     answer = await step('behind', placeOf(String(entries.at(-3)))) as Answer
   }

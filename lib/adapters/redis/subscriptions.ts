@@ -35,7 +35,9 @@ export class Subscriptions {
     this.#sharded = sharded
     this.#host = host
     this.#link = new Link(redis, { prepare: async () => {}, changed: (up, why) => this.#changed(up, why) })
-    redis.on(sharded ? 'smessageBuffer' : 'messageBuffer', (channel: Buffer, message: Buffer) => host.message(channel.toString(), message))
+    redis.on(sharded ? 'smessageBuffer' : 'messageBuffer', (channel: Buffer, message: Buffer) => {
+      host.message(channel.toString(), message)
+    })
     redis.on('moved', () => {
       // Which one it was is not said: all are asked for again, which costs nothing where it is live.
       this.#again()

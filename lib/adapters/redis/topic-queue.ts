@@ -1,8 +1,8 @@
 /**
- * One topic's events on their way to Redis. A batch has a number and is tried under it again until its time is up; Redis
- * applies it once (APPEND's mark). Some are on their way at a time, each of which Redis applies only behind the one
- * before it; when one fails, those behind it wait for their answers, and then go again one by one. So the order of the
- * calls is kept over retries.
+ * One topic's events on their way to Redis. A batch has a number and is tried under it again until its time is up;
+ * Redis applies it once (APPEND's mark). Some are on their way at a time, each of which Redis applies only behind the
+ * one before it; when one fails, those behind it wait for their answers, and then go again one by one. So the order of
+ * the calls is kept over retries.
  */
 import type { Id } from '../../core/adapter.ts'
 import { NotOwner, Unavailable } from '../../errors.ts'
