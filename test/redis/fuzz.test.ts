@@ -6,6 +6,7 @@ import t, { type Test } from 'tap'
 import { Redis } from 'ioredis'
 import { WebSocket } from 'ws'
 import type { FastifyInstance } from 'fastify'
+import { compareIds } from '../../lib/core/id.ts'
 import { RedisAdapter } from '../../lib/adapters/redis/adapter.ts'
 import type { Commands } from '../../lib/adapters/redis/commands.ts'
 import { encodeBody, encodeEphemeral } from '../../lib/adapters/redis/codec.ts'
@@ -299,7 +300,9 @@ t.test(`${ENTRIES} entries of logs at random, among those of ours`, { timeout: 3
     const from = random.pick(ids)
     const back = await openStream(t, app, `/${topic}`, { lastEventId: from })
     await back.next('realtime:open')
-    await until('it has all of it, or was told of a loss', () => back.lastEventId === log.head || back.reader.events.some(({ type }) => type === 'realtime:reset'))
+    // A strange entry behind the last of ours may happen to be a right event, and is heard.
+    const hasAll = (): boolean => (compareIds(back.lastEventId, log.head) ?? -1) >= 0
+    await until('it has all of it, or was told of a loss', () => hasAll() || back.reader.events.some(({ type }) => type === 'realtime:reset'))
     for (const { type } of back.reader.events) if (type.startsWith('realtime:') && type !== 'realtime:open' && type !== 'realtime:reset') t.fail(`SEED=${seed}: ${type}`)
     if (fake.reads - reads > 3000) t.fail(`SEED=${seed}: ${fake.reads - reads} reads`)
     await back.leave()
