@@ -151,6 +151,25 @@ t.test('an auction for any WebSocket', async t => {
   await ben.texts.find(({ type }) => type === 'auction-open')
 })
 
+t.test('a hand scanner speaks a protocol of its own', async t => {
+  const shop = await startShop(t)
+  const [item] = (await (await fetch(`${shop.url}/v1/inventory`)).json() as { items: Json[] }).items
+  const board = await stream(t, `${shop.url}/v1/inventory/stream`)
+  await board.events.find(({ event }) => event === 'inventory')
+  const scanner = new WebSocket(`${shop.url.replace('http', 'ws')}/v1/inventory/scanner?userId=warehouse`)
+  t.teardown(() => scanner.terminate())
+  await once(scanner, 'open')
+  const answers: string[] = []
+  for (const line of [`${String(item?.itemId)} 17`, 'nothing 3', 'nonsense']) {
+    scanner.send(line)
+    const [answer] = await once(scanner, 'message') as [Buffer]
+    answers.push(String(answer))
+  }
+  t.same(answers, ['ok 17', 'unknown', 'unknown'])
+  const { data } = await board.events.find(({ event }) => event === 'stock')
+  t.match(JSON.parse(data), { itemId: item?.itemId, stock: 17 })
+})
+
 t.test('an auction ends by itself', async t => {
   const shop = await startShop(t, { auctionMs: 50 })
   const ada = await socket(t, `${shop.url}/auctions/019b4127?userId=user-456`)
