@@ -1,4 +1,4 @@
-/** The adapter contract: what joins nodes and keeps history. Proven by test/conformance/adapter.ts. */
+/** The adapter contract: what joins nodes and keeps history. Proven by the suite of lib/conformance/adapter.ts. */
 
 export type Id = string
 
