@@ -2,34 +2,29 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
 import { call, within } from './core/callbacks.ts'
-import { customReason, readReason } from './core/call-options.ts'
-import type { Target } from './core/cluster/orders.ts'
 import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
-import { identityId } from './core/identity.ts'
 import type { Codec } from './core/payload.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
-import { checkRunKey, runOf } from './features/resumable/names.ts'
-import { TopicFace, topicAt } from './core/topics/face.ts'
+import { TopicFace } from './core/topics/face.ts'
 import { DeclaredTopic, type Params } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
-import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, TargetInvalid, Unavailable } from './errors.ts'
+import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import { callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, type Settings } from './options.ts'
-import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
+import { onlyKnown, record } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import { drain } from './shutdown/drain.ts'
 import { registerWebSocket } from './websocket-plugin.ts'
 import type { RealtimeOptions } from './types/options.ts'
-import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
 import type { TopicOptions } from './types/topic.ts'
 import { SilentSockets } from './shutdown/silent-sockets.ts'
 import { Arrivals } from './routes/arrivals.ts'
 import { Peers } from './routes/peer.ts'
 import { RouteCollector, type MadeRoute } from './routes/collector.ts'
 import type { WireContext } from './routes/context.ts'
-import { resolveTopic } from './routes/topics-option.ts'
+import { RealtimeFace } from './realtime.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
@@ -93,7 +88,7 @@ class App {
     const context = this.#wireContext()
     const app = this
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
-    fastify.decorate('realtime', this.#realtime())
+    fastify.decorate('realtime', new RealtimeFace(hub, this.#runs))
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) { return app.#topic(this, pattern, options ?? {}) },
       stream: streamDecorator(context, this.#collector, new Encoders()),
@@ -188,69 +183,10 @@ class App {
       return [name, codec]
     }))
   }
-
-  #realtime (): Realtime {
-    const hub = this.#hub
-    return Object.freeze<Realtime>({
-      publish: async (name, event, data, options) => await hub.publisher.publish(hub.topics.resolve(name), event, data, options),
-      history: async (name, options) => await hub.publisher.history(hub.topics.resolve(name), options),
-      stop: async (key, options) => await stopRun(this.#runs, key, options),
-      count: async (name) => await hub.node.counting.count(hub.topics.resolve(name).name),
-      countLocal: (name) => hub.listenersHere(hub.topics.resolve(name).name),
-      disconnect: async (target, reason) => {
-        const { code, text, reconnect } = customReason(readReason('disconnect()', reason))
-        await hub.node.order({ op: 'disconnect', target: readTarget(hub, target), code, text, reconnect })
-      },
-      unsubscribe: async (target, topic) => {
-        await hub.node.order({ op: 'unsubscribe', target: readTarget(hub, target), topic: topicName(hub, topic) })
-      },
-      connections: () => [...hub.clients].map(({ face }) => face),
-      stats: () => stats(hub)
-    })
-  }
-}
-
-async function stopRun (runs: Runs, key: string, options: StopOptions = {}): Promise<boolean> {
-  record('stop options', options)
-  onlyKnown('stop', options, new Set(['space']))
-  const { space } = options
-  if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('stop.space', 'must be a non-empty string')
-  return await runs.stop(runOf(runs.spaces.find(space), checkRunKey('stop()', key)))
-}
-
-const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] satisfies Array<keyof RealtimeTarget>)
-
-/** Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant. */
-function readTarget (hub: Hub, target: RealtimeTarget): Target {
-  const unknown = unknownIn(target ?? {}, TARGET)
-  if (unknown !== undefined) throw new TargetInvalid(`: "${printable(unknown)}" ${whyUnknown(unknown, TARGET)}`)
-  const given = Object.entries(target ?? {}).map(([word, value]) => [word, readWord(hub, word, value)] as const)
-  if (given.length === 0 || given.some(([, value]) => value === undefined)) throw new TargetInvalid('')
-  return Object.fromEntries(given)
-}
-
-function readWord (hub: Hub, word: string, value: unknown): string | undefined {
-  if (word === 'identity') return identityId(value)
-  if (word === 'topic') return topicAt(value) || (typeof value === 'string' && value !== '') ? topicName(hub, value) : undefined
-  return word === 'connection' && typeof value === 'string' && value !== '' ? value : undefined
-}
-
-/** Of `topic.at(…)`, or a full name. @throws TopicUnknown */
-function topicName (hub: Hub, topic: unknown): string {
-  return resolveTopic(hub.topics, topic).name
 }
 
 function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings): ReturnType<WireContext['live']> {
   const live = Object.freeze(readLive(options, settings))
   hub.heartbeat.allow(live.heartbeat)
   return { heartbeat: live.heartbeat, maxBuffered: live.maxBuffered, slow: live.slow }
-}
-
-function stats (hub: Hub): RealtimeStats {
-  const connections = { sse: 0, websocket: 0 }
-  for (const connection of hub.clients) if (connection.attached) connections[connection.kind]++
-  const { subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored } = hub.observe.counts
-  const closing = hub.connections.leaving.size
-  const arriving = hub.admission.size - connections.sse - connections.websocket - closing
-  return { connections, arriving, closing, topics: hub.active.listenedTo, subscriptions, published, delivered, recovered, resets, repairs, slowClosed, dropped, refused, ringBytes, ignored, adapter: { name: hub.adapter.name, ...hub.adapter.stats?.() } }
 }

@@ -21,6 +21,7 @@ const nothing = /^$/
 
 const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, imports: everything },
+  { files: /^realtime\.ts$/, imports: /^(core|features|routes|types)\/|^(errors|known)\.ts$/ },
   { files: /^websocket-plugin\.ts$/, imports: /^(core\/callbacks|errors)\.ts$/ },
   { files: /^(errors|protocol)\.ts$/, imports: nothing },
   { files: /^(options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known)\.ts)/ },

@@ -169,10 +169,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     callApart(this.log, 'realtime: the adapter could not let go of a topic', () => this.adapter.unsubscribe(name))
   }
 
-  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> {
-    this.observe.counts.reads++
-    return this.adapter.read(name, after, limits)
-  }
+  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> { return this.adapter.read(name, after, limits) }
 
   /** Once for an outage is enough. */
   readFailed (error: unknown, topic: string): void {

@@ -76,10 +76,11 @@ export function encodeBy (codec: Codec, topic: TopicName, event: string, data: u
   return fits === undefined ? Buffer.from(text) : judged(fits, text, topic, event)
 }
 
-/** @throws EventTooLarge */
-export function checkSize ({ data }: Payload, topic: string, event: string, most: number): void {
-  const size = data.byteLength
+/** The same, if it is not too large. @throws EventTooLarge */
+export function bounded (payload: Payload, topic: string, event: string, most: number): Payload {
+  const size = payload.data.byteLength
   if (size > most) throw new EventTooLarge(`topic "${topic}", event "${event}"`, size, most)
+  return payload
 }
 
 function judged (fits: MaybePromise<string | undefined>, text: string, topic: TopicName, event: string): MaybePromise<Uint8Array> {

@@ -4,7 +4,7 @@ import { readHistoryOptions, readPublishOptions, type PublishKeys } from '../cal
 import { checkEventName } from '../event-name.ts'
 import type { Receiver } from '../event.ts'
 import type { Observer } from '../observe.ts'
-import { checkSize, decode, type Payload } from '../payload.ts'
+import { decode, type Payload } from '../payload.ts'
 import type { HistoryEvent, HistoryPage, Published } from '../published.ts'
 import type { TopicAt } from './topic.ts'
 import { nextTurn } from '../turn.ts'
@@ -13,7 +13,6 @@ import { Closed, HistoryUnavailable } from '../../errors.ts'
 export interface PublisherHost {
   readonly adapter: Adapter
   readonly observe: Observer
-  readonly maxEventBytes: number
   readonly stopping: boolean
   /** Members wait to be written to. */
   readonly busy: boolean
@@ -40,14 +39,13 @@ export class Publisher {
   async publish (
     { topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
   ): Promise<Published> {
-    const { adapter, observe, maxEventBytes } = this.#host
+    const { adapter, observe } = this.#host
     const name = topic.name(params)
     if (this.#host.stopping) throw new Closed()
     checkEventName(event)
     const keys = readPublishOptions(options)
     const encoding = topic.encode(name, event, data)
     const payload = encoding instanceof Promise ? await encoding : encoding
-    checkSize(payload, name, event, maxEventBytes)
     const size = payload.data.byteLength
     const published = await append(adapter, topic.retention, name, event, payload, keys)
     const id = published ? published.id : undefined
@@ -68,7 +66,6 @@ export class Publisher {
     if (this.#host.stopping) throw new Closed()
     // Checked in production too: it is a client's.
     const payload = await topic.encode(name, event, data, true)
-    checkSize(payload, name, event, this.#host.maxEventBytes)
     await this.#host.adapter.ephemeral(name, { name: event, ...payload, except: { connection: sender.id, identity: String(sender.identity.id) } })
   }
 

@@ -3,9 +3,9 @@ import { EventDataInvalid, EventUnknown, TopicParamsInvalid } from '../../errors
 import type { Id, Retention } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
 import { eventNameFault, printable } from '../event-name.ts'
-import type { MaybePromise } from '../maybe-promise.ts'
+import { andThen, type MaybePromise } from '../maybe-promise.ts'
 import { OrderOfUse } from '../order-of-use.ts'
-import { encode, encodeBy, encodeJson, type Codec, type Payload } from '../payload.ts'
+import { bounded, encode, encodeBy, encodeJson, type Codec, type Payload } from '../payload.ts'
 import { encodeParam, isParam, MAX_NAME_BYTES, paramName, readPattern } from './pattern.ts'
 
 export type Params = Record<string, string>
@@ -40,6 +40,8 @@ export interface TopicPolicy {
 /** What a topic asks of its node. */
 export interface TopicHost {
   readonly patience: Patience
+  /** Bytes of one event's data. */
+  readonly maxEventBytes: number
   /** Whose name this is, of all that are declared. */
   owner (name: string): DeclaredTopic | undefined
 }
@@ -106,11 +108,12 @@ export class DeclaredTopic {
     return Object.freeze({ topic: this, params: own, name })
   }
 
-  /** The bytes of an event's data. @throws EventUnknown, EventDataInvalid */
+  /** The bytes of an event's data, no more than an event may have. @throws EventUnknown, EventDataInvalid, EventTooLarge */
   encode (name: string, event: string, data: unknown, check = this.policy.validate): MaybePromise<Payload> {
     const codec = this.policy.events?.get(event)
     if (this.policy.events && !codec) throw new EventUnknown(name, printable(event))
-    return encode(name, event, data, codec, check)
+    const payload = encode(name, event, data, codec, check)
+    return andThen(payload, (made) => bounded(made, name, event, this.#host.maxEventBytes))
   }
 
   /** Asks the app for the present state. @throws CallbackTimeout, EventDataInvalid, what the app throws */

@@ -8,8 +8,6 @@ import type { TopicHost } from '../../core/topics/topic.ts'
 export interface RunsHost extends TopicHost {
   readonly adapter: Adapter & Partial<Ownership>
   readonly log: AppLog
-  /** Bytes of one event's data. */
-  readonly maxEventBytes: number
   readonly node: {
     readonly name: string
     obey (op: string, read: ReadOrder): void

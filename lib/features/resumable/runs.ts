@@ -16,7 +16,7 @@ import { isText, type Members } from '../../core/cluster/orders.ts'
 import { checkEventName } from '../../core/event-name.ts'
 import { FINAL_EVENTS } from '../../core/event.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
-import { checkSize, encodeAny } from '../../core/payload.ts'
+import { bounded, encodeAny } from '../../core/payload.ts'
 import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
 import { DeclaredTopic, type TopicAt } from '../../core/topics/topic.ts'
 import { checkYielded } from '../../core/yielded.ts'
@@ -235,8 +235,7 @@ export class Runs {
     const { event: name = 'message', data } = value
     checkEventName(name)
     const encoded = typeof data === 'string' ? { data: Buffer.from(data), format: 'text' as const } : encodeAny(at.name, name, data)
-    checkSize(encoded, at.name, name, this.#host.maxEventBytes)
-    return { name, ...encoded }
+    return { name, ...bounded(encoded, at.name, name, this.#host.maxEventBytes) }
   }
 
   async #append (at: TopicAt, name: string, data: Uint8Array, format: Format, lifetime: number): Promise<void> {

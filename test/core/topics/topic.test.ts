@@ -11,7 +11,7 @@ function declare (...patterns: string[]) {
 
 function declareIn (registry: TopicRegistry, ...patterns: string[]) {
   const topics = patterns.map((pattern) => {
-    const topic = new DeclaredTopic({ patience: new Patience(1000), owner: (name) => registry.owner(name) }, pattern, {
+    const topic = new DeclaredTopic({ patience: new Patience(1000), maxEventBytes: 65_536, owner: (name) => registry.owner(name) }, pattern, {
       retention: undefined, schemas: undefined, events: undefined, authorize: undefined, snapshot: undefined, validate: false
     })
     registry.add(topic)

@@ -1,0 +1,86 @@
+/** `app.realtime`: what its public type says, and no way to what is behind it. */
+import { customReason, readReason } from './core/call-options.ts'
+import type { Target } from './core/cluster/orders.ts'
+import { printable } from './core/event-name.ts'
+import type { Hub } from './core/hub.ts'
+import { identityId } from './core/identity.ts'
+import { topicAt } from './core/topics/face.ts'
+import { OptionInvalid, TargetInvalid } from './errors.ts'
+import { checkRunKey, runOf } from './features/resumable/names.ts'
+import type { Runs } from './features/resumable/runs.ts'
+import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
+import { resolveTopic } from './routes/topics-option.ts'
+import type { Connection } from './types/connection.ts'
+import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
+
+// Arrow functions: each works by itself too, as `const { publish } = app.realtime` has it.
+export class RealtimeFace implements Realtime {
+  readonly #hub: Hub
+  readonly #runs: Runs
+
+  constructor (hub: Hub, runs: Runs) {
+    this.#hub = hub
+    this.#runs = runs
+    Object.freeze(this)
+  }
+
+  readonly publish: Realtime['publish'] = async (name, event, data, options) => {
+    return await this.#hub.publisher.publish(this.#hub.topics.resolve(name), event, data, options)
+  }
+
+  readonly history: Realtime['history'] = async (name, options) => await this.#hub.publisher.history(this.#hub.topics.resolve(name), options)
+  readonly stop: Realtime['stop'] = async (key, options) => await stopRun(this.#runs, key, options)
+  readonly count: Realtime['count'] = async (name) => await this.#hub.node.counting.count(this.#hub.topics.resolve(name).name)
+  readonly countLocal: Realtime['countLocal'] = (name) => this.#hub.listenersHere(this.#hub.topics.resolve(name).name)
+
+  readonly disconnect: Realtime['disconnect'] = async (target, reason) => {
+    const { code, text, reconnect } = customReason(readReason('disconnect()', reason))
+    await this.#hub.node.order({ op: 'disconnect', target: readTarget(this.#hub, target), code, text, reconnect })
+  }
+
+  readonly unsubscribe: Realtime['unsubscribe'] = async (target, topic) => {
+    await this.#hub.node.order({ op: 'unsubscribe', target: readTarget(this.#hub, target), topic: topicName(this.#hub, topic) })
+  }
+
+  readonly connections = (): Connection[] => [...this.#hub.clients].map(({ face }) => face)
+  readonly stats = (): RealtimeStats => statsOf(this.#hub)
+}
+
+async function stopRun (runs: Runs, key: string, options: StopOptions = {}): Promise<boolean> {
+  record('stop options', options)
+  onlyKnown('stop', options, new Set(['space']))
+  const { space } = options
+  if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('stop.space', 'must be a non-empty string')
+  return await runs.stop(runOf(runs.spaces.find(space), checkRunKey('stop()', key)))
+}
+
+const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] satisfies Array<keyof RealtimeTarget>)
+
+/** Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant. */
+function readTarget (hub: Hub, target: RealtimeTarget): Target {
+  const unknown = unknownIn(target ?? {}, TARGET)
+  if (unknown !== undefined) throw new TargetInvalid(`: "${printable(unknown)}" ${whyUnknown(unknown, TARGET)}`)
+  const given = Object.entries(target ?? {}).map(([word, value]) => [word, readWord(hub, word, value)] as const)
+  if (given.length === 0 || given.some(([, value]) => value === undefined)) throw new TargetInvalid('')
+  return Object.fromEntries(given)
+}
+
+function readWord (hub: Hub, word: string, value: unknown): string | undefined {
+  if (word === 'identity') return identityId(value)
+  if (word === 'topic') return topicAt(value) || (typeof value === 'string' && value !== '') ? topicName(hub, value) : undefined
+  return word === 'connection' && typeof value === 'string' && value !== '' ? value : undefined
+}
+
+/** Of `topic.at(…)`, or a full name. @throws TopicUnknown */
+function topicName (hub: Hub, topic: unknown): string {
+  return resolveTopic(hub.topics, topic).name
+}
+
+function statsOf (hub: Hub): RealtimeStats {
+  const connections = { sse: 0, websocket: 0 }
+  for (const connection of hub.clients) if (connection.attached) connections[connection.kind]++
+  const closing = hub.connections.leaving.size
+  const arriving = hub.admission.size - connections.sse - connections.websocket - closing
+  const adapter = { name: hub.adapter.name, ...hub.adapter.stats?.() }
+  return { connections, arriving, closing, topics: hub.active.listenedTo, ...hub.observe.counts, adapter }
+}
