@@ -1,8 +1,10 @@
 /** One schedule: who publishes, joins, leaves, is cut off, stops reading and comes back, when. All of it follows from its seed. */
-import { EnvelopeClient, FlatClient, SseClient, type Client, type ClientOptions, type Slow } from './clients.ts'
+import type { Client, ClientOptions, Slow } from './client.ts'
 import { REPEATS, NASTY } from './disturbed.ts'
 import { Fault, type Said, type TopicModel } from './model.ts'
 import { Random, turns } from './random.ts'
+import { SseClient } from './sse-client.ts'
+import { EnvelopeClient, FlatClient } from './websocket-clients.ts'
 import { KINDS, World, type Kind, type Library, type WorldOptions } from './world.ts'
 
 /** How long a schedule may stand still before it counts as stuck. Not a speed that is asked for. */
