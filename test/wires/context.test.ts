@@ -5,7 +5,10 @@ import t, { type Test } from 'tap'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { RealtimeOptions, SourceEvent } from '../../lib/index.ts'
 import { insidesOf } from '../helpers/insides.ts'
-import { connectionsOf, deferred, Inbox, maskedFrame, openChannel, openEnvelope, openStream, RawSocket, serve, turn, type Json } from '../conformance/clients.ts'
+import {
+  connectionsOf, deferred, Inbox, openChannel, openEnvelope, openStream, serve, turn, type Json
+} from '../conformance/clients.ts'
+import { maskedFrame, RawSocket } from '../conformance/raw-socket.ts'
 
 interface Heard { what: string, tenant: string | undefined }
 

@@ -1,7 +1,10 @@
 /** What a channel bears from its clients, and how it ends. */
 import t, { type Test } from 'tap'
 import type { CloseReason, Connection } from '../../../lib/index.ts'
-import { connectionsOf, deferred, Inbox, Log, maskedFrame, openChannel, openEnvelope, RawSocket, serve, SUBPROTOCOL, turn, type Json } from '../../conformance/clients.ts'
+import {
+  connectionsOf, deferred, Inbox, Log, openChannel, openEnvelope, serve, SUBPROTOCOL, turn, type Json
+} from '../../conformance/clients.ts'
+import { maskedFrame, RawSocket } from '../../conformance/raw-socket.ts'
 
 /** Time stands still for the limits, until it is moved on. */
 function stopTheClock (t: Test): (ms: number) => void {

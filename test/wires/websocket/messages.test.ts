@@ -4,7 +4,10 @@ import createError from '@fastify/error'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
 import type { Connection } from '../../../lib/index.ts'
-import { connectionsOf, deferred, Inbox, Log, maskedFrame, openChannel, openEnvelope, RawSocket, serve, SUBPROTOCOL, turn, type Channel, type Json } from '../../conformance/clients.ts'
+import {
+  connectionsOf, deferred, Inbox, Log, openChannel, openEnvelope, serve, SUBPROTOCOL, turn, type Channel, type Json
+} from '../../conformance/clients.ts'
+import { maskedFrame, RawSocket } from '../../conformance/raw-socket.ts'
 
 interface Voice {
   name: string
