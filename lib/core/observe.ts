@@ -35,19 +35,29 @@ const channels = {
   adapter: named('adapter')
 } as const
 
-/** What the node has done since it started. */
-interface Counters {
+/** What this node has done since it started. */
+export interface Counters {
+  /** Topics of clients now: one for each that a client listens to. */
   subscriptions: number
+  /** Events that the adapter has taken from here. */
   published: number
+  /** Events given to listeners: one for each listener. */
   delivered: number
+  /** Topics of clients that came back and were given what they had missed. */
   recovered: number
+  /** Topics of clients that had to be told `reset`. */
   resets: number
+  /** Times that what did not link was read from history. */
   repairs: number
+  /** Clients closed because they did not read. */
   slowClosed: number
+  /** Events dropped, or replaced by newer ones, for clients that did not read. */
   dropped: number
+  /** Clients that were not let in. */
   refused: number
+  /** Bytes of recent events that are kept. */
   ringBytes: number
-  /** Orders and questions of other nodes that were not understood. */
+  /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
   ignored: number
 }
 

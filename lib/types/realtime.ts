@@ -1,4 +1,5 @@
 /** `app.realtime`: what concerns all topics and connections. */
+import type { Counters } from '../core/observe.ts'
 import type { Connection } from './connection.ts'
 import type { AnyTopicRef, EventId, HistoryPage, Published, PublishOptions } from './topic.ts'
 
@@ -17,7 +18,7 @@ export interface StopOptions {
   space?: string
 }
 
-export interface RealtimeStats {
+export interface RealtimeStats extends Counters {
   connections: { sse: number, websocket: number }
   /**
    * On their way in: hooks of the plugin's are asked about them, or their topics are being read. They count in
@@ -28,19 +29,6 @@ export interface RealtimeStats {
   closing: number
   /** Topics with a listener on this node. */
   topics: number
-  subscriptions: number
-  published: number
-  delivered: number
-  /** Clients that resumed without loss / that had to be told `reset`. */
-  recovered: number
-  resets: number
-  repairs: number
-  slowClosed: number
-  dropped: number
-  refused: number
-  ringBytes: number
-  /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
-  ignored: number
   /** What the adapter says of itself: its name, and for Redis its state, links, outages and what waits. */
   adapter: { name: string, [key: string]: unknown }
 }
