@@ -5,7 +5,9 @@
 import type { FastifyInstance } from 'fastify'
 
 /** As Fastify calls it: a validator or a serializer of one schema. */
-export type Compile = (route: { schema: unknown, method: string, url: string, httpPart?: string, httpStatus?: string }) => unknown
+export type Compile = (
+  route: { schema: unknown, method: string, url: string, httpPart?: string, httpStatus?: string }
+) => unknown
 
 export interface Compilers {
   readonly validator: Compile | undefined

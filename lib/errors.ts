@@ -2,31 +2,39 @@
 import createError, { type FastifyErrorConstructor } from '@fastify/error'
 
 // The type is written out: what TypeScript makes of it by itself cannot be read under "moduleResolution": "bundler".
-const make = (code: string, message: string, status = 500): FastifyErrorConstructor<{ code: `FST_ERR_REALTIME_${string}` }> =>
+const make = (
+  code: string, message: string, status = 500
+): FastifyErrorConstructor<{ code: `FST_ERR_REALTIME_${string}` }> =>
   createError(`FST_ERR_REALTIME_${code}`, message, status)
 
 // Options and declarations: thrown while the app is being built.
 export const OptionInvalid = make('OPTION_INVALID', 'fastify-realtime option "%s" %s')
 export const AlreadyRegistered = make('ALREADY_REGISTERED',
-  'fastify-realtime is registered already in this scope or above it. Register it once, at the root, and declare topics, streams and channels in any child.')
+  'fastify-realtime is registered already in this scope or above it. ' +
+  'Register it once, at the root, and declare topics, streams and channels in any child.')
 export const PatternInvalid = make('PATTERN_INVALID',
   'topic pattern "%s" %s. A pattern is segments joined by "/": text, ":param", and a final "*".')
-export const PatternTaken = make('PATTERN_TAKEN', 'topic pattern "%s" is declared already%s. Declare it once and share the Topic.')
+export const PatternTaken = make('PATTERN_TAKEN',
+  'topic pattern "%s" is declared already%s. Declare it once and share the Topic.')
 export const EventNameInvalid = make('EVENT_NAME_INVALID', 'event name "%s" %s')
 export const SchemaInvalid = make('SCHEMA_INVALID', 'the schema of %s cannot be used: %s')
 export const RouteInvalid = make('ROUTE_INVALID', '%s "%s" %s')
 export const TopicUndeclared = make('TOPIC_UNDECLARED',
-  '%s "%s" names the topic "%s", which no declared pattern matches. Declare it with fastify.topic() before the app is ready.')
+  '%s "%s" names the topic "%s", which no declared pattern matches. ' +
+  'Declare it with fastify.topic() before the app is ready.')
 export const TopicParamsMissing = make('TOPIC_PARAMS_MISSING',
   '%s carries the topic "%s", but its URL has no param "%s". Use a function: topics: (request) => topic.at({ … }).')
 export const NoDispatcher = make('NO_DISPATCHER',
-  'channels are declared, but nothing dispatches WebSocket upgrades. Remove "websocket: false", or register @fastify/websocket.')
+  'channels are declared, but nothing dispatches WebSocket upgrades. ' +
+  'Remove "websocket: false", or register @fastify/websocket.')
 export const Http2Only = make('HTTP2_ONLY',
-  'channels are declared, but this server speaks HTTP/2 alone, where no WebSocket can be opened. Add "allowHTTP1: true" to "https", or declare streams.')
+  'channels are declared, but this server speaks HTTP/2 alone, where no WebSocket can be opened. ' +
+  'Add "allowHTTP1: true" to "https", or declare streams.')
 export const AlreadyStarted = make('ALREADY_STARTED', 'cannot declare %s "%s": the app is ready already')
 
 // Publishing and subscribing.
-export const TopicUnknown = make('TOPIC_UNKNOWN', 'no declared topic matches "%s". Declare its pattern with fastify.topic().', 404)
+export const TopicUnknown = make('TOPIC_UNKNOWN',
+  'no declared topic matches "%s". Declare its pattern with fastify.topic().', 404)
 export const TopicParamsInvalid = make('TOPIC_PARAMS', 'topic "%s": %s', 400)
 export const EventUnknown = make('EVENT_UNKNOWN', 'topic "%s" declares no event "%s". Add it to its events.')
 export const EventDataInvalid = make('EVENT_DATA', 'topic "%s", event "%s": %s')
@@ -35,34 +43,48 @@ export const EventTooLarge = make('EVENT_TOO_LARGE',
 export const PublishOptionInvalid = make('PUBLISH_OPTION', 'publish option "%s" %s', 400)
 export const RunSpaceUnknown = make('RUN_SPACE', 'which space are the runs in? Name it, as in stop(key, { space }): %s')
 export const RunKeyMissing = make('RUN_KEY_MISSING',
-  'stream "%s" is resumable without a key, and %s. Say whose run it is: resumable: { key: (request) => … }, with the user in it unless whoever has the key may read it.')
+  'stream "%s" is resumable without a key, and %s. ' +
+  'Say whose run it is: resumable: { key: (request) => … }, ' +
+  'with the user in it unless whoever has the key may read it.')
 export const RunKeyInvalid = make('RUN_KEY_INVALID', 'the key of %s is %s. It must be a non-empty string.')
 export const Closed = make('CLOSED', 'the app is closing: nothing can be published or subscribed any more', 503)
 export const HistoryUnavailable = make('HISTORY_UNAVAILABLE', 'topic "%s" has history: false, so there is none to read')
 
 // Connections: what a client is answered.
-export const NotAcceptable = make('NOT_ACCEPTABLE', 'this route answers text/event-stream only: send "accept: text/event-stream"', 406)
-export const UpgradeRequired = make('UPGRADE_REQUIRED', 'this route is a WebSocket channel: send an upgrade request', 426)
+export const NotAcceptable = make('NOT_ACCEPTABLE',
+  'this route answers text/event-stream only: send "accept: text/event-stream"', 406)
+export const UpgradeRequired = make('UPGRADE_REQUIRED',
+  'this route is a WebSocket channel: send an upgrade request', 426)
 export const UpgradeInvalid = make('UPGRADE_INVALID', 'not a valid WebSocket upgrade: %s', 400)
-export const SubprotocolUnknown = make('SUBPROTOCOL_UNKNOWN', 'none of the subprotocols offered is known: offer "fastify-realtime.v1", or none', 400)
+export const SubprotocolUnknown = make('SUBPROTOCOL_UNKNOWN',
+  'none of the subprotocols offered is known: offer "fastify-realtime.v1", or none', 400)
 export const OriginRefused = make('ORIGIN_REFUSED', 'origin "%s" may not open this channel. %s.', 403)
-export const HostRefused = make('HOST_REFUSED', 'host "%s" is none of this server\'s. List it in "hosts" if it is.', 403)
+export const HostRefused = make('HOST_REFUSED',
+  'host "%s" is none of this server\'s. List it in "hosts" if it is.', 403)
 export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this client', 403)
 export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than %s', 400)
 export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)
 export const Pipelined = make('PIPELINED',
-  'this stream was asked for behind a response that is not over, on the same socket. Ask for it on a connection of its own.', 503)
+  'this stream was asked for behind a response that is not over, on the same socket. ' +
+  'Ask for it on a connection of its own.', 503)
 export const ShuttingDown = make('SHUTTING_DOWN', 'the server is shutting down', 503)
 export const IdentityInvalid = make('IDENTITY_INVALID',
-  'identify gave no identity, but something %s. Give an object whose id is a non-empty string, a number or a bigint (String(id) makes one of others); null or undefined for nobody.')
-export const CloseCodeInvalid = make('CLOSE_CODE', 'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
+  'identify gave no identity, but something %s. ' +
+  'Give an object whose id is a non-empty string, a number or a bigint ' +
+  '(String(id) makes one of others); null or undefined for nobody.')
+export const CloseCodeInvalid = make('CLOSE_CODE',
+  'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
 export const CloseReasonInvalid = make('CLOSE_REASON', 'the "%s" that a connection is closed with %s.')
-export const TargetInvalid = make('TARGET', 'whose connections? Give at least one of identity, connection and topic, each of them with a value: a non-empty string, for identity a number or a bigint too, for topic a topic.at(…) too%s', 400)
+export const TargetInvalid = make('TARGET',
+  'whose connections? ' +
+  'Give at least one of identity, connection and topic, each of them with a value: ' +
+  'a non-empty string, for identity a number or a bigint too, for topic a topic.at(…) too%s', 400)
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
 export const NotOwner = make('NOT_OWNER', 'topic "%s" belongs to another node now')
 export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old: Redis 7 or Valkey 7.2 is needed')
 export const CallbackTimeout = make('CALLBACK_TIMEOUT',
-  '%s did not settle within %s ms (joinTimeout), and was given up. Have it resolve or reject sooner, or raise joinTimeout.', 503)
+  '%s did not settle within %s ms (joinTimeout), and was given up. ' +
+  'Have it resolve or reject sooner, or raise joinTimeout.', 503)
 
 const NotAvailable = make('UNAVAILABLE', 'not available now%s', 503)
 

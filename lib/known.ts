@@ -11,7 +11,9 @@ const MAX_SLIPS = 2
 /** @throws OptionInvalid */
 export function onlyKnown (name: string, value: object, known: ReadonlySet<string>): void {
   const unknown = unknownIn(value, known)
-  if (unknown !== undefined) throw new OptionInvalid(name ? `${name}.${shown(unknown)}` : shown(unknown), whyUnknown(unknown, known))
+  if (unknown !== undefined) {
+    throw new OptionInvalid(name ? `${name}.${shown(unknown)}` : shown(unknown), whyUnknown(unknown, known))
+  }
 }
 
 /** @throws OptionInvalid */

@@ -51,11 +51,16 @@ export interface Settings extends LiveSettings {
 
 const MiB = 1 << 20
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
-const DEFAULT_LIMITS: Limits = Object.freeze({ messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64 })
-const KNOWN = new Set<string>(['adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
-  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout', 'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
+const DEFAULT_LIMITS: Limits = Object.freeze({
+  messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64
+})
+const KNOWN = new Set<string>([
+  'adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
+  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout',
+  'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
-  'prefix', 'logLevel', 'logSerializers'] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
+  'prefix', 'logLevel', 'logSerializers'
+] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
 /** What a frame adds to its data: base64 of bytes grows them by a third. */
 const FRAMING = 1.5
 
@@ -63,9 +68,13 @@ const FRAMING = 1.5
 export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Settings {
   onlyKnown('', options, KNOWN)
   const maxEventBytes = integer('maxEventBytes', options.maxEventBytes ?? 65_536, 1, 512 * MiB)
-  const live = readLive(options, { heartbeat: 25_000, maxBuffered: Math.max(MiB, Math.ceil(maxEventBytes * FRAMING)), slow: 'close' })
+  const live = readLive(options, {
+    heartbeat: 25_000, maxBuffered: Math.max(MiB, Math.ceil(maxEventBytes * FRAMING)), slow: 'close'
+  })
   if (live.maxBuffered < maxEventBytes * FRAMING) {
-    throw new OptionInvalid('maxBuffered', `must be at least 1.5 × maxEventBytes (${Math.ceil(maxEventBytes * FRAMING)}), or one event could never be sent`)
+    throw new OptionInvalid('maxBuffered',
+      `must be at least 1.5 × maxEventBytes (${Math.ceil(maxEventBytes * FRAMING)}), ` +
+      'or one event could never be sent')
   }
   return Object.freeze({
     ...live,
@@ -93,7 +102,9 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
 
 function readWebSocket (value: unknown): boolean | Record<string, unknown> {
   if (typeof value === 'boolean') return value
-  if (!isRecord(value)) throw new OptionInvalid('websocket', 'must be true, false, or the options of @fastify/websocket')
+  if (!isRecord(value)) {
+    throw new OptionInvalid('websocket', 'must be true, false, or the options of @fastify/websocket')
+  }
   return { ...value }
 }
 
@@ -101,7 +112,9 @@ function readWebSocket (value: unknown): boolean | Record<string, unknown> {
 function readCloseTimeout (value: unknown, hookTimeout: number): number {
   const ms = integer('closeTimeout', value ?? Math.min(5000, Math.floor(hookTimeout / 2)), 0, 300_000)
   if (ms < hookTimeout) return ms
-  throw new OptionInvalid('closeTimeout', `must be less than Fastify's own pluginTimeout (${hookTimeout}), after which app.close() would fail: raise that one too`)
+  throw new OptionInvalid('closeTimeout',
+    `must be less than Fastify's own pluginTimeout (${hookTimeout}), ` +
+    'after which app.close() would fail: raise that one too')
 }
 
 /** The options that a route may override. */
@@ -117,7 +130,9 @@ export const readCoalesce = (value: unknown): number => integer('coalesce', valu
 export const readRetry = (value: unknown): number => integer('retry', value, 0, 3_600_000)
 export const readOpen = (value: unknown): 'event' | 'id' | false => oneOf('open', value, ['event', 'id', false])
 
-export function readHistory (name: string, value: HistoryOptions | false | undefined, defaults: Retention | undefined): Retention | undefined {
+export function readHistory (
+  name: string, value: HistoryOptions | false | undefined, defaults: Retention | undefined
+): Retention | undefined {
   if (value === false) return undefined
   if (value === undefined) return defaults
   record(name, value)
@@ -141,7 +156,9 @@ export function readResumable (value: unknown): ResumableSettings {
   record('resumable', value)
   onlyKnown('resumable', value, new Set(['maxAge', 'maxBytes', 'key', 'space']))
   const { maxAge, maxBytes, key, space } = value as Partial<ResumableSettings>
-  if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('resumable.space', 'must be a non-empty string')
+  if (space !== undefined && (typeof space !== 'string' || space === '')) {
+    throw new OptionInvalid('resumable.space', 'must be a non-empty string')
+  }
   return Object.freeze({
     maxAge: integer('resumable.maxAge', maxAge ?? 600_000, 1, 86_400_000),
     maxBytes: integer('resumable.maxBytes', maxBytes ?? MiB, 1),
@@ -171,9 +188,13 @@ export function readOrigins (value: unknown): readonly string[] | '*' {
   }
   return Object.freeze(value.map((origin) => {
     const read = readOrigin(origin)
-    if (origin === 'null') throw new OptionInvalid('origins', 'holds "null", which any site sends from a sandboxed frame: to allow everybody say "*"')
+    if (origin === 'null') {
+      throw new OptionInvalid('origins',
+        'holds "null", which any site sends from a sandboxed frame: to allow everybody say "*"')
+    }
     if (read === undefined || read.text !== origin.toLowerCase() || /^wss?:$/.test(read.scheme)) {
-      throw new OptionInvalid('origins', `holds "${origin}", which is not an origin of pages, like "https://app.example"`)
+      throw new OptionInvalid('origins',
+        `holds "${origin}", which is not an origin of pages, like "https://app.example"`)
     }
     return read.text
   }))
@@ -181,10 +202,15 @@ export function readOrigins (value: unknown): readonly string[] | '*' {
 
 export function readHosts (value: unknown): readonly string[] | '*' {
   if (value === '*') return value
-  if (!Array.isArray(value) || value.length === 0) throw new OptionInvalid('hosts', 'must be "*" or an array of hosts like "app.example" or "localhost:3000"')
+  if (!Array.isArray(value) || value.length === 0) {
+    throw new OptionInvalid('hosts', 'must be "*" or an array of hosts like "app.example" or "localhost:3000"')
+  }
   return Object.freeze(value.map((host: unknown) => {
     const read = typeof host === 'string' ? readHost(host) : undefined
-    if (read === undefined) throw new OptionInvalid('hosts', `holds "${String(host)}", which is not a host like "app.example" or "localhost:3000"`)
+    if (read === undefined) {
+      throw new OptionInvalid('hosts',
+        `holds "${String(host)}", which is not a host like "app.example" or "localhost:3000"`)
+    }
     return read
   }))
 }
@@ -192,7 +218,8 @@ export function readHosts (value: unknown): readonly string[] | '*' {
 function readAdapter (adapter: Adapter | undefined): Adapter | undefined {
   if (adapter === undefined) return undefined
   const methods = ['start', 'publish', 'ephemeral', 'subscribe', 'unsubscribe', 'read', 'heads', 'close'] as const
-  if (typeof adapter !== 'object' || adapter === null || methods.some((method) => typeof adapter[method] !== 'function')) {
+  if (typeof adapter !== 'object' || adapter === null ||
+    methods.some((method) => typeof adapter[method] !== 'function')) {
     throw new OptionInvalid('adapter', 'must be an adapter, e.g. memory()')
   }
   return adapter
@@ -214,7 +241,8 @@ export function readAuthorize (value: unknown): TopicPolicy['authorize'] {
 export function integer (name: string, value: unknown, min: number, max = Infinity): number {
   const whole = typeof value === 'number' && (Number.isInteger(value) || value === Infinity)
   if (!whole || value < min || value > max) {
-    throw new OptionInvalid(name, `must be a whole number from ${min}${max === Infinity ? '' : ` to ${max}`}, not ${String(value)}`)
+    throw new OptionInvalid(name,
+      `must be a whole number from ${min}${max === Infinity ? '' : ` to ${max}`}, not ${String(value)}`)
   }
   return value
 }
@@ -224,7 +252,9 @@ export function flag (name: string, value: unknown): boolean {
 }
 
 export function oneOf<T> (name: string, value: unknown, allowed: readonly T[]): T {
-  if (!allowed.includes(value as T)) throw new OptionInvalid(name, `must be one of ${allowed.map(String).join(', ')}, not ${String(value)}`)
+  if (!allowed.includes(value as T)) {
+    throw new OptionInvalid(name, `must be one of ${allowed.map(String).join(', ')}, not ${String(value)}`)
+  }
   return value as T
 }
 

@@ -51,8 +51,10 @@ const SPARE_MS = 1000
 async function startWithin (pluginTimeout = 10_000, hub: Hub): Promise<void> {
   const ms = pluginTimeout - Math.min(SPARE_MS, pluginTimeout / 4)
   const starting = Promise.resolve(call(() => hub.start()))
+  const late = (): Unavailable =>
+    new Unavailable(`the adapter did not start within ${ms} ms (Fastify's pluginTimeout is ${pluginTimeout})`)
   try {
-    await (ms === 0 ? starting : within(ms, starting, () => new Unavailable(`the adapter did not start within ${ms} ms (Fastify's pluginTimeout is ${pluginTimeout})`)))
+    await (ms === 0 ? starting : within(ms, starting, late))
   } catch (error) {
     starting.catch(() => {})
     await Promise.resolve(call(() => hub.close())).catch(() => {})
@@ -90,14 +92,20 @@ class App {
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
     fastify.decorate('realtime', new RealtimeFace(hub, this.#runs))
     const decorators = {
-      topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) { return app.#topic(this, pattern, options ?? {}) },
+      topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
+        return app.#topic(this, pattern, options ?? {})
+      },
       stream: streamDecorator(context, this.#collector, new Encoders()),
       channel: channelDecorator(context, this.#collector, this.#upgrades)
     }
     // Their types infer from what they are called with, which nothing that is made here can be shown to do.
-    for (const [name, decorator] of Object.entries(decorators)) Reflect.apply(fastify.decorate, fastify, [name, decorator])
+    for (const [name, decorator] of Object.entries(decorators)) {
+      Reflect.apply(fastify.decorate, fastify, [name, decorator])
+    }
     fastify.addHook('onReady', async () => this.#becomeReady())
-    fastify.addHook('preClose', async () => await call(() => drain(this.#settings.closeTimeout, { hub, upgrades: this.#upgrades, silent: this.#silent, sessions: this.#sessions })))
+    fastify.addHook('preClose', async () => await call(() => drain(this.#settings.closeTimeout, {
+      hub, upgrades: this.#upgrades, silent: this.#silent, sessions: this.#sessions
+    })))
     fastify.addHook('onClose', async () => this.#letGo(context))
     this.#sessions.watch(fastify)
     this.#silent.watch(fastify, overhears)
@@ -171,7 +179,9 @@ class App {
     return new TopicFace(topic, this.#hub.publisher)
   }
 
-  #codecs (scope: FastifyInstance, pattern: string, events: Record<string, unknown> | undefined): Map<string, Codec> | undefined {
+  #codecs (
+    scope: FastifyInstance, pattern: string, events: Record<string, unknown> | undefined
+  ): Map<string, Codec> | undefined {
     if (events === undefined) return undefined
     record('events', events)
     const schemas = this.#schemasOf(scope)
@@ -185,7 +195,9 @@ class App {
   }
 }
 
-function readLiveFor (hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings): ReturnType<WireContext['live']> {
+function readLiveFor (
+  hub: Hub, options: Parameters<WireContext['live']>[0], settings: Settings
+): ReturnType<WireContext['live']> {
   const live = Object.freeze(readLive(options, settings))
   hub.heartbeat.allow(live.heartbeat)
   return { heartbeat: live.heartbeat, maxBuffered: live.maxBuffered, slow: live.slow }

@@ -35,7 +35,13 @@ export type ServerFrame =
   | { event: string, data: unknown }
 
 /** An error, to a client of the flat format. */
-export interface FlatError { type: 'error', code: string, message: string, topic?: string | undefined, reason?: ResetReason | undefined }
+export interface FlatError {
+  type: 'error'
+  code: string
+  message: string
+  topic?: string | undefined
+  reason?: ResetReason | undefined
+}
 
 // --- what a client says ----------------------------------------------------------------
 

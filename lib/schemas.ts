@@ -22,9 +22,15 @@ interface Serializer {
 }
 
 /** What clients send gets defaults and loses unknown members, as a body does; what the app publishes is not touched. */
-const RECEIVED = { customOptions: { coerceTypes: false, useDefaults: true, removeAdditional: true, allErrors: false } } as const
+const RECEIVED = {
+  customOptions: { coerceTypes: false, useDefaults: true, removeAdditional: true, allErrors: false }
+} as const
 // "unsafe" is fast-json-stringify's word, which Ajv does not know.
-const PUBLISHED = { customOptions: { coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false, formats: { unsafe: true } } } as const
+const PUBLISHED = {
+  customOptions: {
+    coerceTypes: false, useDefaults: false, removeAdditional: false, allErrors: false, formats: { unsafe: true }
+  }
+} as const
 
 /** Compilers of one scope, built when first needed and only once. */
 export class Schemas {
@@ -45,7 +51,9 @@ export class Schemas {
   #validator (route: Parameters<Compile>[0], of: 'received' | 'published', own: Compile | undefined): Validator {
     const set = own ?? compilersOf(this.#scope).validator
     const ajv = (): Validator => this.#ajvCompiler(of === 'received' ? RECEIVED : PUBLISHED)(route) as Validator
-    if (!set && !isJsonSchema(route.schema)) throw new Error('it is no JSON schema, and the app has set no compiler for it: see setValidatorCompiler()')
+    if (!set && !isJsonSchema(route.schema)) {
+      throw new Error('it is no JSON schema, and the app has set no compiler for it: see setValidatorCompiler()')
+    }
     if (!set) return ajv()
     const validator = (): Validator => callable(set(route)) as Validator
     return isJsonSchema(route.schema) ? firstThat(readsJsonSchema, validator, ajv) : validator()
@@ -56,7 +64,9 @@ export class Schemas {
     const route = { schema, method: '', url: what, httpStatus: '200' }
     return inWords(what, () => {
       const set = compilersOf(this.#scope).serializer
-      if (!isJsonSchema(schema)) return set ? foreign(set(route)) : { write: (data) => JSON.stringify(data) ?? 'null', doubts: never }
+      if (!isJsonSchema(schema)) {
+        return set ? foreign(set(route)) : { write: (data) => JSON.stringify(data) ?? 'null', doubts: never }
+      }
       const own = (compiler: Compile): Serializer => ours(compiler(route), schema, this.#scope.getSchemas())
       if (!set) return own(this.#scope.serializerCompiler as Compile | undefined ?? this.#stringifyCompiler())
       return firstThat(() => true, () => foreign(set(route)), () => own(this.#stringifyCompiler()))
@@ -127,7 +137,8 @@ function readsJsonSchema (validate: Validator): boolean {
 }
 
 // By its name: in a test runner's realm it is another class.
-const isTypeError = (error: unknown): boolean => error !== undefined && error !== null && (error as Error).name === 'TypeError'
+const isTypeError = (error: unknown): boolean =>
+  error !== undefined && error !== null && (error as Error).name === 'TypeError'
 
 /** Compiles when first used, or when the app becomes ready: schemas may be added until then. */
 export class LazyCodec implements Codec {

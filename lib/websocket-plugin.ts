@@ -19,6 +19,7 @@ async function load (): Promise<FastifyPluginAsync> {
     const { default: plugin } = await import('@fastify/websocket') as unknown as { default: FastifyPluginAsync }
     return plugin
   } catch (error) {
-    throw new OptionInvalid('websocket', `needs ${NAME}, which could not be loaded (${toError(error).message}): npm install ${NAME}`)
+    throw new OptionInvalid('websocket',
+      `needs ${NAME}, which could not be loaded (${toError(error).message}): npm install ${NAME}`)
   }
 }

@@ -77,7 +77,15 @@ export class MemoryLog {
     const prev = this.head
     this.head = id
     if (key === undefined && except === undefined) return { id, prev, name, data, format }
-    return { id, prev, name, data, format, ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
+    return {
+      id,
+      prev,
+      name,
+      data,
+      format,
+      ...(key === undefined ? {} : { key }),
+      ...(except === undefined ? {} : { except })
+    }
   }
 
   #store (event: LogEvent, { retention, lifetime }: AppendOptions): void {
@@ -134,7 +142,9 @@ export class MemoryLog {
     const kept = this.#kept
     if (!kept) return
     let drop = 0
-    for (let left = bytes; left > 0 && drop < kept.events.length - 1; drop++) left -= (kept.events[drop] as LogEvent).data.byteLength + EVENT_BYTES
+    for (let left = bytes; left > 0 && drop < kept.events.length - 1; drop++) {
+      left -= (kept.events[drop] as LogEvent).data.byteLength + EVENT_BYTES
+    }
     this.#drop(kept, drop)
   }
 

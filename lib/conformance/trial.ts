@@ -34,7 +34,9 @@ export class Checks {
   equal (actual: unknown, expected: unknown, message?: string): void { assert.equal(actual, expected, message) }
   not (actual: unknown, expected: unknown, message?: string): void { assert.notEqual(actual, expected, message) }
   /** Of the same structure; a Buffer and a Uint8Array with the same bytes are. */
-  same (actual: unknown, expected: unknown, message?: string): void { assert.deepEqual(plain(actual), plain(expected), message) }
+  same (actual: unknown, expected: unknown, message?: string): void {
+    assert.deepEqual(plain(actual), plain(expected), message)
+  }
 
   /** Everything that the pattern names is there; a regular expression is for a text. */
   match (actual: unknown, pattern: unknown, message?: string): void {
@@ -87,11 +89,17 @@ function plain (value: unknown): unknown {
 }
 
 function mismatch (actual: unknown, pattern: unknown, where: string): string | undefined {
-  if (pattern instanceof RegExp) return pattern.test(String(actual)) ? undefined : `${where} is ${shown(actual)}, not like ${String(pattern)}`
-  if (typeof pattern !== 'object' || pattern === null) return Object.is(actual, pattern) ? undefined : `${where} is ${shown(actual)}, not ${shown(pattern)}`
+  if (pattern instanceof RegExp) {
+    return pattern.test(String(actual)) ? undefined : `${where} is ${shown(actual)}, not like ${String(pattern)}`
+  }
+  if (typeof pattern !== 'object' || pattern === null) {
+    return Object.is(actual, pattern) ? undefined : `${where} is ${shown(actual)}, not ${shown(pattern)}`
+  }
   if (actual === pattern) return undefined
   if (typeof actual !== 'object' || actual === null) return `${where} is ${shown(actual)}, not ${shown(pattern)}`
-  if (Array.isArray(pattern) && (actual as unknown[]).length !== pattern.length) return `${where} has ${(actual as unknown[]).length} members, not ${pattern.length}`
+  if (Array.isArray(pattern) && (actual as unknown[]).length !== pattern.length) {
+    return `${where} has ${(actual as unknown[]).length} members, not ${pattern.length}`
+  }
   for (const [key, part] of Object.entries(pattern)) {
     const fault = mismatch((actual as Record<string, unknown>)[key], part, `${where}.${key}`)
     if (fault) return fault

@@ -31,7 +31,8 @@ export function isLocal (address: string): boolean {
 /** `::1`, unique local (RFC 4193), link-local (RFC 4291 §2.5.6). */
 function isLocalIPv6 (groups: readonly number[]): boolean {
   const [first = 0] = groups
-  return (first & 0xfe00) === 0xfc00 || (first & 0xffc0) === 0xfe80 || groups.every((group, index) => group === (index === 7 ? 1 : 0))
+  return (first & 0xfe00) === 0xfc00 || (first & 0xffc0) === 0xfe80 ||
+    groups.every((group, index) => group === (index === 7 ? 1 : 0))
 }
 
 /** Without brackets, zone and port: some proxies forward `1.2.3.4:5678` and `[2001:db8::1]:443`. */
@@ -55,7 +56,9 @@ function groupsOf (text: string): number[] | undefined {
 }
 
 function readGroups (text: string): number[] {
-  return text === '' ? [] : text.split(':').flatMap((group) => group.includes('.') ? readIPv4(group) : [parseInt(group, 16)])
+  return text === ''
+    ? []
+    : text.split(':').flatMap((group) => group.includes('.') ? readIPv4(group) : [parseInt(group, 16)])
 }
 
 function readIPv4 (text: string): [number, number] {

@@ -41,7 +41,10 @@ export class Admission {
     if (this.size >= maxConnectionsPerAddress) this.#countOrigins()
     const place = new Place(this, originOf)
     if (this.#countsOrigins && !place.countOrigin(this.#origins)) {
-      throw new TooManyConnections(` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress}). Is it a proxy's, set Fastify's trustProxy`)
+      throw new TooManyConnections(
+        ` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress}). ` +
+        'Is it a proxy\'s, set Fastify\'s trustProxy'
+      )
     }
     this.#places.add(place)
     return place
@@ -55,7 +58,11 @@ export class Admission {
 
   /** @throws TooManyConnections */
   identify (id: string): void {
-    if (!this.#identities.take(id)) throw new TooManyConnections(` of this identity (maxConnectionsPerIdentity: ${this.#limits.maxConnectionsPerIdentity})`)
+    if (!this.#identities.take(id)) {
+      throw new TooManyConnections(
+        ` of this identity (maxConnectionsPerIdentity: ${this.#limits.maxConnectionsPerIdentity})`
+      )
+    }
   }
 
   /** Called by a place, once. */

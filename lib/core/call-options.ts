@@ -38,7 +38,9 @@ export function readHistoryOptions (options: unknown): HistoryRange {
   record('history()', options)
   onlyKnown('history()', options, HISTORY)
   const { after, limit = DEFAULT_LIMIT } = options as { after?: unknown, limit?: unknown }
-  if (after !== undefined && typeof after !== 'string') throw new OptionInvalid('history().after', 'must be the id of an event')
+  if (after !== undefined && typeof after !== 'string') {
+    throw new OptionInvalid('history().after', 'must be the id of an event')
+  }
   if (typeof limit !== 'number' || !Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
     throw new OptionInvalid('history().limit', `must be a whole number from 1 to ${MAX_LIMIT}`)
   }
@@ -63,7 +65,9 @@ const SENDABLE: ReadonlySet<number> = new Set([1001, 1002, 1003, 1007, 1008, 100
 export const MAX_TEXT_BYTES = 123
 
 /** An application's own reason, as `connection.close()` takes it. @throws CloseCodeInvalid, CloseReasonInvalid */
-export function customReason ({ code = closedByApp.code, text = closedByApp.text, reconnect = false }: Reason): CloseReason {
+export function customReason (
+  { code = closedByApp.code, text = closedByApp.text, reconnect = false }: Reason
+): CloseReason {
   if (!(code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999) || SENDABLE.has(code))) {
     throw new CloseCodeInvalid(printable(code))
   }
@@ -77,6 +81,9 @@ function textFault (text: unknown): string | undefined {
   if (typeof text !== 'string') return 'must be a string'
   // A character is one byte at least: what is far too long is not encoded first.
   const bytes = text.length > MAX_TEXT_BYTES ? text.length : Buffer.byteLength(text)
-  if (bytes > MAX_TEXT_BYTES) return `is longer than the ${MAX_TEXT_BYTES} bytes of UTF-8 that a close frame takes (RFC 6455, section 5.5). Send a message before you close`
+  if (bytes > MAX_TEXT_BYTES) {
+    return `is longer than the ${MAX_TEXT_BYTES} bytes of UTF-8 that a close frame takes (RFC 6455, section 5.5). ` +
+      'Send a message before you close'
+  }
   return text.isWellFormed() ? undefined : 'must be well-formed Unicode'
 }

@@ -196,7 +196,9 @@ function isReadable (error: object, seen: Set<object>): boolean {
   seen.add(error)
   for (const key of READ) Reflect.get(error, key)
   const { message, cause, errors } = error as { message?: unknown, cause?: unknown, errors?: unknown }
-  const within: unknown[] = [typeof cause === 'function' ? cause.call(error) : cause, ...Array.isArray(errors) ? errors : []]
+  const within: unknown[] = [
+    typeof cause === 'function' ? cause.call(error) : cause, ...Array.isArray(errors) ? errors : []
+  ]
   // A logger reads every enumerable property, inherited ones too.
   for (const key in error) within.push(Reflect.get(error, key))
   return typeof message === 'string' && within.every((value) => !isErrorLike(value) || isReadable(value, seen))

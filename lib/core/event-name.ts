@@ -48,19 +48,23 @@ export function isEventName (name: string, topic: string): boolean {
 
 /** What `key`, `dedupe` and `except` may be. */
 export function isPublishKey (value: unknown): value is string {
-  return typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= MAX_NAME_BYTES && !CONTROL.test(value) && value.isWellFormed()
+  return typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= MAX_NAME_BYTES &&
+    !CONTROL.test(value) && value.isWellFormed()
 }
 
 export function checkPublishKey (option: string, value: unknown): void {
   if (value === undefined) return
   if (!isPublishKey(value)) {
-    throw new PublishOptionInvalid(option, `must be a non-empty string of at most ${MAX_NAME_BYTES} bytes of well-formed Unicode without control characters`)
+    throw new PublishOptionInvalid(option,
+      `must be a non-empty string of at most ${MAX_NAME_BYTES} bytes ` +
+      'of well-formed Unicode without control characters')
   }
 }
 
 /** Untrusted text made fit for a message or a log. */
 export function printable (value: unknown): string {
-  return textOf(value).slice(0, 80).replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return textOf(value).slice(0, 80)
+    .replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 
 function textOf (value: unknown): string {

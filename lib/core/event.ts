@@ -69,7 +69,8 @@ export interface Receiver { readonly id: string, readonly identity: { readonly i
 
 /** True when the event is not for this connection. */
 function excepts ({ except }: Entry, { id, identity }: Receiver): boolean {
-  return except !== undefined && except.connection === id && (except.identity === undefined || except.identity === String(identity.id))
+  return except !== undefined && except.connection === id &&
+    (except.identity === undefined || except.identity === String(identity.id))
 }
 
 /** The events as this connection is to have them: of what is not for it the place alone, where it has one. */

@@ -135,7 +135,8 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   suspect (topics: Iterable<string> | 'all'): void {
     for (const name of topics === 'all' ? [CONTROL, ...this.active.names] : topics) {
       if (name === CONTROL) this.node.suspect()
-      this.active.get(name)?.log?.repair().catch((error) => this.log.error({ err: error, topic: name }, 'realtime: a repair failed'))
+      this.active.get(name)?.log?.repair()
+        .catch((error) => this.log.error({ err: error, topic: name }, 'realtime: a repair failed'))
     }
   }
 
@@ -144,7 +145,8 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.down = state === 'down' ? (why && toError(why).message) ?? 'the adapter is away' : undefined
     this.observe.adapterIs(state, name, why)
     if (state === 'up') return this.log.info({ adapter: name }, 'realtime: the adapter is back')
-    this.log.warn({ ...why && { err: why }, adapter: name }, 'realtime: the adapter is away; clients stay, and everything goes on when it is back')
+    this.log.warn({ ...why && { err: why }, adapter: name },
+      'realtime: the adapter is away; clients stay, and everything goes on when it is back')
   }
 
   // --- what its rooms ask and report -------------------------------------------------
@@ -188,7 +190,8 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   gaveUp (entry: Entry, topic: string, error: unknown): void {
     if (this.#givenUp.has(entry)) return
     this.#givenUp.add(entry)
-    this.log.error({ err: error, topic, event: entry.name, id: entry.id }, 'realtime: an event cannot be written, and is left out; its listeners are told of a loss')
+    this.log.error({ err: error, topic, event: entry.name, id: entry.id },
+      'realtime: an event cannot be written, and is left out; its listeners are told of a loss')
   }
 
   // --- clients -----------------------------------------------------------------------

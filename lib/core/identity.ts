@@ -11,7 +11,10 @@ export function identityId (value: unknown): string | undefined {
   if (typeof value === 'string') return value !== '' && value.length <= MAX_ID ? value : undefined
   if (typeof value === 'bigint') return String(value)
   // Threat: beyond the safe integers two numbers are one, and two people would be.
-  return typeof value === 'number' && Number.isFinite(value) && (Number.isSafeInteger(value) || !Number.isInteger(value)) ? String(value) : undefined
+  return typeof value === 'number' && Number.isFinite(value) &&
+    (Number.isSafeInteger(value) || !Number.isInteger(value))
+    ? String(value)
+    : undefined
 }
 
 /** What `identify` gave; undefined for nobody. @throws IdentityInvalid */
@@ -19,7 +22,9 @@ export function readIdentity (given: unknown): Identity | undefined {
   if (given === undefined || given === null) return undefined
   const value: unknown = typeof given === 'object' ? (given as { id?: unknown }).id : undefined
   const id = identityId(value)
-  if (id === undefined) throw new IdentityInvalid(typeof given === 'object' ? `whose id is ${nameOf(value)}` : nameOf(given))
+  if (id === undefined) {
+    throw new IdentityInvalid(typeof given === 'object' ? `whose id is ${nameOf(value)}` : nameOf(given))
+  }
   return value === id ? given as Identity : renamed(given, id)
 }
 

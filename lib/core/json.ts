@@ -21,7 +21,8 @@ const LITERALS = new Map(['true', 'false', 'null'].map((word) => [word.charCodeA
 /** What may follow a backslash, `u` apart. */
 const ESCAPES: ReadonlySet<number> = new Set(Buffer.from('"\\/bfnrt'))
 /** Bytes that stand for themselves in a string. */
-const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => byte >= 0x20 && byte !== QUOTE && byte !== BACKSLASH ? 1 : 0)
+const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte >= 0x20 && byte !== QUOTE && byte !== BACKSLASH ? 1 : 0)
 const SPACE = Uint8Array.from({ length: 256 }, (_, byte) => ' \n\r\t'.includes(String.fromCharCode(byte)) ? 1 : 0)
 /** Deeper than any serializer goes. */
 const MAX_DEPTH = 65_536

@@ -91,7 +91,9 @@ export class Observer {
   subscribed (connection: Observed, topic: string, recovered: boolean | undefined): void {
     if (recovered === true) this.counts.recovered++
     if (recovered === false) this.counts.resets++
-    if (recovered !== undefined && channels.resume.hasSubscribers) this.#tell('resume', { connection: connection.face, topic, recovered })
+    if (recovered !== undefined && channels.resume.hasSubscribers) {
+      this.#tell('resume', { connection: connection.face, topic, recovered })
+    }
     if (channels.subscribe.hasSubscribers) this.#tell('subscribe', { connection: connection.face, topic })
   }
 

@@ -28,7 +28,9 @@ export interface Codec {
 type TopicName = string | undefined
 
 /** Of an event with a schema, or of any. @throws EventDataInvalid */
-export function encode (topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false): MaybePromise<Payload> {
+export function encode (
+  topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false
+): MaybePromise<Payload> {
   if (!codec || types.isUint8Array(data)) return encodeAny(topic, event, data)
   return andThen(encodeBy(codec, topic, event, data, validate), (bytes) => ({ data: bytes, format: 'json' }))
 }
@@ -61,7 +63,9 @@ export function decode ({ data, format }: Payload): unknown {
 }
 
 /** As the event's schema writes it. `validate`: what is about to be sent must fit it too. @throws EventDataInvalid */
-export function encodeBy (codec: Codec, topic: TopicName, event: string, data: unknown, validate: boolean): MaybePromise<Uint8Array> {
+export function encodeBy (
+  codec: Codec, topic: TopicName, event: string, data: unknown, validate: boolean
+): MaybePromise<Uint8Array> {
   let text: string
   let fits: MaybePromise<string | undefined>
   try {
@@ -83,7 +87,9 @@ export function bounded (payload: Payload, topic: string, event: string, most: n
   return payload
 }
 
-function judged (fits: MaybePromise<string | undefined>, text: string, topic: TopicName, event: string): MaybePromise<Uint8Array> {
+function judged (
+  fits: MaybePromise<string | undefined>, text: string, topic: TopicName, event: string
+): MaybePromise<Uint8Array> {
   const end = (fault: string | undefined): Uint8Array => {
     if (fault !== undefined) throw new EventDataInvalid(shown(topic), event, fault)
     return Buffer.from(text)
@@ -104,7 +110,10 @@ function textOf (written: unknown): string {
   if (typeof written === 'string') return written
   // A promise's rejection would be nobody's.
   if (types.isPromise(written)) written.catch(() => {})
-  throw new TypeError(`its serializer gave ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, not a string`)
+  throw new TypeError(
+    `its serializer gave ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, ` +
+    'not a string'
+  )
 }
 
 function parse (text: string): unknown {

@@ -13,10 +13,14 @@ import { statusAsked, toError } from './callbacks.ts'
 import type { MaybePromise } from './maybe-promise.ts'
 
 /** `schemaEnv`: Ajv's, which can only replace the data as a whole where it is given its parent. */
-export type Validator = ((data: unknown, context?: { parentData: object, parentDataProperty: string }) => unknown) & { errors?: unknown, schemaEnv?: unknown }
+export type Validator = (
+  (data: unknown, context?: { parentData: object, parentDataProperty: string }) => unknown
+) & { errors?: unknown, schemaEnv?: unknown }
 
 /** `fault` is why the data does not fit, in words for whoever sent it; without it `value` is to be used. */
-export type Checked = { readonly fault: string, readonly value?: never } | { readonly fault?: never, readonly value: unknown }
+export type Checked =
+  | { readonly fault: string, readonly value?: never }
+  | { readonly fault?: never, readonly value: unknown }
 
 export type Check = (data: unknown) => MaybePromise<Checked>
 
@@ -65,7 +69,10 @@ function refusal (error: unknown): Checked {
 }
 
 function failed (error: unknown): Error {
-  return Object.assign(new Error(`a validator failed: ${toError(error).message}`, { cause: error }), { statusCode: 500 })
+  return Object.assign(
+    new Error(`a validator failed: ${toError(error).message}`, { cause: error }),
+    { statusCode: 500 }
+  )
 }
 
 function isPromise (said: unknown): said is PromiseLike<unknown> {
@@ -77,7 +84,9 @@ export function describe (error: unknown): string {
   try {
     const { issues, message } = Object(error) as { issues?: unknown, message?: unknown }
     const list = Array.isArray(error) ? error : Array.isArray(issues) ? issues : undefined
-    const text = list ? list.slice(0, MAX_FAULTS).map(describeIssue).join(', ') : typeof error === 'string' ? error : message
+    const text = list
+      ? list.slice(0, MAX_FAULTS).map(describeIssue).join(', ')
+      : typeof error === 'string' ? error : message
     return typeof text === 'string' && text !== '' ? text.slice(0, MAX_TEXT) : UNFIT
   } catch {
     return UNFIT
@@ -94,5 +103,10 @@ function describeIssue (issue: unknown): string {
 
 function whereIn (instancePath: unknown, path: unknown): string {
   if (typeof instancePath === 'string') return instancePath === '/' ? '' : instancePath
-  return Array.isArray(path) ? path.map((step: unknown) => `/${String(typeof step === 'object' && step !== null && 'key' in step ? step.key : step)}`).join('') : ''
+  return Array.isArray(path)
+    ? path
+      .map((step: unknown) =>
+        `/${String(typeof step === 'object' && step !== null && 'key' in step ? step.key : step)}`)
+      .join('')
+    : ''
 }

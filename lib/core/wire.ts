@@ -46,7 +46,13 @@ export interface Encoder {
 export type Notice =
   | { type: 'opened', subscriptions: readonly HeardSubscription[] }
   /** `recovered`: it was given what it had missed, or could not be; undefined where it named no cursor. */
-  | { type: 'subscribed', subscription: HeardSubscription, recovered: boolean | undefined, snapshot: boolean, ref: unknown }
+  | {
+    type: 'subscribed',
+    subscription: HeardSubscription,
+    recovered: boolean | undefined,
+    snapshot: boolean,
+    ref: unknown
+  }
   | { type: 'reset', subscription: HeardSubscription, reason: ResetReason }
   | { type: 'snapshot', subscription: HeardSubscription, data: Uint8Array, event: string | undefined }
   | { type: 'at', subscription: HeardSubscription, why: 'conflated' }

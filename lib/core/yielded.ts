@@ -7,7 +7,13 @@ const MEMBERS: ReadonlySet<string> = new Set(['event', 'data', 'id', 'retry', 'c
 
 /** @throws EventDataInvalid */
 export function checkYielded (topic: string, value: unknown): asserts value is object {
-  if (!isRecord(value)) throw new EventDataInvalid(topic, 'message', `yielded ${printable(value)}, not an event like { event, data }`)
+  if (!isRecord(value)) {
+    throw new EventDataInvalid(topic, 'message', `yielded ${printable(value)}, not an event like { event, data }`)
+  }
   const unknown = unknownIn(value, MEMBERS)
-  if (unknown !== undefined) throw new EventDataInvalid(topic, 'message', `yielded an event with "${printable(unknown)}", which ${whyUnknown(unknown, MEMBERS)}`)
+  if (unknown !== undefined) {
+    throw new EventDataInvalid(
+      topic, 'message', `yielded an event with "${printable(unknown)}", which ${whyUnknown(unknown, MEMBERS)}`
+    )
+  }
 }

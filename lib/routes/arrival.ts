@@ -61,7 +61,10 @@ export class Arrival implements Client {
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
-  private constructor (context: WireContext, request: FastifyRequest, limit: TopicLimit, place: Place, identity: Identity, id: string, settings: ConnectionSettings, topics: TopicAt[]) {
+  private constructor (
+    context: WireContext, request: FastifyRequest, limit: TopicLimit, place: Place, identity: Identity, id: string,
+    settings: ConnectionSettings, topics: TopicAt[]
+  ) {
     this.#context = context
     this.#request = request
     this.#limit = limit
@@ -81,17 +84,21 @@ export class Arrival implements Client {
   }
 
   /** Takes a place for the client; then asks topics, `authorize` and `identify`. */
-  static of (context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings): MaybePromise<Arrival> {
+  static of (
+    context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings
+  ): MaybePromise<Arrival> {
     const place = context.peers.admit(request)
-    const arriving = onFailure(() => andThen(topicsFor(request), (topics) => andThen(authorizeAll(context.hub, request, topics), () => andThen(identify(context, request), (identity) => {
-      const id = randomId()
-      const client = identity ?? anonymous(id)
-      context.peers.identify(request, place, client)
-      const arrival = new Arrival(context, request, topicsFor.limit, place, client, id, settings, topics)
-      if (context.hub.stopping) throw new Closed()
-      context.hub.admit(arrival.connection)
-      return arrival
-    }))), () => place.giveBack())
+    const arriving = onFailure(() => andThen(topicsFor(request), (topics) =>
+      andThen(authorizeAll(context.hub, request, topics), () =>
+        andThen(identify(context, request), (identity) => {
+          const id = randomId()
+          const client = identity ?? anonymous(id)
+          context.peers.identify(request, place, client)
+          const arrival = new Arrival(context, request, topicsFor.limit, place, client, id, settings, topics)
+          if (context.hub.stopping) throw new Closed()
+          context.hub.admit(arrival.connection)
+          return arrival
+        }))), () => place.giveBack())
     if (arriving instanceof Promise) place.keepOrigin()
     return arriving
   }
@@ -100,7 +107,9 @@ export class Arrival implements Client {
   connect ({ onConnect, onDisconnect, more }: RouteCallbacks): MaybePromise<void> {
     if (this.connection.condemned) return
     if (more || onConnect || onDisconnect || this.#context.hub.topics.asks) this.#origin = keepContext()
-    const accepting = andThen(onConnect && this.#context.hub.patience.call<unknown>('"onConnect"', () => onConnect(this.connection.face, this.#request)), () => {
+    const asked = onConnect && this.#context.hub.patience.call<unknown>('"onConnect"', () =>
+      onConnect(this.connection.face, this.#request))
+    const accepting = andThen(asked, () => {
       this.#accepted = true
       if (onDisconnect) this.#onEnd(onDisconnect)
     })
@@ -121,7 +130,8 @@ export class Arrival implements Client {
 
   #onEnd (onDisconnect: NonNullable<LiveCallbacks['onDisconnect']>): void {
     const { log } = this.#request
-    this.connection.whenEnded((reason) => callApart(log, 'realtime: onDisconnect failed', () => onDisconnect(this.connection.face, reason)))
+    this.connection.whenEnded((reason) =>
+      callApart(log, 'realtime: onDisconnect failed', () => onDisconnect(this.connection.face, reason)))
   }
 
   /** Runs app code in the request's async context, whoever causes it. */
@@ -195,7 +205,9 @@ export class Arrival implements Client {
   /** Of the topics that the client has, or will have once it is in. */
   #names (): Set<string> {
     const { connection } = this
-    return new Set(connection.begun ? connection.topics : this.topics.map(({ name }) => name).filter((name) => connection.admits(name)))
+    return new Set(connection.begun
+      ? connection.topics
+      : this.topics.map(({ name }) => name).filter((name) => connection.admits(name)))
   }
 
   /** What is being joined counts already. */
@@ -216,7 +228,9 @@ function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
   return fate === 'left'
 }
 
-async function joinLater ({ entrance }: Hub, connection: Connection, join: Join, at: TopicAt, cursor: Cursor, ref: unknown): Promise<Entered> {
+async function joinLater (
+  { entrance }: Hub, connection: Connection, join: Join, at: TopicAt, cursor: Cursor, ref: unknown
+): Promise<Entered> {
   if (hasLeft(join, connection)) return 'left'
   const joining = await entrance.prepare([{ at, cursor }])
   if (join.fate !== 'pending' || connection.closed) {

@@ -51,7 +51,9 @@ export class Arrivals {
 
   /** The first of a route's own hooks. */
   readonly onRequest: onRequestHookHandler = ({ raw }, reply, done): void => {
-    if ((raw as Marked)[this.#mark] === undefined) this.#note(raw, this.#node.ordersAt(performance.now() - reply.elapsedTime))
+    if ((raw as Marked)[this.#mark] === undefined) {
+      this.#note(raw, this.#node.ordersAt(performance.now() - reply.elapsedTime))
+    }
     done()
   }
 

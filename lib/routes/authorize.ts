@@ -14,14 +14,17 @@ import { sparing } from './sparing-log.ts'
 const speechless = new WeakSet<DeclaredTopic>()
 
 /** Asks the topic's `authorize`: only `true` allows. @throws Forbidden, or the hook's own error when it says a status */
-export async function authorize ({ patience }: Pick<Hub, 'patience'>, request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'): Promise<void> {
+export async function authorize (
+  { patience }: Pick<Hub, 'patience'>, request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'
+): Promise<void> {
   const ask = at.topic.policy.authorize
   if (!ask || (ask === 'anyone' && action === 'subscribe')) return
   // Threat: whoever may hear a topic that anyone may hear must not write into it as well.
   if (ask === 'anyone') throw new Forbidden(at.name, 'published to')
   let answer: unknown
   try {
-    answer = await patience.call(`"authorize" of topic "${at.name}"`, () => ask(request, { topic: at.name, params: at.params, action }))
+    answer = await patience.call(`"authorize" of topic "${at.name}"`, () =>
+      ask(request, { topic: at.name, params: at.params, action }))
   } catch (error) {
     if (statusAsked(error) !== undefined) throw error
     sparing(request).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
@@ -36,12 +39,17 @@ function warnOnce (request: FastifyRequest, topic: DeclaredTopic): void {
   if (speechless.has(topic)) return
   speechless.add(topic)
   quiet(request.log).warn({ topic: topic.pattern },
-    'realtime: authorize answered undefined, which refuses: return true where the client may (for a lookup that may find nothing: "?? false")')
+    'realtime: authorize answered undefined, which refuses: ' +
+    'return true where the client may (for a lookup that may find nothing: "?? false")')
 }
 
-export function authorizeAll (hub: Pick<Hub, 'patience'>, request: FastifyRequest, topics: readonly TopicAt[]): MaybePromise<void> {
+export function authorizeAll (
+  hub: Pick<Hub, 'patience'>, request: FastifyRequest, topics: readonly TopicAt[]
+): MaybePromise<void> {
   const asked = topics.filter(({ topic }) => typeof topic.policy.authorize === 'function')
-  return asked.length === 0 ? undefined : Promise.all(asked.map((at) => authorize(hub, request, at, 'subscribe'))).then(() => {})
+  return asked.length === 0
+    ? undefined
+    : Promise.all(asked.map((at) => authorize(hub, request, at, 'subscribe'))).then(() => {})
 }
 
 /** Rights may have been taken while nobody could say so. */

@@ -19,7 +19,10 @@ export interface WireContext {
   readonly live: (options: Partial<LiveSettings>) => LiveSettings
   readonly limits: (options: ChannelLimits | undefined) => Limits
   readonly retry: (value: unknown) => number
-  readonly resumable: (value: unknown) => RunSettings & { readonly key: ((request: FastifyRequest) => unknown) | undefined, readonly space: string | undefined }
+  readonly resumable: (value: unknown) => RunSettings & {
+    readonly key: ((request: FastifyRequest) => unknown) | undefined
+    readonly space: string | undefined
+  }
   readonly open: (value: unknown) => 'event' | 'id' | false
   readonly origins: (value: unknown) => readonly string[] | '*'
   readonly hosts: (value: unknown) => Hosts

@@ -38,7 +38,9 @@ export class Peers {
   }
 
   /** It is known now who the client is. @throws TooManyConnections */
-  identify (request: FastifyRequest, place: Place, identity: { readonly id: string, readonly anonymous?: unknown }): void {
+  identify (
+    request: FastifyRequest, place: Place, identity: { readonly id: string, readonly anonymous?: unknown }
+  ): void {
     // Those who are nobody may all bear one name.
     if (identity.anonymous === true) return
     try {
@@ -85,7 +87,10 @@ export class Peers {
     if (this.#told) return
     this.#told = true
     this.#looks = 0
-    this.#hub.log.info({ address: ip }, 'realtime: clients come from a private or loopback address, which maxConnectionsPerAddress does not count: it may be a proxy\'s. If it is, set Fastify\'s trustProxy')
+    this.#hub.log.info({ address: ip },
+      'realtime: clients come from a private or loopback address, ' +
+      'which maxConnectionsPerAddress does not count: it may be a proxy\'s. ' +
+      'If it is, set Fastify\'s trustProxy')
   }
 }
 

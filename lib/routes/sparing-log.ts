@@ -17,7 +17,9 @@ export function sparing (request: FastifyRequest): AppLog {
   const budget = budgetOf(request)
   budget.used++
   if (budget.used <= LINES) return quiet(request.log)
-  if (budget.used === LINES + 1) quiet(request.log).info({}, 'realtime: what else this client causes is not logged for a minute')
+  if (budget.used === LINES + 1) {
+    quiet(request.log).info({}, 'realtime: what else this client causes is not logged for a minute')
+  }
   return SILENT
 }
 

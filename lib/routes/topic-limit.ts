@@ -19,7 +19,9 @@ export class TopicLimit {
     if (count <= this.#mostDurable) return
     const named = durable()
     if (named > this.#mostDurable) {
-      throw new TooManyTopics(named, `a stream's cursor can name of those with history (${this.#mostDurable}): use a channel, several streams, or one topic that covers them`)
+      throw new TooManyTopics(named,
+        `a stream's cursor can name of those with history (${this.#mostDurable}): ` +
+        'use a channel, several streams, or one topic that covers them')
     }
   }
 }

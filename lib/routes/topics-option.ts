@@ -20,7 +20,9 @@ export function planTopics (context: WireContext, label: RouteLabel, topics: unk
   return Object.assign(topicsOf(context, label, topics, urls, limit), { limit })
 }
 
-function topicsOf (context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[], limit: TopicLimit): (request: FastifyRequest) => MaybePromise<TopicAt[]> {
+function topicsOf (
+  context: WireContext, label: RouteLabel, topics: unknown, urls: () => string[], limit: TopicLimit
+): (request: FastifyRequest) => MaybePromise<TopicAt[]> {
   if (topics === undefined) return () => []
   if (typeof topics === 'function') {
     return (request) => andThen(context.hub.patience.call<unknown>('"topics"', () => topics(request)),
@@ -51,7 +53,8 @@ export function planOne (context: WireContext, label: RouteLabel, one: unknown):
   const at = topicAt(one)
   if (at) return { check: () => {}, at: () => at, owner: () => at.topic, matches: ({ name }) => name === at.name }
   if (typeof one === 'string') return planTemplate(context, label, one)
-  throw new RouteInvalid(label.kind, label.url, 'has "topics" that are neither a Topic, topic.at(…), a name, nor a function')
+  throw new RouteInvalid(label.kind, label.url,
+    'has "topics" that are neither a Topic, topic.at(…), a name, nor a function')
 }
 
 function planDeclared (label: RouteLabel, topic: DeclaredTopic): TopicPlan {
@@ -69,8 +72,13 @@ function planDeclared (label: RouteLabel, topic: DeclaredTopic): TopicPlan {
 function planTemplate (context: WireContext, label: RouteLabel, template: string): TopicPlan {
   const segments = template.split('/')
   const fill = (value: (param: string) => string): string => segments
-    .map((segment) => segment === '*' ? value('*') : segment.startsWith(':') ? value(segment.slice(1)) : segment).join('/')
-  const params = segments.filter((segment) => segment === '*' || segment.startsWith(':')).map((segment) => segment === '*' ? '*' : segment.slice(1))
+    .map((segment) => segment === '*'
+      ? value('*')
+      : segment.startsWith(':') ? value(segment.slice(1)) : segment)
+    .join('/')
+  const params = segments
+    .filter((segment) => segment === '*' || segment.startsWith(':'))
+    .map((segment) => segment === '*' ? '*' : segment.slice(1))
   const example = (): string => fill((param) => `~${param}`)
   let owner: DeclaredTopic | undefined
   return {
@@ -110,7 +118,8 @@ export function resolveTopic (topics: TopicRegistry, value: unknown): TopicAt {
 
 /** What was declared of a Topic, a reference or a pattern; undefined where that is not known before a request. */
 export function declaredOf (topics: TopicRegistry, value: unknown): DeclaredTopic | undefined {
-  return TopicFace.declared(value) ?? topicAt(value)?.topic ?? (typeof value === 'string' ? topics.byPattern(value) : undefined)
+  return TopicFace.declared(value) ?? topicAt(value)?.topic ??
+    (typeof value === 'string' ? topics.byPattern(value) : undefined)
 }
 
 function unique (limit: TopicLimit, topics: TopicAt[]): TopicAt[] {

@@ -41,7 +41,9 @@ export class SilentSockets {
   // Node leaves an upgrade to whoever listens, and this answers none. Where nobody else listens, it is to be a request like
   // any other.
   #besideOthers (server: Server): void {
-    if (server.listenerCount('upgrade') > 0 && !server.listeners('upgrade').includes(this.#heard)) this.#listen(server, 'upgrade', this.#heard)
+    if (server.listenerCount('upgrade') > 0 && !server.listeners('upgrade').includes(this.#heard)) {
+      this.#listen(server, 'upgrade', this.#heard)
+    }
   }
 
   #notAlone (server: Server): void {

@@ -19,7 +19,9 @@ export interface ConnectChannelOptions {
   t?: TestContext
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['format', 'headers', 'cursors', 'timeout', 't'] satisfies Array<keyof ConnectChannelOptions>)
+const KNOWN: ReadonlySet<string> = new Set([
+  'format', 'headers', 'cursors', 'timeout', 't'
+] satisfies Array<keyof ConnectChannelOptions>)
 
 /** Thrown when the upgrade was answered by an ordinary response. */
 export class ChannelRefused extends Error {
@@ -145,11 +147,19 @@ export class ChannelClient {
   #receiveFrame (frame: Frame): void {
     const { op, topic, event, id, prev, data, ref } = frame
     if (typeof topic === 'string' && typeof id === 'string') this.cursors[topic] = id
-    const position = { ...(id === undefined ? {} : { id: String(id) }), ...(prev === undefined ? {} : { prev: String(prev) }) }
+    const position = {
+      ...(id === undefined ? {} : { id: String(id) }),
+      ...(prev === undefined ? {} : { prev: String(prev) })
+    }
     const where = topic === undefined ? {} : { topic: String(topic) }
     if (op === undefined) return this.#inbox.put({ event: String(event), data, ...position, ...where })
     const answers = (op === 'reply' || op === 'error') && ref !== undefined
-    this.#inbox.put({ event: answers ? `realtime:reply:${String(ref)}` : `realtime:${String(op)}`, data: frame, ...position, ...where })
+    this.#inbox.put({
+      event: answers ? `realtime:reply:${String(ref)}` : `realtime:${String(op)}`,
+      data: frame,
+      ...position,
+      ...where
+    })
   }
 }
 
@@ -175,7 +185,9 @@ function upgraded (ws: WebSocket): Promise<void> {
  * Connects to a channel: over a real socket when the app listens, else in memory.
  * @throws ChannelRefused, FST_ERR_REALTIME_OPTION_INVALID
  */
-export async function connectChannel (app: FastifyInstance, url: string, options: ConnectChannelOptions = {}): Promise<ChannelClient> {
+export async function connectChannel (
+  app: FastifyInstance, url: string, options: ConnectChannelOptions = {}
+): Promise<ChannelClient> {
   record('connectChannel()', options)
   onlyKnown('connectChannel()', options, KNOWN)
   const client = new ChannelClient(await linkTo(app), url, options)

@@ -41,7 +41,8 @@ export class Inbox {
   }
 
   take (name: string | undefined): Promise<Received> {
-    const matches = (event: Received): boolean => name === undefined ? !event.event.startsWith('realtime:') : event.event === name
+    const matches = (event: Received): boolean =>
+      name === undefined ? !event.event.startsWith('realtime:') : event.event === name
     const index = this.#untaken.findIndex(matches)
     if (index !== -1) return Promise.resolve(this.#untaken.splice(index, 1)[0] as Received)
     const what = name ?? 'any event'
@@ -59,7 +60,11 @@ export class Inbox {
         stop()
         then(value)
       }
-      const waiter: Waiter = { matches, resolve: settle(resolve), end: settle((why: string) => reject(this.#missed(what, why))) }
+      const waiter: Waiter = {
+        matches,
+        resolve: settle(resolve),
+        end: settle((why: string) => reject(this.#missed(what, why)))
+      }
       this.#waiters.push(waiter)
     })
   }

@@ -1,5 +1,7 @@
 /** Test kit: clients for streams and channels, on an app that listens or not. */
 export { connectStream, StreamClient, StreamRefused, type ConnectStreamOptions } from './stream.ts'
-export { connectChannel, ChannelClient, ChannelRefused, type ChannelEnd, type ConnectChannelOptions } from './channel.ts'
+export {
+  connectChannel, ChannelClient, ChannelRefused, type ChannelEnd, type ConnectChannelOptions
+} from './channel.ts'
 export type { Received } from './inbox.ts'
 export type { TestContext } from './lifetime.ts'

@@ -19,7 +19,9 @@ export async function linkTo (app: FastifyInstance): Promise<Link> {
 function overSocket (app: FastifyInstance, { address, port }: AddressInfo): Link {
   const host = address === '::' || address === '0.0.0.0' ? '127.0.0.1' : address
   const secure = 'addContext' in app.server
-  const open = (): Socket => secure ? connectTls({ host, port, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] }) : connect({ host, port })
+  const open = (): Socket => secure
+    ? connectTls({ host, port, rejectUnauthorized: false, ALPNProtocols: ['http/1.1'] })
+    : connect({ host, port })
   return { host: `${host.includes(':') ? `[${host}]` : host}:${port}`, open }
 }
 

@@ -22,7 +22,9 @@ export interface ConnectStreamOptions {
   t?: TestContext
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['method', 'headers', 'body', 'lastEventId', 'timeout', 't'] satisfies Array<keyof ConnectStreamOptions>)
+const KNOWN: ReadonlySet<string> = new Set([
+  'method', 'headers', 'body', 'lastEventId', 'timeout', 't'
+] satisfies Array<keyof ConnectStreamOptions>)
 
 /** Thrown when the answer is no event stream. */
 export class StreamRefused extends Error {
@@ -116,7 +118,12 @@ export class StreamClient {
         headers: {
           host: this.#link.host,
           accept: 'text/event-stream',
-          ...(payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+          ...(payload === undefined
+            ? {}
+            : {
+                'content-type': 'application/json',
+                'content-length': Buffer.byteLength(payload)
+              }),
           ...(this.lastEventId === undefined ? {} : { 'last-event-id': this.lastEventId }),
           ...headers
         }
@@ -135,7 +142,11 @@ export class StreamClient {
       if (block.id !== undefined) this.lastEventId = block.id
       if (block.data === undefined) return
       const id = this.lastEventId
-      this.#inbox.put({ event: block.event ?? 'message', data: parsed(block.data), ...(id === undefined ? {} : { id }) })
+      this.#inbox.put({
+        event: block.event ?? 'message',
+        data: parsed(block.data),
+        ...(id === undefined ? {} : { id })
+      })
     })
     response.setEncoding('utf8')
     response.on('data', (text: string) => parser.push(text))
@@ -162,7 +173,9 @@ async function textOf (response: IncomingMessage): Promise<string> {
  * Connects to an SSE stream: over a real socket when the app listens, else in memory.
  * @throws StreamRefused, FST_ERR_REALTIME_OPTION_INVALID
  */
-export async function connectStream (app: FastifyInstance, url: string, options: ConnectStreamOptions = {}): Promise<StreamClient> {
+export async function connectStream (
+  app: FastifyInstance, url: string, options: ConnectStreamOptions = {}
+): Promise<StreamClient> {
   record('connectStream()', options)
   onlyKnown('connectStream()', options, KNOWN)
   const client = new StreamClient(await linkTo(app), url, options)

@@ -46,10 +46,14 @@ function made (thrown: unknown, client: { readonly options: object }): Error {
 
 /** Some say nothing but that others, beneath, went wrong. */
 function wordsOf (thrown: unknown, depth = 0): string {
-  const { message, lastNodeError, errors } = (thrown ?? {}) as { message?: unknown, lastNodeError?: unknown, errors?: unknown }
+  const { message, lastNodeError, errors } = (thrown ?? {}) as {
+    message?: unknown, lastNodeError?: unknown, errors?: unknown
+  }
   const own = typeof message === 'string' ? message : 'Redis failed'
   const beneath: unknown = lastNodeError ?? (Array.isArray(errors) ? errors[0] : undefined)
-  return beneath === undefined || depth === MAX_DEPTH ? own : [own, wordsOf(beneath, depth + 1)].filter((text) => text !== '').join(' ')
+  return beneath === undefined || depth === MAX_DEPTH
+    ? own
+    : [own, wordsOf(beneath, depth + 1)].filter((text) => text !== '').join(' ')
 }
 
 function without (secrets: readonly string[], text: string): string {
@@ -60,7 +64,9 @@ function without (secrets: readonly string[], text: string): string {
 function secretsOf (client: { readonly options: object }): string[] {
   const { password, sentinelPassword, redisOptions } = client.options as Record<string, unknown>
   const nodes = Reflect.get(client, 'startupNodes') as unknown
-  const all = [password, sentinelPassword, passwordIn(redisOptions), ...(Array.isArray(nodes) ? nodes.map(passwordIn) : [])]
+  const all = [
+    password, sentinelPassword, passwordIn(redisOptions), ...(Array.isArray(nodes) ? nodes.map(passwordIn) : [])
+  ]
   return all.filter((one) => typeof one === 'string').filter(({ length }) => length >= LEAST_SECRET)
     .flatMap((secret) => [secret, encodeURIComponent(secret)])
 }

@@ -34,13 +34,20 @@ export interface RedisSettings {
 
 /** What is ours; `replyMapping` is named because ioredis' types depend on it. */
 export type SingleSettings = Omit<ConnectionOptions, 'replyMapping'> & { replyMapping: 'legacy' }
-export type ClusterSettings = Omit<ClusterOptions, 'redisOptions'> & { redisOptions: Omit<SingleSettings, 'retryStrategy' | 'enableOfflineQueue' | 'host' | 'port' | 'path' | 'sentinels' | 'readOnly' | 'himportFieldsets'> }
+export type ClusterSettings = Omit<ClusterOptions, 'redisOptions'> & {
+  redisOptions: Omit<
+    SingleSettings,
+    'retryStrategy' | 'enableOfflineQueue' | 'host' | 'port' | 'path' | 'sentinels' | 'readOnly' | 'himportFieldsets'
+  >
+}
 
 export type Target =
   | { type: 'single', client: Redis }
   | { type: 'cluster', client: Cluster }
 
-const KNOWN: ReadonlySet<string> = new Set(['url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'wait'] satisfies Array<keyof RedisAdapterOptions>)
+const KNOWN: ReadonlySet<string> = new Set([
+  'url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'wait'
+] satisfies Array<keyof RedisAdapterOptions>)
 const WAIT: ReadonlySet<string> = new Set(['replicas', 'timeout'])
 const CLUSTER: ReadonlySet<string> = new Set(['nodes', 'options'])
 const PLACES = ['url', 'connection', 'cluster', 'client'] as const
@@ -71,7 +78,9 @@ function readWait (wait: RedisAdapterOptions['wait'], { cluster, client }: Redis
 }
 
 function whole (name: string, value: unknown, min: number): number {
-  if (!Number.isInteger(value) || (value as number) < min) throw new OptionInvalid(`redis.${name}`, `must be a whole number from ${min}, not ${String(value)}`)
+  if (!Number.isInteger(value) || (value as number) < min) {
+    throw new OptionInvalid(`redis.${name}`, `must be a whole number from ${min}, not ${String(value)}`)
+  }
   return value as number
 }
 
@@ -89,8 +98,13 @@ export function readTarget (options: RedisAdapterOptions, single: SingleSettings
     record('redis.cluster', options.cluster)
     onlyKnown('redis.cluster', options.cluster, CLUSTER)
     const { nodes, options: own = {} } = options.cluster
-    if (!Array.isArray(nodes) || nodes.length === 0) throw new OptionInvalid('redis.cluster.nodes', 'must be an array of at least one node')
-    return { type: 'cluster', client: new Cluster(nodes, { ...own, ...cluster, redisOptions: { ...own.redisOptions, ...cluster.redisOptions } }) }
+    if (!Array.isArray(nodes) || nodes.length === 0) {
+      throw new OptionInvalid('redis.cluster.nodes', 'must be an array of at least one node')
+    }
+    return {
+      type: 'cluster',
+      client: new Cluster(nodes, { ...own, ...cluster, redisOptions: { ...own.redisOptions, ...cluster.redisOptions } })
+    }
   }
   if (options.url !== undefined) return { type: 'single', client: new Redis(checkedUrl(options.url), single) }
   return { type: 'single', client: new Redis({ ...options.connection, ...single }) }

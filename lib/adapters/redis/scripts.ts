@@ -24,8 +24,10 @@ local function valueOf (key)
 end
 local function headOf (state)
   if not state then return nil end
-  local id, ms, seq, total, base, server, bound = string.match(state, '^((%d+)-(%d+)%.[%w_%-]+) (%d+) (%d+) ?(%S*) ?(%S*)')
-  if not id or #id > 128 or #ms > 15 or #seq > 15 or #total > 15 or #base > 15 or #server > 64 or #bound > 128 then return nil end
+  local id, ms, seq, total, base, server, bound =
+    string.match(state, '^((%d+)-(%d+)%.[%w_%-]+) (%d+) (%d+) ?(%S*) ?(%S*)')
+  if not id or #id > 128 or #ms > 15 or #seq > 15 or #total > 15 or #base > 15
+      or #server > 64 or #bound > 128 then return nil end
   return id, ms, seq, total, base, server, bound
 end
 `
@@ -122,7 +124,8 @@ for i = 1, (#ARGV - ${HEAD_ARGUMENTS}) / 3 do
     local own = i == 1 and nonce or nonce .. '_' .. i
     local short = ms .. '-' .. seq
     local prev, body = id, ARGV[at + 2]
-    local added = redis.pcall('XADD', log, 'MAXLEN', ${limit < EXACT_LIMIT ? '' : "'~', "}'${limit}', short, 'n', own, 'p', prev, 'c', total, 'e', body)
+    local added = redis.pcall('XADD', log, 'MAXLEN', ${limit < EXACT_LIMIT ? '' : "'~', "}'${limit}', short,
+      'n', own, 'p', prev, 'c', total, 'e', body)
     if stuck(added) then
       -- A stranger's entry is at its end: behind it, unless it is of a time to come.
       local above = redis.pcall('XRANGE', log, short, '+', 'COUNT', ${STRANGERS})
@@ -166,7 +169,9 @@ while total - base > ${maxBytes} do
   redis.call('XDEL', log, oldest[1][1])
 end
 redis.call('SET', head, id .. ' ' .. total .. ' ' .. base .. ' ' .. server .. ' ' .. bound, 'PX', '${headLife}')
-${life === maxAge ? 'if due then ' : 'do '}redis.call('PEXPIRE', log, '${life === maxAge ? Math.ceil(life * 1.5) : life}') end
+${life === maxAge ? 'if due then' : 'do'}
+  redis.call('PEXPIRE', log, '${life === maxAge ? Math.ceil(life * 1.5) : life}')
+end
 local all = table.concat(ids, ' ')
 local record = batch .. ' ' .. all
 if ARGV[3] ~= batch and done then

@@ -65,6 +65,8 @@ export class Counting {
   }
 
   async #say (topic: string, words: Question | Answer): Promise<void> {
-    await this.#host.adapter.ephemeral(topic, { name: 'count', data: Buffer.from(JSON.stringify(words)), format: 'json' })
+    await this.#host.adapter.ephemeral(topic, {
+      name: 'count', data: Buffer.from(JSON.stringify(words)), format: 'json'
+    })
   }
 }

@@ -114,7 +114,9 @@ export class Node {
 
   /** Resolves when the order is given; every node obeys as soon as it hears of it. */
   async order (order: Order | Members): Promise<{ id: Id }> {
-    return await this.#host.adapter.publish(CONTROL, 'order', Buffer.from(JSON.stringify(order)), { retention: RETENTION, format: 'json' })
+    return await this.#host.adapter.publish(CONTROL, 'order', Buffer.from(JSON.stringify(order)), {
+      retention: RETENTION, format: 'json'
+    })
   }
 
   // --- obeying ---------------------------------------------------------------
@@ -162,7 +164,9 @@ export class Node {
   missedBy ({ since }: Ordered): Order[] {
     const missed = this.#revocations.after(since)
     // Threat: whoever keeps a hook waiting for long enough would outlive the order that concerns it.
-    if (!missed) throw new Unavailable('the client was on its way in for so long that orders which concern it may be forgotten')
+    if (!missed) {
+      throw new Unavailable('the client was on its way in for so long that orders which concern it may be forgotten')
+    }
     return missed
   }
 
@@ -173,7 +177,9 @@ export class Node {
 
   #askAgain (): void {
     const { clients, log } = this.#host
-    log.warn({}, 'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again, and who cannot be asked comes back')
+    log.warn({},
+      'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again, ' +
+      'and who cannot be asked comes back')
     this.#revocations.lose()
     const { size } = clients
     for (const connection of [...clients]) this.#guard(() => connection.judgeAnew(this.#host.retryAfter(size)))
@@ -184,7 +190,11 @@ function carryOut (order: Order, connection: Ordered, end: 'condemn' | 'closeFor
   if (connection.closed || !fits(order.target, connection)) return
   if (order.op === 'unsubscribe') return connection.take(order.topic)
   const { code, text, reconnect } = order
-  connection[end]({ ...(code !== undefined && { code }), ...(text !== undefined && { text }), ...(reconnect !== undefined && { reconnect }) })
+  connection[end]({
+    ...(code !== undefined && { code }),
+    ...(text !== undefined && { text }),
+    ...(reconnect !== undefined && { reconnect })
+  })
 }
 
 function fits ({ identity, connection, topic }: Target, candidate: Ordered): boolean {

@@ -68,7 +68,9 @@ function readTarget (value: unknown): Target | undefined {
 export function readQuestion (data: Uint8Array, format: Format): Question | Answer | undefined {
   const said = readMembers(data, format)
   if (!said || !isNode(said.ask)) return undefined
-  if (Number.isSafeInteger(said.count) && (said.count as number) >= 0) return { ask: said.ask, count: said.count as number }
+  if (Number.isSafeInteger(said.count) && (said.count as number) >= 0) {
+    return { ask: said.ask, count: said.count as number }
+  }
   return isNode(said.from) && isText(said.topic) ? { ask: said.ask, from: said.from, topic: said.topic } : undefined
 }
 

@@ -30,7 +30,9 @@ export class Revocations<T> {
   add (order: T): void {
     const at = performance.now()
     this.#kept.push({ order, at })
-    while (at - this.#given(this.#aged).at >= REMEMBER_MS || this.#kept.length - this.#aged > MAX_REMEMBERED) this.#forget()
+    while (at - this.#given(this.#aged).at >= REMEMBER_MS || this.#kept.length - this.#aged > MAX_REMEMBERED) {
+      this.#forget()
+    }
     if (this.#aged * 2 > this.#kept.length) this.#drop()
   }
 

@@ -49,7 +49,9 @@ export class CatchUp {
 
   /** Whoever has nothing to pull joins its groups, in this same step; the others start to pull. */
   settle (): void {
-    for (const subscription of this.#host.subscriptions) if (subscription.standing.is === 'held') this.#askSnapshot(subscription, subscription.standing)
+    for (const subscription of this.#host.subscriptions) {
+      if (subscription.standing.is === 'held') this.#askSnapshot(subscription, subscription.standing)
+    }
     this.pump()
   }
 
@@ -97,7 +99,9 @@ export class CatchUp {
     const { standing } = subscription
     if (standing.is !== 'held') return this.#pull(subscription)
     // Nobody waits for a topic whose snapshot takes its time but that topic.
-    return typeof standing.snapshot === 'object' ? this.#giveSnapshot(subscription, standing, standing.snapshot) : 'level'
+    return typeof standing.snapshot === 'object'
+      ? this.#giveSnapshot(subscription, standing, standing.snapshot)
+      : 'level'
   }
 
   // --- events ----------------------------------------------------------------------

@@ -84,7 +84,11 @@ export class Entrance {
     const replayed = one.lost === undefined && !one.fromStart && found
     const recovered = reason ? false : replayed || undefined
     this.#node.observe.subscribed(client, topic.name, recovered)
-    const subscription = client.add(topic, typeof cursor === 'object' && found ? cursor.id : undefined, !replayed && topic.declared.snapshot !== undefined)
+    const subscription = client.add(
+      topic,
+      typeof cursor === 'object' && found ? cursor.id : undefined,
+      !replayed && topic.declared.snapshot !== undefined
+    )
     if (reason !== undefined) subscription.lost = typeof cursor === 'object' ? cursor.id : ''
     return { subscription, recovered, reason }
   }

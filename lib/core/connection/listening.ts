@@ -75,7 +75,8 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   /** `authorize` can be asked about all that it listens to. */
   get askable (): boolean {
-    return this.#subscriptions.length > 0 && this.#subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
+    return this.#subscriptions.length > 0 &&
+      this.#subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
   }
 
   // --- joining and leaving -----------------------------------------------------------
@@ -135,7 +136,9 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     if (!this.#encoder) return
     const subscriptions = this.#subscriptions
     this.#dissolve(this.#encoder)
-    for (const subscription of subscriptions) if (subscription.topic.durable) subscription.standBefore(subscription.topic.position)
+    for (const subscription of subscriptions) {
+      if (subscription.topic.durable) subscription.standBefore(subscription.topic.position)
+    }
   }
 
   joinGroups (): void {

@@ -3,7 +3,9 @@ import type { Id } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { OrderOfUse } from '../order-of-use.ts'
 import type { Outlet } from '../wire.ts'
-import { slowClientOf, type Item, type Recipient, type SlowClient, type SlowPolicy, type Waiting } from './slow-client.ts'
+import {
+  slowClientOf, type Item, type Recipient, type SlowClient, type SlowPolicy, type Waiting
+} from './slow-client.ts'
 
 export interface OutboxSettings {
   /** Bytes that a client which does not read may cost. */

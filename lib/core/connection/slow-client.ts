@@ -27,7 +27,13 @@ export type Item =
   /** For this client alone. `told`: the bytes tell it positions, which count what waits before them. */
   | { readonly is: 'own', readonly bytes: Uint8Array, readonly size: number, readonly told: boolean }
   /** Of a group. `prev`: where its subscription stood before. */
-  | { readonly is: 'shared', readonly bytes: Uint8Array, readonly size: number, readonly to: Recipient, readonly prev: Id | undefined }
+  | {
+    readonly is: 'shared',
+    readonly bytes: Uint8Array,
+    readonly size: number,
+    readonly to: Recipient,
+    readonly prev: Id | undefined
+  }
   /** An event whose bytes are made when it is written: until then a newer one may take its place. */
   | { readonly is: 'event', readonly size: number, readonly to: Recipient, readonly entry: Entry }
 

@@ -170,7 +170,9 @@ export class ActiveTopic implements HeardTopic {
       return false
     }
     this.#host.observe.delivered(this.name, entries.length, members.length)
-    const message = this.#partial ? new PartialMessage(this, encoder, entries, bytes) : new SharedMessage(entries, bytes)
+    const message = this.#partial
+      ? new PartialMessage(this, encoder, entries, bytes)
+      : new SharedMessage(entries, bytes)
     // Bytes made for one member alone that tell positions must be made now: the topic's is about to change.
     this.#host.turns.fanOut.add(group, message, this.#partial && !encoder.shared)
     return true

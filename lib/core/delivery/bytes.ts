@@ -3,7 +3,9 @@ import type { Entry } from '../event.ts'
 import type { Encoder, HeardTopic } from '../wire.ts'
 
 export function bytesOf (encoder: Encoder, entries: readonly Entry[], topic: HeardTopic): Uint8Array {
-  return encoder.shared && entries.length === 1 ? kept(encoder, entries[0] as Entry, topic) : encoder.encode(entries, topic)
+  return encoder.shared && entries.length === 1
+    ? kept(encoder, entries[0] as Entry, topic)
+    : encoder.encode(entries, topic)
 }
 
 function kept (encoder: Encoder, entry: Entry, topic: HeardTopic): Uint8Array {

@@ -54,7 +54,12 @@ export class Replays {
     if (!entries) return 'gone'
     if (entries.length === 0) return 'level'
     const partial = entries.some(({ except }) => except !== undefined)
-    const step = { bytes: encoder.encode(entries, this.#topic), to: entries.at(-1)?.id as Id, count: entries.length, entries: partial ? entries : undefined }
+    const step = {
+      bytes: encoder.encode(entries, this.#topic),
+      to: entries.at(-1)?.id as Id,
+      count: entries.length,
+      entries: partial ? entries : undefined
+    }
     this.#keep(encoder, id, step)
     return step
   }

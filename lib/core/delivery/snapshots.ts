@@ -6,7 +6,11 @@ import type { TopicLog } from '../log/topic-log.ts'
 import { CallbackTimeout } from '../../errors.ts'
 
 /** What the app has said of it. `at`: the id of the last event that it contains. */
-export interface TakenSnapshot { readonly data: Uint8Array, readonly event: string | undefined, readonly at: Id | undefined }
+export interface TakenSnapshot {
+  readonly data: Uint8Array
+  readonly event: string | undefined
+  readonly at: Id | undefined
+}
 
 export interface TopicSnapshot {
   readonly data: Uint8Array
@@ -53,7 +57,9 @@ export class Snapshots {
   }
 
   #logFailure (error: unknown): void {
-    const failed = toError(error) instanceof CallbackTimeout ? 'realtime: a snapshot took too long' : 'realtime: a snapshot failed'
+    const failed = toError(error) instanceof CallbackTimeout
+      ? 'realtime: a snapshot took too long'
+      : 'realtime: a snapshot failed'
     this.#host.log.error({ err: error, topic: this.#host.name }, failed)
   }
 

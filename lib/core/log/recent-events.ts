@@ -45,7 +45,8 @@ export class RecentEvents {
 
   #positions (): Map<Id, number> {
     this.#asked = true
-    this.#index ??= new Map(this.#slots.slice(this.#head).map(({ entry }, index) => [entry.id as Id, this.#base + this.#head + index]))
+    this.#index ??= new Map(this.#slots.slice(this.#head)
+      .map(({ entry }, index) => [entry.id as Id, this.#base + this.#head + index]))
     return this.#index
   }
 

@@ -11,9 +11,13 @@ export const paramName = (segment: string): string => segment === '*' ? '*' : se
 
 /** Its segments. @throws PatternInvalid */
 export function readPattern (pattern: unknown): string[] {
-  if (typeof pattern !== 'string' || pattern === '') throw new PatternInvalid(printable(pattern), 'must be a non-empty string')
+  if (typeof pattern !== 'string' || pattern === '') {
+    throw new PatternInvalid(printable(pattern), 'must be a non-empty string')
+  }
   const shown = printable(pattern)
-  if (hasControl(pattern) || !pattern.isWellFormed()) throw new PatternInvalid(shown, 'holds control characters or is not well-formed')
+  if (hasControl(pattern) || !pattern.isWellFormed()) {
+    throw new PatternInvalid(shown, 'holds control characters or is not well-formed')
+  }
   if (Buffer.byteLength(pattern) > MAX_NAME_BYTES) throw new PatternInvalid(shown, `exceeds ${MAX_NAME_BYTES} bytes`)
   if (pattern.startsWith(RESERVED)) throw new PatternInvalid(shown, 'starts with "realtime:", which is reserved')
   const segments = pattern.split('/')
@@ -32,9 +36,13 @@ function segmentFault (segment: string, last: boolean): string | undefined {
   if (segment === '') return 'has an empty segment (no "/" at its start or end, no "//")'
   if (segment === '*') return last ? undefined : 'has a "*" that is not its end'
   if (segment.startsWith(':')) {
-    return PARAM_NAME.test(segment.slice(1)) ? undefined : `has "${segment}": a param is letters, digits and "_", without regular expressions or "?"`
+    return PARAM_NAME.test(segment.slice(1))
+      ? undefined
+      : `has "${segment}": a param is letters, digits and "_", without regular expressions or "?"`
   }
-  if (/[:*?#%();\s]/.test(segment) || /^\.+$/.test(segment)) return `has "${segment}": text may not hold : * ? # % ( ) ; or spaces, nor be only dots`
+  if (/[:*?#%();\s]/.test(segment) || /^\.+$/.test(segment)) {
+    return `has "${segment}": text may not hold : * ? # % ( ) ; or spaces, nor be only dots`
+  }
   return undefined
 }
 

@@ -100,7 +100,9 @@ export class Publisher {
 function append (adapter: Adapter, retention: Retention | undefined, name: string, event: string,
   { data, format }: Payload, { key, dedupe, except: connection }: PublishKeys): Promise<{ id: Id } | void> {
   // Most have none of them.
-  if (retention && key === undefined && dedupe === undefined && connection === undefined) return adapter.publish(name, event, data, { retention, format })
+  if (retention && key === undefined && dedupe === undefined && connection === undefined) {
+    return adapter.publish(name, event, data, { retention, format })
+  }
   const more = {
     ...(key === undefined ? {} : { key }), ...(connection === undefined ? {} : { except: { connection } })
   }

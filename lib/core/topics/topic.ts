@@ -17,7 +17,9 @@ export interface TopicAt {
   readonly name: string
 }
 
-type Authorize = (request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }) => unknown
+type Authorize = (
+  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }
+) => unknown
 
 export interface TopicPolicy {
   /** Undefined: no history. */
@@ -94,9 +96,13 @@ export class DeclaredTopic {
   }
 
   #makeName (params: Params): string {
-    const name = this.#segments.map((segment) => isParam(segment) ? this.#encodeParam(paramName(segment), params) : segment).join('/')
+    const name = this.#segments
+      .map((segment) => isParam(segment) ? this.#encodeParam(paramName(segment), params) : segment)
+      .join('/')
     if (Buffer.byteLength(name) > MAX_NAME_BYTES) this.#refuse(`the name would exceed ${MAX_NAME_BYTES} bytes`)
-    if (!this.#reserved && this.paramNames.length > 0 && this.#host.owner(name) !== this) this.#refuse('these params name a topic of another pattern')
+    if (!this.#reserved && this.paramNames.length > 0 && this.#host.owner(name) !== this) {
+      this.#refuse('these params name a topic of another pattern')
+    }
     return name
   }
 
@@ -118,7 +124,8 @@ export class DeclaredTopic {
 
   /** Asks the app for the present state. @throws CallbackTimeout, EventDataInvalid, what the app throws */
   async takeSnapshot (params: Params): Promise<{ data: Uint8Array, event: string | undefined, at: Id | undefined }> {
-    const taken = await this.#host.patience.call(`"snapshot" of topic "${this.name(params)}"`, () => this.policy.snapshot?.(params))
+    const taken = await this.#host.patience.call(`"snapshot" of topic "${this.name(params)}"`, () =>
+      this.policy.snapshot?.(params))
     const { data, event, at } = readSnapshot(taken)
     const fault = event === undefined ? undefined : eventNameFault(event)
     if (fault) throw new EventDataInvalid(this.pattern, printable(event), fault)
@@ -127,7 +134,9 @@ export class DeclaredTopic {
 
   #encodeSnapshot (event: string | undefined, data: unknown): MaybePromise<Uint8Array> {
     const codec = event === undefined ? undefined : this.policy.events?.get(event)
-    return codec ? encodeBy(codec, this.pattern, event ?? 'snapshot', data, this.policy.validate) : encodeJson(this.pattern, event ?? 'snapshot', data)
+    return codec
+      ? encodeBy(codec, this.pattern, event ?? 'snapshot', data, this.policy.validate)
+      : encodeJson(this.pattern, event ?? 'snapshot', data)
   }
 
   #encodeParam (key: string, params: Params): string {

@@ -29,7 +29,9 @@ export function runOf (space: string, key: string): RunParams {
  * The run of one identity and the params of its request. Always a hash, of another kind than a long key's: there is no
  * text that a `key` function could give to reach it.
  */
-export function ownRunOf (space: string, identity: string, params: ReadonlyArray<readonly [string, unknown]>): RunParams {
+export function ownRunOf (
+  space: string, identity: string, params: ReadonlyArray<readonly [string, unknown]>
+): RunParams {
   return { space: part(space), key: hash('own', JSON.stringify([identity, params])) }
 }
 
@@ -58,7 +60,9 @@ export class RunSpaces {
    */
   find (given: string | undefined): string {
     if (given !== undefined && this.#patterns.has(given)) return given
-    const fitting = [...this.#patterns].filter(([, patterns]) => given === undefined || patterns.has(given)).map(([name]) => name)
+    const fitting = [...this.#patterns]
+      .filter(([, patterns]) => given === undefined || patterns.has(given))
+      .map(([name]) => name)
     if (fitting.length === 1) return fitting[0] as string
     if (given !== undefined && fitting.length === 0) return given
     const names = fitting.map((name) => `"${name}"`).join(', ')

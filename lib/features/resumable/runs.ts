@@ -39,7 +39,10 @@ export type OpenRun = (signal: AbortSignal) => MaybePromise<Events<RunEvent>>
 interface Told { readonly name: string, readonly data: Uint8Array, readonly format: Format }
 type RunReader = SourceReader<RunEvent, Told>
 
-type End = { name: 'realtime:end' | 'realtime:aborted', reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' | 'node-lost' }
+type End = {
+  name: 'realtime:end' | 'realtime:aborted'
+  reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' | 'node-lost'
+}
 
 /** A run may be silent for so long before it is forgotten: its end always follows. */
 const RUNNING_MS = 86_400_000
@@ -122,7 +125,12 @@ export class Runs {
         return
       }
       const { signal } = abort
-      const reader = new SourceReader({ open: () => open(signal), encode: (event: RunEvent) => this.#encode(at, event), signal, log: this.#host.log })
+      const reader = new SourceReader({
+        open: () => open(signal),
+        encode: (event: RunEvent) => this.#encode(at, event),
+        signal,
+        log: this.#host.log
+      })
       this.#goOn(at, settings, reader, await reader.first(), abort)
     } catch (error) {
       // Should that fail too, its lease ends by itself.
@@ -131,7 +139,9 @@ export class Runs {
     }
   }
 
-  #goOn (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController): void {
+  #goOn (
+    at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController
+  ): void {
     const ended = this.#run(at, settings, reader, first, abort).catch((error: unknown) => {
       this.#host.log.error({ err: error, topic: at.name }, 'realtime: the end of a source could not be stored')
     }).finally(() => this.#running.delete(at.name))
@@ -200,7 +210,9 @@ export class Runs {
     return true
   }
 
-  async #run (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController): Promise<void> {
+  async #run (
+    at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined, abort: AbortController
+  ): Promise<void> {
     const end = await this.#pull(at, settings, reader, first)
     const reason = this.#running.get(at.name)?.end ?? end
     // Not waited for: a source that does not listen to its signal must not hold the end back.

@@ -17,7 +17,9 @@ export function wantsEventStream (accept: string | undefined, other: boolean): b
 
 function readRange (text: string): Range {
   const [type = '', ...parameters] = text.split(';')
-  const weight = parameters.map((parameter) => /^\s*q\s*=\s*([0-9.]{1,5})\s*$/i.exec(parameter)?.[1]).find((q) => q !== undefined)
+  const weight = parameters
+    .map((parameter) => /^\s*q\s*=\s*([0-9.]{1,5})\s*$/i.exec(parameter)?.[1])
+    .find((q) => q !== undefined)
   return { type: type.trim().toLowerCase(), quality: weight === undefined ? 1 : Number(weight) || 0 }
 }
 

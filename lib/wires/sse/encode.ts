@@ -26,7 +26,9 @@ export function eventBlock (entry: Entry, id: string | undefined, framed = false
   if (isPlace(entry)) return placeBlock(id, framed)
   const { data, format, name } = entry
   const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  if (format !== 'binary' && !view.includes(LF) && !view.includes(CR)) return lineBlock(`${fields(id, name)}data: `, data, framed)
+  if (format !== 'binary' && !view.includes(LF) && !view.includes(CR)) {
+    return lineBlock(`${fields(id, name)}data: `, data, framed)
+  }
   const text = format === 'binary' ? `data: ${view.toString('base64')}` : dataLines(view.toString())
   const bytes = Buffer.from(`${fields(id, name)}${text}\n\n`)
   return framed ? chunk(bytes) : bytes
@@ -55,7 +57,13 @@ function lineBlock (start: string, data: Uint8Array, framed: boolean): Buffer {
   return bytes
 }
 
-export interface Block { id?: string | undefined, event?: string | undefined, data?: string | undefined, retry?: number | undefined, comment?: string | undefined }
+export interface Block {
+  id?: string | undefined
+  event?: string | undefined
+  data?: string | undefined
+  retry?: number | undefined
+  comment?: string | undefined
+}
 
 /** A block from its fields, for what is not an event of a topic. */
 export function block ({ id, event, data, retry, comment }: Block): Buffer {

@@ -34,7 +34,9 @@ export async function head (plan: StreamPlan, request: FastifyRequest, reply: Fa
 }
 
 /** The client has had all of a run that has ended. */
-async function isOver ({ context: { hub, runs }, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }): Promise<boolean> {
+async function isOver (
+  { context: { hub, runs }, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }
+): Promise<boolean> {
   if (!resumable) return false
   const at = runs.at(await runFor(hub, resumable, request, identity))
   const cursor = readCursor(lastEventId(request), 1)(at.name)

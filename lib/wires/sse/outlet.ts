@@ -18,7 +18,9 @@ const BROKEN_OFF = block({ event: 'realtime:aborted', data: '{"reason":"failed"}
 const FRAMED_HEARTBEAT = chunk(HEARTBEAT)
 
 /** HTTP/1.1 and HTTP/2 responses, as far as they are used here. */
-export type RawResponse = ServerResponse & { stream?: { destroyed: boolean, session?: { destroyed: boolean }, close? (code: number): void } }
+export type RawResponse = ServerResponse & {
+  stream?: { destroyed: boolean, session?: { destroyed: boolean }, close? (code: number): void }
+}
 
 export class SseOutlet implements Outlet {
   readonly kind = 'sse'
@@ -84,7 +86,9 @@ export class SseOutlet implements Outlet {
       case 'opened': return this.#opening(notice.subscriptions)
       case 'subscribed':
       case 'revoked': return undefined
-      case 'reset': return this.#about(notice.subscription, 'realtime:reset', { topic: notice.subscription.topic.name, reason: notice.reason })
+      case 'reset': return this.#about(notice.subscription, 'realtime:reset', {
+        topic: notice.subscription.topic.name, reason: notice.reason
+      })
       case 'snapshot': return this.#snapshot(notice)
       case 'at': return block({ id: this.#cursor() ?? '' })
       case 'direct': return block({ event: notice.event, data: Buffer.from(notice.data).toString() })
@@ -104,7 +108,11 @@ export class SseOutlet implements Outlet {
     const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
     const id = this.#cursor()
     if (event !== undefined) return block({ id, event, data: text })
-    return block({ id, event: 'realtime:snapshot', data: `{"topic":${JSON.stringify(subscription.topic.name)},"data":${text}}` })
+    return block({
+      id,
+      event: 'realtime:snapshot',
+      data: `{"topic":${JSON.stringify(subscription.topic.name)},"data":${text}}`
+    })
   }
 
   #about (subscription: HeardSubscription, event: string, data: object): Buffer {
@@ -172,7 +180,11 @@ export class SseOutlet implements Outlet {
     if (this.#socket) {
       this.#socket.write(lastWords)
       this.#socket.destroySoon()
-    } else this.#raw.write(lastWords, 'utf8', () => { stream?.close ? stream.close(constants.NGHTTP2_INTERNAL_ERROR) : this.#raw.destroy() })
+    } else {
+      this.#raw.write(lastWords, 'utf8', () => {
+        stream?.close ? stream.close(constants.NGHTTP2_INTERNAL_ERROR) : this.#raw.destroy()
+      })
+    }
   }
 
   destroy (): void {

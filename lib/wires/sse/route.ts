@@ -34,7 +34,10 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
 
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
-    const { topics, source, resumable, handler, retry, open, hosts, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const {
+      topics, source, resumable, handler, retry, open, hosts,
+      heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
+    } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
     checkStream(label, options)
     const urls: string[] = []
@@ -65,7 +68,9 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     if (runs) plan.resumable = placeRuns(context.runs, runs, made)
     context.onReady(() => {
       // Fastify has compiled what the app gave: this is for the document alone.
-      for (const one of made) one.schema = documentEvents(route.schema ?? {}, topics, context.hub.topics, context.plainSchemas(this))
+      for (const one of made) {
+        one.schema = documentEvents(route.schema ?? {}, topics, context.hub.topics, context.plainSchemas(this))
+      }
     })
     for (const one of made) {
       urls.push(one.url)
@@ -78,28 +83,42 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
 }
 
 function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): void {
-  if (typeof options !== 'object' || options === null) throw new RouteInvalid(kind, url, 'needs options with "topics" or "source"')
+  if (typeof options !== 'object' || options === null) {
+    throw new RouteInvalid(kind, url, 'needs options with "topics" or "source"')
+  }
   const { topics, source, handler, method = 'GET' } = options
-  if ((topics === undefined) === (source === undefined)) throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
-  if (source !== undefined && typeof source !== 'function') throw new RouteInvalid(kind, url, 'has a "source" that is not a function')
-  if (handler !== undefined && typeof handler !== 'function') throw new RouteInvalid(kind, url, 'has a "handler" that is not a function')
+  if ((topics === undefined) === (source === undefined)) {
+    throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
+  }
+  if (source !== undefined && typeof source !== 'function') {
+    throw new RouteInvalid(kind, url, 'has a "source" that is not a function')
+  }
+  if (handler !== undefined && typeof handler !== 'function') {
+    throw new RouteInvalid(kind, url, 'has a "handler" that is not a function')
+  }
   const methods = [method].flat()
   if (methods.length === 0 || methods.some((one) => !['GET', 'POST'].includes(String(one).toUpperCase()))) {
     throw new RouteInvalid(kind, url, 'has a method other than GET and POST')
   }
   for (const name of ['onConnect', 'onDisconnect'] as const) {
-    if (options[name] !== undefined && typeof options[name] !== 'function') throw new RouteInvalid(kind, url, `has an "${name}" that is not a function`)
+    if (options[name] !== undefined && typeof options[name] !== 'function') {
+      throw new RouteInvalid(kind, url, `has an "${name}" that is not a function`)
+    }
   }
 }
 
-function readResumable (context: WireContext, { kind, url }: RouteLabel, { source, resumable }: StreamRouteOptions): ResumableOptions | undefined {
+function readResumable (
+  context: WireContext, { kind, url }: RouteLabel, { source, resumable }: StreamRouteOptions
+): ResumableOptions | undefined {
   if (resumable === undefined || resumable === false) return undefined
   if (source === undefined) throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
   return context.resumable(resumable)
 }
 
 function definedOnly<T extends object> (options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as {
+    [K in keyof T]?: Exclude<T[K], undefined>
+  }
 }
 
 // Not async: a stream is taken over in onSend, after the handler, and a hijacked async handler would be warned about.
@@ -162,14 +181,18 @@ function answerAbandoned (start: StreamStart, reply: FastifyReply): void {
 }
 
 /** A refusal that is only for now must not be final to an EventSource: any status but 200 would be. */
-function refuse ({ context: { hub } }: StreamPlan, request: FastifyRequest, reply: FastifyReply, thrown: unknown): void {
+function refuse (
+  { context: { hub } }: StreamPlan, request: FastifyRequest, reply: FastifyReply, thrown: unknown
+): void {
   if (reply.sent) return
   const error = toError(thrown)
   if (!isTemporary(error)) return answerError(reply, error)
   const retry = hub.retryAfter()
   // A connection kept alive would keep the app from closing.
   if (hub.stopping && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-  if (!/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) return answerError(reply.header('retry-after', Math.ceil(retry / 1000)), error)
+  if (!/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) {
+    return answerError(reply.header('retry-after', Math.ceil(retry / 1000)), error)
+  }
   logRefusal(request.log, error, 'realtime: refused for now')
   answerWith(reply, block({ retry }).toString())
 }

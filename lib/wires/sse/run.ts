@@ -39,7 +39,9 @@ function ownSpace ({ url, method, constraints }: MadeRoute): string {
 const told = (_key: string, value: unknown): unknown => value instanceof RegExp ? String(value) : value
 
 /** @throws RunKeyMissing, RunKeyInvalid, and what the app's `key` throws */
-export async function runFor ({ patience }: Pick<Hub, 'patience'>, { space, url, key }: Resumable, request: FastifyRequest, identity: Identity): Promise<RunParams> {
+export async function runFor (
+  { patience }: Pick<Hub, 'patience'>, { space, url, key }: Resumable, request: FastifyRequest, identity: Identity
+): Promise<RunParams> {
   if (!key) return ownRunOf(space, String(identity.id), ownParams(url, request, identity))
   const given = await patience.call(`"resumable.key" of stream "${url}"`, () => key(request))
   return runOf(space, checkRunKey(`stream "${url}"`, given))
@@ -53,11 +55,15 @@ function ownParams (url: string, request: FastifyRequest, { anonymous }: Identit
   if (request.method === 'POST') throw new RunKeyMissing(url, 'the URL of a POST does not say what is asked')
   // Threat: an anonymous client has no identity but its connection's; without one, what one was told anybody could read.
   if (anonymous === true) throw new RunKeyMissing(url, 'the client is anonymous')
-  return Object.entries(request.params ?? {}).sort(([a], [b]) => a < b ? -1 : 1).map(([name, value]) => [name, plain(url, name, value)])
+  return Object.entries(request.params ?? {})
+    .sort(([a], [b]) => a < b ? -1 : 1)
+    .map(([name, value]) => [name, plain(url, name, value)])
 }
 
 /** With its type: what a schema has made of a param may be a number. */
 function plain (url: string, name: string, value: unknown): string {
-  if (value !== null && ['object', 'function', 'symbol'].includes(typeof value)) throw new RunKeyMissing(url, `its param "${name}" is an object`)
+  if (value !== null && ['object', 'function', 'symbol'].includes(typeof value)) {
+    throw new RunKeyMissing(url, `its param "${name}" is an object`)
+  }
   return `${typeof value} ${String(value)}`
 }

@@ -12,9 +12,17 @@ export function documentEvents (schema: Schema, topics: unknown, registry: Topic
   const response = (schema.response ?? {}) as Schema
   if ('200' in response || '2xx' in response) return schema
   const schemas = [topics].flat().flatMap((one) => eventSchemas(one, registry))
-  const events = plain ? oneOfThese(schemas.filter(([, data]) => isPlain(data))) : unionOf(schemas.map(([, data]) => data).filter((data) => !isPlain(data)))
+  const events = plain
+    ? oneOfThese(schemas.filter(([, data]) => isPlain(data)))
+    : unionOf(schemas.map(([, data]) => data).filter((data) => !isPlain(data)))
   if (events === undefined) return schema
-  return { ...schema, response: { ...response, 200: { description: 'A stream of server-sent events', content: { 'text/event-stream': { schema: events } } } } }
+  return {
+    ...schema,
+    response: {
+      ...response,
+      200: { description: 'A stream of server-sent events', content: { 'text/event-stream': { schema: events } } }
+    }
+  }
 }
 
 function eventSchemas (one: unknown, registry: TopicRegistry): Array<[event: string, data: unknown]> {
@@ -46,5 +54,6 @@ function unionOf ([first, ...others]: unknown[]): unknown {
 
 /** Anything but a JSON schema (zod …) cannot be put into a document here. */
 function isPlain (schema: unknown): boolean {
-  return typeof schema === 'object' && schema !== null && !('~standard' in schema) && Object.getPrototypeOf(schema) === Object.prototype
+  return typeof schema === 'object' && schema !== null &&
+    !('~standard' in schema) && Object.getPrototypeOf(schema) === Object.prototype
 }

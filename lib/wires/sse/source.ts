@@ -15,18 +15,30 @@ import type { SourceEvent } from '../../types/stream.ts'
 import { block } from './encode.ts'
 import type { SseOutlet } from './outlet.ts'
 
-export type Source = (request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }) => MaybePromise<Events<SourceEvent>>
+export type Source = (
+  request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }
+) => MaybePromise<Events<SourceEvent>>
 export type BlockReader = SourceReader<SourceEvent, Buffer>
 
 /** A source that never waits is made to, so that others get their turns. */
 const TURN_EVENTS = 64
 
-export function readSource (source: Source, request: FastifyRequest, cursor: string | undefined, signal: AbortSignal): BlockReader {
-  return new SourceReader({ open: () => source(request, { cursor, signal }), encode: sourceBlock, signal, log: request.log })
+export function readSource (
+  source: Source, request: FastifyRequest, cursor: string | undefined, signal: AbortSignal
+): BlockReader {
+  return new SourceReader({
+    open: () => source(request, { cursor, signal }),
+    encode: sourceBlock,
+    signal,
+    log: request.log
+  })
 }
 
 /** Tells the client everything. `first` is written in this same step, so that it leaves with the head. */
-export async function tellSource (request: FastifyRequest, connection: Connection, outlet: SseOutlet, reader: BlockReader, first: Step<Buffer> | undefined): Promise<void> {
+export async function tellSource (
+  request: FastifyRequest, connection: Connection, outlet: SseOutlet, reader: BlockReader,
+  first: Step<Buffer> | undefined
+): Promise<void> {
   try {
     let events = 0
     for (let step = first ?? await reader.next(); !step.done && !connection.closed; step = await reader.next()) {
@@ -53,7 +65,9 @@ function sourceBlock (value: SourceEvent): Buffer {
   if (id !== undefined && (typeof id !== 'string' || hasControl(id))) {
     throw new EventDataInvalid('source', event ?? 'message', 'an id must be a string without control characters')
   }
-  if (comment !== undefined && typeof comment !== 'string') throw new EventDataInvalid('source', event ?? 'message', 'a comment must be a string')
+  if (comment !== undefined && typeof comment !== 'string') {
+    throw new EventDataInvalid('source', event ?? 'message', 'a comment must be a string')
+  }
   if (retry !== undefined && !(Number.isInteger(retry) && retry >= 0)) {
     throw new EventDataInvalid('source', event ?? 'message', 'retry must be a whole number of ms')
   }

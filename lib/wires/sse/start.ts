@@ -70,7 +70,9 @@ export class StreamStart {
 
   #wanted (): MaybePromise<Wanted[]> {
     const { context: { hub, runs }, resumable } = this.#plan
-    if (resumable) return runFor(hub, resumable, this.#request, this.#arrival.identity).then((run) => this.#wantRun(runs.at(run)))
+    if (resumable) {
+      return runFor(hub, resumable, this.#request, this.#arrival.identity).then((run) => this.#wantRun(runs.at(run)))
+    }
     const { topics } = this.#arrival
     const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
     return topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))

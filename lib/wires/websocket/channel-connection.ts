@@ -31,7 +31,9 @@ export class ChannelConnection {
   /** The only timer of a connection, and only until it has said `open`. */
   #opening: NodeJS.Timeout | undefined
 
-  constructor (plan: ChannelPlan, arrival: Arrival, request: FastifyRequest, socket: Duplex, ws: WebSocket, protocol: Protocol) {
+  constructor (
+    plan: ChannelPlan, arrival: Arrival, request: FastifyRequest, socket: Duplex, ws: WebSocket, protocol: Protocol
+  ) {
     this.#plan = plan
     this.#arrival = arrival
     this.#request = request
@@ -94,7 +96,9 @@ export class ChannelConnection {
 
   received (data: Buffer, binary: boolean): void {
     this.outlet.heard()
-    if (data.byteLength > this.#plan.limits.messageBytes && !this.#mayOpen(binary)) return this.#arrival.connection.end(reasons.messageTooBig)
+    if (data.byteLength > this.#plan.limits.messageBytes && !this.#mayOpen(binary)) {
+      return this.#arrival.connection.end(reasons.messageTooBig)
+    }
     this.#session.receive(data, binary)
     if (this.#session.crowded) this.#ws.pause()
   }
@@ -149,7 +153,9 @@ function listen (ws: Bearing, channel: ChannelConnection): void {
   ws.on('error', broke)
 }
 
-function received (this: Bearing, data: unknown, binary: boolean): void { this[CHANNEL]?.received(data as Buffer, binary) }
+function received (this: Bearing, data: unknown, binary: boolean): void {
+  this[CHANNEL]?.received(data as Buffer, binary)
+}
 function heard (this: Bearing): void { this[CHANNEL]?.outlet.heard() }
 function closed (this: Bearing, code: number): void { this[CHANNEL]?.over(code) }
 function broke (this: Bearing, error: Error): void { this[CHANNEL]?.broke(error) }

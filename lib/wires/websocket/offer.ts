@@ -39,7 +39,8 @@ export function noteLimit (server: Server, socket: object): void {
 export function isCut ({ rawHeaders }: IncomingMessage, socket: Duplex, main: Server): boolean {
   const { server } = socket as { server?: Server }
   // A connection of another server than the app's own was not seen when it began.
-  const limit = limits.get(socket) ?? (server === undefined || server === main ? undefined : server.maxHeadersCount) ?? MAX_HEADERS
+  const limit = limits.get(socket) ??
+    (server === undefined || server === main ? undefined : server.maxHeadersCount) ?? MAX_HEADERS
   return limit > 0 && (rawHeaders?.length ?? 0) / 2 >= limit
 }
 
@@ -60,7 +61,9 @@ function withoutOffer ({ method, url, httpVersion, rawHeaders }: IncomingMessage
   for (let i = 0; i < rawHeaders.length; i += 2) {
     const [name, value] = [rawHeaders[i] as string, rawHeaders[i + 1] as string]
     if (!/^(upgrade|connection|http2-settings)$/i.test(name)) lines.push(`${name}: ${value}`)
-    else if (/^connection$/i.test(name)) lines.push(...(value.match(/\b(close|keep-alive)\b/gi) ?? []).map((token) => `connection: ${token}`))
+    else if (/^connection$/i.test(name)) {
+      lines.push(...(value.match(/\b(close|keep-alive)\b/gi) ?? []).map((token) => `connection: ${token}`))
+    }
   }
   return lines.join('\r\n') + '\r\n\r\n'
 }

@@ -22,7 +22,9 @@ export function checkOrigin ({ origins, hosts }: OriginPolicy, request: FastifyR
   checkHost(hosts, request)
   if (origins === '*') return
   const origin = readOrigin(written)
-  if (origin === undefined || !(origins.includes(origin.text) || isOwn(origin, request))) throw refusal(written, origin, request)
+  if (origin === undefined || !(origins.includes(origin.text) || isOwn(origin, request))) {
+    throw refusal(written, origin, request)
+  }
 }
 
 /** As it came: a schema of the route's headers may have taken it away since. Two are one that no list has. */
@@ -52,12 +54,16 @@ function isSecure ({ protocol }: FastifyRequest): boolean {
 
 function refusal (written: string, origin: Origin | undefined, request: FastifyRequest): Error {
   if (origin === undefined) {
-    return new OriginRefused(printable(written), 'It is none that could be listed: files, sandboxed frames and programs write such. Only origins: \'*\' lets it in')
+    return new OriginRefused(printable(written),
+      'It is none that could be listed: files, sandboxed frames and programs write such. ' +
+      'Only origins: \'*\' lets it in')
   }
   const text = printable(origin.text)
   const listed = `List it if it is yours: origins: ['${text}']`
   const sameHost = originAt(origin.scheme, request.host ?? '') === origin.text
-  if (origin.scheme === 'http:' && sameHost) return new OriginRefused(text, `Its page came by http, this request by https. ${listed}`)
+  if (origin.scheme === 'http:' && sameHost) {
+    return new OriginRefused(text, `Its page came by http, this request by https. ${listed}`)
+  }
   return new OriginRefused(text, `This request is for another host. ${listed}. ` +
     'A development proxy with changeOrigin: true does this too: make that false. Behind another proxy, set trustProxy')
 }

@@ -40,7 +40,10 @@ export type RelayOption = boolean | Replace | { topic?: unknown, data?: unknown 
 export function readRelay (channel: RelayChannel, name: string, option: RelayOption): Relay {
   const { scope } = channel
   const { topic, data } = explicit(channel, name, option)
-  return { to: planTarget(channel, name, topic), replace: data && ((value, context) => data.call(scope, value, context)) }
+  return {
+    to: planTarget(channel, name, topic),
+    replace: data && ((value, context) => data.call(scope, value, context))
+  }
 }
 
 function invalid ({ label: { kind, url } }: RelayChannel, name: string, why: string): Error {
@@ -48,24 +51,35 @@ function invalid ({ label: { kind, url } }: RelayChannel, name: string, why: str
 }
 
 /** `true` and a function go to the channel's topic, where that is one and no other. */
-function explicit (channel: RelayChannel, name: string, option: RelayOption): { topic: unknown, data: Replace | undefined } {
+function explicit (
+  channel: RelayChannel, name: string, option: RelayOption
+): { topic: unknown, data: Replace | undefined } {
   if (typeof option === 'object') return checked(channel, name, option)
   const only = [channel.topics].flat()
   // Threat: a client that hears several topics would choose which of them it writes into.
   if (only.length !== 1 || only[0] === undefined || typeof only[0] === 'function') {
-    throw invalid(channel, name, 'does not say where it goes, and the channel has not exactly one topic: say relay: { topic, data }')
+    throw invalid(channel, name,
+      'does not say where it goes, and the channel has not exactly one topic: say relay: { topic, data }')
   }
   return { topic: only[0], data: typeof option === 'function' ? option : undefined }
 }
 
 const RELAY: ReadonlySet<string> = new Set(['topic', 'data'])
 
-function checked (channel: RelayChannel, name: string, option: { topic?: unknown, data?: unknown }): { topic: unknown, data: Replace | undefined } {
+function checked (
+  channel: RelayChannel, name: string, option: { topic?: unknown, data?: unknown }
+): { topic: unknown, data: Replace | undefined } {
   const { topic, data } = option
   const unknown = unknownIn(option, RELAY)
-  if (unknown !== undefined) throw invalid(channel, name, `has "${printable(unknown)}", which ${whyUnknown(unknown, RELAY)}`)
-  if (!TopicFace.declared(topic) && !topicAt(topic) && typeof topic !== 'string') throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
-  if (data !== undefined && typeof data !== 'function') throw invalid(channel, name, 'has "data" that is not a function')
+  if (unknown !== undefined) {
+    throw invalid(channel, name, `has "${printable(unknown)}", which ${whyUnknown(unknown, RELAY)}`)
+  }
+  if (!TopicFace.declared(topic) && !topicAt(topic) && typeof topic !== 'string') {
+    throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
+  }
+  if (data !== undefined && typeof data !== 'function') {
+    throw invalid(channel, name, 'has "data" that is not a function')
+  }
   return { topic, data: data as Replace | undefined }
 }
 
@@ -99,7 +113,9 @@ function becomeReady (target: Target, name: string): void {
   if (missing && !target.choosable) throw missing
   if (owner?.policy.authorize !== 'anyone') return
   hub.log.warn({ topic: owner.pattern, channel: url, message: name },
-    'realtime: a relay goes to a topic with authorize: "anyone", which is for subscribing alone, so every message of it is refused. Give the topic an authorize function that says true to the action "publish"')
+    'realtime: a relay goes to a topic with authorize: "anyone", which is for subscribing alone, ' +
+    'so every message of it is refused. ' +
+    'Give the topic an authorize function that says true to the action "publish"')
 }
 
 function missingParam (plan: TopicPlan, urls: string[]): Error | undefined {
@@ -115,10 +131,13 @@ function missingParam (plan: TopicPlan, urls: string[]): Error | undefined {
 function checkEvent (channel: RelayChannel, name: string, plan: TopicPlan): void {
   const owner = plan.owner()
   if (!owner?.policy.events || owner.policy.events.has(name)) return
-  throw invalid(channel, name, `goes to topic "${owner.pattern}", which declares no such event: add it to the topic's events`)
+  throw invalid(channel, name,
+    `goes to topic "${owner.pattern}", which declares no such event: add it to the topic's events`)
 }
 
-function findTarget ({ channel: { context }, plan, own, choosable }: Target, params: Params, connection: Connection, named: unknown): TopicAt {
+function findTarget (
+  { channel: { context }, plan, own, choosable }: Target, params: Params, connection: Connection, named: unknown
+): TopicAt {
   const at = own ? plan.at(params ?? {}) : undefined
   const meant = named === undefined ? at : resolve(context, named)
   if (!meant) throw new Fault('UNKNOWN_TOPIC', 'this message needs a "topic" that this client has joined')

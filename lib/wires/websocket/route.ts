@@ -5,7 +5,9 @@ import { WebSocketServer } from 'ws'
 import { toError } from '../../core/callbacks.ts'
 import { TopicFace } from '../../core/topics/face.ts'
 import type { DeclaredTopic } from '../../core/topics/topic.ts'
-import { Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired } from '../../errors.ts'
+import {
+  Closed, RouteInvalid, SchemaInvalid, SubprotocolUnknown, UpgradeInvalid, UpgradeRequired
+} from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types/channel.ts'
 import { Arrival, type LiveCallbacks } from '../../routes/arrival.ts'
@@ -51,7 +53,10 @@ interface Plan extends ChannelPlan, OriginPolicy {
 
 export function channelDecorator (context: WireContext, collector: RouteCollector, upgrades: Upgrades) {
   return function channel (this: FastifyInstance, url: string, options: ChannelRouteOptions): FastifyInstance {
-    const { topics, subscribe, messages, binary, limits, origins, hosts, heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route } = options ?? {}
+    const {
+      topics, subscribe, messages, binary, limits, origins, hosts,
+      heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
+    } = options ?? {}
     const label: RouteLabel = { kind: 'channel', url }
     checkChannel(label, options)
     const urls: string[] = []
@@ -63,11 +68,17 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       upgrades,
       limits: ownLimits,
       maxTopics: context.settings.maxTopics,
-      live: context.live(Object.fromEntries(Object.entries({ heartbeat, maxBuffered, slow }).filter(([, value]) => value !== undefined))),
+      live: context.live(Object.fromEntries(
+        Object.entries({ heartbeat, maxBuffered, slow }).filter(([, value]) => value !== undefined)
+      )),
       callbacks: { onConnect, onDisconnect, more: messages !== undefined || binary !== undefined },
       topicsFor: planTopics(context, label, topics, () => urls),
       subscribe: offered,
-      messages: readMessages({ context, scope: this, label, topics, subscribe: offered, urls: () => urls }, messages ?? {}, route.validatorCompiler),
+      messages: readMessages(
+        { context, scope: this, label, topics, subscribe: offered, urls: () => urls },
+        messages ?? {},
+        route.validatorCompiler
+      ),
       binary: binary && ((data, ctx) => binary.call(this, data, ctx)),
       origins: origins === undefined ? context.settings.origins : context.origins(origins),
       hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
@@ -88,7 +99,9 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       exposeHeadRoute: false,
       onRequest: [context.arrivals.onRequest, ...[route.onRequest ?? []].flat()],
       schema: { ...route.schema, hide: true },
-      handler: (_request: FastifyRequest, reply: FastifyReply) => { reply.header('upgrade', 'websocket').send(new UpgradeRequired()) }
+      handler: (_request: FastifyRequest, reply: FastifyReply) => {
+        reply.header('upgrade', 'websocket').send(new UpgradeRequired())
+      }
     })
     for (const one of made) {
       urls.push(one.url)
@@ -101,14 +114,18 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
 }
 
 function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions): void {
-  if (typeof options !== 'object' || options === null) throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages"')
+  if (typeof options !== 'object' || options === null) {
+    throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages"')
+  }
   const { topics, subscribe, messages, binary, method } = options
   if (method !== undefined && String(method).toUpperCase() !== 'GET') throw new RouteInvalid(kind, url, 'is always GET')
   if (topics === undefined && subscribe === undefined && messages === undefined && binary === undefined) {
     throw new RouteInvalid(kind, url, 'needs "topics", "subscribe", "messages" or "binary"')
   }
   for (const name of ['onConnect', 'onDisconnect', 'binary'] as const) {
-    if (options[name] !== undefined && typeof options[name] !== 'function') throw new RouteInvalid(kind, url, `has "${name}", which is not a function`)
+    if (options[name] !== undefined && typeof options[name] !== 'function') {
+      throw new RouteInvalid(kind, url, `has "${name}", which is not a function`)
+    }
   }
 }
 
@@ -119,7 +136,8 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
     if (!topic) throw new RouteInvalid(kind, url, 'has "subscribe" that is not a Topic or an array of them')
     // Threat: the params of these are the client's choice, so no hook of the route has judged them.
     if (topic.policy.authorize === undefined) {
-      throw new RouteInvalid(kind, url, `offers "${topic.pattern}" for "subscribe", which has no "authorize" to say which of its topics a client may join. ` +
+      throw new RouteInvalid(kind, url, `offers "${topic.pattern}" for "subscribe", ` +
+        'which has no "authorize" to say which of its topics a client may join. ' +
         'Give the topic an authorize, or authorize: \'anyone\' where every client may hear all of them')
     }
     return topic
@@ -128,21 +146,29 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
 
 const MESSAGE: ReadonlySet<string> = new Set(['schema', 'handler', 'relay'])
 
-function readMessages (channel: RelayChannel, messages: NonNullable<ChannelRouteOptions['messages']>, compiler: unknown): Map<string, Message> {
+function readMessages (
+  channel: RelayChannel, messages: NonNullable<ChannelRouteOptions['messages']>, compiler: unknown
+): Map<string, Message> {
   const { context, scope, label: { kind, url } } = channel
   const read = new Map<string, Message>()
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
     if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
     const unknown = unknownIn(message ?? {}, MESSAGE)
-    if (unknown !== undefined) throw new RouteInvalid(kind, url, `has a message "${name}" with "${printable(unknown)}", which ${whyUnknown(unknown, MESSAGE)}`)
+    if (unknown !== undefined) {
+      throw new RouteInvalid(kind, url,
+        `has a message "${name}" with "${printable(unknown)}", which ${whyUnknown(unknown, MESSAGE)}`)
+    }
     const relay = message?.relay
     const relays = relay === true || typeof relay === 'function' || (typeof relay === 'object' && relay !== null)
     if ((typeof message?.handler === 'function') === relays) {
-      throw new RouteInvalid(kind, url, `has a message "${name}" that needs either a "handler" or a "relay": true, a function, or { topic, data }`)
+      throw new RouteInvalid(kind, url,
+        `has a message "${name}" that needs either a "handler" or a "relay": true, a function, or { topic, data }`)
     }
     read.set(name, {
-      check: message.schema === undefined ? undefined : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema, compiler),
+      check: message.schema === undefined
+        ? undefined
+        : context.validator(scope, `${kind} "${url}", message "${name}"`, message.schema, compiler),
       handler: message.handler && ((data, ctx) => message.handler?.call(scope, data, ctx)),
       relay: relays ? readRelay(channel, name, relay) : undefined
     })
@@ -156,8 +182,13 @@ function checkFlatEvents (context: WireContext, { kind, url }: RouteLabel, topic
     for (const [event, schema] of Object.entries(declaredOf(context.hub.topics, one)?.policy.schemas ?? {})) {
       const { type, properties } = (schema ?? {}) as { type?: unknown, properties?: object }
       const where = `${kind} "${url}", event "${event}"`
-      if (typeof type === 'string' && type !== 'object') throw new SchemaInvalid(where, `a channel's event data must be an object, not ${type}`)
-      if (properties && Object.hasOwn(properties, 'type')) throw new SchemaInvalid(where, 'a channel\'s event data must not have a "type": it is the event\'s name for flat clients')
+      if (typeof type === 'string' && type !== 'object') {
+        throw new SchemaInvalid(where, `a channel's event data must be an object, not ${type}`)
+      }
+      if (properties && Object.hasOwn(properties, 'type')) {
+        throw new SchemaInvalid(where,
+          'a channel\'s event data must not have a "type": it is the event\'s name for flat clients')
+      }
     }
   }
 }
@@ -165,7 +196,8 @@ function checkFlatEvents (context: WireContext, { kind, url }: RouteLabel, topic
 // --- one upgrade --------------------------------------------------------------------
 
 function preHandler (plan: Plan) {
-  return (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => upgrade(plan, request, reply).catch((thrown: unknown) => { throw toError(thrown) })
+  return (request: FastifyRequest, reply: FastifyReply): Promise<unknown> =>
+    upgrade(plan, request, reply).catch((thrown: unknown) => { throw toError(thrown) })
 }
 
 async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply): Promise<unknown> {
@@ -189,7 +221,8 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   reply.raw.detachSocket?.(pending.socket as Socket)
   try {
     // Everything is attached in the turn of the upgrade: no message and no end can go by unseen.
-    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) => new ChannelConnection(plan, arrival, request, pending.socket, ws, protocol).accept())
+    plan.server.handleUpgrade(request.raw, pending.socket, pending.head, (ws) =>
+      new ChannelConnection(plan, arrival, request, pending.socket, ws, protocol).accept())
   } finally {
     // Refused by ws itself, which has answered.
     if (!connection.attached) arrival.abandon()
@@ -201,7 +234,11 @@ const KEY = /^[+/0-9A-Za-z]{22}==$/
 
 /** What ws would refuse without Fastify's error shape. */
 function checkHandshake (request: FastifyRequest): Protocol {
-  const { upgrade, 'content-length': length = '0', 'transfer-encoding': encoding, 'sec-websocket-key': key, 'sec-websocket-version': version, 'sec-websocket-protocol': protocols } = request.headers
+  const {
+    upgrade, 'content-length': length = '0', 'transfer-encoding': encoding,
+    'sec-websocket-key': key, 'sec-websocket-version': version,
+    'sec-websocket-protocol': protocols
+  } = request.headers
   if (upgrade?.toLowerCase() !== 'websocket') throw new UpgradeInvalid('"upgrade" is not "websocket"')
   // Threat: what one side takes for a body the other would take for frames.
   if (Number(length) !== 0 || encoding !== undefined) throw new UpgradeInvalid('it has a body')
@@ -209,7 +246,8 @@ function checkHandshake (request: FastifyRequest): Protocol {
   if (String(version) !== '13') throw new UpgradeInvalid('"sec-websocket-version" must be 13')
   if (protocols === undefined) return PROTOCOLS[0] as Protocol
   const offered = protocols.split(',').map((protocol) => protocol.trim())
-  if (offered.some((protocol) => !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(protocol)) || new Set(offered).size !== offered.length) {
+  if (offered.some((protocol) => !/^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/.test(protocol)) ||
+    new Set(offered).size !== offered.length) {
     throw new UpgradeInvalid('"sec-websocket-protocol" is malformed')
   }
   const protocol = offeredOf(new Set(offered))

@@ -66,7 +66,9 @@ export class Session {
   #working = false
   #accepted = false
 
-  constructor (plan: SessionPlan, arrival: Arrival, outlet: WebSocketOutlet, request: FastifyRequest, host: SessionHost) {
+  constructor (
+    plan: SessionPlan, arrival: Arrival, outlet: WebSocketOutlet, request: FastifyRequest, host: SessionHost
+  ) {
     this.#plan = plan
     this.#arrival = arrival
     this.#connection = arrival.connection
@@ -87,7 +89,9 @@ export class Session {
   receive (data: Buffer, binary: boolean): void {
     if (this.#connection.closed) return
     this.#rate ??= new Rate(this.#plan.limits)
-    if (!this.#rate.take()) return this.#refuse(new Fault('RATE_LIMITED', 'too many messages: slow down'), undefined, true)
+    if (!this.#rate.take()) {
+      return this.#refuse(new Fault('RATE_LIMITED', 'too many messages: slow down'), undefined, true)
+    }
     if (this.#queue === NONE) this.#queue = []
     this.#queue.push(binary ? { bytes: data } : { text: data.toString() })
     this.#work()
@@ -168,7 +172,9 @@ export class Session {
     } catch (thrown) {
       const error = toError(thrown)
       if (!(error instanceof EventDataInvalid)) throw error
-      if (replace) sparing(this.#request).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
+      if (replace) {
+        sparing(this.#request).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
+      }
       throw new Fault('INVALID_DATA', error.message)
     }
   }
@@ -194,9 +200,13 @@ export class Session {
     this.#mustBeOpen()
     const at = this.#resolve(topic)
     const own = this.#arrival.topics.some(({ name }) => name === at.name)
-    if (!own && !this.#plan.subscribe.includes(at.topic)) throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
+    if (!own && !this.#plan.subscribe.includes(at.topic)) {
+      throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
+    }
     if (this.#connection.has(at.name)) return this.#write(this.#outlet.protocol.subscribed(at.name, ref))
-    if (this.#rate?.takeTopic(this.#plan.maxTopics) === false) throw new Fault('RATE_LIMITED', 'too many topics joined: slow down')
+    if (this.#rate?.takeTopic(this.#plan.maxTopics) === false) {
+      throw new Fault('RATE_LIMITED', 'too many topics joined: slow down')
+    }
     const entered = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
     // The app has put it out of the topic before it was in.
     if (entered === 'left') throw new Forbidden(at.name, 'subscribed to')
@@ -207,7 +217,9 @@ export class Session {
     try {
       return await this.#arrival.join(at, cursor, ref)
     } catch (error) {
-      throw error instanceof TooManyTopics ? new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`) : error
+      throw error instanceof TooManyTopics
+        ? new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`)
+        : error
     }
   }
 

@@ -41,13 +41,25 @@ class Envelope implements Protocol {
       case 'subscribed': {
         const { subscription: { topic, position }, recovered, ref } = notice
         // A client that is cut before the reset comes back with the id it has, and is told then.
-        return say({ op: 'subscribed', topic: topic.name, id: recovered === false ? undefined : position, recovered, ref: ref as Ref | undefined })
+        return say({
+          op: 'subscribed',
+          topic: topic.name,
+          id: recovered === false ? undefined : position,
+          recovered,
+          ref: ref as Ref | undefined
+        })
       }
-      case 'reset': return say({ op: 'reset', topic: notice.subscription.topic.name, id: notice.subscription.position, reason: notice.reason })
-      case 'at': return say({ op: 'at', topic: notice.subscription.topic.name, id: notice.subscription.position, why: notice.why })
+      case 'reset': return say({
+        op: 'reset', topic: notice.subscription.topic.name, id: notice.subscription.position, reason: notice.reason
+      })
+      case 'at': return say({
+        op: 'at', topic: notice.subscription.topic.name, id: notice.subscription.position, why: notice.why
+      })
       case 'snapshot': return snapshotFrame(notice)
       case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic })
-      case 'direct': return frame('text', Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
+      case 'direct':
+        return frame('text',
+          Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
     }
   }
 
@@ -99,7 +111,9 @@ function readCommand ({ op, cursors, topic, id }: Json, ref: Ref | undefined, ma
 
 function readCursors (value: unknown, most: number): ReadonlyMap<string, string> {
   if (value === undefined) return new Map()
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_FRAME', '"cursors" must be an object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Fault('INVALID_FRAME', '"cursors" must be an object')
+  }
   const entries = Object.entries(value)
   if (entries.length > most) throw new Fault('INVALID_FRAME', `more than ${most} cursors`)
   if (!entries.every(([, id]) => typeof id === 'string')) throw new Fault('INVALID_FRAME', 'a cursor must be a string')
@@ -126,9 +140,13 @@ function prefixOf (topic: HeardTopic, event: string): string {
 
 function eventFrame (entry: Entry, topic: HeardTopic): Buffer {
   if (isPlace(entry)) return say({ op: 'at', topic: topic.name, id: entry.id, why: 'excepted' })
-  const position = entry.id === undefined ? '' : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
+  const position = entry.id === undefined
+    ? ''
+    : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
   const start = prefixOf(topic, entry.name) + position
-  if (entry.format !== 'binary') return frame('text', Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
+  if (entry.format !== 'binary') {
+    return frame('text', Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
+  }
   const head = Buffer.from(start + '}')
   const length = Buffer.alloc(4)
   length.writeUInt32BE(head.byteLength)

@@ -13,7 +13,9 @@ export function parseObject (text: string): Json {
   } catch {
     throw new Fault('INVALID_JSON', 'not JSON, or with a forbidden key')
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Fault('INVALID_JSON', 'a message must be a JSON object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new Fault('INVALID_JSON', 'a message must be a JSON object')
+  }
   return value as Json
 }
 
