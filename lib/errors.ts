@@ -89,8 +89,8 @@ export const CallbackTimeout = make('CALLBACK_TIMEOUT',
 const NotAvailable = make('UNAVAILABLE', 'not available now%s', 503)
 
 /**
- * Threat: a client is answered with an error's message, so this one's says no address and repeats no server. Why it came is
- * its `cause`, which a logger prints and Fastify does not send.
+ * Threat: a client is answered with an error's message, so this one's says no address and repeats no server. Why it
+ * came is its `cause`, which a logger prints and Fastify does not send.
  */
 export class Unavailable extends NotAvailable {
   /** `unknown`: what was asked for may have been done all the same. */

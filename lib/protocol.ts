@@ -1,6 +1,6 @@
 /**
- * The frames of PROTOCOL.md, as types: what a server and a client of this library say to each other over a WebSocket, in the
- * envelope format, and what an SSE stream says besides its events.
+ * The frames of PROTOCOL.md, as types: what a server and a client of this library say to each other over a WebSocket,
+ * in the envelope format, and what an SSE stream says besides its events.
  */
 
 /** The WebSocket subprotocol of the envelope format (RFC 6455 §1.9). */

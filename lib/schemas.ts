@@ -1,7 +1,7 @@
 /**
- * Schemas → what checks and writes data. A schema goes to the compiler that the app has set for the route or the scope,
- * as everywhere in Fastify. A JSON schema that this cannot read (an app may use zod here and JSON schema there), or for
- * which there is none, goes to Ajv and fast-json-stringify with the scope's shared schemas.
+ * Schemas → what checks and writes data. A schema goes to the compiler that the app has set for the route or the
+ * scope, as everywhere in Fastify. A JSON schema that this cannot read (an app may use zod here and JSON schema there),
+ * or for which there is none, goes to Ajv and fast-json-stringify with the scope's shared schemas.
  *
  * JSON has types, so this Ajv coerces nothing, unlike a query string's: "5" is not 5.
  */
@@ -168,8 +168,8 @@ export class LazyCodec implements Codec {
     return (this.#serializer as Serializer).doubts(text)
   }
 
-  // A schema that is not JSON schema may describe the value in memory instead of what is sent of it (zod's `date()`, its
-  // codecs): either will do.
+  // A schema that is not JSON schema may describe the value in memory instead of what is sent of it (zod's `date()`,
+  // its codecs): either will do.
   fault (sent: unknown, data: unknown): MaybePromise<string | undefined> {
     const verify = this.#check as Check
     return andThen(verify(sent), ({ fault }) => fault === undefined || isJsonSchema(this.#schema)
@@ -229,7 +229,10 @@ function mentions (word: string, schemas: unknown): boolean {
   }
 }
 
-/** A plain object, of whichever realm, or a boolean. What other libraries make is an instance of a class, or bears their mark. */
+/**
+ * A plain object, of whichever realm, or a boolean. What other libraries make is an instance of a class, or bears their
+ * mark.
+ */
 function isJsonSchema (schema: unknown): boolean {
   if (typeof schema === 'boolean') return true
   if (typeof schema !== 'object' || schema === null || '~standard' in schema) return false

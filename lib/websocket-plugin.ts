@@ -1,6 +1,6 @@
 /**
- * @fastify/websocket, for apps that have plain `websocket: true` routes beside channels. Channels do not need it: theirs are
- * limits for each route, subprotocols and refusals of their own (see CONTRIBUTING.md).
+ * @fastify/websocket, for apps that have plain `websocket: true` routes beside channels. Channels do not need it:
+ * theirs are limits for each route, subprotocols and refusals of their own (see CONTRIBUTING.md).
  */
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { toError } from './core/callbacks.ts'

@@ -1,4 +1,6 @@
-/** What a suite hands to a test runner, and what its trials check with: nothing but Node, so that any runner will do. */
+/**
+ * What a suite hands to a test runner, and what its trials check with: nothing but Node, so that any runner will do.
+ */
 import assert from 'node:assert/strict'
 
 /** One test of a suite. It passes when `run` resolves. */

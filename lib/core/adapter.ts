@@ -8,7 +8,10 @@ export type Format = 'json' | 'text' | 'binary'
 /** Whom an event is not for: its sender, who has it already. */
 export interface Except {
   readonly connection: string
-  /** Then only where this is its identity too: whoever could name another's connection must not hide an event from it. */
+  /**
+   * The identity of that connection. When given, the event is withheld only where both fit: a client that could name
+   * another's connection must not hide events from it.
+   */
   readonly identity?: string
 }
 
@@ -79,8 +82,8 @@ export interface Sink {
   event (topic: string, event: LogEvent): void
   ephemeral (topic: string, event: EphemeralEvent): void
   /**
-   * Asked by an adapter of what others wrote. False: the data is not what its format says. The adapter takes the event for
-   * lost: it reports none, and a read that meets it is not linked.
+   * An adapter asks this of data that others wrote. False: the data is not what its format says. The adapter then takes
+   * the event for lost: it reports none, and a read that meets it is not linked.
    */
   readable? (data: Uint8Array, format: Format): boolean
   /** Something may have been missed. Called only once live again. */
@@ -91,13 +94,18 @@ export interface Sink {
 export interface Adapter {
   readonly name: string
   start (sink: Sink): Promise<void>
-  /** Atomic: linked, stored and announced, or nothing. A node's calls for one topic keep their order, over retries too. */
+  /**
+   * Atomic: linked, stored and announced, or nothing. A node's calls for one topic keep their order, over retries too.
+   */
   publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }>
   ephemeral (topic: string, event: EphemeralEvent): Promise<void>
   /** Resolves with a head read after the subscription is live; later events reach the sink, or `suspect` is called. */
   subscribe (topic: string, durable: boolean): Promise<Id>
   unsubscribe (topic: string): void
-  /** Authoritative. An unknown id is `linked: false`, never an error. Caches nothing: that is the hub's. `after: null` reads from the oldest kept. */
+  /**
+   * Reads what the store holds now. An unknown `after` gives `linked: false`, never an error; `after: null` reads from
+   * the oldest event kept. The adapter caches nothing: the hub does that.
+   */
   read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page>
   /** The last id of each; null where nothing was ever published, or nothing is known of it any more. */
   heads (topics: string[]): Promise<Array<Id | null>>
@@ -110,7 +118,7 @@ export interface Adapter {
 
 /** Who alone may append to a topic (the node that runs a source). A lease: it ends `ms` after it was claimed last. */
 export interface Ownership {
-  /** Claims, or claims again. Resolves with whom it belongs to now. */
+  /** Claims the topic, or claims it again. Resolves with the owner that it has now. */
   claim (topic: string, owner: string, ms: number): Promise<string>
   /** Undefined when it belongs to nobody. */
   owner (topic: string): Promise<string | undefined>

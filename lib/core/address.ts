@@ -66,7 +66,10 @@ function readIPv4 (text: string): [number, number] {
   return [a << 8 | b, c << 8 | d]
 }
 
-/** The IPv4 address that it stands for: mapped (`::ffff:1.2.3.4`, RFC 4291 §2.5.5.2), or translated (RFC 6052, RFC 7915). */
+/**
+ * The IPv4 address that it stands for: mapped (`::ffff:1.2.3.4`, RFC 4291 §2.5.5.2), or translated (RFC 6052,
+ * RFC 7915).
+ */
 function ipv4In (groups: readonly number[]): string | undefined {
   const start = groups.slice(0, 6).map((group) => group.toString(16)).join(':')
   if (start !== '0:0:0:0:0:ffff' && start !== '0:0:0:0:ffff:0' && start !== '64:ff9b:0:0:0:0') return undefined

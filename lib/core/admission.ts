@@ -1,7 +1,7 @@
 /**
- * Who is let in: how many connections this node, an address and an identity may have. A client's place is taken before
- * anything is asked about it, and given back when its way in and its connection are both over: whoever runs the app's
- * code, or holds a socket, is counted.
+ * Who is let in: how many connections this node, an address and an identity may have. A client takes its place before
+ * the app is asked about it, and gives it back when both its way in and its connection are over. So a client counts for
+ * as long as the app's code runs for it, or it holds a socket.
  */
 import { OrderOfUse } from './order-of-use.ts'
 import { TooManyConnections } from '../errors.ts'
@@ -20,7 +20,10 @@ export class Admission {
   readonly #places = new Set<Place>()
   readonly #origins: Tally
   readonly #identities: Tally
-  /** While there are fewer clients than one address may have, nobody is asked for an address: that is a call of the system's. */
+  /**
+   * Are addresses counted? Not while the node has fewer clients than one address may have: finding out an address is a
+   * system call.
+   */
   #countsOrigins = false
 
   constructor (limits: AdmissionLimits) {
@@ -70,7 +73,7 @@ export class Admission {
     this.#places.delete(place)
     if (origin !== undefined) this.#origins.give(origin)
     if (identity !== undefined) this.#identities.give(identity)
-    // Those who are left are few, and asked again should they become many.
+    // Few clients are left. Their addresses are counted again should they become many.
     if (this.#countsOrigins && this.size < this.#limits.maxConnectionsPerAddress / 2) this.#forgetOrigins()
   }
 
@@ -104,7 +107,10 @@ export class Place {
     return true
   }
 
-  /** It may leave before it is counted, and be held all the same: whose it is is asked now. */
+  /**
+   * The client may leave before its place is counted, and the place may be held for longer. Its origin is found out
+   * now: a closed socket does not know it.
+   */
   keepOrigin (): void {
     const origin = this.#originOf()
     this.#originOf = () => origin
@@ -131,7 +137,7 @@ export class Place {
     this.#let(CONNECTED)
   }
 
-  /** Nothing comes of it. */
+  /** The client does not get in: both are over. */
   giveBack (): void {
     this.#let(ARRIVING | CONNECTED)
   }
@@ -146,7 +152,7 @@ export class Place {
 const ARRIVING = 1
 const CONNECTED = 2
 
-/** How many of each. Nothing is kept of whoever has none. */
+/** A count for each key. A key whose count is zero is not kept. */
 class Tally {
   readonly #most: number
   readonly #counts = new OrderOfUse<string, number>()

@@ -2,7 +2,7 @@
 import { AsyncResource } from 'node:async_hooks'
 
 const NAME = 'fastify-realtime'
-/** Nothing is to hear of its end: without a destructor it costs 80 bytes and nothing else. */
+/** Nobody needs to know when a resource ends. Without a destructor it costs 80 bytes, and nothing else. */
 const OPTIONS = { requireManualDestroy: true } as const
 
 /** Made when the plugin is loaded, before any request. */
@@ -13,8 +13,11 @@ export function keepContext (): AsyncResource {
   return new AsyncResource(NAME, OPTIONS)
 }
 
-// Threat: what is made once for many, in the name of whoever came first, would show one tenant's data to another.
-/** For what many share, and for clocks that outlive the request in which they were started. */
+// Threat: what is made once and shared by many would run in the context of the client that came first, and could show
+// one tenant's data to another.
+/**
+ * Runs code in no request's context: for what many share, and for timers that outlive the request that started them.
+ */
 export function inNobodysName<T> (code: () => T): T {
   return nobody.runInAsyncScope(code)
 }

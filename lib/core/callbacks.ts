@@ -1,6 +1,6 @@
 /**
- * The border to the app's code. A callback may throw anything (`null`, a string, a frozen object, an error whose getters
- * throw) and its promise may never settle. Whatever comes of it leaves here as an Error, within a time limit.
+ * The border to the app's code. A callback may throw anything (`null`, a string, a frozen object, an error whose
+ * getters throw) and its promise may never settle. Whatever comes of it leaves here as an Error, within a time limit.
  */
 import { types } from 'node:util'
 import { CallbackTimeout } from '../errors.ts'
@@ -79,7 +79,7 @@ export class Patience {
     return within(this.#over ? 0 : this.#ms, work, this.#over ?? late, this.#waits)
   }
 
-  /** All who wait now, or come to wait later, are told so at once. */
+  /** Everybody who waits now, and everybody who comes to wait later, is rejected with this error at once. */
   end (why: () => Error): void {
     this.#over = why
     for (const giveUp of this.#waits) giveUp(why())
@@ -87,8 +87,9 @@ export class Patience {
 }
 
 /**
- * Rejects with `late()` when the work takes more than so many ms. What becomes of the work then is nobody's concern. What
- * it rejects with is an Error. `waits` holds a way to end it before, for as long as it waits.
+ * Rejects with `late()` when the work takes longer than `ms`; what the work does after that is ignored. When the work
+ * rejects, this rejects with the reason as an Error. While this waits, `waits` holds a function that ends the wait
+ * early.
  */
 export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error, waits?: Set<GiveUp>): Promise<T> {
   return new Promise<T>((resolve, reject) => {
@@ -126,7 +127,9 @@ export async function overWithin (ms: number, work: PromiseLike<unknown>): Promi
 
 // --- telling -------------------------------------------------------------------
 
-/** The app's logger, for what the app threw: a line may be lost, and nothing else. */
+/**
+ * The app's logger, for logging what the app threw. When the logger fails, that line is lost, and nothing else happens.
+ */
 export function quiet (log: AppLog): AppLog {
   return new QuietLog(log)
 }
@@ -150,7 +153,8 @@ function say (log: AppLog, level: keyof AppLog, details: object, message: string
   try {
     log[level](fails ? { ...details, err: toError(err) } : details, message)
   } catch {
-    // A serializer of the app's may trip over what the error carries; over its text, none should.
+    // A log serializer of the app may throw over the error's properties. It should not throw over a new error with the
+    // same text.
     try {
       log[level](fails ? { err: remake(err) } : {}, message)
     } catch {}
@@ -173,7 +177,7 @@ export function statusOf (error: unknown): number {
   return statusIn(factsOf(error)) ?? 500
 }
 
-/** The status of 400 to 599 that was thrown along; undefined where none was. Never throws. */
+/** The status (400 to 599) that the thrown value bears; undefined where it bears none. Never throws. */
 export function statusAsked (thrown: unknown): number | undefined {
   return statusIn(factsOf(thrown))
 }
@@ -189,7 +193,10 @@ function isOrdinary (thrown: unknown): thrown is Error {
   }
 }
 
-/** It can be added to (a logger marks it), and nothing in it throws; so can, and does, no error within it. */
+/**
+ * True when the error can be extended (a logger marks it), and reading it throws nothing. The same must hold for every
+ * error within it.
+ */
 function isReadable (error: object, seen: Set<object>): boolean {
   if (seen.has(error)) return true
   if (seen.size === MAX_NESTED || types.isProxy(error) || !Object.isExtensible(error)) return false

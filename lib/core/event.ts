@@ -5,7 +5,7 @@ import type { EphemeralEvent, Except, Format, Id, LogEvent } from './adapter.ts'
 export interface Entry {
   readonly id: Id | undefined
   readonly prev: Id | undefined
-  /** Empty: its reader is not given the event, and is told its place alone (`placeOf`). */
+  /** Empty where the reader is not given the event, and is told its place alone (`placeOf`). */
   readonly name: string
   readonly data: Uint8Array
   readonly format: Format
@@ -16,7 +16,7 @@ export interface Entry {
   encoded: Encoded | undefined
 }
 
-/** By the encoder that made them, one behind the other: there are seldom two. */
+/** A list, each with the encoder that made the bytes: there are seldom two. */
 export interface Encoded {
   readonly encoder: object
   readonly bytes: Uint8Array
@@ -73,7 +73,10 @@ function excepts ({ except }: Entry, { id, identity }: Receiver): boolean {
     (except.identity === undefined || except.identity === String(identity.id))
 }
 
-/** The events as this connection is to have them: of what is not for it the place alone, where it has one. */
+/**
+ * The events as this connection gets them. Of an event that is not for it there is the place alone, if the event has
+ * one.
+ */
 export function entriesFor (receiver: Receiver, entries: readonly Entry[]): readonly Entry[] {
   // Most are for everybody.
   if (!entries.some((entry) => excepts(entry, receiver))) return entries

@@ -27,7 +27,7 @@ export interface HubSettings extends AdmissionLimits {
   readonly joinTimeout: number
   readonly retry: number
   readonly log: AppLog
-  /** What messages to those who watch bear, to tell apps apart. */
+  /** Every diagnostics message bears this, to tell apps apart. */
   readonly app?: unknown
 }
 
@@ -49,7 +49,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly settings: HubSettings
   readonly log: AppLog
   readonly observe: Observer
-  /** Of those who are let in, with the app and with the adapter. */
+  /** How long clients that are let in wait for the app and for the adapter. */
   readonly patience: Patience
   readonly topics = new TopicRegistry()
   readonly heartbeat = new Heartbeat()
@@ -96,7 +96,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.#state = 'started'
     await this.adapter.start(this)
     if (!this.#closed) await this.node.start()
-    // Nobody waits for it any more: what has been opened meanwhile is closed.
+    // The hub was closed meanwhile, so what was opened is closed.
     if (this.#closed) return await this.adapter.close()
     this.#sweep = setInterval(() => {
       this.active.sweep()
@@ -173,7 +173,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> { return this.adapter.read(name, after, limits) }
 
-  /** Once for an outage is enough. */
+  /** Not logged while the adapter is known to be away: once for an outage is enough. */
   readFailed (error: unknown, topic: string): void {
     if (this.down === undefined) this.log.warn({ err: error, topic }, 'realtime: history cannot be read, trying again')
   }
@@ -219,7 +219,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     if (ends.length > 0) await overWithin(closeTimeout / 2, Promise.all(ends))
     this.active.flush()
     this.connections.sendAll()
-    // Who is not let in yet waits for nothing now.
+    // Clients that are not let in yet need not wait any longer.
     this.patience.end(() => new Closed())
     await this.#waitForLeaving(closeTimeout - (performance.now() - since))
     this.heartbeat.stop()
@@ -238,7 +238,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     clearInterval(this.#sweep)
     this.node.close()
     this.active.close()
-    // Another's is not closed here.
+    // An adapter that was not started here is not closed here.
     if (!started) return
     inUse.delete(this.adapter)
     await this.adapter.close()

@@ -2,7 +2,8 @@
 import { randomFillSync } from 'node:crypto'
 
 // --- of events -----------------------------------------------------------------------
-// Used only to choose where a read starts: ids are compared for equality everywhere else. An id is `<ms>-<seq>.<nonce>`.
+// Used only to choose where a read starts: ids are compared for equality everywhere else. An id is
+// `<ms>-<seq>.<nonce>`.
 
 const SHAPE = /^(\d{1,16})-(\d{1,10})\.[\x21-\x7e]+$/
 

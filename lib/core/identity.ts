@@ -10,7 +10,7 @@ const MAX_ID = 4096
 export function identityId (value: unknown): string | undefined {
   if (typeof value === 'string') return value !== '' && value.length <= MAX_ID ? value : undefined
   if (typeof value === 'bigint') return String(value)
-  // Threat: beyond the safe integers two numbers are one, and two people would be.
+  // Threat: beyond the safe integers two numbers become one, and two people would have one identity.
   return typeof value === 'number' && Number.isFinite(value) &&
     (Number.isSafeInteger(value) || !Number.isInteger(value))
     ? String(value)

@@ -1,6 +1,6 @@
 /**
- * What happens on this node: counted for `realtime.stats()`, and told to those who watch `node:diagnostics_channel`, under
- * `fastify-realtime:<what>`. Each message says of which `app` it is. Costs nothing unwatched.
+ * What happens on this node: counted for `realtime.stats()`, and told to those who watch `node:diagnostics_channel`,
+ * under `fastify-realtime:<what>`. Each message says of which `app` it is. Costs nothing unwatched.
  */
 import { channel } from 'node:diagnostics_channel'
 
@@ -149,7 +149,10 @@ export class Observer {
     channels[what].publish({ app: this.#app, ...message })
   }
 
-  /** For what happens while groups are written to: what a subscriber does on it (publish, close others) must find them at rest. */
+  /**
+   * For what happens while groups are written to: what a subscriber does on it (publish, close others) must find them
+   * at rest.
+   */
   #tellAtRest (what: keyof typeof channels, message: object): void {
     queueMicrotask(() => this.#tell(what, message))
   }

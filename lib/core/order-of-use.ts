@@ -2,8 +2,8 @@
  * A map that keeps its keys in the order in which they were set last.
  *
  * Not V8's own order: deleting a key of a Map leaves a hole behind, and setting the same key again, or asking for the
- * first one, walks the holes. A key that comes and goes costs more with every other one beside it (43 µs beside 10,000).
- * Here every operation costs the same, however many there are.
+ * first one, walks the holes. A key that comes and goes costs more with every other one beside it (43 µs beside
+ * 10,000). Here every operation costs the same, however many there are.
  */
 interface Node<K, V> {
   readonly key: K
@@ -77,7 +77,7 @@ export class OrderOfUse<K, V> {
   }
 
   clear (): void {
-    // Clearing a map makes a new one inside, also where there is nothing in it.
+    // Clearing a map makes a new one inside, even where the map is empty.
     if (this.#nodes.size > 0) this.#nodes.clear()
     this.#oldest = this.#newest = undefined
     this.#gone = []

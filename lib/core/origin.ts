@@ -22,7 +22,8 @@ export function readOrigin (text: string): Origin | undefined {
   const [, scheme = ''] = ORIGIN.exec(text) ?? []
   if (scheme === '' || !URL.canParse(text)) return undefined
   const { origin, protocol } = new URL(text)
-  // The URL standard knows an origin of few schemes. The others (capacitor:, chrome-extension:) are as they are written.
+  // The URL standard knows an origin of few schemes. The others (capacitor:, chrome-extension:) are as they are
+  // written.
   return { scheme: protocol, text: origin === 'null' ? text.toLowerCase() : origin }
 }
 

@@ -1,7 +1,7 @@
 /**
- * An event's data → the bytes of it, in the one place where that is done: for publishes, relays, snapshots, what sources
- * yield, and what is sent to one connection. What cannot be encoded fails here, and with it whoever asked for it, before
- * it could take others along: everything that leaves is JSON text in UTF-8, or bytes that nobody else holds.
+ * An event's data → the bytes of it, in the one place where that is done: for publishes, relays, snapshots, what
+ * sources yield, and what is sent to one connection. What cannot be encoded fails here, and with it whoever asked for
+ * it, before it could take others along: everything that leaves is JSON text in UTF-8, or bytes that nobody else holds.
  */
 import { types } from 'node:util'
 import type { Format } from './adapter.ts'
@@ -108,7 +108,7 @@ function copy (topic: TopicName, event: string, data: Uint8Array): Uint8Array {
 
 function textOf (written: unknown): string {
   if (typeof written === 'string') return written
-  // A promise's rejection would be nobody's.
+  // Should the promise reject, nobody would handle it.
   if (types.isPromise(written)) written.catch(() => {})
   throw new TypeError(
     `its serializer gave ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, ` +

@@ -1,7 +1,7 @@
 /**
  * A source while it is read: an iterable of the app's, asked for one event after the other and returned at most once.
- * When its signal aborts it is over: who waits for an event waits no longer, and what the source throws from then on, as
- * it should, is of interest to nobody.
+ * When its signal aborts it is over: nobody waits for an event any longer, and what the source throws from then on (as
+ * it should) is ignored.
  */
 import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
 import { keepContext } from './async-context.ts'
@@ -21,16 +21,19 @@ export interface SourceReading<T, E> {
   readonly log: AppLog
 }
 
-/** How long the first event is waited for, ms, so that what the source throws instead can still be a response's status. */
+/**
+ * How long the first event is waited for, ms, so that what the source throws instead can still be a response's status.
+ */
 export const FIRST_EVENT_MS = 1000
 
-// As they are now: where a test stops the clock, the head of a response must not wait for it to go on.
+// The timers as they are when this is loaded: where a test stops the clock, the head of a response must not wait for
+// it.
 const { setTimeout: after, clearTimeout: cancel } = globalThis
 const DONE = Object.freeze({ done: true })
 
 export class SourceReader<T, E> {
   readonly #reading: SourceReading<T, E>
-  /** Of whoever asked for it: what the source does when it is returned belongs there too. */
+  /** The async context of whoever asked for the source. The source is returned in it too. */
   readonly #origin = keepContext()
   readonly #aborted = (): void => this.return()
   #iterator: AsyncIterator<T> | Iterator<T> | undefined
@@ -51,7 +54,9 @@ export class SourceReader<T, E> {
     first.catch(() => {})
   }
 
-  /** The first step; undefined where it takes longer than FIRST_EVENT_MS. Rejects with what the source threw instead. */
+  /**
+   * The first step; undefined where it takes longer than FIRST_EVENT_MS. Rejects with what the source threw instead.
+   */
   async first (): Promise<Step<E> | undefined> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<undefined>((resolve) => { timer = after(() => resolve(undefined), FIRST_EVENT_MS) })
@@ -77,7 +82,7 @@ export class SourceReader<T, E> {
     if (this.#over) return
     this.#end()
     this.#giveUp?.()
-    // Not there yet, it is let go of when it comes.
+    // An iterator that is not there yet is let go of when it comes.
     if (this.#iterator) this.#letGo(this.#iterator)
   }
 
@@ -91,7 +96,8 @@ export class SourceReader<T, E> {
     return { done: true, value: undefined }
   }
 
-  // Not raced with a promise of the end: a promise that lives as long as the source would keep each event until then.
+  // Not `Promise.race` with a promise of the end: that would live as long as the source, and keep each event until
+  // then.
   #step (ask: () => IteratorResult<T> | PromiseLike<IteratorResult<T>> | undefined): Promise<Step<E>> {
     if (this.#over) return Promise.resolve(DONE as Step<E>)
     return new Promise((resolve, reject) => {
@@ -143,7 +149,7 @@ export class SourceReader<T, E> {
   }
 
   #letGo (iterator: AsyncIterator<T> | Iterator<T>): void {
-    // In a microtask: whoever aborts may be the source itself, and a generator that runs cannot be returned.
+    // In a microtask: it may be the source itself that aborts, and a generator cannot be returned while it runs.
     queueMicrotask(() => this.#origin.runInAsyncScope(() => {
       callApart(this.#reading.log, 'realtime: a source ended', () => iterator.return?.(), 'debug')
     }))

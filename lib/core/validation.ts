@@ -63,7 +63,7 @@ function read (validate: Validator, said: unknown, holder: { data: unknown }): C
 }
 
 function refusal (error: unknown): Checked {
-  // What says a status of 500 and above is no judgement of the data.
+  // An error with a status of 500 and above is no judgement of the data.
   if ((statusAsked(error) ?? 0) >= 500) throw failed(error)
   return { fault: describe(error) }
 }
@@ -79,7 +79,9 @@ function isPromise (said: unknown): said is PromiseLike<unknown> {
   return Boolean(said) && typeof (said as { then?: unknown }).then === 'function'
 }
 
-/** An error of any library in words: Ajv's and zod's lists of issues, Joi's and yup's errors, a string. Never throws. */
+/**
+ * An error of any library in words: Ajv's and zod's lists of issues, Joi's and yup's errors, a string. Never throws.
+ */
 export function describe (error: unknown): string {
   try {
     const { issues, message } = Object(error) as { issues?: unknown, message?: unknown }

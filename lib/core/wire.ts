@@ -1,8 +1,9 @@
 /**
  * The wire contract: how a connection's bytes are made and written. Proven by the suite of lib/conformance/wire.ts.
  *
- * A wire frames an event once for each `Encoder`; the same bytes are written to every member of that encoder's group. What
- * differs by connection (openings, resets, snapshots, replays of several topics) is asked of the connection's own `Outlet`.
+ * A wire frames an event once for each `Encoder`; the same bytes are written to every member of that encoder's group.
+ * What differs by connection (openings, resets, snapshots, replays of several topics) is asked of the connection's own
+ * `Outlet`.
  */
 import type { Id } from './adapter.ts'
 import type { CloseReason } from './close-reasons.ts'
@@ -26,7 +27,10 @@ export interface HeardTopic {
 /** A topic that one client listens to. */
 export interface HeardSubscription {
   readonly topic: HeardTopic
-  /** The id up to which the client has been told everything. Undefined while it waits for a snapshot, and without history. */
+  /**
+   * The id up to which the client has been told everything. Undefined while it waits for a snapshot, and without
+   * history.
+   */
   readonly position: Id | undefined
   /** It waits for a snapshot: it is in no group, and has no position to tell. */
   readonly held: boolean
@@ -38,14 +42,17 @@ export interface HeardSubscription {
 export interface Encoder {
   /** The bytes of one event depend on nothing but the event and its topic: they are kept with it. */
   readonly shared: boolean
-  /** `topic.position` is still the one before these events. Of a place (`isPlace`) the wire tells where it is, if it has words for that. */
+  /**
+   * Called while `topic.position` is still the place before these events. For a place (`isPlace`) the wire tells where
+   * the client is, if it has words for that.
+   */
   encode (entries: readonly Entry[], topic: HeardTopic): Uint8Array
 }
 
 /** What a client is told besides events. */
 export type Notice =
   | { type: 'opened', subscriptions: readonly HeardSubscription[] }
-  /** `recovered`: it was given what it had missed, or could not be; undefined where it named no cursor. */
+  /** `recovered`: was it given what it had missed? Undefined where it named no cursor. */
   | {
     type: 'subscribed',
     subscription: HeardSubscription,

@@ -21,7 +21,7 @@ import { addressOf } from './peer.ts'
 import type { TopicLimit } from './topic-limit.ts'
 import { resolveTopic, type TopicsFor } from './topics-option.ts'
 
-/** The app's, of a route. */
+/** The app's callbacks for the connections of a route. */
 export type LiveCallbacks = {
   onConnect?: ((connection: PublicConnection, request: FastifyRequest) => unknown) | undefined
   onDisconnect?: ((connection: PublicConnection, reason: CloseReason) => unknown) | undefined
@@ -29,7 +29,7 @@ export type LiveCallbacks = {
 
 /** What a route calls of the app for one connection. */
 export interface RouteCallbacks extends LiveCallbacks {
-  /** There are others, which are called while it is open: handlers, a source. */
+  /** The app has other callbacks, which run while it is open: handlers, a source. */
   readonly more: boolean
 }
 
@@ -55,7 +55,7 @@ export class Arrival implements Client {
   readonly #request: FastifyRequest
   readonly #limit: TopicLimit
   #address: string | undefined
-  /** The app has; what it adds now joins by itself. */
+  /** The app has accepted the client. A topic that the app adds from now on joins by itself. */
   #accepted = false
   #accepting: Promise<void> | undefined
   /** The request's async context; kept only where something may be called in it later. */
@@ -119,7 +119,9 @@ export class Arrival implements Client {
     return accepting
   }
 
-  /** Its way in is over. A client that has left meanwhile is counted for as long as the app's `onConnect` runs for it. */
+  /**
+   * Its way in is over. A client that has left meanwhile is counted for as long as the app's `onConnect` runs for it.
+   */
   arrived (): void {
     const over = (): void => this.place.arrived()
     const accepting = this.#accepting
@@ -158,14 +160,17 @@ export class Arrival implements Client {
     return resolveTopic(this.#context.hub.topics, topic).name
   }
 
-  /** A topic that the app joins it to. At once while the client is on its way in; later without what it missed meanwhile. */
+  /**
+   * The app joins the client to a topic: at once while the client is on its way in; later without what it missed
+   * meanwhile.
+   */
   async subscribe (topic: unknown): Promise<void> {
     const at = resolveTopic(this.#context.hub.topics, topic)
     if (!this.#names().has(at.name)) await this.join(at)
   }
 
   /**
-   * The one way into a topic at run time. `left`: it was left meanwhile; `there`: somebody else has joined it to it.
+   * The one way into a topic at run time.
    * @throws Forbidden, TooManyTopics, ConnectionClosed, Unavailable
    */
   async join (at: TopicAt, cursor?: Cursor, ref?: unknown): Promise<Entered> {
@@ -184,7 +189,7 @@ export class Arrival implements Client {
     }
   }
 
-  /** One more of those that it begins with. */
+  /** Adds a topic to those that the client begins with. */
   #add (at: TopicAt): Entered {
     if (this.awaits(at.name)) return 'there'
     this.topics.push(at)
@@ -202,7 +207,7 @@ export class Arrival implements Client {
     return this.topics.some((at) => at.name === name)
   }
 
-  /** Of the topics that the client has, or will have once it is in. */
+  /** The names of the topics that the client has, or will have once it is in. */
   #names (): Set<string> {
     const { connection } = this
     return new Set(connection.begun
@@ -218,10 +223,10 @@ export class Arrival implements Client {
   }
 }
 
-/** `there`: somebody else has joined it to it. `left`: it was left meanwhile. */
+/** `there`: the client was joined to the topic by another call meanwhile. `left`: the topic was left meanwhile. */
 export type Entered = 'in' | 'there' | 'left'
 
-/** True when it was left meanwhile. @throws Forbidden when it was taken, ConnectionClosed */
+/** True when the topic was left meanwhile. @throws Forbidden when it was taken, ConnectionClosed */
 function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
   if (connection.closed) throw new ConnectionClosed()
   if (fate === 'taken') throw new Forbidden(name, 'subscribed to')

@@ -13,7 +13,10 @@ import { sparing } from './sparing-log.ts'
 /** Declared topics whose `authorize` has answered undefined: said once for each. */
 const speechless = new WeakSet<DeclaredTopic>()
 
-/** Asks the topic's `authorize`: only `true` allows. @throws Forbidden, or the hook's own error when it says a status */
+/**
+ * Asks the topic's `authorize`: only `true` allows.
+ * @throws Forbidden, or the hook's own error when it says a status
+ */
 export async function authorize (
   { patience }: Pick<Hub, 'patience'>, request: FastifyRequest, at: TopicAt, action: 'subscribe' | 'publish'
 ): Promise<void> {
@@ -52,7 +55,7 @@ export function authorizeAll (
     : Promise.all(asked.map((at) => authorize(hub, request, at, 'subscribe'))).then(() => {})
 }
 
-/** Rights may have been taken while nobody could say so. */
+/** Asks again for all that the connection listens to: rights may have been taken while nobody could say so. */
 export function authorizeAgain (hub: Pick<Hub, 'patience'>, request: FastifyRequest, connection: Connection): void {
   const topics = connection.subscriptions.map(({ topic: { declared, params } }) => declared.at(params))
   Promise.resolve(authorizeAll(hub, request, topics)).catch((error: unknown) => {

@@ -5,7 +5,7 @@ import type { Place } from '../core/admission.ts'
 import type { Hub } from '../core/hub.ts'
 import { Pipelined } from '../errors.ts'
 
-/** So many are looked at from the start: whether a proxy stands before the app is to be said before it matters. */
+/** So many clients are looked at from the start: a proxy in front of the app is to be reported before it matters. */
 const LOOKS = 16
 
 export class Peers {
@@ -41,7 +41,7 @@ export class Peers {
   identify (
     request: FastifyRequest, place: Place, identity: { readonly id: string, readonly anonymous?: unknown }
   ): void {
-    // Those who are nobody may all bear one name.
+    // Anonymous clients may all bear one name.
     if (identity.anonymous === true) return
     try {
       place.identify(identity.id)
@@ -82,7 +82,7 @@ export class Peers {
     return name
   }
 
-  /** Once: whoever runs a proxy without `trustProxy` has no limit for an address. */
+  /** Logged once: for an app behind a proxy, and without `trustProxy`, no limit for an address holds. */
   #tell (ip: string | undefined): void {
     if (this.#told) return
     this.#told = true
@@ -94,7 +94,10 @@ export class Peers {
   }
 }
 
-/** The socket's, where the app's `trustProxy` fails over what is forwarded: a client writes that. */
+/**
+ * The client's address. It is the socket's where the app's `trustProxy` throws over what is forwarded, which a client
+ * may have written.
+ */
 export function addressOf (request: FastifyRequest): string | undefined {
   try {
     return request.ip

@@ -2,7 +2,7 @@
 import { quiet, toError, type AppLog } from '../core/callbacks.ts'
 import { CallbackTimeout } from '../errors.ts'
 
-/** One line for a refusal: that a callback never settles is the app's fault, all else the client's, or the hour's. */
+/** Logs one line for a refusal, as a warning only where a callback never settles: that alone is the app's fault. */
 export function logRefusal (log: AppLog, thrown: unknown, message: string): void {
   const error = toError(thrown)
   quiet(log)[error instanceof CallbackTimeout ? 'warn' : 'info']({ err: error }, message)

@@ -7,7 +7,10 @@ export class TopicLimit {
   /** Of those with history. */
   readonly #mostDurable: number
 
-  /** A stream has one cursor for all of its topics, and can carry no more than that can name; a channel has one for each. */
+  /**
+   * A stream has one cursor for all of its topics, and can carry no more than that can name; a channel has one for
+   * each.
+   */
   constructor (kind: 'stream' | 'channel', maxTopics: number) {
     this.#most = maxTopics
     this.#mostDurable = kind === 'stream' ? MAX_CURSOR_TOPICS : Infinity

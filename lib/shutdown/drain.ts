@@ -1,4 +1,7 @@
-/** `app.close()`, drained: clients are told to come back, and what would keep the server open is let go of, within the time. */
+/**
+ * `app.close()`, drained: clients are told to come back, and what would keep the server open is let go of, within the
+ * time.
+ */
 
 interface Draining {
   /** Its clients: those that have not left in time are cut. */

@@ -69,7 +69,10 @@ export class Http2Sessions {
     for (const cut of cuts.values()) cut()
   }
 
-  /** A session that was told to close only ends its side when it is destroyed, and waits for a client that may never end its own. */
+  /**
+   * A session that was told to close only ends its side when it is destroyed, and waits for a client that may never end
+   * its own.
+   */
   #cutter (session: Session): () => void {
     const view = session.socket
     const socket = this.#sockets.get(peerOf(view))

@@ -38,8 +38,8 @@ export class SilentSockets {
   /** Something was asked on this socket. */
   readonly #heard = ({ socket }: IncomingMessage): void => { this.#silent.delete(this.#keyOf(socket)) }
 
-  // Node leaves an upgrade to whoever listens, and this answers none. Where nobody else listens, it is to be a request like
-  // any other.
+  // Node leaves an upgrade to whoever listens, and this answers none. Where nobody else listens, it is to be a request
+  // like any other.
   #besideOthers (server: Server): void {
     if (server.listenerCount('upgrade') > 0 && !server.listeners('upgrade').includes(this.#heard)) {
       this.#listen(server, 'upgrade', this.#heard)

@@ -64,7 +64,10 @@ export class ChannelClient {
   /** Resolves when the connection is over, whoever ended it. */
   get ended (): Promise<ChannelEnd> { return this.#ended }
 
-  /** The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed over. */
+  /**
+   * The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed
+   * over.
+   */
   next (event?: string): Promise<Received> {
     return this.#inbox.take(event)
   }

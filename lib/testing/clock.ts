@@ -1,6 +1,6 @@
 /**
- * How long a test client waits, in real time. Taken from Node when this is loaded: a test that puts a clock of its own in
- * the place of the timers would wait for ever for an event that does not come.
+ * How long a test client waits, in real time. Taken from Node when this is loaded: a test that puts a clock of its own
+ * in the place of the timers would wait for ever for an event that does not come.
  */
 import { Socket } from 'node:net'
 import { clearTimeout, setTimeout } from 'node:timers'

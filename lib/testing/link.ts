@@ -1,4 +1,6 @@
-/** How a test client reaches the app: a real socket where it listens, else a pair of streams given to its HTTP server. */
+/**
+ * How a test client reaches the app: a real socket where it listens, else a pair of streams given to its HTTP server.
+ */
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { Duplex } from 'node:stream'

@@ -67,7 +67,10 @@ export class StreamClient {
   /** Resolves when the connection is over, whoever ended it. */
   get ended (): Promise<void> { return this.#ended }
 
-  /** The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed over. */
+  /**
+   * The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed
+   * over.
+   */
   next (event?: string): Promise<Received> {
     return this.#inbox.take(event)
   }

@@ -86,8 +86,9 @@ export interface RealtimeOptions {
    * other listener has taken by the end of the turn are dispatched here. What nobody takes within `joinTimeout` the app
    * answers.
    *
-   * An object: the options of @fastify/websocket, which is registered with them unless the app has it already, so that plain
-   * `websocket: true` routes and `app.injectWS` are there beside channels. It must be installed, and not be registered again.
+   * An object: the options of @fastify/websocket, which is registered with them unless the app has it already, so that
+   * plain `websocket: true` routes and `app.injectWS` are there beside channels. It must be installed, and not be
+   * registered again.
    * @throws FST_ERR_REALTIME_OPTION_INVALID where it is not installed
    */
   websocket?: boolean | Record<string, unknown>

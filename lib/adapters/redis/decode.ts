@@ -53,8 +53,8 @@ export class Decoder {
   }
 
   /**
-   * `<id> <prev> <body>`; several as `&`, and `\n<bytes> ` before each; an ephemeral event as `! <word> <body>`; or `?`,
-   * where the log began anew.
+   * `<id> <prev> <body>`; several as `&`, and `\n<bytes> ` before each; an ephemeral event as `! <word> <body>`; or
+   * `?`, where the log began anew.
    */
   message (topic: string, message: Buffer): Message {
     const heard = this.#message(topic, message)

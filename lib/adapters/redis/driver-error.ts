@@ -1,9 +1,9 @@
 /**
  * An error of the driver's as one of ours: its message and code, and nothing else.
  *
- * Threat: ioredis hangs the command on its errors (`command: { name: 'auth', args: ['the password'] }`), and others beneath
- * (`previousErrors`, `lastNodeError`, `cause`); and a server that knows no AUTH repeats what it was sent. All of it would
- * stand in the app's log.
+ * Threat: ioredis hangs the command on its errors (`command: { name: 'auth', args: ['the password'] }`), and others
+ * beneath (`previousErrors`, `lastNodeError`, `cause`); and a server that knows no AUTH repeats what it was sent. All
+ * of it would stand in the app's log.
  */
 
 /** What the driver reports, as far as it may be told. */

@@ -23,8 +23,8 @@ export function streamOf (redis: Redis): unknown {
  * No socket of this client, of its duplicates and of the sentinels that it asks is ever without a listener for errors.
  *
  * Threat: ioredis listens for the first error of a socket alone. A second one (a TLS alert behind a certificate that
- * was refused, when the client is closed meanwhile) would end the process. What matters comes by way of the client's own
- * events.
+ * was refused, when the client is closed meanwhile) would end the process. What matters comes by way of the client's
+ * own events.
  *
  * Call before it connects.
  */

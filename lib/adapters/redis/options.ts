@@ -10,7 +10,9 @@ export interface RedisAdapterOptions {
   connection?: ConnectionOptions
   /** A cluster: some of its nodes, and what ioredis' Cluster takes. Shard channels are used. */
   cluster?: { nodes: ClusterNode[], options?: ClusterOptions }
-  /** The app's own client (@fastify/redis: `fastify.redis`). It is duplicated, with settings of ours, and left alone. */
+  /**
+   * The app's own client (@fastify/redis: `fastify.redis`). It is duplicated, with settings of ours, and left alone.
+   */
   client?: Redis | Cluster
   /** What all keys and channels start with. Default `realtime:`. Nodes with the same prefix are one. */
   prefix?: string

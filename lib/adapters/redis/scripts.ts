@@ -1,12 +1,12 @@
 /**
  * What must be one step in Redis. A log is a stream `<ms>-<seq>` with the fields `n` (nonce), `p` (prev), `c` (bytes
  * appended before it) and `e` (the event), in this order; a later version may put others behind them. The head is
- * `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from before that server>`, and what a later
- * version puts behind. Bodies are never looked into, and never parsed.
+ * `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from before that server>`, and what a
+ * later version puts behind. Bodies are never looked into, and never parsed.
  *
- * Threat: anybody's hand may have been on these keys. What is none of ours never makes a script fail: a head that cannot be
- * read, or a log that takes no event any more, begins anew, which listeners are told as a loss; an entry that cannot be read
- * is handed on as such.
+ * Threat: anybody's hand may have been on these keys. What is none of ours never makes a script fail: a head that
+ * cannot be read, or a log that takes no event any more, begins anew, which listeners are told as a loss; an entry that
+ * cannot be read is handed on as such.
  */
 import { createHash } from 'node:crypto'
 
@@ -201,9 +201,9 @@ export function appendScript (policy: AppendPolicy): Script {
 }
 
 /**
- * KEYS: log, head. ARGV: 'after', 'oldest', or 'behind' a place in the stream, id, count, bytes, nonce, ms that a new genesis
- * lives. Returns the head, 1 when linked, 1 when there is more, and id, prev and body of each event; of an entry that is none
- * of ours its place in the stream, and two empty texts.
+ * KEYS: log, head. ARGV: 'after', 'oldest', or 'behind' a place in the stream, id, count, bytes, nonce, ms that a new
+ * genesis lives. Returns the head, 1 when linked, 1 when there is more, and id, prev and body of each event; of an
+ * entry that is none of ours its place in the stream, and two empty texts.
  */
 export const READ = script(`${HEAD_OF}${PARTS}${BEGIN_ANEW}
 local log, head = KEYS[1], KEYS[2]
@@ -261,10 +261,11 @@ return heads
 `)
 
 /**
- * KEYS: log, head, fork. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms a genesis
- * lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more, acknowledged events may be lost, and
- * listeners that did not get them would link past the loss: the log begins anew, once for each server. One that is not
- * newer than what this server began with was trimmed: a server that lost it lost all that came behind it too.
+ * KEYS: log, head, fork. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms a
+ * genesis lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more,
+ * acknowledged events may be lost, and listeners that did not get them would link past the loss: the log begins anew,
+ * once for each server. One that is not newer than what this server began with was trimmed: a server that lost it lost
+ * all that came behind it too.
  */
 export const VERIFY = script(`${HEAD_OF}${PARTS}${BEGIN_ANEW}
 local log, head, fork = KEYS[1], KEYS[2], KEYS[3]

@@ -1,4 +1,4 @@
-/** How many listen to a topic on all nodes: each is asked, and answers what it has. */
+/** Counts the listeners of a topic on all nodes: each node is asked, and answers with its own number. */
 import type { Adapter, EphemeralEvent } from '../adapter.ts'
 import { overWithin } from '../callbacks.ts'
 import { randomId } from '../id.ts'
@@ -8,12 +8,12 @@ export interface CountingHost {
   readonly adapter: Pick<Adapter, 'ephemeral' | 'nodes'>
   /** This node's name. */
   readonly node: string
-  /** The topic in which every node hears. */
+  /** The topic that every node listens to. */
   readonly everybody: string
-  /** The topic in which this node hears. */
+  /** The topic in which the node of this name listens for answers. */
   answersTo (node: string): string
   listenersHere (topic: string): number
-  /** What was said was not understood. */
+  /** A message was not understood. */
   ignored (): void
 }
 
@@ -27,7 +27,7 @@ export class Counting {
     this.#host = host
   }
 
-  /** Of all nodes that answer in time. */
+  /** The listeners on all nodes that answer in time. */
   async count (topic: string): Promise<number> {
     const { adapter, everybody } = this.#host
     const nodes = await adapter.nodes?.(everybody) ?? 1

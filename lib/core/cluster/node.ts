@@ -1,7 +1,8 @@
 /**
- * This node among others: what one asks of all (end connections, take topics from them, and what features ask). Orders are
- * events of a reserved topic with history, which every node listens to: what was given while a node was cut off reaches it
- * by repair. Where that cannot be, every connection's topics are authorized again; who cannot be asked is to come back.
+ * This node among others: what a node asks of all nodes (to end connections, to take topics from them, and what
+ * features ask). Such orders are events of a reserved topic with history, which every node listens to: an order that
+ * was given while a node was cut off reaches it by repair. Where repair fails, every connection's topics are authorized
+ * again; a connection for which nothing can be asked is told to come back.
  */
 import type { Adapter, EphemeralEvent, Format, Id, LogEvent, Retention } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
@@ -13,7 +14,7 @@ import { readMembers, readOrder, type Members, type Order, type Target } from '.
 import { Revocations } from './revocations.ts'
 import { Unavailable } from '../../errors.ts'
 
-/** The reserved topic in which every node hears. */
+/** The reserved topic that every node listens to. */
 export const CONTROL = 'realtime:control'
 const NODE = 'realtime:node:'
 
@@ -29,7 +30,7 @@ export interface Ordered {
   /** Does it listen to this topic, or is it about to? */
   concerns (topic: string): boolean
   take (topic: string): void
-  /** It is to end as soon as there is a wire to say so. */
+  /** Ends it as soon as there is a wire that can say so. */
   condemn (reason: Ending): void
   closeFor (reason: Ending): void
   /** `retry`: when it should come back, if it must (ms). */
@@ -39,21 +40,21 @@ export interface Ordered {
 /** What a client that is ended is told. */
 interface Ending { readonly code?: number, readonly text?: string, readonly reconnect?: boolean }
 
-/** Reads an order of a feature's own, by its word. What is to be done; undefined for one that is not understood. */
+/** Reads an order of a feature's own. Returns what is to be done; undefined where the order is not understood. */
 export type ReadOrder = (said: Members) => (() => void) | undefined
 
 export interface NodeHost {
   readonly adapter: Adapter
   readonly observe: Observer
   readonly log: AppLog
-  /** Those whom orders find. */
+  /** The connections on which orders are carried out. */
   readonly clients: ReadonlySet<Ordered>
   listenersHere (topic: string): number
   retryAfter (clients: number): number
 }
 
 export class Node {
-  /** Of this process, and of this start alone. */
+  /** The name of this node. Each start has another. */
   readonly name = randomId()
   readonly counting: Counting
   readonly #host: NodeHost
@@ -125,7 +126,7 @@ export class Node {
     const said = readMembers(data, format)
     const order = said && readOrder(said)
     const act = order ? () => this.#carryOut(order) : said && this.#featureOf(said)?.(said)
-    // Of a newer node, or of whoever writes there besides.
+    // It comes from a newer node, or from somebody else who writes to this topic.
     if (!act) return this.#ignored()
     this.#guard(act)
   }
@@ -140,7 +141,7 @@ export class Node {
 
   #carryOut (order: Order): void {
     this.#revocations.add(order)
-    // Threat: one that cannot be ended must not keep the others.
+    // Threat: a connection that cannot be ended must not keep the others from being ended.
     for (const connection of [...this.#host.clients]) this.#guard(() => carryOut(order, connection, 'closeFor'))
   }
 
@@ -152,25 +153,25 @@ export class Node {
     }
   }
 
-  /** Orders given so far: who arrives now is concerned by those that follow. */
+  /** How many orders were given so far. A client that arrives now is concerned by those that follow. */
   get orders (): number { return this.#revocations.count }
 
-  /** Orders given by that moment (performance.now). */
+  /** How many orders were given by that moment (performance.now). */
   ordersAt (time: number): number {
     return this.#revocations.countAt(time)
   }
 
-  /** Orders given since a client arrived, while it was not to be found. @throws Unavailable */
+  /** The orders that were given since the client arrived, and could not find it yet. @throws Unavailable */
   missedBy ({ since }: Ordered): Order[] {
     const missed = this.#revocations.after(since)
-    // Threat: whoever keeps a hook waiting for long enough would outlive the order that concerns it.
+    // Threat: a client could keep a hook waiting until the order that concerns it is forgotten.
     if (!missed) {
       throw new Unavailable('the client was on its way in for so long that orders which concern it may be forgotten')
     }
     return missed
   }
 
-  /** It can be found from now on, and hears what it missed. It has no wire yet on which it could be told of its end. */
+  /** Orders find the connection from now on. It obeys those that it missed; an order to end it waits for its wire. */
   catchUp (connection: Ordered, missed: readonly Order[]): void {
     for (const order of missed) carryOut(order, connection, 'condemn')
   }

@@ -1,12 +1,12 @@
 /**
- * What nodes say to each other, read. Threat: whoever may write to the adapter's server can say anything here, and a newer
- * node says what this one does not know. Nothing is obeyed that is not understood whole; members that an order may have
- * besides are skipped.
+ * Reads what nodes say to each other. Threat: whoever may write to the adapter's server can say anything here, and a
+ * newer node may say what this one does not know. An order is obeyed only where all that it must have is understood;
+ * members that it has besides are skipped.
  */
 import type { Format } from '../adapter.ts'
 import { customReason, MAX_TEXT_BYTES } from '../call-options.ts'
 
-/** Whom an order concerns: all that is given must fit. */
+/** Whom an order concerns. A connection must fit every member that is given. */
 export interface Target { identity?: string, connection?: string, topic?: string }
 
 export type Order =
@@ -18,15 +18,15 @@ export interface Answer { ask: string, count: number }
 
 /** Names of topics take 255 bytes; identities and keys are the app's. */
 const MAX_TEXT = 4096
-/** So many UTF-16 units never need more bytes than a close frame takes. */
+/** A text of so many UTF-16 units always fits into a close frame. */
 const SHORT_REASON = 41
 const TARGET_WORDS: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'])
-/** A node's name, and a question's: they become part of a topic's name. */
+/** The names of nodes and of questions: they become part of a topic's name. */
 const NODE = /^[A-Za-z0-9_-]{1,64}$/
 
 export type Members = Record<string, unknown>
 
-/** Undefined for what is no order of ours that this version knows. */
+/** Undefined for anything but an order that this version knows. */
 export function readOrder (said: Members): Order | undefined {
   switch (said.op) {
     case 'disconnect': return readDisconnect(said)
@@ -57,7 +57,10 @@ function fitting (text: string): string {
   return (Buffer.byteLength(text) <= MAX_TEXT_BYTES ? text : text.slice(0, SHORT_REASON)).toWellFormed()
 }
 
-/** Threat: without a word, or with one that is not understood, an order would concern more clients than were meant. */
+/**
+ * Threat: a target without members, or without the one that is not understood, would fit more clients than were meant.
+ * So the whole target is refused.
+ */
 function readTarget (value: unknown): Target | undefined {
   if (!isMembers(value)) return undefined
   const words = Object.entries(value)

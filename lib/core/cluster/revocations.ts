@@ -1,6 +1,6 @@
 /**
- * Orders that concern whoever is on the way in when they are given, kept for so long. They are counted, so that "given
- * since this client arrived" needs no clock: a client bears how many there were when its request arrived.
+ * Keeps the orders of the last minute, for clients that were on their way in when an order was given. Orders are
+ * counted, and a client bears the count at its arrival: "given since this client arrived" needs no clock.
  */
 const REMEMBER_MS = 60_000
 const MAX_REMEMBERED = 10_000
@@ -9,18 +9,18 @@ interface Given<T> { readonly order: T, readonly at: number }
 
 export class Revocations<T> {
   #kept: Array<Given<T>> = []
-  /** How many of those kept have aged: they are dropped when they are half of all. */
+  /** How many of the orders kept are too old. They are dropped once they are half of all. */
   #aged = 0
-  /** Orders that nobody knows any more, and when the last of them was given (performance.now). */
+  /** How many orders were dropped, and when the last of them was given (performance.now). */
   #forgotten = 0
   #forgottenAt = -Infinity
 
-  /** Orders given so far. */
+  /** How many orders were given so far. */
   get count (): number { return this.#forgotten + this.#kept.length - this.#aged }
 
-  /** Orders given by then (performance.now). */
+  /** How many orders were given by then (performance.now). */
   countAt (time: number): number {
-    // How many of the forgotten came before is not known: too few is the safe side.
+    // It is not known how many of the dropped orders were given by then. A number that is too low is the safe one.
     if (time < this.#forgottenAt) return -1
     let count = this.count
     for (let index = this.#kept.length - 1; index >= this.#aged && this.#given(index).at > time; index--) count--
@@ -36,7 +36,7 @@ export class Revocations<T> {
     if (this.#aged * 2 > this.#kept.length) this.#drop()
   }
 
-  /** Others may have been given of which this node has not heard. */
+  /** Orders may have been given of which this node has not heard. */
   lose (): void {
     this.#forgotten = this.count + 1
     this.#forgottenAt = performance.now()
@@ -44,7 +44,7 @@ export class Revocations<T> {
     this.#aged = 0
   }
 
-  /** Those given after so many. Undefined where some of them are not known any more. */
+  /** The orders that were given after the first `count`. Undefined where some of them were dropped. */
   after (count: number): T[] | undefined {
     if (count < this.#forgotten) return undefined
     return count >= this.count ? NONE : this.#kept.slice(this.#aged + count - this.#forgotten).map(({ order }) => order)

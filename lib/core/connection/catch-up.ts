@@ -1,6 +1,6 @@
 /**
- * A client that is behind pulls what it has missed at its own pace, and nothing is kept for it meanwhile. It goes on with
- * its groups in the same synchronous step in which it has nothing left to pull.
+ * A client that is behind pulls what it has missed at its own pace, and nothing is kept for it meanwhile. It joins its
+ * groups again in the same synchronous step in which it finds nothing left to pull.
  */
 import type { Id } from '../adapter.ts'
 import type { TopicSnapshot } from '../delivery/snapshots.ts'
@@ -21,12 +21,12 @@ export interface CatchUpHost {
   readonly subscriptions: readonly Subscription[]
   listens (subscription: Subscription): boolean
   leaveGroups (): void
-  /** All that are not held are level. */
+  /** Call when every subscription that is not held is level. */
   joinGroups (): void
   tell (notice: Notice): void
   reset (subscription: Subscription, reason: ResetReason): void
   replayed (events: number): void
-  /** What this client needs could not be had: it is to come back. */
+  /** What this client needs could not be had: it is told to come back. */
   comeBack (error: unknown): void
   historyFailed (error: unknown, topic: string): void
 }
@@ -34,20 +34,23 @@ export interface CatchUpHost {
 /** What one step of a topic, or of all, has come to. `waiting`: for a read, or for a snapshot. */
 type Step = 'moved' | 'waiting' | 'level'
 
-/** A snapshot whose place in the log was trimmed away while it was taken is taken again, so often. */
+/** How often a snapshot is taken when, each time, its place in the log is trimmed away meanwhile. */
 const SNAPSHOT_TRIES = 3
 
 export class CatchUp {
   readonly #host: CatchUpHost
   #pumping = false
-  /** Of the groups to be. `own`: its bytes depend on the positions of this client's other topics. */
+  /**
+   * The encoder of the groups that the client will join. `own`: its bytes depend on the positions of this client's
+   * other topics.
+   */
   #encoder: Encoder | 'own' | undefined
 
   constructor (host: CatchUpHost) {
     this.#host = host
   }
 
-  /** Whoever has nothing to pull joins its groups, in this same step; the others start to pull. */
+  /** A client that has nothing to pull joins its groups in this same step. Any other starts to pull. */
   settle (): void {
     for (const subscription of this.#host.subscriptions) {
       if (subscription.standing.is === 'held') this.#askSnapshot(subscription, subscription.standing)
@@ -60,7 +63,7 @@ export class CatchUp {
     this.#encoder = undefined
   }
 
-  /** Nobody is pulled for while this runs: what is pulled comes behind what it writes. */
+  /** Nothing is pulled while `run` runs: what is pulled must come behind what `run` writes. */
   without<T> (run: () => T): T {
     this.#pumping = true
     try {
@@ -70,7 +73,10 @@ export class CatchUp {
     }
   }
 
-  /** Pulls while the client takes. When nothing is left for any topic, joins the groups in the same step. */
+  /**
+   * Pulls for as long as the client takes bytes. When nothing is left for any topic, the client joins its groups in the
+   * same step.
+   */
   pump (): void {
     const host = this.#host
     if (this.#pumping || host.grouped || host.closed) return
@@ -98,7 +104,7 @@ export class CatchUp {
   #step (subscription: Subscription): Step {
     const { standing } = subscription
     if (standing.is !== 'held') return this.#pull(subscription)
-    // Nobody waits for a topic whose snapshot takes its time but that topic.
+    // A snapshot that takes its time holds up its own topic alone.
     return typeof standing.snapshot === 'object'
       ? this.#giveSnapshot(subscription, standing, standing.snapshot)
       : 'level'
@@ -126,7 +132,7 @@ export class CatchUp {
     const bytes = this.#ownBytes(subscription, replay, encoder)
     subscription.stand(replay.to)
     this.#host.replayed(replay.count)
-    // A flat client is told no places.
+    // May be empty: the flat format has no words for a place.
     if (bytes.byteLength > 0) this.#host.output.write(bytes)
     return 'moved'
   }
@@ -151,7 +157,9 @@ export class CatchUp {
     return 'moved'
   }
 
-  /** The encoder of the groups to be, if its bytes do not depend on the positions of other topics. */
+  /**
+   * The encoder of the groups that the client will join, if its bytes do not depend on the positions of other topics.
+   */
   #replayEncoder (): Encoder | 'own' {
     if (this.#encoder === undefined) {
       const { output: { outlet }, subscriptions } = this.#host
@@ -178,7 +186,7 @@ export class CatchUp {
     standing.search = search
     log?.reach(at).then(() => {
       if (log.locate(at) === undefined) search.state = 'gone'
-      // Found, and perhaps let go of again before the client takes it: then it is looked for anew.
+      // The read has found it. Should it be dropped again before the client takes it, another search starts.
       else if (standing.search === search) delete standing.search
       this.pump()
     }, (error: unknown) => {
@@ -196,7 +204,7 @@ export class CatchUp {
     subscription.topic.snapshot().then((snapshot) => {
       if (!this.#host.listens(subscription)) return
       standing.snapshot = snapshot
-      // The client is about to get a position in one topic more, and with it another encoder.
+      // The client gets a position in one topic more, and with it another encoder.
       this.#host.leaveGroups()
       this.pump()
     }, (error: unknown) => {
@@ -213,7 +221,8 @@ export class CatchUp {
       return 'level'
     }
     topic.flush()
-    // Not yet where the reset goes on from: a client that is cut between the two must not resume behind the loss.
+    // The client stands at the snapshot first, and where the reset goes on from only once it is told: a client that is
+    // cut between the two must not resume behind the loss.
     subscription.release(snapshot.from)
     this.#host.tell({ type: 'snapshot', subscription, data: snapshot.data, event: snapshot.event })
     if (kept) return 'moved'

@@ -28,14 +28,14 @@ export interface Client extends Receiver {
   readonly id: string
   readonly identity: Identity
   readonly address: string
-  /** Its place among all; given back when the connection is gone. */
+  /** The place that it takes up; given back when the connection is gone. */
   readonly place: Place
   readonly settings: ConnectionSettings
-  /** Orders given before its request arrived: those after concern it. */
+  /** How many orders were given before its request arrived: later ones concern it. */
   readonly since: number
   /** Joins a topic as this client, `authorize` and all. */
   subscribe (topic: unknown): Promise<void>
-  /** Asks `authorize` once more for what it listens to; ends it where that refuses. */
+  /** Asks `authorize` once more for all that it listens to; ends the connection where that refuses. */
   authorizeAgain (): void
   /** Runs app code in the async context of its request. */
   run? (code: () => void): void
@@ -76,11 +76,11 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   #early: readonly Notice[] = NONE
   readonly #joins = new Joins()
   readonly #ending = new Ending()
-  /** It was ordered to end before it was to be found. */
+  /** The order to end it that was given before it had a wire. */
   #condemned: Reason | undefined
   /** Why it ended. */
   #reason: CloseReason | undefined
-  /** Why it will, when the client has everything. */
+  /** Why it will end, once the client has been given everything. */
   #finale: CloseReason | undefined
 
   constructor (node: ConnectionNode, client: Client) {
@@ -135,7 +135,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.announce(joined)
     for (const notice of this.#early) this.tell(notice)
     this.#early = NONE
-    // Whoever watches may send: nothing goes ahead of the opening.
+    // Not before the opening is written: whoever watches may send to the client now.
     this.#node.observe.connected(this)
     this.settle()
     this.output.wake()
@@ -162,7 +162,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   // --- orders --------------------------------------------------------------------------
 
-  /** It is to end as soon as there is a wire to say so; the app hears nothing of it. */
+  /** Ends it as soon as there is a wire that can say so. The app hears nothing of it. */
   condemn (order: Reason): void {
     this.#condemned ??= order
   }
@@ -191,7 +191,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.#joins.full) this.sendAway(judgedAnew)
   }
 
-  /** Orders may be lost. Where nobody can be asked again, it is to come back, so that its route's hooks judge it. */
+  /** Orders may be lost, so `authorize` is asked again. Where it cannot be, the client is told to come back. */
   judgeAnew (retry: number): void {
     if (this.#begun && this.pending.length === 0 && this.#listening.askable) this.#client.authorizeAgain()
     else this.end(judgedAnew, retry)
@@ -302,7 +302,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.end(reason, this.#node.retryAfter())
   }
 
-  /** With it come back all who waited for the same. */
+  /** Sends the client away to come back later. The return is spread: others waited for the same and come back too. */
   comeBack (error: unknown): void {
     this.sendAway(statusOf(error) === 503 ? tryAgainLater : internalError)
   }
@@ -312,11 +312,11 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.closed) return
     this.#close(reason)
     if (this.output.attached) this.output.outlet.close(reason, retry)
-    // On its way in still: there is no wire whose end could be waited for.
+    // It is still on its way in: there is no wire whose end could be waited for.
     else this.#node.ended(this)
   }
 
-  /** Without a word: its client does not go by itself. */
+  /** Ends without a word: a client that was told to go did not. */
   cut (): void {
     this.output.outlet.destroy()
   }
@@ -335,7 +335,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.#node.closing(this)
     if (this.#hand) this.#node.heartbeat.remove(this.#hand)
     this.output.wake()
-    // Not in this turn's fan-out: what the app does on it (publish, close others) must find the groups at rest.
+    // Not during this turn's fan-out: the app may publish or close others now, and must find the groups at rest.
     queueMicrotask(() => {
       this.#node.observe.disconnected(this, reason)
       this.#ending.tell(reason, this.#client.run && ((code) => this.#client.run?.(code)))

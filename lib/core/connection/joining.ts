@@ -1,4 +1,7 @@
-/** From a client's cursors to its subscriptions: topics are opened, and their past brought within reach; then it joins all in one step. */
+/**
+ * Makes subscriptions of a client's cursors. The topics are opened, and their past is brought within reach; then the
+ * client joins all of them in one step.
+ */
 import type { Adapter, Id } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
@@ -10,7 +13,10 @@ import type { ResetReason } from '../wire.ts'
 import type { Subscription } from './subscription.ts'
 import { Unavailable } from '../../errors.ts'
 
-/** Where a client says it is in a topic. `start`: before the oldest event kept. `unknown`: it names a place that is none. */
+/**
+ * Where a client says it is in a topic. `start`: before the oldest event kept. `unknown`: its cursor names no place in
+ * the topic.
+ */
 export type Cursor = { id: Id } | 'unknown' | 'start' | undefined
 
 export interface Wanted { readonly at: TopicAt, readonly cursor: Cursor }
@@ -28,7 +34,7 @@ export interface Joining {
 
 export interface Joined {
   readonly subscription: Subscription
-  /** It was given what it had missed, or could not be; undefined where it had missed nothing that it knew of. */
+  /** Was the client given what it had missed? Undefined where it had missed nothing that it knew of. */
   readonly recovered: boolean | undefined
   readonly reason: ResetReason | undefined
 }
@@ -36,7 +42,7 @@ export interface Joined {
 /** A connection, as far as it joins. */
 export interface Joiner extends Observed {
   has (name: string): boolean
-  /** False for what was taken from it. */
+  /** False for a topic that was taken from it. */
   admits (name: string): boolean
   add (topic: ActiveTopic, at: Id | undefined, held: boolean): Subscription
 }
@@ -57,7 +63,10 @@ export class Entrance {
     this.#node = node
   }
 
-  /** Opens the topics and brings what follows the cursors within reach. `join` or `release` must follow. @throws Unavailable */
+  /**
+   * Opens the topics and brings what follows the cursors within reach. `join` or `release` must follow.
+   * @throws Unavailable
+   */
   prepare (wanted: readonly Wanted[]): MaybePromise<Joining[]> {
     const joining = wanted.map(({ at, cursor }): Joining => ({ at, cursor, topic: this.#node.active.hold(at) }))
     return joining.every(isAtHand) ? joining : this.#reachAll(joining)
@@ -105,7 +114,10 @@ export class Entrance {
     return joining
   }
 
-  /** A client waits for the adapter only so long, and not at all for one that is known to be away: it is to come back. */
+  /**
+   * A client waits for the adapter only so long, and not at all for an adapter that is known to be away. After that it
+   * is told to come back.
+   */
   async #inTime (work: Promise<unknown>): Promise<void> {
     work.catch(() => {})
     if (this.#node.down !== undefined) throw new Unavailable(this.#node.down)
@@ -118,7 +130,7 @@ export class Entrance {
     one.fromStart = one.cursor === 'start'
     if (one.fromStart) await this.#reachStart(one)
     else if (typeof one.cursor === 'object') await topic.log?.reach(one.cursor.id)
-    // Of what is only of use as a whole, a client that has lost its place is given everything anew.
+    // The topic is of use only as a whole: a client that has lost its place is given all of it anew.
     if (!at.topic.policy.whole || one.cursor === undefined || isFound(one)) return
     one.lost = resetReason(topic, one.cursor)
     await this.#reachStart(one)
@@ -135,14 +147,17 @@ export class Entrance {
     await log?.reach(one.cursor.id)
   }
 
-  /** The id before the oldest event. Where there is none yet, the one that the first will link to: both from one read. */
+  /**
+   * The id before the oldest event; where there is no event yet, the id that the first will link to. One read gives
+   * both.
+   */
   async #startOf (name: string): Promise<Id> {
     const { events, head } = await this.#node.adapter.read(name, null, { count: 1, bytes: 1 })
     return events[0]?.prev ?? head
   }
 }
 
-/** Nothing need be asked of the adapter. */
+/** True when the adapter need not be asked. */
 function isAtHand (one: Joining): boolean {
   const { topic, cursor, at } = one
   if (!topic.opened || cursor === 'start') return false

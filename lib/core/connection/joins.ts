@@ -1,4 +1,7 @@
-/** What a connection is about to join, what it has left before it began, and what was taken from it. Most have nothing of it. */
+/**
+ * What a connection is about to join, what it has left before it began, and what was taken from it. Most connections
+ * have none of these.
+ */
 import { Forbidden } from '../../errors.ts'
 
 /** A topic that is being joined: the app is asked, history is read. */
@@ -37,12 +40,12 @@ export class Joins {
     return false
   }
 
-  /** What is being joined is not joined; it may be another time. */
+  /** Gives up a join that is under way. The topic may be joined another time. */
   leave (name: string): void {
     this.#end(name, 'left')
   }
 
-  /** One of those that the connection is to begin with. */
+  /** Leaves a topic that the connection was to begin with. */
   leaveEarly (name: string): void {
     this.#left = (this.#left ?? new Set()).add(name)
   }
@@ -51,13 +54,13 @@ export class Joins {
     this.#left = undefined
   }
 
-  /** For good. */
+  /** Takes the topic from the connection, for good. */
   take (name: string): void {
     this.#taken = (this.#taken ?? new Set()).add(name)
     this.#end(name, 'taken')
   }
 
-  /** It was neither taken nor left. */
+  /** True for a topic that was neither taken nor left. */
   admits (name: string): boolean {
     return this.#taken?.has(name) !== true && this.#left?.has(name) !== true
   }

@@ -20,7 +20,9 @@ export class Leaving {
     if (this.#since.delete(connection) && this.#since.size === 0) this.#empty?.()
   }
 
-  /** Cuts those that were closed so many ms ago, and have not taken their leave: a client that does not read never would. */
+  /**
+   * Cuts the connections that were closed so many ms ago and have not gone: a client that does not read never would.
+   */
   cut (olderThanMs: number): void {
     const latest = performance.now() - olderThanMs
     for (const [connection, since] of [...this.#since]) {

@@ -47,7 +47,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   readonly #host: ListeningHost
   /** Never changed, only replaced: whoever goes through it may change what the client listens to. */
   #subscriptions: readonly Subscription[] = NONE
-  /** Of the groups that it is in. */
+  /** The encoder of the groups that it is in. */
   #encoder: Encoder | undefined
 
   constructor (node: ListeningNode, host: ListeningHost) {
@@ -87,7 +87,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     topic.flush()
     const subscription = new Subscription(this, topic, at, held)
     if (this.closed) return subscription
-    // A spread would leave room for sixteen more.
+    // `concat` makes an array of the exact size. A spread would leave room for sixteen more.
     this.#subscriptions = this.#subscriptions.concat(subscription)
     this.#node.entered(topic)
     return subscription
@@ -97,7 +97,8 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   remove (subscription: Subscription): boolean {
     if (this.closed) return false
     this.leaveGroups()
-    // What waited for it was one event too many: it has ended, and with that has left.
+    // `leaveGroups` has written what waited for the client. Where that was too much, the connection has ended, and with
+    // it the subscription.
     if (!this.listens(subscription)) return false
     this.#subscriptions = this.#subscriptions.filter((other) => other !== subscription)
     this.#node.left(subscription.topic)
@@ -125,10 +126,10 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     this.catchUp.settle()
   }
 
-  /** The set of topics is about to change, or a position without an event. `settle` must follow. */
+  /** Call before the set of topics changes, or a position changes without an event. `settle` must follow. */
   leaveGroups (): void {
     this.catchUp.forgetEncoder()
-    // What waits for the groups belongs to this client too. It may be one event too many for it.
+    // What waits for the groups is this client's too. It may be too much for it, and end it.
     if (this.#encoder) this.#flushTopics()
     this.endFanOut()
     // Conflated events are pulled instead, from where the client stands.
@@ -151,7 +152,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
       if (this.closed) return
       subscription.level()
       subscription.topic.join(subscription, encoder)
-      // Not whoever came behind the end: another run of the source has begun since.
+      // A client that came behind the end stays: another run of the source has begun since.
       if (subscription.topic.final && subscription.from !== subscription.topic.position) this.finish(sourceEnded)
     }
   }
@@ -167,7 +168,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     return this.#encoder !== undefined && this.#live === this.#subscriptions
   }
 
-  /** What waits for this client in a fan-out under way is written. */
+  /** Writes what waits for this client in a fan-out under way. */
   endFanOut (): void {
     this.#node.fanOut.giveNow(this.#subscriptions)
   }
@@ -178,19 +179,21 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   // --- a client that reads again -------------------------------------------------------
 
-  /** What waited is written, as far as the client takes it; then it catches up. */
+  /** Writes what waited, as far as the client takes it; then the client catches up. */
   drained (): void {
     this.#gather()
     if (this.closed) return
     this.output.full = false
-    // Nobody is pulled for meanwhile: what is pulled comes behind what waits.
+    // Nothing is pulled meanwhile: what is pulled must come behind what waits.
     if (this.catchUp.without(() => this.output.outbox?.drain() ?? false)) this.#caughtUp()
     if (!this.output.full) this.catchUp.pump()
   }
 
   /**
-   * While it counts as full: what waits in its topics is missed too, and must not be written before that is told. And a
-   * conflated event tells positions, which this client must have been brought to. The first may be what overflows.
+   * Called while the client still counts as full. A client that misses events misses those too that wait in its topics:
+   * they must not be written before it is told. And a conflated event tells positions, to which the client must have
+   * been brought before. What comes out of the fan-out may be what overflows, so whether events are missing is asked
+   * after it.
    */
   #gather (): void {
     if (this.output.outbox) this.endFanOut()
@@ -199,7 +202,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     this.endFanOut()
   }
 
-  /** Nothing waits any more: whoever was conflated stands where its topic is again. */
+  /** Nothing waits any more: a subscription that was conflated stands where its topic is again. */
   #caughtUp (): void {
     this.output.outbox = undefined
     for (const subscription of this.#subscriptions) if (subscription.group) subscription.level()
@@ -209,7 +212,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   reset (subscription: Subscription, reason: ResetReason): void {
     const { topic } = subscription
-    // What is conflated must not wait before this: it would be written with the positions told here.
+    // Leave first: a conflated event that still waits would be written with the positions that are told here.
     this.leaveGroups()
     topic.flush()
     if (topic.declared.snapshot) subscription.hold()

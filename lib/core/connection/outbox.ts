@@ -54,7 +54,7 @@ export class Outbox implements Waiting {
     return this.#relieved()
   }
 
-  /** For this client alone. `told`: the bytes tell it positions. */
+  /** Bytes for this client alone. `told`: the bytes tell it positions. */
   addOwn (bytes: Uint8Array, told: boolean): Fits {
     this.put({ is: 'own', bytes, size: bytes.byteLength, told })
     return this.#relieved()
@@ -83,11 +83,11 @@ export class Outbox implements Waiting {
     if (entry.prev !== undefined && entry.prev !== to.ownPlace) this.#skip(to, entry.prev)
     if (entry.id !== undefined) to.stand(entry.id)
     const bytes = to.bytesOrLoss(entry)
-    // A flat client is told no places.
+    // May be empty: the flat format has no words for a place.
     if (bytes && bytes.byteLength > 0) this.#sink.force(bytes)
   }
 
-  /** What stood between was replaced by newer events. */
+  /** Brings the client to `at`: what stood before it was replaced by newer events. */
   #skip (to: Recipient, at: Id): void {
     to.stand(at)
     const moved = this.#sink.outlet.notice({ type: 'at', subscription: to, why: 'conflated' })

@@ -44,21 +44,21 @@ export class Output {
   /** Bytes that this client costs now. */
   get buffered (): number { return this.outlet.buffered + (this.outbox?.bytes ?? 0) }
 
-  /** Of a group: the hot path. */
+  /** Bytes of a group: the hot path. */
   deliver (to: Recipient, bytes: Uint8Array, entries: readonly Entry[]): void {
     this.wrote = true
     if (!this.full) this.full = !this.outlet.write(bytes)
     else if (!this.#host.closed) this.#kept(this.#box.add(bytes, to, entries))
   }
 
-  /** For this client alone. `told`: the bytes tell it positions. */
+  /** Bytes for this client alone. `told`: they tell it positions. */
   write (bytes: Uint8Array, told = false): void {
     this.wrote = true
     if (!this.full) this.full = !this.outlet.write(bytes)
     else if (!this.#host.closed) this.#kept(this.#box.addOwn(bytes, told))
   }
 
-  /** For bytes that must not be parted by what waits: written whatever the buffer says. */
+  /** Writes whatever the buffer says: for bytes that must not be parted by what waits. */
   force (bytes: Uint8Array): void {
     this.full = !this.outlet.write(bytes)
   }

@@ -1,6 +1,7 @@
 /**
- * A client that does not read: what is kept for it, and what becomes of it once more waits than `maxBuffered`. `close` lets
- * it go; `latest` keeps of each event the newest; `reset` drops what waits, and says so when the client reads again.
+ * A client that does not read: what is kept for it, and what becomes of it once more waits than `maxBuffered`. `close`
+ * lets it go; `latest` keeps of each event the newest; `reset` drops what waits, and says so when the client reads
+ * again.
  */
 import type { Id } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
@@ -14,7 +15,7 @@ export interface Recipient extends HeardSubscription {
   /** Undefined while it stands where its topic does. */
   readonly ownPlace: Id | undefined
   stand (at: Id): void
-  /** The same, unless it has a place of its own already. */
+  /** Stands at `id`, unless it has a place of its own already. */
   standBefore (id: Id): void
   /** Undefined where the event's bytes cannot be made: the client has been told. */
   bytesOrLoss (entry: Entry): Uint8Array | undefined
@@ -24,7 +25,7 @@ export interface Recipient extends HeardSubscription {
 
 /** What waits. */
 export type Item =
-  /** For this client alone. `told`: the bytes tell it positions, which count what waits before them. */
+  /** Bytes for this client alone. `told`: they tell it positions, which count what waits before them. */
   | { readonly is: 'own', readonly bytes: Uint8Array, readonly size: number, readonly told: boolean }
   /** Of a group. `prev`: where its subscription stood before. */
   | {
@@ -144,15 +145,15 @@ class Dropping extends Closing {
   }
 
   override relieve (): boolean {
-    // A position that counts what is dropped would hide the loss from a client that is cut behind it. One that goes now
-    // has lost nothing: it comes back to where it is.
+    // What waits may tell a position that counts the events to be dropped. A client that is cut behind it would never
+    // learn of the loss. One that is closed now has lost nothing: it comes back to where it is.
     if (this.#toldBehindEvents()) return false
     this.#missed ??= new Set()
     const placed = new Set<Recipient>()
     for (const [key, item] of this.waiting.entries()) {
       if (item.is !== 'shared') continue
       this.waiting.delete(key, item)
-      // Out of its group it stood behind what waited for it.
+      // Outside of its group the subscription stood behind all that waited for it. It goes back to before the first.
       if (item.prev !== undefined && !placed.has(item.to)) item.to.stand(item.prev)
       if (item.prev !== undefined) placed.add(item.to)
       this.#miss(item.to, item.prev)

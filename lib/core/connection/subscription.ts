@@ -1,7 +1,8 @@
 /**
- * One topic that one client listens to. A durable one is either *level*, a member of a group that is written to with shared
- * bytes; or *apart*, at a place of its own, from where it pulls what follows; or *held*, in no group until the client has
- * its snapshot: an event that went ahead of it would be undone by it, and a cursor told before it would resume without it.
+ * One topic that one client listens to. A durable one is either *level*, a member of a group that is written to with
+ * shared bytes; or *apart*, at a place of its own, from where it pulls what follows; or *held*, in no group until the
+ * client has its snapshot. An event sent before the snapshot would be undone by it, and a client that was told a cursor
+ * before it would resume without it.
  */
 import type { Id } from '../adapter.ts'
 import { internalError, sourceEnded, type CloseReason } from '../close-reasons.ts'
@@ -25,7 +26,7 @@ export type Standing =
 export type Apart = Standing & { is: 'apart' }
 export type Held = Standing & { is: 'held' }
 
-/** History from before the recent events was asked for, for whoever stands at `from`. */
+/** A read of what is older than the recent events, for the subscriptions that stand at `from`. */
 export interface Search { readonly from: Id, state: 'asked' | 'gone' }
 
 /** The connection, as its subscriptions see it. */
@@ -39,7 +40,7 @@ export interface SubscriptionHost {
   settle (): void
   /** Events were lost for good: says so, and goes on from where the topic is now. */
   reset (subscription: Subscription, reason: ResetReason): void
-  /** One event is lost to it, and nothing else changes. */
+  /** Tells that one event is lost. Nothing else changes. */
   tellLoss (subscription: Subscription): void
   /** The bytes of this event cannot be made. */
   gaveUp (entry: Entry, topic: string, error: unknown): void
@@ -79,7 +80,7 @@ export class Subscription implements Member, Recipient {
   get place (): Id { return this.ownPlace ?? this.topic.position }
   get position (): Id | undefined { return this.held || !this.topic.durable ? undefined : this.place }
 
-  /** Nothing while it waits for a snapshot: that will say where it stands. */
+  /** Does nothing while it waits for a snapshot, which will say where it stands. */
   stand (at: Id): void {
     if (this.standing.is === 'apart') this.standing.at = at
     else if (this.standing.is === 'level') this.release(at)
@@ -112,7 +113,7 @@ export class Subscription implements Member, Recipient {
 
   fail (error: unknown): void {
     this.#host.deliveryFailed(error, this.topic.name)
-    // It comes back to where it was.
+    // The client comes back to where it was.
     this.#host.end(internalError)
   }
 
@@ -139,16 +140,17 @@ export class Subscription implements Member, Recipient {
   }
 
   // --- one event after the other ---------------------------------------------------
-  // Where the bytes of several cannot be made together, each is made for itself. What cannot be made at all (another node
-  // let data through that this one's encoder cannot read) is given up alone, and told as a loss.
+  // Where the bytes of several cannot be made together, each is made for itself. What cannot be made at all (another
+  // node let data through that this one's encoder cannot read) is given up alone, and told as a loss.
 
   giveSingly (entries: readonly Entry[]): void {
     for (const entry of entriesFor(this.receiver, entries)) {
-      // A loss may have ended it, or have made it wait for a snapshot that knows better.
+      // Telling a loss may have ended the connection, or may have made this wait for a snapshot, which holds what
+      // follows.
       if (this.#host.closed || this.held) return
       if (entry.id !== undefined) this.stand(entry.id)
       const bytes = this.bytesOrLoss(entry)
-      // A flat client is told no places.
+      // May be empty: the flat format has no words for a place.
       if (bytes && bytes.byteLength > 0) this.#host.output.write(bytes)
     }
   }
@@ -165,7 +167,7 @@ export class Subscription implements Member, Recipient {
 
   #lose (entry: Entry, error: unknown): void {
     this.#host.gaveUp(entry, this.topic.name, error)
-    // Only a snapshot makes good what is lost; it needs no place to go on from.
+    // Where there is a snapshot, it makes good the loss. Otherwise the loss is told, and the client goes on.
     if (this.topic.declared.snapshot) this.#host.reset(this, 'lost')
     else this.#host.tellLoss(this)
   }

@@ -22,7 +22,7 @@ export interface DeliveryHost {
   readonly turns: Turns
   /** The app closes: clients have been told to come back. */
   readonly stopping: boolean
-  /** Resolves with the log's head, read when the node hears of what follows it. */
+  /** Resolves with the log's head, which is read once the node hears of all that follows it. */
   listen (name: string, durable: boolean): Promise<Id>
   unlisten (name: string): void
   read (name: string, after: Id | null, limits: ReadLimits): Promise<Page>
@@ -42,14 +42,14 @@ export class ActiveTopic implements HeardTopic {
   readonly log: TopicLog | undefined
   /** The id up to which the groups have been written. */
   position: Id = ''
-  /** Who needs this topic although not (yet) listening. */
+  /** How many need this topic, and do not listen to it (yet). */
   holds = 0
   /** Listeners, in a group or catching up. */
   listeners = 0
   /** When the last listener left (performance.now). */
   idleSince = 0
   readonly ready: Promise<void>
-  /** `ready` has come. */
+  /** `ready` has resolved. */
   opened = false
   readonly derived = new Map<object, unknown>()
   readonly #host: DeliveryHost
@@ -71,7 +71,7 @@ export class ActiveTopic implements HeardTopic {
     this.name = name
     this.log = declared.retention && new TopicLog(this.#logHost(), declared.retention)
     this.ready = this.#open()
-    // Whoever waits for it sees the error; nobody may be waiting.
+    // Those who wait for `ready` see the error. There may be nobody who waits.
     this.ready.catch(() => {})
   }
 
@@ -109,7 +109,7 @@ export class ActiveTopic implements HeardTopic {
   }
 
   #pendFirst (entry: Entry): void {
-    // With room for just the one: often no other comes.
+    // An array with room for one: often no other event comes.
     this.#pending = [entry]
     this.#schedule()
   }
@@ -145,7 +145,7 @@ export class ActiveTopic implements HeardTopic {
     for (const group of this.#groups.values()) if (!this.#fanOut(group, entries)) failed = [...failed ?? [], group]
     this.#partial = false
     const before = this.position
-    // A client's own event has no id.
+    // An event that a client relays has no id.
     this.position = entries.findLast(({ id }) => id !== undefined)?.id ?? this.position
     if (failed) this.#giveSingly(failed, entries, before)
   }
@@ -173,12 +173,16 @@ export class ActiveTopic implements HeardTopic {
     const message = this.#partial
       ? new PartialMessage(this, encoder, entries, bytes)
       : new SharedMessage(entries, bytes)
-    // Bytes made for one member alone that tell positions must be made now: the topic's is about to change.
+    // Bytes that tell positions, and are made for one member alone, must be made now: the topic's position is about to
+    // change.
     this.#host.turns.fanOut.add(group, message, this.#partial && !encoder.shared)
     return true
   }
 
-  /** Out of its group each member pulls from the log, one event after the other; what is not in the log it is given. */
+  /**
+   * Takes the members out of their groups. Each then pulls from the log, one event after the other; events that are not
+   * in the log are given to it.
+   */
   #giveSingly (groups: Group[], entries: readonly Entry[], before: Id): void {
     const members = groups.flatMap((group) => group.members)
     if (this.durable) for (const member of members) member.standBefore(before)
@@ -207,7 +211,7 @@ export class ActiveTopic implements HeardTopic {
       last.slot = member.slot
     }
     member.group = undefined
-    // One that many share stays: deleting it and setting it again would leave a hole in the map each time.
+    // The group of a shared encoder stays: deleting it and setting it again would leave a hole in the map each time.
     if (group.members.length === 0 && !group.encoder.shared) this.#groups.delete(group.encoder)
   }
 
@@ -216,7 +220,7 @@ export class ActiveTopic implements HeardTopic {
     return [...this.#groups.values()].flatMap(({ members }) => members)
   }
 
-  /** Everybody in the groups is to come back. */
+  /** Tells everybody in the groups to come back. */
   sendAway (reason: CloseReason): void {
     for (const member of this.#members()) member.sendAway(reason)
   }

@@ -87,7 +87,7 @@ export class ActiveTopics {
     }
     for (const topic of this.#topics.values()) {
       if (bytes <= this.#maxRecentBytes) break
-      // Somebody is about to join, and has been told that it finds there what it has missed.
+      // Somebody is about to join, and counts on finding here what it has missed.
       if (topic.holds > 0) continue
       bytes -= topic.log?.recent.bytes ?? 0
       topic.log?.forget()

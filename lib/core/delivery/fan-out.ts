@@ -1,7 +1,7 @@
 /**
  * Writes to the members of groups, in slices: a publish to thousands must not hold the event loop up until the last of
- * them is written to. What waits its turn is written in the order in which it was flushed, whatever the room; each
- * member gets its bytes whole, and before anything that depends on its having them (`giveNow`).
+ * them is written to. What waits is written in the order in which it was flushed, whatever its topic; each member gets
+ * its bytes whole, and before anything that depends on its having them (`giveNow`).
  */
 import type { Group, Member } from './member.ts'
 
@@ -25,9 +25,9 @@ interface Job {
 const SLICE_MS = 4
 /** Members written to between two looks at the clock, and at those who are next. */
 const STRIDE = 32
-/** Fewer are not looked at first. */
+/** `#look` is left out for fewer members. */
 const FEW = 4
-/** Past either, everything is written at once: what waits must not grow. */
+/** Past either limit everything is written at once: what waits must not grow. */
 const MAX_JOBS = 64
 const MAX_BYTES = 1 << 20
 
@@ -37,7 +37,7 @@ export class FanOut {
   readonly #sliceMs: number
   #bytes = 0
   #deadline = 0
-  /** What `#look` has read. Nobody uses it: without a use the compiler would leave the reads out. */
+  /** The last value that `#look` has read. Nobody uses it; without it the compiler would leave the reads out. */
   seen = 0
 
   /** `resume` is called when something is left: `work` must follow in another turn. */
@@ -62,7 +62,7 @@ export class FanOut {
     return !this.busy
   }
 
-  /** Each member is given its own now, or behind what waits already. `urgent`: all of it now. */
+  /** Writes to each member now, or behind what waits already. `urgent`: all of it is written now. */
   add (group: Group, message: Message, urgent: boolean): void {
     if (urgent) this.finish()
     const job = { group, members: group.members as Array<Member | undefined>, message, next: group.members.length - 1 }
@@ -80,7 +80,7 @@ export class FanOut {
     if (this.#jobs.length > MAX_JOBS || this.#bytes > MAX_BYTES) this.finish()
   }
 
-  /** Nothing waits any more. */
+  /** Writes all that waits. */
   finish (): void {
     if (!this.busy) return
     this.#deadline = Infinity
@@ -91,7 +91,10 @@ export class FanOut {
     this.#deadline = 0
   }
 
-  /** What waits for these members, one client's, is written: something else that it is told, or its leaving, depends on it. */
+  /**
+   * Writes what waits for these members, which are one client's: what it is about to be told, or its leaving, depends
+   * on it.
+   */
   giveNow (members: readonly Member[]): void {
     if (!this.busy) return
     for (const job of [...this.#jobs]) {
@@ -104,7 +107,10 @@ export class FanOut {
     }
   }
 
-  /** From the end: a member that leaves while it is written to is replaced by one that had its turn. False: time is up. */
+  /**
+   * Serves the members from the last to the first: when a member leaves while it is written to, one that has had its
+   * turn takes its place. False: time is up.
+   */
   #serve (group: Group, job: Job): boolean {
     if (job.next >= FEW) this.#look(job)
     while (job.next >= 0) {
@@ -118,8 +124,9 @@ export class FanOut {
   }
 
   /**
-   * Has the processor fetch what the next writes need, of several members at once: between writes, each a system call, it
-   * would wait for one cache line after the other. A twentieth of a fan-out's cost.
+   * Reads something of each of the next members, so that the processor fetches what the next writes need of all of them
+   * at once. Between writes, each a system call, it would wait for one cache line after the other: a twentieth of a
+   * fan-out's cost.
    */
   #look ({ members, next }: Job): void {
     for (let i = next; i >= 0 && i > next - STRIDE; i--) this.seen = members[i]?.buffered ?? 0

@@ -19,18 +19,21 @@ export interface Member {
   readonly buffered: number
   /** `bytes` are those of `entries`. */
   deliver (bytes: Uint8Array, entries: readonly Entry[]): void
-  /** It may have got some of it, or nothing. */
+  /** Writing to it has failed. It may have got some of it, or nothing. */
   fail (error: unknown): void
-  /** Out of its groups: it is about to be told something that no other is. `settle` must follow. */
+  /** Takes it out of its groups: it is about to be told something that no other is. `settle` must follow. */
   leaveGroups (): void
-  /** What follows `id` could not be given to its group: it gets that by itself. */
+  /** What follows `id` could not be given to its group: the member gets it by itself, from there. */
   standBefore (id: Id): void
-  /** Back into its groups when it has everything; `passing` is given to it first: it is in no history. */
+  /**
+   * The member goes back into its groups when it has everything. `passing` is given to it first: those events are in no
+   * history.
+   */
   takeSingly (passing: readonly Entry[]): void
   /** Events were lost for good. */
   reset (reason: ResetReason): void
   /** Nothing follows in its topic. */
   finish (): void
-  /** It is to come back. */
+  /** Tells its client to come back. */
   sendAway (reason: CloseReason): void
 }

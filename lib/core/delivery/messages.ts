@@ -40,7 +40,7 @@ export class PartialMessage extends SharedMessage {
     if (own === this.entries) return super.give(member)
     if (own.length === 0) return
     const bytes = bytesOf(this.#encoder, own, this.#topic)
-    // A flat client is told no places.
+    // May be empty: the flat format has no words for a place.
     if (bytes.byteLength > 0) member.deliver(bytes, own)
   }
 }

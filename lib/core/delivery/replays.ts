@@ -9,7 +9,7 @@ export interface ReplayStep {
   readonly bytes: Uint8Array
   readonly to: Id
   readonly count: number
-  /** Some of them, where these are not for everybody. */
+  /** The events, where some are not for everybody; otherwise undefined. */
   readonly entries: readonly Entry[] | undefined
 }
 
@@ -72,7 +72,7 @@ export class Replays {
   }
 
   forget (): void {
-    // Clearing a map makes a new one inside, also where there is nothing in it.
+    // Clearing a map makes a new one inside, even where the map is empty.
     if (this.#steps.size > 0) this.#steps.clear()
   }
 }

@@ -38,7 +38,7 @@ export class Snapshots {
     this.#log = log
   }
 
-  /** With the position fixed before it starts. */
+  /** Takes one. The position is fixed before the app is asked. */
   take (): Promise<TopicSnapshot> {
     this.#underWay ??= inNobodysName(() => this.#takeOne())
     return this.#underWay
@@ -68,7 +68,8 @@ export class Snapshots {
     const from = log.last
     const { data, event, at } = await this.#host.take()
     if (at === undefined) return { data, event, from }
-    // The state may be ahead of this node, or older than the recent events. One whose place is gone is as new as `from` at least.
+    // The state may be ahead of this node, or older than the recent events. A state whose place is not found is at
+    // least as new as `from`.
     if (log.locate(at) === undefined) await log.reach(at)
     return { data, event, from: log.locate(at) === undefined ? from : at }
   }

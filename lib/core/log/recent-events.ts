@@ -59,7 +59,10 @@ export class RecentEvents {
     this.#compact()
   }
 
-  /** Older entries, in order; the last of them is what the first one here links to. May pass the bounds until the next push. */
+  /**
+   * Older entries, in order; the last of them is what the first one here links to. May pass the bounds until the next
+   * push.
+   */
   prepend (entries: readonly Entry[]): void {
     const at = performance.now()
     const older = entries.map((entry) => ({ entry, at }))
@@ -77,7 +80,10 @@ export class RecentEvents {
     this.#compact()
   }
 
-  /** Now and then: nobody has asked for a position since the last time, and most rings are never asked. */
+  /**
+   * Called now and then. Drops the index where nobody has asked for a position since the last call: most rings are
+   * never asked.
+   */
   rest (): void {
     if (!this.#asked) this.#index = undefined
     this.#asked = false

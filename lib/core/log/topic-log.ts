@@ -44,7 +44,7 @@ export class TopicLog {
   /** The ring reaches back to the oldest event the adapter keeps: what it lacks is gone. */
   #complete = false
   #wanted: Id | undefined
-  /** The past has been read from somewhere. */
+  /** The past has been read before. */
   #reached = false
   #reaching: Promise<void> | undefined
   /** The oldest event of the ring, while what came before it is kept and cannot be read. */
@@ -173,7 +173,7 @@ export class TopicLog {
         more = !complete || this.#held.length > 0 || this.#again
       }
     } finally {
-      // In the same step as the last look: an event that came after it would be held for nobody.
+      // In the same step as the last look: an event that came between the two would be held, and nobody would take it.
       this.#repairing = undefined
     }
     this.#host.repaired()
@@ -231,8 +231,8 @@ export class TopicLog {
   }
 
   /**
-   * From the oldest kept where that fits a page, or where a second one asks for more than the first: after a deploy
-   * those who know most may come first, and each of the others would cost another read.
+   * Reads from the oldest event kept where all fits a page, or where a second client asks for more than the first:
+   * after a deploy the clients that know most may come first, and each of the others would cost another read.
    */
   #pastFrom (cursor: Id): Id | null {
     const { limit, maxBytes } = this.recent.retention

@@ -51,7 +51,10 @@ export function shapeOf (pattern: string): string {
   return pattern.split('/').map((segment) => segment.startsWith(':') ? ':' : segment).join('/')
 }
 
-/** A param's value as a segment of a name: `*` may hold several. @throws URIError where it is not well-formed Unicode */
+/**
+ * A param's value as a segment of a name: `*` may hold several.
+ * @throws URIError where it is not well-formed Unicode
+ */
 export function encodeParam (param: string, value: string): string {
   return param === '*' ? value.split('/').map(encodeSegment).join('/') : encodeSegment(value)
 }

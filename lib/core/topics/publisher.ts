@@ -35,7 +35,10 @@ export class Publisher {
     this.#host = host
   }
 
-  /** @throws Closed, EventNameInvalid, PublishOptionInvalid, TopicParamsInvalid, EventUnknown, EventDataInvalid, EventTooLarge */
+  /**
+   * @throws Closed, EventNameInvalid, PublishOptionInvalid, TopicParamsInvalid, EventUnknown, EventDataInvalid,
+   * EventTooLarge
+   */
   async publish (
     { topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
   ): Promise<Published> {
@@ -75,7 +78,7 @@ export class Publisher {
     if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
     const page = await this.#host.adapter.read(name, after, { count: limit, bytes: HISTORY_BYTES })
     const events = page.events.flatMap((event) => pastEvent(event) ?? [])
-    // One that cannot be read is missing, as if it were kept no more.
+    // An event that cannot be read is left out, as if it were no longer kept.
     return { events, linked: page.linked && events.length === page.events.length, more: page.more }
   }
 

@@ -28,7 +28,9 @@ export interface TopicPolicy {
   schemas: Record<string, unknown> | undefined
   /** Undefined: any event. */
   events: Map<string, Codec> | undefined
-  /** Undefined: guarded by the hooks of the routes that carry it. `anyone`: a client may subscribe, and publish nothing. */
+  /**
+   * Undefined: guarded by the hooks of the routes that carry it. `anyone`: a client may subscribe, and publish nothing.
+   */
   authorize: Authorize | 'anyone' | undefined
   snapshot: ((params: Params) => unknown) | undefined
   /** It is of use only from its start to its end: a client without a place in it is given all of it. */
@@ -62,7 +64,10 @@ export class DeclaredTopic {
   readonly #onlyParam: string | undefined
   readonly #names = new OrderOfUse<string, string>()
 
-  /** `reserved`: its pattern is one of our own, and no name that a client or the app gives finds it. @throws PatternInvalid */
+  /**
+   * `reserved`: its pattern is one of our own, and no name that a client or the app gives finds it.
+   * @throws PatternInvalid
+   */
   constructor (host: TopicHost, pattern: string, policy: TopicPolicy, reserved?: 'reserved') {
     this.#segments = reserved ? pattern.split('/') : readPattern(pattern)
     this.#reserved = reserved !== undefined

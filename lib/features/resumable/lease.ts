@@ -1,4 +1,7 @@
-/** Who runs a source: the node that has the lease on its topic, for as long as it renews that. Without an adapter that knows of leases there is one node. */
+/**
+ * Who runs a source: the node that has the lease on its topic, for as long as it renews the lease. Where the adapter
+ * knows of no leases, there is only one node.
+ */
 import { ownershipOf, type Adapter, type Ownership } from '../../core/adapter.ts'
 
 /** A node that says nothing for so long does not run its sources any more. */
@@ -19,7 +22,7 @@ export class Leases {
 
   /** Others could run it. */
   get shared (): boolean { return this.#ownership !== undefined }
-  /** What an append of a run's must be owned by. */
+  /** The owner that an append to a run's topic must name. */
   get owner (): string | undefined { return this.#ownership && this.#node }
 
   /** Claims it, or claims it again. True when this node may run it. */
@@ -38,7 +41,7 @@ export class Leases {
     await this.#ownership?.release(name, this.#node)
   }
 
-  /** The run has ended, which is known for so many ms. */
+  /** The run has ended. That is known for so many ms. */
   async end (name: string, ms: number): Promise<void> {
     await this.#ownership?.release(name, this.#node, { owner: OVER, ms })
   }

@@ -11,7 +11,7 @@ export const RUN_PATTERN = 'realtime:runs/:space/:key'
 /** A run, as its topic's params say it. */
 export interface RunParams { readonly space: string, readonly key: string }
 
-/** Bytes of a part that stands as it is. One shorter than a hash: so none that stands so can be taken for one. */
+/** A part of at most so many bytes stands as it is. A hash is one byte longer, so no such part can be taken for one. */
 const MAX_PART = 63
 
 /** `whose`: of a route, or of stop(). @throws RunKeyInvalid */
@@ -39,7 +39,7 @@ function part (text: string): string {
   return text.isWellFormed() && encodeSegment(text).length <= MAX_PART ? text : hash('text', text)
 }
 
-/** UTF-16, which tells apart what is not well-formed, too. */
+/** Of the UTF-16 units, so that texts that are not well-formed are told apart too. */
 function hash (kind: 'own' | 'text', text: string): string {
   return createHash('sha256').update(kind).update('\0').update(text, 'utf16le').digest('hex')
 }
@@ -54,8 +54,8 @@ export class RunSpaces {
   }
 
   /**
-   * The space that the app means: by its name or its route's pattern, or the only one there is. A name that is not known
-   * here may be that of another node's route.
+   * The space that the app means: by its name or its route's pattern, or the only one there is. A name that is not
+   * known here may be that of another node's route.
    * @throws RunSpaceUnknown
    */
   find (given: string | undefined): string {

@@ -6,8 +6,8 @@
  * `maxAge` after the last event, and then forgotten whole: a trimmed front would be a cut answer.
  *
  * The node that runs it owns the topic by a lease, without which it can append nothing. When the lease ends before the
- * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said nothing,
- * nothing is kept: whoever asks next starts it anew.
+ * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said
+ * nothing, nothing is kept: whoever asks next starts it anew.
  */
 import type { AppendOptions, Format, Id, LogEvent, Retention } from '../../core/adapter.ts'
 import { inNobodysName, keepContext } from '../../core/async-context.ts'
@@ -65,7 +65,7 @@ export class Runs {
   readonly #host: RunsHost
   readonly #leases: Leases
   readonly #running = new Map<string, Run>()
-  /** Runs that were asked for here, wherever they run: who looks after them when their node is lost. */
+  /** Runs that were asked for here, wherever they run. This node looks after them when theirs is lost. */
   readonly #followed = new Map<string, RunSettings>()
   #topic: DeclaredTopic | undefined
   #tick: NodeJS.Timeout | undefined
@@ -93,8 +93,8 @@ export class Runs {
   }
 
   /**
-   * Starts the source, unless it runs or its events are still kept. Resolves when it has said something, or has taken its
-   * time; what it throws until then is thrown to all who wait for it.
+   * Starts the source, unless it runs or its events are still kept. Resolves when the source has said something, or
+   * takes long to do so; what it throws until then is thrown to all who wait for it.
    */
   async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
     if (this.#closed) throw new Closed()
@@ -149,7 +149,7 @@ export class Runs {
     if (run) run.ended = ended
   }
 
-  /** It has been said, as a whole or in part; a part whose node is lost gets its end now. */
+  /** True when the run has said something already, all of it or a part. A part whose node is lost gets its end now. */
   async #begun (at: TopicAt, settings: RunSettings): Promise<boolean> {
     const { events } = await this.#host.adapter.read(at.name, null, { count: 1, bytes: 1 })
     if (events.length === 0) return false
@@ -166,7 +166,7 @@ export class Runs {
     return holder === 'nobody' || holder === 'over'
   }
 
-  /** On whichever node it runs. True when it runs at all. */
+  /** Stops the run, on whichever node. True when it runs at all. */
   async stop (run: RunParams): Promise<boolean> {
     if (this.stopHere(run)) return true
     if (await this.#leases.holder(this.at(run).name) !== 'elsewhere') return false
@@ -174,7 +174,10 @@ export class Runs {
     return true
   }
 
-  /** Threat: whoever may write to the adapter's server can say anything. A node of the version before gives no space, and has no run of ours. */
+  /**
+   * Threat: whoever may write to the adapter's server can say anything. A node of the version before gives no space,
+   * and has no run of ours.
+   */
   #readStop ({ space, key }: Members): (() => void) | undefined {
     if (!isText(key) || !(space === undefined || isText(space))) return undefined
     return () => { if (space !== undefined) this.stopHere({ space, key }) }
@@ -185,7 +188,10 @@ export class Runs {
     return this.#stop(this.at(run).name, { name: 'realtime:end', reason: 'stopped' })
   }
 
-  /** The node goes: its sources go with it. Resolves when that is in their topics here, for the listeners to be told. */
+  /**
+   * The node closes, and its sources end with it. Resolves when their ends are in their topics here, so that the
+   * listeners can be told.
+   */
   closing (): Promise<unknown> | undefined {
     this.#closed = true
     clearInterval(this.#tick)
@@ -215,7 +221,7 @@ export class Runs {
   ): Promise<void> {
     const end = await this.#pull(at, settings, reader, first)
     const reason = this.#running.get(at.name)?.end ?? end
-    // Not waited for: a source that does not listen to its signal must not hold the end back.
+    // The source is not waited for: one that does not listen to its signal must not hold the end back.
     if (reason.reason !== 'done') abort.abort()
     // Another node has taken it over, and has said so.
     if (reason.reason !== 'node-lost') await this.#end(at, settings, reason)
@@ -274,7 +280,7 @@ export class Runs {
     if (!await this.#leases.claim(name)) this.#stop(name, { name: 'realtime:aborted', reason: 'node-lost' })
   }
 
-  /** A run that others run: when its lease has ended and its end was never said, it is said here. */
+  /** Looks after a run of another node: when its lease has ended and its end was never said, this node says it. */
   async #follow (name: string, settings: RunSettings): Promise<void> {
     if (this.#running.has(name)) return
     const topic = this.#host.active.get(name)
@@ -287,7 +293,7 @@ export class Runs {
     if (at && await this.#leases.claim(name)) await this.#takeOver(at, settings)
   }
 
-  /** Owned by this node now, which never ran it. */
+  /** This node owns the run now, and has never run it. */
   async #takeOver (at: TopicAt, settings: RunSettings): Promise<void> {
     const last = await this.#last(at)
     if (last === undefined) await this.#giveBack(at)
@@ -295,7 +301,10 @@ export class Runs {
     else await this.#end(at, settings, { name: 'realtime:aborted', reason: 'node-lost' })
   }
 
-  /** It failed, or its node did, before it had said anything. Those who wait for it here are to ask again, which starts it anew. */
+  /**
+   * The run, or its node, failed before it had said anything. Those who wait for it here are told to ask again, which
+   * starts it anew.
+   */
   async #giveBack (at: TopicAt): Promise<void> {
     await this.#leases.giveBack(at.name)
     this.#host.active.get(at.name)?.sendAway(tryAgainLater)

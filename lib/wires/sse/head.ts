@@ -1,4 +1,6 @@
-/** What a stream says to HEAD: what it would say to GET, and no stream. An EventSource cannot say why it was refused. */
+/**
+ * What a stream says to HEAD: what it would say to GET, and no stream. An EventSource cannot say why it was refused.
+ */
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readCursor } from '../../core/cursor.ts'

@@ -27,7 +27,9 @@ export class SseOutlet implements Outlet {
   readonly #connection: OutletHost
   readonly #raw: RawResponse
   readonly #options: SseOutletOptions
-  /** The socket, where ready chunks can be written beside the response; undefined where the response must frame them. */
+  /**
+   * The socket, where ready chunks can be written beside the response; undefined where the response must frame them.
+   */
   readonly #socket: Socket | undefined
   /** The socket, of whatever kind; undefined for HTTP/2, where it is not this client's alone. */
   readonly #peer: Socket | undefined

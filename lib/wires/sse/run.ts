@@ -48,12 +48,13 @@ export async function runFor (
 }
 
 /**
- * What tells an identity's runs of a route apart: the decoded params, in the order of their names, so that another way to
- * write the same URL does not start a source anew.
+ * What tells an identity's runs of a route apart: the decoded params, in the order of their names, so that another way
+ * to write the same URL does not start a source anew.
  */
 function ownParams (url: string, request: FastifyRequest, { anonymous }: Identity): Array<[string, string]> {
   if (request.method === 'POST') throw new RunKeyMissing(url, 'the URL of a POST does not say what is asked')
-  // Threat: an anonymous client has no identity but its connection's; without one, what one was told anybody could read.
+  // Threat: an anonymous client has no identity but its connection's; without one, what one was told anybody could
+  // read.
   if (anonymous === true) throw new RunKeyMissing(url, 'the client is anonymous')
   return Object.entries(request.params ?? {})
     .sort(([a], [b]) => a < b ? -1 : 1)

@@ -1,6 +1,7 @@
 /**
  * A stream's place in an OpenAPI document (@fastify/swagger): `text/event-stream` with its events' schemas. It is put
- * where only a document finds it: a stream is no JSON, and the app's serializer compiler may refuse JSON schema (zod's).
+ * where only a document finds it: a stream is no JSON, and the app's serializer compiler may refuse JSON schema
+ * (zod's).
  */
 import type { TopicRegistry } from '../../core/topics/registry.ts'
 import { declaredOf } from '../../routes/topics-option.ts'
@@ -42,7 +43,9 @@ function oneOfThese (events: Array<[event: string, data: unknown]>): Schema {
 
 interface Uniting { or? (other: unknown): unknown }
 
-/** The data of the events, as the app's own library unites schemas (zod's `or`); undefined where it has no word for it. */
+/**
+ * The data of the events, as the app's own library unites schemas (zod's `or`); undefined where it has no word for it.
+ */
 function unionOf ([first, ...others]: unknown[]): unknown {
   let union = first as Uniting | undefined
   for (const other of others) {

@@ -106,7 +106,10 @@ export class StreamStart {
     this.#first = await this.#reader.first()
   }
 
-  /** Nothing is sent yet. @throws what Node has against a header that a hook has set: the response is Fastify's still */
+  /**
+   * Nothing is sent yet.
+   * @throws what Node has against a header that a hook has set: the response is Fastify's still
+   */
   writeHead (): void {
     const raw = this.#reply.raw as RawResponse
     const http2 = raw.stream !== undefined
@@ -126,7 +129,8 @@ export class StreamStart {
     const raw = this.#reply.raw as RawResponse
     const socket = raw.stream ? undefined : raw.socket
     socket?.cork?.()
-    // Written as latin1 the head becomes one string; as UTF-8, Node would keep the dozens of pieces it was put together from.
+    // Written as latin1 the head becomes one string; as UTF-8, Node would keep the dozens of pieces it was put together
+    // from.
     socket?.setDefaultEncoding?.('latin1')
     raw.flushHeaders?.()
     socket?.setDefaultEncoding?.('utf8')

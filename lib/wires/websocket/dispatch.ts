@@ -1,7 +1,7 @@
 /**
- * How an upgrade request comes to a route, and to an end. Node gives it to 'upgrade' listeners, not to the router. There may
- * be others (@fastify/websocket, proxies, socket.io), each of which may answer it at once, later, or never. Whoever does
- * first owns it. What is a channel's, and what nobody has taken in time, is answered by the app.
+ * How an upgrade request comes to a route, and to an end. Node gives it to 'upgrade' listeners, not to the router.
+ * There may be others (@fastify/websocket, proxies, socket.io), each of which may answer it at once, later, or never.
+ * Whoever does first owns it. What is a channel's, and what nobody has taken in time, is answered by the app.
  */
 import { ServerResponse, type IncomingMessage, type Server } from 'node:http'
 import type { Socket } from 'node:net'
@@ -20,7 +20,9 @@ export function overhears (listener: object): void {
   notes.add(listener)
 }
 
-/** After closeTimeout, for an answer that is being made: hooks may wait for the connections' end, which takes that long. */
+/**
+ * After closeTimeout, for an answer that is being made: hooks may wait for the connections' end, which takes that long.
+ */
 const LAST_WORD_MS = 1000
 
 type Marked = IncomingMessage & { [mark: symbol]: Upgrade | 'entered' | undefined }
@@ -56,8 +58,8 @@ export class Upgrades {
   }
 
   /**
-   * The upgrade that this request is, if it is one, for the route that gets it first. A proxy that has the app route the
-   * same request once more gets nothing.
+   * The upgrade that this request is, if it is one, for the route that gets it first. A proxy that has the app route
+   * the same request once more gets nothing.
    */
   enter (raw: IncomingMessage): Upgrade | 'entered' | undefined {
     const upgrade = (raw as Marked)[this.#mark]

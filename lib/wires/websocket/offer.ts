@@ -1,7 +1,7 @@
 /**
- * Requests that offer another protocol and are not a WebSocket's: h2c, which some clients offer with every request (Java's
- * do), and whatever else. Node parts such a request from its body as soon as anybody listens for upgrades. An offer may be
- * ignored (RFC 9110 §7.8), so the request is read once more, without it.
+ * Requests that offer another protocol and are not a WebSocket's: h2c, which some clients offer with every request
+ * (Java's do), and whatever else. Node parts such a request from its body as soon as anybody listens for upgrades. An
+ * offer may be ignored (RFC 9110 §7.8), so the request is read once more, without it.
  */
 import * as http from 'node:http'
 import type { IncomingMessage, Server } from 'node:http'
@@ -33,8 +33,8 @@ export function noteLimit (server: Server, socket: object): void {
 }
 
 /**
- * Threat: past its limit Node leaves headers out without a word, and among them may be the one that says how long the body
- * is. Read anew without it, the body would be the next request.
+ * Threat: past its limit Node leaves headers out without a word, and among them may be the one that says how long the
+ * body is. Read anew without it, the body would be the next request.
  */
 export function isCut ({ rawHeaders }: IncomingMessage, socket: Duplex, main: Server): boolean {
   const { server } = socket as { server?: Server }

@@ -1,4 +1,7 @@
-/** Which pages may open a channel. Browsers send their origin with an upgrade, and no CORS protects it (RFC 6455 §10.2). */
+/**
+ * Which pages may open a channel. Browsers send their origin with an upgrade, and no CORS protects it (RFC 6455
+ * §10.2).
+ */
 import type { FastifyRequest } from 'fastify'
 import { printable } from '../../core/event-name.ts'
 import { originAt, readOrigin, type Origin } from '../../core/origin.ts'
@@ -45,8 +48,9 @@ function isOwn ({ scheme, text }: Origin, request: FastifyRequest): boolean {
 }
 
 /**
- * Threat: whoever can change plain HTTP on a network can serve a page as http://site, which must not speak for https://site.
- * The other way round it is TLS that ended at a proxy. Some proxies forward "ws" and "wss" as the protocol.
+ * Threat: whoever can change plain HTTP on a network can serve a page as http://site, which must not speak for
+ * https://site. The other way round it is TLS that ended at a proxy. Some proxies forward "ws" and "wss" as the
+ * protocol.
  */
 function isSecure ({ protocol }: FastifyRequest): boolean {
   return protocol !== undefined && !/^(http|ws)$/i.test(protocol)

@@ -44,7 +44,8 @@ export class Rate {
     return this.#messages.take()
   }
 
-  // Threat: each name costs room here, and a key in Redis for a while. Whoever joins and leaves without end would fill both.
+  // Threat: each name costs room here, and a key in Redis for a while. Whoever joins and leaves without end would fill
+  // both.
   /** True when joining one more topic is within the rate. As many as a client may be in can be joined at once. */
   takeTopic (maxTopics: number): boolean {
     const { topicsPerMinute } = this.#limits

@@ -154,7 +154,8 @@ function resolve ({ hub }: WireContext, named: unknown): TopicAt | undefined {
   }
 }
 
-// Threat: a serializer makes something that fits of what does not (5 of "5", 0 of null), and the client's word would pass.
+// Threat: a serializer makes something that fits of what does not (5 of "5", 0 of null), and the client's word would
+// pass.
 /** Checks a client's data as it is, before it is written by the event's schema. @throws Fault, EventDataInvalid */
 export async function mustFit (at: TopicAt, name: string, data: unknown): Promise<void> {
   const codec = at.topic.policy.events?.get(name)

@@ -277,7 +277,10 @@ export class Session {
 }
 
 // Threat: whoever may be refused, or make a handler fail, without end tries one topic, or one message, after the other.
-/** False for what is the server's fault and only for now, and for an app's own answer ("outbid"), if it refuses no right. */
+/**
+ * False for what is the server's fault and only for now, and for an app's own answer ("outbid"), if it refuses no
+ * right.
+ */
 function isFault (error: Error & { code?: unknown }): boolean {
   const status = statusOf(error)
   if (status === 401 || status === 403) return true

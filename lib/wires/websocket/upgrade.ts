@@ -33,8 +33,8 @@ export class Upgrade {
   }
 
   /**
-   * Nobody has answered it in the turn in which it came: from here on its socket may break or close. Node took its own error
-   * listener off before 'upgrade'. False where somebody has it already.
+   * Nobody has answered it in the turn in which it came: from here on its socket may break or close. Node took its own
+   * error listener off before 'upgrade'. False where somebody has it already.
    */
   watch (closed: () => void): boolean {
     if (this.settled) return false
@@ -63,8 +63,8 @@ export class Upgrade {
 }
 
 /**
- * Whom it is seen to belong to: somebody who answers by an ordinary response, or who reads, writes or has ended the socket.
- * An owner that waits for something of its own before it touches the socket is not seen.
+ * Whom it is seen to belong to: somebody who answers by an ordinary response, or who reads, writes or has ended the
+ * socket. An owner that waits for something of its own before it touches the socket is not seen.
  */
 export function ownerOf (upgrade: Upgrade): ServerResponse | 'other' | undefined {
   const { socket, earlier, flowing } = upgrade
@@ -84,8 +84,8 @@ export function hasEnded ({ socket }: Upgrade): boolean {
 }
 
 /**
- * When the responses to earlier requests on this socket are out: until then it is theirs. A client that does not wait for
- * one that does not end is cut.
+ * When the responses to earlier requests on this socket are out: until then it is theirs. A client that does not wait
+ * for one that does not end is cut.
  */
 export function afterEarlier ({ socket }: Upgrade, patienceMs: number, then: () => void): void {
   if (!responseOn(socket)) return then()

@@ -1,6 +1,6 @@
 /**
- * The contract of a channel's format: what a client's messages ask for, and how it is told everything. One is chosen for each
- * connection, by the subprotocol that the client offers; the rest of the wire knows no format.
+ * The contract of a channel's format: what a client's messages ask for, and how it is told everything. One is chosen
+ * for each connection, by the subprotocol that the client offers; the rest of the wire knows no format.
  */
 import type { CloseReason } from '../../../core/close-reasons.ts'
 import type { Encoder, Notice, OutletHost } from '../../../core/wire.ts'
