@@ -12,7 +12,10 @@ import { DeclaredTopic, type Params } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
-import { callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins, readResumable, readRetry, type Settings } from './options.ts'
+import {
+  callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins,
+  readResumable, readRetry, type Settings
+} from './options.ts'
 import { onlyKnown, record } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import { drain } from './shutdown/drain.ts'

@@ -28,9 +28,16 @@ export class RealtimeFace implements Realtime {
     return await this.#hub.publisher.publish(this.#hub.topics.resolve(name), event, data, options)
   }
 
-  readonly history: Realtime['history'] = async (name, options) => await this.#hub.publisher.history(this.#hub.topics.resolve(name), options)
+  readonly history: Realtime['history'] = async (name, options) => {
+    return await this.#hub.publisher.history(this.#hub.topics.resolve(name), options)
+  }
+
   readonly stop: Realtime['stop'] = async (key, options) => await stopRun(this.#runs, key, options)
-  readonly count: Realtime['count'] = async (name) => await this.#hub.node.counting.count(this.#hub.topics.resolve(name).name)
+
+  readonly count: Realtime['count'] = async (name) => {
+    return await this.#hub.node.counting.count(this.#hub.topics.resolve(name).name)
+  }
+
   readonly countLocal: Realtime['countLocal'] = (name) => this.#hub.listenersHere(this.#hub.topics.resolve(name).name)
 
   readonly disconnect: Realtime['disconnect'] = async (target, reason) => {
@@ -39,7 +46,8 @@ export class RealtimeFace implements Realtime {
   }
 
   readonly unsubscribe: Realtime['unsubscribe'] = async (target, topic) => {
-    await this.#hub.node.order({ op: 'unsubscribe', target: readTarget(this.#hub, target), topic: topicName(this.#hub, topic) })
+    const order = { op: 'unsubscribe', target: readTarget(this.#hub, target), topic: topicName(this.#hub, topic) }
+    await this.#hub.node.order(order)
   }
 
   readonly connections = (): Connection[] => [...this.#hub.clients].map(({ face }) => face)
@@ -50,13 +58,15 @@ async function stopRun (runs: Runs, key: string, options: StopOptions = {}): Pro
   record('stop options', options)
   onlyKnown('stop', options, new Set(['space']))
   const { space } = options
-  if (space !== undefined && (typeof space !== 'string' || space === '')) throw new OptionInvalid('stop.space', 'must be a non-empty string')
+  if (space !== undefined && (typeof space !== 'string' || space === '')) {
+    throw new OptionInvalid('stop.space', 'must be a non-empty string')
+  }
   return await runs.stop(runOf(runs.spaces.find(space), checkRunKey('stop()', key)))
 }
 
 const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] satisfies Array<keyof RealtimeTarget>)
 
-/** Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant. */
+// Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant.
 function readTarget (hub: Hub, target: RealtimeTarget): Target {
   const unknown = unknownIn(target ?? {}, TARGET)
   if (unknown !== undefined) throw new TargetInvalid(`: "${printable(unknown)}" ${whyUnknown(unknown, TARGET)}`)
@@ -67,8 +77,9 @@ function readTarget (hub: Hub, target: RealtimeTarget): Target {
 
 function readWord (hub: Hub, word: string, value: unknown): string | undefined {
   if (word === 'identity') return identityId(value)
-  if (word === 'topic') return topicAt(value) || (typeof value === 'string' && value !== '') ? topicName(hub, value) : undefined
-  return word === 'connection' && typeof value === 'string' && value !== '' ? value : undefined
+  const isText = typeof value === 'string' && value !== ''
+  if (word === 'topic') return topicAt(value) || isText ? topicName(hub, value) : undefined
+  return word === 'connection' && isText ? value : undefined
 }
 
 /** Of `topic.at(…)`, or a full name. @throws TopicUnknown */

@@ -171,7 +171,9 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     callApart(this.log, 'realtime: the adapter could not let go of a topic', () => this.adapter.unsubscribe(name))
   }
 
-  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> { return this.adapter.read(name, after, limits) }
+  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+    return this.adapter.read(name, after, limits)
+  }
 
   /** Not logged while the adapter is known to be away: once for an outage is enough. */
   readFailed (error: unknown, topic: string): void {

@@ -69,7 +69,17 @@ export interface Observed {
 
 export class Observer {
   readonly counts: Counters = {
-    subscriptions: 0, published: 0, delivered: 0, recovered: 0, resets: 0, repairs: 0, slowClosed: 0, dropped: 0, refused: 0, ringBytes: 0, ignored: 0
+    subscriptions: 0,
+    published: 0,
+    delivered: 0,
+    recovered: 0,
+    resets: 0,
+    repairs: 0,
+    slowClosed: 0,
+    dropped: 0,
+    refused: 0,
+    ringBytes: 0,
+    ignored: 0
   }
 
   readonly #app: unknown

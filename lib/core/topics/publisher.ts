@@ -69,7 +69,8 @@ export class Publisher {
     if (this.#host.stopping) throw new Closed()
     // Checked in production too: it is a client's.
     const payload = await topic.encode(name, event, data, true)
-    await this.#host.adapter.ephemeral(name, { name: event, ...payload, except: { connection: sender.id, identity: String(sender.identity.id) } })
+    const except = { connection: sender.id, identity: String(sender.identity.id) }
+    await this.#host.adapter.ephemeral(name, { name: event, ...payload, except })
   }
 
   /** @throws OptionInvalid, HistoryUnavailable */

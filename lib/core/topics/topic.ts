@@ -119,7 +119,10 @@ export class DeclaredTopic {
     return Object.freeze({ topic: this, params: own, name })
   }
 
-  /** The bytes of an event's data, no more than an event may have. @throws EventUnknown, EventDataInvalid, EventTooLarge */
+  /**
+   * The bytes of an event's data, no more than an event may have.
+   * @throws EventUnknown, EventDataInvalid, EventTooLarge
+   */
   encode (name: string, event: string, data: unknown, check = this.policy.validate): MaybePromise<Payload> {
     const codec = this.policy.events?.get(event)
     if (this.policy.events && !codec) throw new EventUnknown(name, printable(event))

@@ -252,7 +252,9 @@ export class Runs {
     checkYielded(at.name, value)
     const { event: name = 'message', data } = value
     checkEventName(name)
-    const encoded = typeof data === 'string' ? { data: Buffer.from(data), format: 'text' as const } : encodeAny(at.name, name, data)
+    const encoded = typeof data === 'string'
+      ? { data: Buffer.from(data), format: 'text' as const }
+      : encodeAny(at.name, name, data)
     return { name, ...bounded(encoded, at.name, name, this.#host.maxEventBytes) }
   }
 
