@@ -32,6 +32,8 @@ export class Admission {
     this.#identities = new Tally(limits.maxConnectionsPerIdentity)
   }
 
+  /** Without a limit for an address nobody is ever asked for one. */
+  get limitsOrigins (): boolean { return this.#limits.maxConnectionsPerAddress !== Infinity }
   /** Places taken now. */
   get size (): number { return this.#places.size }
   /** Addresses and identities that are remembered. */
@@ -112,6 +114,7 @@ export class Place {
    * now: a closed socket does not know it.
    */
   keepOrigin (): void {
+    if (!this.#admission.limitsOrigins) return
     const origin = this.#originOf()
     this.#originOf = () => origin
   }

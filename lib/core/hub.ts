@@ -93,7 +93,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   async start (): Promise<void> {
     if (inUse.has(this.adapter)) throw new OptionInvalid('adapter', 'is in use already: make one for each app')
     inUse.add(this.adapter)
-    this.#state = 'started'
+    if (!this.#closed) this.#state = 'started'
     await this.adapter.start(this)
     if (!this.#closed) await this.node.start()
     // The hub was closed meanwhile, so what was opened is closed.

@@ -133,7 +133,7 @@ export class Observer {
 
   reset (connection: Observed, topic: string, reason: string): void {
     this.counts.resets++
-    if (channels.reset.hasSubscribers) this.#tell('reset', { connection: connection.face, topic, reason })
+    if (channels.reset.hasSubscribers) this.#tellAtRest('reset', { connection: connection.face, topic, reason })
   }
 
   repaired (topic: string): void {

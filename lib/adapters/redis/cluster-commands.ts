@@ -24,7 +24,7 @@ export class ClusterCommands implements Commands {
   up = false
   #why: Error | undefined
   #identity: string | undefined
-  readonly #slots: NodeJS.Timeout
+  #slots: NodeJS.Timeout | undefined
   #looking = false
   #closed = false
 
@@ -32,7 +32,6 @@ export class ClusterCommands implements Commands {
     this.#cluster = guardCluster(cluster)
     this.#host = host
     this.#clean = cleanerOf(cluster)
-    this.#slots = setInterval(() => this.#refreshSlots(), SLOTS_MS).unref()
     cluster.on('error', (error: unknown) => { this.#why = this.#clean(error) })
     cluster.on('node error', (error: unknown) => { this.#why = this.#clean(error) })
     cluster.on('ready', () => {
@@ -50,6 +49,7 @@ export class ClusterCommands implements Commands {
   get why (): Error { return this.#why ?? new Error('there is no connection to the Redis cluster') }
 
   connect (): void {
+    this.#slots ??= setInterval(() => this.#refreshSlots(), SLOTS_MS).unref()
     this.#cluster.connect().catch((error: unknown) => { this.#why ??= this.#clean(error) })
   }
 
@@ -106,7 +106,8 @@ export class ClusterCommands implements Commands {
   }
 
   #refreshSlots (): void {
-    this.#cluster.refreshSlotsCache((error) => { if (error) this.#why = this.#clean(error) })
+    // What goes wrong comes by way of 'node error'.
+    this.#cluster.refreshSlotsCache(() => {})
   }
 
   async #ask<T> (answer: Promise<T>): Promise<T> {

@@ -263,7 +263,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.#listening.drained()
     if (this.output.full) return
     if (this.#finale) this.finish(this.#finale)
-    this.output.wake()
+    if (!this.output.full) this.output.wake()
   }
 
   /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */

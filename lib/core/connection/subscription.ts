@@ -147,7 +147,7 @@ export class Subscription implements Member, Recipient {
     for (const entry of entriesFor(this.receiver, entries)) {
       // Telling a loss may have ended the connection, or may have made this wait for a snapshot, which holds what
       // follows.
-      if (this.#host.closed || this.held) return
+      if (this.#host.closed || this.held || !this.#host.listens(this)) return
       if (entry.id !== undefined) this.stand(entry.id)
       const bytes = this.bytesOrLoss(entry)
       // May be empty: the flat format has no words for a place.

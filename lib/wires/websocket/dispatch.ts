@@ -91,7 +91,7 @@ export class Upgrades {
   /** The app is closed; its server may live on, and serve another. */
   end (): void {
     const { server } = this.#app
-    byServer.delete(server)
+    if (byServer.get(server) === this) byServer.delete(server)
     server.off('upgrade', this.#hear)
     for (const event of ['newListener', 'removeListener']) server.off(event, this.#lookAgain)
     for (const event of ['connection', 'secureConnection']) server.off(event, this.#noteLimit)

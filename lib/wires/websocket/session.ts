@@ -134,7 +134,7 @@ export class Session {
       case 'message': {
         this.#mustBeOpen()
         const result = await this.#message(asked.name, asked.data, asked.topic)
-        this.#write(protocol.reply(asked, result))
+        if (!this.#connection.closed) this.#write(protocol.reply(asked, result))
       }
     }
   }
