@@ -6,7 +6,8 @@ import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { toError } from './core/callbacks.ts'
 import { OptionInvalid } from './errors.ts'
 
-const NAME = '@fastify/websocket'
+// A text to the compiler too: bundlers look for what an import names, and fail where an app has not installed it.
+const NAME: string = '@fastify/websocket'
 
 /** Registers it with these options, unless the app has it already. @throws OptionInvalid where it is not installed */
 export async function registerWebSocket (fastify: FastifyInstance, options: Record<string, unknown>): Promise<void> {
@@ -16,7 +17,7 @@ export async function registerWebSocket (fastify: FastifyInstance, options: Reco
 
 async function load (): Promise<FastifyPluginAsync> {
   try {
-    const { default: plugin } = await import('@fastify/websocket') as unknown as { default: FastifyPluginAsync }
+    const { default: plugin } = await import(NAME) as { default: FastifyPluginAsync }
     return plugin
   } catch (error) {
     throw new OptionInvalid('websocket',
