@@ -20,7 +20,7 @@ async function load (): Promise<FastifyPluginAsync> {
     const { default: plugin } = await import(NAME) as { default: FastifyPluginAsync }
     return plugin
   } catch (error) {
-    throw new OptionInvalid('websocket',
-      `needs ${NAME}, which could not be loaded (${toError(error).message}): npm install ${NAME}`)
+    const [why] = toError(error).message.split('\n')
+    throw new OptionInvalid('websocket', `needs ${NAME}, which could not be loaded (${why}): npm install ${NAME}`)
   }
 }
