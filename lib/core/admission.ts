@@ -34,6 +34,8 @@ export class Admission {
 
   /** Without a limit for an address nobody is ever asked for one. */
   get limitsOrigins (): boolean { return this.#limits.maxConnectionsPerAddress !== Infinity }
+  /** The address of whoever comes now is counted. */
+  get asksOrigins (): boolean { return this.#countsOrigins || this.size >= this.#limits.maxConnectionsPerAddress }
   /** Places taken now. */
   get size (): number { return this.#places.size }
   /** Addresses and identities that are remembered. */
@@ -43,7 +45,7 @@ export class Admission {
   reserve (originOf: () => Origin): Place {
     const { maxConnections, maxConnectionsPerAddress } = this.#limits
     if (this.size >= maxConnections) throw new TooManyConnections(` on this node (maxConnections: ${maxConnections})`)
-    if (this.size >= maxConnectionsPerAddress) this.#countOrigins()
+    if (this.asksOrigins) this.#countOrigins()
     const place = new Place(this, originOf)
     if (this.#countsOrigins && !place.countOrigin(this.#origins)) {
       throw new TooManyConnections(

@@ -1,9 +1,10 @@
 /** What a client is counted by, besides the node: its address, where that says who it is, and its identity. */
+import { Socket } from 'node:net'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { isLocal, networkOf } from '../core/address.ts'
 import type { Place } from '../core/admission.ts'
 import type { Hub } from '../core/hub.ts'
-import { Pipelined } from '../errors.ts'
+import { ConnectionClosed, Pipelined } from '../errors.ts'
 
 /** So many clients are looked at from the start: a proxy in front of the app is to be reported before it matters. */
 const LOOKS = 16
@@ -21,9 +22,14 @@ export class Peers {
     if (hub.settings.maxConnectionsPerAddress === Infinity) this.#looks = 0
   }
 
-  /** Takes a place for the client, before anything of the app's is asked about it. @throws TooManyConnections */
+  /**
+   * Takes a place for the client, before anything of the app's is asked about it.
+   * @throws TooManyConnections, ConnectionClosed
+   */
   admit (request: FastifyRequest): Place {
     try {
+      // Threat: it could have the app asked about it as often as it likes, and never be counted.
+      if (this.#hub.admission.asksOrigins && hasVanished(request)) throw new ConnectionClosed()
       const place = this.#hub.admission.reserve(() => this.#originOf(request))
       if (this.#looks > 0) this.#look(request)
       return place
@@ -92,6 +98,12 @@ export class Peers {
       'which maxConnectionsPerAddress does not count: it may be a proxy\'s. ' +
       'If it is, set Fastify\'s trustProxy')
   }
+}
+
+/** Its socket was reset, which Node has not read yet: it has no address any more. (That of a pipe never had one.) */
+function hasVanished (request: FastifyRequest): boolean {
+  const { socket } = request.raw
+  return addressOf(request) === undefined && socket instanceof Socket && socket.localAddress !== undefined
 }
 
 /**

@@ -99,7 +99,8 @@ export class RawClient {
 
   /** Resolves when the server has let go of its end. */
   async letGo (): Promise<void> {
-    if (!this.peer.closed) await once(this.peer, 'close')
+    // Not `once`, which rejects where the peer's end is an error.
+    if (!this.peer.closed) await new Promise((resolve) => this.peer.once('close', resolve))
   }
 
   /** Resolves when the text holds this; rejects when the server closes before. */

@@ -1,19 +1,21 @@
 /** Clients are counted by their addresses, also those that leave early, and whatever the app's `trustProxy` does. */
+import { once } from 'node:events'
 import t, { type Test } from 'tap'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { connectStream } from '../../lib/testing/index.ts'
-import { dial, HANDSHAKE, listen, live } from '../helpers/app.ts'
+import { dial, HANDSHAKE, listen, live, type RawClient } from '../helpers/app.ts'
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** So many come, one after the other, and leave when `left` says so. */
-async function comeAndGo (t: Test, app: FastifyInstance, count: number, line: string, left: () => Promise<unknown>, headers = {}): Promise<void> {
+/** So many come, one after the other; each leaves once the server has begun on its request. */
+async function comeAndGo (t: Test, app: FastifyInstance, count: number, line: string, headers = {}): Promise<void> {
   for (let n = 0; n < count; n++) {
     const client = await dial(t, app)
+    const begun = once(app.server, 'upgrade' in headers ? 'upgrade' : 'request')
     client.ask(line, headers)
-    await left()
+    await begun
     client.socket.resetAndDestroy()
-    await client.closed
+    await Promise.all([client.closed, client.letGo()])
   }
 }
 
@@ -29,28 +31,55 @@ t.test('a client that leaves while it is asked about counts for its address as l
   app.stream('/connecting', { topics: app.topic('connecting'), onConnect: ask })
   await listen(app)
   // More than are looked at from the start.
-  await comeAndGo(t, app, 20, 'GET /asked', () => pause(5))
+  await comeAndGo(t, app, 20, 'GET /asked')
   hangs = true
   for (const url of ['/asked', '/connecting']) {
     asked = 0
-    await comeAndGo(t, app, 9, `GET ${url}`, () => pause(10))
+    await comeAndGo(t, app, 9, `GET ${url}`)
     t.ok(asked <= 3, `${url}: ${asked} of 3`)
   }
   t.equal(app.realtime.stats().arriving, 3)
 })
 
+t.test('a client whose socket is reset before its address is asked for cannot go uncounted', async (t) => {
+  const app = await live(t, { maxConnectionsPerAddress: 3, joinTimeout: 60_000 }, { trustProxy: true })
+  let asked = 0
+  const topic = app.topic('asked', { authorize: () => {
+    asked++
+    return new Promise<boolean>(() => {})
+  } })
+  let client: RawClient | undefined
+  const onRequest = async (): Promise<void> => void client?.socket.resetAndDestroy()
+  app.stream('/asked', { topics: topic, onRequest })
+  app.channel('/talk', { topics: topic, onRequest })
+  await listen(app)
+  for (let n = 0; n < 12; n++) {
+    const next = client = await dial(t, app)
+    if (n % 2) next.ask('GET /asked')
+    else next.ask('GET /talk', HANDSHAKE)
+    await Promise.all([next.closed, next.letGo()])
+  }
+  t.ok(asked <= 3, `${asked} of 3`)
+  t.ok(app.realtime.stats().arriving <= 3)
+})
+
 t.test('nothing is asked about a client that has left while hooks ran', async (t) => {
   const app = await live(t, {}, { trustProxy: true })
   let asked = 0
+  let hooks = 0
   const topic = app.topic('news', { authorize: () => ++asked > 0 })
-  const onRequest = async (): Promise<void> => await pause(30)
+  const onRequest = async ({ raw }: FastifyRequest): Promise<void> => {
+    if (!raw.socket.closed) await new Promise((resolve) => raw.socket.once('close', resolve))
+    hooks++
+  }
   app.stream('/news', { topics: topic, onRequest })
   app.channel('/talk', { topics: topic, onRequest })
   await listen(app)
-  await comeAndGo(t, app, 3, 'GET /news', () => pause(5))
-  await comeAndGo(t, app, 3, 'HEAD /news', () => pause(5))
-  await comeAndGo(t, app, 3, 'GET /talk', () => pause(5), HANDSHAKE)
-  await pause(60)
+  await comeAndGo(t, app, 3, 'GET /news')
+  await comeAndGo(t, app, 3, 'HEAD /news')
+  await comeAndGo(t, app, 3, 'GET /talk', HANDSHAKE)
+  while (hooks < 9) await pause(1)
+  for (let turns = 0; turns < 10; turns++) await pause(0)
   t.equal(asked, 0)
   t.equal(app.realtime.stats().arriving, 0)
 })
