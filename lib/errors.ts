@@ -80,6 +80,8 @@ export const TargetInvalid = make('TARGET',
   'Give at least one of identity, connection and topic, each of them with a value: ' +
   'a non-empty string, for identity a number or a bigint too, for topic a topic.at(…) too%s', 400)
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
+export const SubscriptionEnded = make('SUBSCRIPTION_ENDED',
+  'the subscription has ended: %s. Subscribe again, with the last id as "after": nothing is missed then.', 503)
 export const NotOwner = make('NOT_OWNER', 'topic "%s" belongs to another node now')
 export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old: Redis 7 or Valkey 7.2 is needed')
 export const CallbackTimeout = make('CALLBACK_TIMEOUT',

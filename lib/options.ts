@@ -61,6 +61,7 @@ const KNOWN = new Set<string>([
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'
 ] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
+export const SLOW_POLICIES: readonly SlowPolicy[] = ['close', 'latest', 'reset', 'replay']
 /** What a frame adds to its data: base64 of bytes grows them by a third. */
 const FRAMING = 1.5
 
@@ -122,7 +123,7 @@ export function readLive (options: Partial<LiveSettings>, defaults: LiveSettings
   return {
     heartbeat: integer('heartbeat', options.heartbeat ?? defaults.heartbeat, 20, 300_000),
     maxBuffered: integer('maxBuffered', options.maxBuffered ?? defaults.maxBuffered, 1024),
-    slow: oneOf('slow', options.slow ?? defaults.slow, ['close', 'latest', 'reset'])
+    slow: oneOf('slow', options.slow ?? defaults.slow, SLOW_POLICIES)
   }
 }
 

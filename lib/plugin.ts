@@ -7,7 +7,7 @@ import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
-import { TopicFace } from './core/topics/face.ts'
+import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
 import { DeclaredTopic, type Params } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, Unavailable } from './errors.ts'
@@ -30,6 +30,7 @@ import type { WireContext } from './routes/context.ts'
 import { RealtimeFace } from './realtime.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
+import { ProcessWire } from './wires/process/process-wire.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
 import { channelDecorator } from './wires/websocket/route.ts'
 
@@ -91,12 +92,18 @@ class App {
     const fastify = this.#fastify
     const hub = this.#hub
     const context = this.#wireContext()
+    const process = new ProcessWire(context)
     const app = this
+    const host: TopicFaceHost = {
+      publish: (at, event, data, options) => hub.publisher.publish(at, event, data, options),
+      history: async (at, options) => await hub.publisher.history(at, options),
+      subscribe: (at, options) => process.subscribe(at, options)
+    }
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
-    fastify.decorate('realtime', new RealtimeFace(hub, this.#runs))
+    fastify.decorate('realtime', new RealtimeFace(hub, this.#runs, process))
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
-        return app.#topic(this, pattern, options ?? {})
+        return new TopicFace(app.#topic(this, pattern, options ?? {}), host)
       },
       stream: streamDecorator(context, this.#collector, new Encoders()),
       channel: channelDecorator(context, this.#collector, this.#upgrades)
@@ -161,7 +168,7 @@ class App {
     return (data) => (check ??= compile())(data)
   }
 
-  #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): TopicFace {
+  #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
     if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
     record('topic options', options)
     onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce']))
@@ -179,7 +186,7 @@ class App {
       validate: this.#settings.validate
     })
     this.#hub.topics.add(topic)
-    return new TopicFace(topic, this.#hub.publisher)
+    return topic
   }
 
   #codecs (

@@ -5,22 +5,31 @@ import { printable } from './core/event-name.ts'
 import type { Hub } from './core/hub.ts'
 import { identityId } from './core/identity.ts'
 import { topicAt } from './core/topics/face.ts'
+import type { TopicAt } from './core/topics/topic.ts'
 import { OptionInvalid, TargetInvalid } from './errors.ts'
 import { checkRunKey, runOf } from './features/resumable/names.ts'
 import type { Runs } from './features/resumable/runs.ts'
 import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
 import { resolveTopic } from './routes/topics-option.ts'
 import type { Connection } from './types/connection.ts'
+import type { AnyItem, SubscribeOptions, TopicSubscription } from './types/topic.ts'
 import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
+
+/** Who makes subscriptions within the process. */
+interface Subscribing {
+  subscribe (at: TopicAt, options?: SubscribeOptions): TopicSubscription<AnyItem>
+}
 
 // Arrow functions: each works by itself too, as `const { publish } = app.realtime` has it.
 export class RealtimeFace implements Realtime {
   readonly #hub: Hub
   readonly #runs: Runs
+  readonly #process: Subscribing
 
-  constructor (hub: Hub, runs: Runs) {
+  constructor (hub: Hub, runs: Runs, process: Subscribing) {
     this.#hub = hub
     this.#runs = runs
+    this.#process = process
     Object.freeze(this)
   }
 
@@ -31,6 +40,9 @@ export class RealtimeFace implements Realtime {
   readonly history: Realtime['history'] = async (name, options) => {
     return await this.#hub.publisher.history(this.#hub.topics.resolve(name), options)
   }
+
+  readonly subscribe: Realtime['subscribe'] = (name, options) =>
+    this.#process.subscribe(this.#hub.topics.resolve(name), options)
 
   readonly stop: Realtime['stop'] = async (key, options) => await stopRun(this.#runs, key, options)
 
@@ -45,12 +57,14 @@ export class RealtimeFace implements Realtime {
     await this.#hub.node.order({ op: 'disconnect', target: readTarget(this.#hub, target), code, text, reconnect })
   }
 
-  readonly unsubscribe: Realtime['unsubscribe'] = async (target, topic) => {
+  readonly revoke: Realtime['revoke'] = async (target, topic) => {
     const order = { op: 'unsubscribe', target: readTarget(this.#hub, target), topic: topicName(this.#hub, topic) }
     await this.#hub.node.order(order)
   }
 
-  readonly connections = (): Connection[] => [...this.#hub.clients].map(({ face }) => face)
+  readonly unsubscribe: Realtime['revoke'] = this.revoke
+
+  readonly connections = (): Connection[] => this.#hub.connections.all.map(({ face }) => face)
   readonly stats = (): RealtimeStats => statsOf(this.#hub)
 }
 
@@ -88,10 +102,15 @@ function topicName (hub: Hub, topic: unknown): string {
 }
 
 function statsOf (hub: Hub): RealtimeStats {
-  const connections = { sse: 0, websocket: 0 }
-  for (const connection of hub.clients) if (connection.attached) connections[connection.kind]++
+  const connections = { sse: 0, websocket: 0, process: 0 }
+  let placed = 0
+  for (const { attached, kind, place } of hub.connections.all) {
+    if (!attached) continue
+    connections[kind]++
+    if (place) placed++
+  }
   const closing = hub.connections.leaving.size
-  const arriving = hub.admission.size - connections.sse - connections.websocket - closing
+  const arriving = hub.admission.size - placed - closing
   const adapter = { name: hub.adapter.name, ...hub.adapter.stats?.() }
   return { connections, arriving, closing, topics: hub.active.listenedTo, ...hub.observe.counts, adapter }
 }

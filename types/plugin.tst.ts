@@ -81,7 +81,7 @@ describe('app.realtime', () => {
     expect(app.realtime.disconnect).type.toBeCallableWith({ identity: 'u1' }, { code: 4000, text: 'kicked', reconnect: false })
     expect(app.realtime.disconnect).type.not.toBeCallableWith({ identiy: 'u1' })
     expect(app.realtime.disconnect).type.not.toBeCallableWith({ identity: 'u1' }, { cod: 4000 })
-    expect(app.realtime.unsubscribe).type.not.toBeCallableWith({ identiy: 'u1' }, 'auctions/42')
+    expect(app.realtime.revoke).type.not.toBeCallableWith({ identiy: 'u1' }, 'auctions/42')
   })
 
   test('stops a resumable source', () => {
@@ -95,7 +95,7 @@ describe('app.realtime', () => {
     expect(app.realtime.countLocal('auctions/42')).type.toBe<number>()
     expect(app.realtime.connections()).type.toBe<Connection[]>()
     expect(app.realtime.stats()).type.toBe<RealtimeStats>()
-    expect(app.realtime.stats().connections).type.toBe<{ sse: number, websocket: number }>()
+    expect(app.realtime.stats().connections).type.toBe<{ sse: number, websocket: number, process: number }>()
   })
 })
 
@@ -115,7 +115,7 @@ describe('a connection', () => {
 
   test('what it says of itself', () => {
     expect(connection.id).type.toBe<string>()
-    expect(connection.kind).type.toBe<'sse' | 'websocket'>()
+    expect(connection.kind).type.toBe<'sse' | 'websocket' | 'process'>()
     expect(connection.topics).type.toBe<string[]>()
     expect(connection.signal).type.toBe<AbortSignal>()
     expect(connection.closed).type.toBe<boolean>()

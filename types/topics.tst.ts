@@ -4,7 +4,8 @@ import type { FastifyRequest } from 'fastify'
 import type { JsonSchemaToTsProvider } from '@fastify/type-provider-json-schema-to-ts'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type {
-  AnyTopic, EventId, HistoryPage, Published, PublishOptions, Snapshot, Topic, TopicRef
+  AnyItem, AnyTopic, EventId, HistoryPage, Published, PublishOptions, RealtimeItem, Snapshot, SubscribeOptions, Topic, TopicRef,
+  TopicSubscription
 } from 'fastify-realtime'
 import { describe, expect, test } from 'tstyche'
 import { Type } from 'typebox'
@@ -215,5 +216,43 @@ describe('topic options', () => {
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => 1 })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: 'everybody' })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: true })
+  })
+})
+
+describe('subscribe()', () => {
+  const bids = typebox.topic('auctions/:auctionId', {
+    events: { bid: Type.Object({ amount: Type.Number() }), sold: Type.Object({ to: Type.String() }) }
+  })
+
+  test('an item is one of the declared events, or what the protocol says', async () => {
+    for await (const item of bids.subscribe({ auctionId: '42' })) {
+      expect(item.id).type.toBe<EventId | undefined>()
+      if (item.event === 'bid') expect(item.data).type.toBe<{ amount: number }>()
+      else if (item.event === 'sold') expect(item.data).type.toBe<{ to: string }>()
+      else expect(item).type.toBe<RealtimeItem>()
+      if (item.event === 'realtime:reset') expect(item.data.topic).type.toBe<string>()
+    }
+  })
+
+  test('map changes what it yields', () => {
+    const amounts = bids.subscribe({ auctionId: '42' }).map((item) => item.event === 'bid' ? item.data.amount : 0)
+    expect(amounts).type.toBe<TopicSubscription<number>>()
+    expect(bids.subscribe({ auctionId: '42' }).map(async ({ event }) => event)).type
+      .toBe<TopicSubscription<'bid' | 'sold' | 'realtime:reset' | 'realtime:snapshot'>>()
+  })
+
+  test('ready is where it stands', () => {
+    expect(bids.subscribe({ auctionId: '42' }).ready).type.toBe<Promise<{ id: EventId | undefined }>>()
+  })
+
+  test('params and options are checked', () => {
+    expect(bids.subscribe).type.toBeCallableWith({ auctionId: '42' }, { after: null })
+    expect(bids.subscribe).type.not.toBeCallableWith({})
+    expect(bids.subscribe).type.not.toBeCallableWith({ auctionId: '42' }, { sinec: 'x' })
+    expect<{ slow: 'wait' }>().type.not.toBeAssignableTo<SubscribeOptions>()
+  })
+
+  test('by name it is untyped', () => {
+    expect(app.realtime.subscribe('auctions/42')).type.toBe<TopicSubscription<AnyItem>>()
   })
 })

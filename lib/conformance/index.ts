@@ -3,5 +3,5 @@
  * a name and a function whose promise rejects where the contract is not kept.
  */
 export { adapterSuite, type AdapterSuiteOptions, type MakeNodes } from './adapter.ts'
-export { wireSuite, type WireClient, type WireEvent, type WireSuiteOptions } from './wire.ts'
+export { wireSuite, type WireClient, type WireEvent, type WireRoutes, type WireSuiteOptions } from './wire.ts'
 export type { Checks, Trial } from './trial.ts'

@@ -1,5 +1,4 @@
 /** Clients come, join and leave topics, and go: the app is told of each, once. */
-import type { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import type { Connection } from '../types/connection.ts'
 import { Arrivals } from './arrivals.ts'
@@ -74,7 +73,9 @@ export const connections: WireStory = {
     t.same(connectionsOf(app), [])
   },
 
-  'a client that leaves while onConnect runs is gone, and onDisconnect runs once': async (t, { open, connect }) => {
+  'a client that leaves while onConnect runs is gone, and onDisconnect runs once': async (
+    t, { open, connect, cutNext }
+  ) => {
     let accept = (): void => {}
     const accepted = new Promise<void>((resolve) => { accept = resolve })
     const arrived = new Arrivals<Connection>()
@@ -84,25 +85,25 @@ export const connections: WireStory = {
         await accepted
       }
     })
-    const socket = new Promise<Socket>((resolve) => app.server.once('connection', resolve))
+    const cut = cutNext(app)
     connect(t, app).then((client) => client.ended, () => {})
     const connection = await arrived.take()
     const { signal } = connection
     const over = new Promise((resolve) => signal.addEventListener('abort', resolve))
-    ;(await socket).destroy()
+    await cut()
     await over
     accept()
     t.equal((await departures.take()).connection, connection)
     await turn()
     t.equal(departures.all.length, 1)
-    t.match(app.realtime.stats(), { connections: { sse: 0, websocket: 0 }, subscriptions: 0 })
+    t.match(app.realtime.stats(), { connections: { sse: 0, websocket: 0, process: 0 }, subscriptions: 0 })
   },
 
   'onDisconnect runs once, whoever ends the connection; its signal is aborted, and nothing is left': async (
-    t, { open }
+    t, { open, cutNext }
   ) => {
     const { app, departures, enter } = await open(t)
-    const socket = new Promise<Socket>((resolve) => app.server.once('connection', resolve))
+    const cutFirst = cutNext(app)
     const cut = await enter()
     const [left, closed, stays] = [await enter(), await enter(), await enter()]
     const all = [cut, left, closed, stays]
@@ -113,7 +114,7 @@ export const connections: WireStory = {
     }
     t.match(app.realtime.stats(), { subscriptions: 4, topics: 1 })
     t.equal(app.realtime.countLocal(TOPIC), 4)
-    ;(await socket).destroy()
+    await cutFirst()
     await left.client.leave()
     closed.connection.close({ text: 'enough' })
     const three = [await departures.take(), await departures.take(), await departures.take()]
@@ -132,7 +133,7 @@ export const connections: WireStory = {
     for (const { connection } of all) {
       t.match(connection, { closed: true, topics: [], signal: { aborted: true } })
     }
-    t.match(app.realtime.stats(), { connections: { sse: 0, websocket: 0 }, subscriptions: 0, topics: 0 })
+    t.match(app.realtime.stats(), { connections: { sse: 0, websocket: 0, process: 0 }, subscriptions: 0, topics: 0 })
   },
 
   'topics are joined and left at run time': async (t, { open }) => {

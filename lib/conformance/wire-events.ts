@@ -1,6 +1,4 @@
 /** What is published, relayed or sent arrives as it was, in order, and at once. */
-import type { Socket } from 'node:net'
-import type { FastifyInstance } from 'fastify'
 import { connectChannel } from '../testing/index.ts'
 import type { WireStory } from './wire-house.ts'
 
@@ -64,9 +62,9 @@ export const events: WireStory = {
     t.same(await client.nextBytes('picture'), Buffer.of(1, 2, 3), 'as they were when publish was called')
   },
 
-  'a burst in one turn is one write for each connection': async (t, { open }) => {
+  'a burst in one turn is one write for each connection': async (t, { open, countWrites }) => {
     const { app, publish, enter } = await open(t)
-    const writes = countWrites(app)
+    const writes = countWrites(t, app)
     const clients = [await enter(), await enter(), await enter()]
     const before = [...writes]
     await Promise.all(Array.from({ length: 25 }, (_, n) => publish('tick', { n })))
@@ -111,18 +109,4 @@ export const events: WireStory = {
       t.throws(() => one.connection.send(event, {}), { code: 'FST_ERR_REALTIME_EVENT_NAME_INVALID' })
     }
   }
-}
-
-/** Writes to the server's side of each socket, in the order of their connecting. */
-function countWrites (app: FastifyInstance): number[] {
-  const counts: number[] = []
-  app.server.on('connection', (socket: Socket) => {
-    const index = counts.push(0) - 1
-    const write = socket.write as (...args: unknown[]) => boolean
-    socket.write = (...args: unknown[]) => {
-      counts[index] = (counts[index] as number) + 1
-      return write.apply(socket, args)
-    }
-  })
-  return counts
 }

@@ -1,4 +1,5 @@
 /** An app under trial, with a stream and a channel that are declared alike, and the clients that enter it. */
+import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import realtime from '../index.ts'
 import type { CloseReason, Connection, SlowPolicy } from '../types/connection.ts'
@@ -31,8 +32,19 @@ export interface WireClient {
 export interface WireSuiteOptions {
   /** An app without the plugin; each trial registers it, listens on 127.0.0.1, and closes. */
   makeApp: () => FastifyInstance
-  /** Opens a client at `/stream` or `/channel`, which are declared alike. */
-  connect: (t: Checks, app: FastifyInstance) => Promise<WireClient>
+  /** Opens a client at `/stream` or `/channel`, which are declared alike, with these `routes`. */
+  connect: (t: Checks, app: FastifyInstance, routes: WireRoutes) => Promise<WireClient>
+  /** For a wire without sockets. Cuts the client that connects next, as a lost network would. */
+  cutNext?: (app: FastifyInstance) => () => Promise<unknown>
+  /** For a wire without sockets. How often each connection is written to, in the order of their connecting. */
+  countWrites?: (t: Checks, app: FastifyInstance) => number[]
+}
+
+/** What a stream and a channel of the trial are declared with. */
+export interface WireRoutes extends LiveOptions {
+  topics: string | string[]
+  onConnect: (connection: Connection) => Promise<void>
+  onDisconnect: (connection: Connection, reason: CloseReason) => unknown
 }
 
 export interface LiveOptions {
@@ -55,7 +67,9 @@ export interface House {
 /** What the trials of a wire begin with. */
 export interface Wire {
   open: (t: Checks, live?: LiveOptions, options?: RealtimeOptions) => Promise<House>
-  connect: WireSuiteOptions['connect']
+  connect: (t: Checks, app: FastifyInstance) => Promise<WireClient>
+  cutNext: NonNullable<WireSuiteOptions['cutNext']>
+  countWrites: NonNullable<WireSuiteOptions['countWrites']>
 }
 
 /** Trials by their names. */
@@ -65,8 +79,34 @@ export const TOPIC = 'rooms/1'
 
 export const connectionsOf = (app: FastifyInstance): Connection[] => app.realtime.connections()
 
-export function wireOf ({ makeApp, connect }: WireSuiteOptions): Wire {
-  return { connect, open: async (t, live = {}, options = {}) => await open(t, makeApp(), connect, live, options) }
+export function wireOf ({ makeApp, connect, cutNext = cutSocket, countWrites = countSocketWrites }: WireSuiteOptions): Wire {
+  const connectTo: Wire['connect'] = async (t, app) => await connect(t, app, routesOf.get(app) as WireRoutes)
+  return {
+    connect: connectTo,
+    cutNext,
+    countWrites,
+    open: async (t, live = {}, options = {}) => await open(t, makeApp(), connectTo, live, options)
+  }
+}
+
+const routesOf = new WeakMap<FastifyInstance, WireRoutes>()
+
+function cutSocket (app: FastifyInstance): () => Promise<unknown> {
+  const socket = new Promise<Socket>((resolve) => app.server.once('connection', resolve))
+  return async () => (await socket).destroy()
+}
+
+function countSocketWrites (_t: Checks, app: FastifyInstance): number[] {
+  const counts: number[] = []
+  app.server.on('connection', (socket: Socket) => {
+    const index = counts.push(0) - 1
+    const write = socket.write as (...args: unknown[]) => boolean
+    socket.write = (...args: unknown[]) => {
+      counts[index] = (counts[index] as number) + 1
+      return write.apply(socket, args)
+    }
+  })
+  return counts
 }
 
 async function open (
@@ -89,15 +129,16 @@ async function open (
 function declare (app: FastifyInstance, live: LiveOptions, departures: Arrivals<Departure>): void {
   app.topic('rooms/:id')
   app.topic('halls/:id', { history: false })
-  const routes = {
+  const routes: WireRoutes = {
     topics: TOPIC,
     ...live,
     async onConnect (connection: Connection) {
       await live.onConnect?.(connection)
       connection.send('ready', {})
     },
-    onDisconnect: (connection: Connection, reason: CloseReason) => departures.push({ connection, reason })
+    onDisconnect: (connection, reason) => departures.push({ connection, reason })
   }
+  routesOf.set(app, routes)
   app.stream('/stream', routes)
   app.channel('/channel', { ...routes, messages: { wave: { relay: { topic: TOPIC } } } })
 }

@@ -83,5 +83,23 @@ export const slowClients: WireStory = {
     t.equal((await slow.client.next('sentinel')).event, 'sentinel', 'it goes on')
     t.equal(slow.client.heard().filter(({ event }) => event === 'realtime:reset').length, 1)
     t.equal(slow.connection.closed, false)
+  },
+
+  'slow "replay": a client that does not read gets everything when it reads again, and delays nobody': async (
+    t, { open }
+  ) => {
+    const house = await open(t, { ...live, slow: 'replay' }, { history: { maxBytes: 1 << 30 } })
+    const [quick, slow] = [await house.enter(), await house.enter()]
+    slow.client.pause()
+    let left = 200
+    const { published, most } = await flood(house, quick.client, slow.connection, () => left-- === 0)
+    t.ok(most > 0 && most <= live.maxBuffered, `${most} bytes waited at most`)
+    slow.client.resume()
+    await house.publish('end', {})
+    await slow.client.next('end')
+    t.same(ticksOf(slow.client), Array.from({ length: published }, (_, n) => n))
+    t.same(slow.client.heard().filter(({ event }) => event === 'realtime:reset'), [])
+    t.equal(slow.connection.closed, false)
+    t.match(house.app.realtime.stats(), { dropped: 0, resets: 0 })
   }
 }

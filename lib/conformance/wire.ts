@@ -1,5 +1,5 @@
 /**
- * What every wire does for its clients, over real sockets, as trials for any test runner:
+ * What every wire does for its clients, over real sockets where it has any, as trials for any test runner:
  *
  *     for (const { name, run } of wireSuite({ makeApp: () => Fastify(), connect })) test(name, run)
  */
@@ -9,7 +9,7 @@ import { events } from './wire-events.ts'
 import { wireOf, type WireSuiteOptions } from './wire-house.ts'
 import { slowClients } from './wire-slow-clients.ts'
 
-export type { WireClient, WireEvent, WireSuiteOptions } from './wire-house.ts'
+export type { WireClient, WireEvent, WireRoutes, WireSuiteOptions } from './wire-house.ts'
 
 /** The wire suite. */
 export function wireSuite (options: WireSuiteOptions): Trial[] {

@@ -19,7 +19,7 @@ export interface Entry {
 /** A list, each with the encoder that made the bytes: there are seldom two. */
 export interface Encoded {
   readonly encoder: object
-  readonly bytes: Uint8Array
+  readonly bytes: { readonly byteLength: number }
   readonly next: Encoded | undefined
 }
 

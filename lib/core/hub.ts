@@ -205,6 +205,12 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.node.catchUp(connection, missed)
   }
 
+  /** A subscription of the app's own. @throws Closed */
+  admitOwn (connection: Connection): void {
+    if (this.stopping) throw new Closed()
+    this.connections.own.add(connection)
+  }
+
   /** Somebody was not let in. */
   refused (error: unknown, address: () => string): void {
     this.observe.refused(address, error)

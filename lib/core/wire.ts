@@ -12,6 +12,11 @@ import type { ResetReason } from '../protocol.ts'
 
 export type { ResetReason } from '../protocol.ts'
 
+/** What a wire writes: bytes, or whatever else has a size. The core makes nothing of it, and never looks inside. */
+export interface Chunk {
+  readonly byteLength: number
+}
+
 /** A topic that somebody listens to here. */
 export interface HeardTopic {
   /** Its full name. */
@@ -39,14 +44,14 @@ export interface HeardSubscription {
 }
 
 /** Makes the bytes of a group. */
-export interface Encoder {
+export interface Encoder<Bytes extends Chunk = Chunk> {
   /** The bytes of one event depend on nothing but the event and its topic: they are kept with it. */
   readonly shared: boolean
   /**
    * Called while `topic.position` is still the place before these events. For a place (`isPlace`) the wire tells where
    * the client is, if it has words for that.
    */
-  encode (entries: readonly Entry[], topic: HeardTopic): Uint8Array
+  encode (entries: readonly Entry[], topic: HeardTopic): Bytes
 }
 
 /** What a client is told besides events. */
@@ -78,26 +83,31 @@ export interface OutletHost {
   readonly full: boolean
   readonly subscriptions: readonly HeardSubscription[]
   /** Bytes for this client alone: kept while its buffer is full. */
-  write (bytes: Uint8Array): void
+  write (bytes: Chunk): void
   /** The peer takes bytes again. */
   drained (): void
   /** The wire's end of it is over. */
   gone (reason: CloseReason): void
 }
 
+/** Which wire carries a connection. `process`: a subscriber within the process. */
+export type WireKind = 'sse' | 'websocket' | 'process'
+
 /** One connection's end of a wire. */
 export interface Outlet {
-  readonly kind: 'sse' | 'websocket'
+  readonly kind: WireKind
   /** The group encoder for a connection with these subscriptions: all are live but those that are held. */
   encoder (subscriptions: readonly HeardSubscription[]): Encoder
   /** The encoder is not used by this connection any more. */
   release (encoder: Encoder): void
   /** One event for this client alone; its subscription stands at the event already. */
-  encodeOne (entry: Entry, subscription: HeardSubscription): Uint8Array
+  encodeOne (entry: Entry, subscription: HeardSubscription): Chunk
+  /** Several that follow each other, as one. */
+  join (chunks: readonly Chunk[]): Chunk
   /** Undefined where this wire has no words for it. */
-  notice (notice: Notice): Uint8Array | undefined
+  notice (notice: Notice): Chunk | undefined
   /** False when the peer's buffer is full: the wire calls `drained()` of its host later. Never throws. */
-  write (bytes: Uint8Array): boolean
+  write (bytes: Chunk): boolean
   /** Bytes handed to the socket and not yet taken by the kernel. */
   readonly buffered: number
   /** Tells the client why (and, in ms, when to come back), and ends. Calls `gone()` of its host when it is over. */

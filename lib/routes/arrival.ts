@@ -1,4 +1,4 @@
-/** A client on its way in, on either wire: who it is, and what it comes for. */
+/** A client on its way in, on whichever wire: who it is, and what it comes for. */
 import type { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Place } from '../core/admission.ts'
@@ -13,6 +13,7 @@ import { randomId } from '../core/id.ts'
 import { readIdentity, type Identity } from '../core/identity.ts'
 import { andThen, onFailure, type MaybePromise } from '../core/maybe-promise.ts'
 import type { TopicAt } from '../core/topics/topic.ts'
+import type { WireKind } from '../core/wire.ts'
 import { Closed, ConnectionClosed, Forbidden } from '../errors.ts'
 import type { Connection as PublicConnection } from '../types/connection.ts'
 import { authorize, authorizeAgain, authorizeAll } from './authorize.ts'
@@ -33,6 +34,14 @@ export interface RouteCallbacks extends LiveCallbacks {
   readonly more: boolean
 }
 
+/** By which wire clients come, and what they come for. */
+export interface ArrivalPlan {
+  readonly context: WireContext
+  readonly kind: WireKind
+  readonly topicsFor: TopicsFor
+  readonly live: ConnectionSettings
+}
+
 const NO_TOPICS: TopicAt[] = []
 
 export function identify ({ hub, settings }: WireContext, request: FastifyRequest): MaybePromise<Identity | undefined> {
@@ -44,6 +53,7 @@ const anonymous = (id: string): Identity => ({ id: `anonymous:${id}`, anonymous:
 /** A client on its way in: registered, allowed, with the topics that `connect` added. */
 export class Arrival implements Client {
   readonly id: string
+  readonly kind: WireKind
   readonly identity: Identity
   readonly settings: ConnectionSettings
   readonly since: number
@@ -62,17 +72,18 @@ export class Arrival implements Client {
   #origin: AsyncResource | undefined
 
   private constructor (
-    context: WireContext, request: FastifyRequest, limit: TopicLimit, place: Place, identity: Identity, id: string,
-    settings: ConnectionSettings, topics: TopicAt[]
+    { context, kind, topicsFor, live }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity, id: string,
+    topics: TopicAt[]
   ) {
     this.#context = context
     this.#request = request
-    this.#limit = limit
+    this.#limit = topicsFor.limit
+    this.kind = kind
     this.place = place
     this.topics = topics
     this.id = id
     this.identity = identity
-    this.settings = settings
+    this.settings = live
     this.since = context.arrivals.of(request)
     this.connection = new Connection(context.hub, this)
   }
@@ -84,17 +95,16 @@ export class Arrival implements Client {
   }
 
   /** Takes a place for the client; then asks topics, `authorize` and `identify`. */
-  static of (
-    context: WireContext, request: FastifyRequest, topicsFor: TopicsFor, settings: ConnectionSettings
-  ): MaybePromise<Arrival> {
+  static of (plan: ArrivalPlan, request: FastifyRequest): MaybePromise<Arrival> {
+    const { context } = plan
     const place = context.peers.admit(request)
-    const arriving = onFailure(() => andThen(topicsFor(request), (topics) =>
+    const arriving = onFailure(() => andThen(plan.topicsFor(request), (topics) =>
       andThen(authorizeAll(context.hub, request, topics), () =>
         andThen(identify(context, request), (identity) => {
           const id = randomId()
           const client = identity ?? anonymous(id)
           context.peers.identify(request, place, client)
-          const arrival = new Arrival(context, request, topicsFor.limit, place, client, id, settings, topics)
+          const arrival = new Arrival(plan, request, place, client, id, topics)
           if (context.hub.stopping) throw new Closed()
           context.hub.admit(arrival.connection)
           return arrival
@@ -233,7 +243,7 @@ function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
   return fate === 'left'
 }
 
-async function joinLater (
+export async function joinLater (
   { entrance }: Hub, connection: Connection, join: Join, at: TopicAt, cursor: Cursor, ref: unknown
 ): Promise<Entered> {
   if (hasLeft(join, connection)) return 'left'

@@ -1,12 +1,11 @@
 /** A client's connection, and why it ends. */
+import type { WireKind } from '../core/wire.ts'
 import type { RealtimeIdentity } from './identity.ts'
 import type { AnyTopicRef } from './topic.ts'
 
 export type { CloseReason } from '../core/close-reasons.ts'
 export type { SlowPolicy } from '../core/connection/slow-client.ts'
-
-/** Which wire carries a connection. */
-export type WireKind = 'sse' | 'websocket'
+export type { WireKind } from '../core/wire.ts'
 
 /** One client on one wire. */
 export interface Connection {
@@ -32,7 +31,7 @@ export interface Connection {
   send (event: string, data: unknown): void
   /**
    * Joins one more topic; its `authorize`, if it has one, is asked. Resolves when live, or when it was left meanwhile.
-   * @throws FST_ERR_REALTIME_FORBIDDEN where that refused or `realtime.unsubscribe()` has taken it,
+   * @throws FST_ERR_REALTIME_FORBIDDEN where that refused or `realtime.revoke()` has taken it,
    * FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_TOO_MANY_TOPICS, FST_ERR_REALTIME_CONNECTION_CLOSED,
    * FST_ERR_REALTIME_UNAVAILABLE
    */

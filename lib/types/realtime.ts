@@ -1,7 +1,9 @@
 /** `app.realtime`: what concerns all topics and connections. */
 import type { Counters } from '../core/observe.ts'
 import type { Connection } from './connection.ts'
-import type { AnyTopicRef, EventId, HistoryPage, Published, PublishOptions } from './topic.ts'
+import type {
+  AnyItem, AnyTopicRef, EventId, HistoryPage, Published, PublishOptions, SubscribeOptions, TopicSubscription
+} from './topic.ts'
 
 /** Whose connections: all that is given must fit. */
 export interface RealtimeTarget {
@@ -19,7 +21,7 @@ export interface StopOptions {
 }
 
 export interface RealtimeStats extends Counters {
-  connections: { sse: number, websocket: number }
+  connections: { sse: number, websocket: number, process: number }
   /**
    * On their way in: hooks of the plugin's are asked about them, or their topics are being read. They count in
    * `maxConnections`.
@@ -37,6 +39,8 @@ export interface Realtime {
   /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
   publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
   history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+  /** As `topic.subscribe`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_OPTION_INVALID */
+  subscribe (topic: string, options?: SubscribeOptions): TopicSubscription<AnyItem>
   /**
    * Stops the run of a resumable source, whichever node runs it, by what its `key` returned. Resolves with whether one
    * ran. The runs of a route without a `key` cannot be stopped so.
@@ -61,6 +65,8 @@ export interface Realtime {
    * connection for as long as that lasts: neither the client nor `connection.subscribe()` can join it again.
    * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_UNAVAILABLE
    */
+  revoke (target: RealtimeTarget, topic: AnyTopicRef | string): Promise<void>
+  /** @deprecated It is called `revoke`. */
   unsubscribe (target: RealtimeTarget, topic: AnyTopicRef | string): Promise<void>
   /** The connections of this node now. */
   connections (): Connection[]

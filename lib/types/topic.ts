@@ -1,6 +1,8 @@
 /** A topic: how it is declared, published to and read. */
 import type { FastifyRequest } from 'fastify'
+import type { SlowPolicy } from '../core/connection/slow-client.ts'
 import type { HistoryPage, Published, PublishOptions } from '../core/published.ts'
+import type { ResetReason } from '../protocol.ts'
 
 export type { HistoryEvent, HistoryPage, Published, PublishOptions } from '../core/published.ts'
 
@@ -61,6 +63,55 @@ export interface TopicOptions<Params, Schemas> {
   coalesce?: number
 }
 
+export interface SubscribeOptions {
+  /** The id of the last event that the consumer has: what follows it comes first. Default: from now on. */
+  after?: EventId | null | undefined
+  /** Ends the iteration, without a throw. */
+  signal?: AbortSignal | undefined
+  /**
+   * For whom it is. The topic's `authorize`, `identify`, the limits of connections, `disconnect` and `revoke` then apply
+   * as on any other wire, and the subscription ends with the request's socket. Without it nobody is asked: it is the
+   * app's own.
+   */
+  request?: FastifyRequest | undefined
+  /** What happens past `maxBuffered`. Default `replay`: what was missed is read from the history. */
+  slow?: SlowPolicy
+  /** Bytes that may wait for a consumer that does not read. Default: the plugin's (1048576). */
+  maxBuffered?: number
+}
+
+/** Events that an item may be besides those declared: what the protocol says, and what `connection.send()` sends. */
+export type RealtimeItem =
+  /** Events were lost: what the consumer holds may be out of date. */
+  | { id: EventId | undefined, event: 'realtime:reset', data: { topic: string, reason: ResetReason } }
+  /** The topic's `snapshot`, where that names no event of its own. */
+  | { id: EventId | undefined, event: 'realtime:snapshot', data: unknown }
+
+/** Whatever a subscription may yield. */
+export interface AnyItem { id: EventId | undefined, event: string, data: unknown }
+
+/** What a subscription yields. `id` is undefined for what is in no history. */
+export type TopicItem<Events> =
+  | { [K in keyof Events & string]: { id: EventId | undefined, event: K, data: Events[K] } }[keyof Events & string]
+  | RealtimeItem
+
+/** Events of a topic, for a consumer within the process. It can be iterated over once. */
+export interface TopicSubscription<Item> extends AsyncIterableIterator<Item, undefined, undefined> {
+  /**
+   * Resolves once the subscription is live, with the id up to which the consumer has everything: a consumer that is cut
+   * before its first item goes on from there. `id` is undefined without history, and where a snapshot comes first.
+   * Rejects where it cannot begin.
+   */
+  readonly ready: Promise<{ id: EventId | undefined }>
+  /** Ends at once, also while `next()` waits. */
+  return (): Promise<IteratorResult<Item, undefined>>
+  throw (error: unknown): Promise<IteratorResult<Item, undefined>>
+  /** The same subscription, each item changed; what `change` throws ends it. */
+  map<Changed> (change: (item: Item) => Changed | Promise<Changed>): TopicSubscription<Changed>
+  [Symbol.asyncIterator] (): this
+  [Symbol.asyncDispose] (): Promise<void>
+}
+
 /** One topic of a pattern: what `topic.at(params)` returns. */
 export interface TopicRef<Params = Record<string, string>> {
   readonly topic: Topic<Params, never>
@@ -89,6 +140,18 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
    * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS
    */
   history (params: Params, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
+  /**
+   * Hears the topic within the process, as a client does: in order, without a gap or a duplicate, also behind `after`.
+   * Ends with `return()` (a `break`), `signal`, and the app. It throws where the consumer should come back: the adapter
+   * is away, or the connection of a `request` is closed so, also because the app closes.
+   * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS; while it is iterated over
+   * FST_ERR_REALTIME_SUBSCRIPTION_ENDED, FST_ERR_REALTIME_UNAVAILABLE, FST_ERR_REALTIME_FORBIDDEN,
+   * FST_ERR_REALTIME_TOO_MANY_CONNECTIONS, FST_ERR_REALTIME_CLOSED
+   */
+  // Its own type parameter: an app under another type provider, whose events are others, must stay assignable.
+  subscribe<Item extends AnyItem = TopicItem<Events>> (
+    params: Params, options?: SubscribeOptions
+  ): TopicSubscription<Item>
 }
 
 /** Any topic, whatever its params and events. */

@@ -113,11 +113,11 @@ t.test('a target names somebody, or it is refused', async (t) => {
     { identity: undefined, topic: 'rooms/1' }, { topic: 'rooms/1', connection: undefined }, ...NO_IDS.map((identity) => ({ identity }))]
   for (const target of wrong) {
     t.equal(await codeOf(async () => await app.realtime.disconnect(target as never)), 'FST_ERR_REALTIME_TARGET')
-    t.equal(await codeOf(async () => await app.realtime.unsubscribe(target as never, 'rooms/1')), 'FST_ERR_REALTIME_TARGET')
+    t.equal(await codeOf(async () => await app.realtime.revoke(target as never, 'rooms/1')), 'FST_ERR_REALTIME_TARGET')
   }
   for (const target of [{ identity: 42 }, { identity: 42n }, { identity: 'anonymous:x' }, { connection: 'x' }, { topic: 'rooms/1' }, { topic: room.at({ id: '1' }) }, { identity: 1, connection: 'x', topic: 'rooms/1' }]) {
     await app.realtime.disconnect(target)
-    await app.realtime.unsubscribe(target, room.at({ id: '1' }))
+    await app.realtime.revoke(target, room.at({ id: '1' }))
   }
   t.equal(await codeOf(async () => await app.realtime.disconnect({ topic: 'nowhere' })), 'FST_ERR_REALTIME_TOPIC_UNKNOWN')
 })

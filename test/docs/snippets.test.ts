@@ -3,6 +3,7 @@
  * a real browser (`….browser.js`), or type-checked (`.ts`), against the built package.
  */
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import t from 'tap'
 import ts from 'typescript'
 import { fetch } from 'undici'
@@ -18,7 +19,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'server.mjs'
   ])
 })
@@ -67,6 +68,14 @@ t.test('a snapshot, joined exactly to the live events', async (t) => {
   t.same(JSON.parse((await second.next('realtime:snapshot')).data).data, { kibble: 40, leash: 3 })
   t.equal(await put(`${url}/inventory/kibble/39`), 200)
   t.same(JSON.parse((await second.next('stock')).data), { item: 'kibble', count: 39 }, 'nothing comes twice')
+})
+
+t.test('a topic heard in the same process', async (t) => {
+  const lines = createInterface({ input: start(t, 'hear.mjs').stdout })[Symbol.asyncIterator]()
+  const url = (await lines.next()).value as string
+  t.equal(await put(`${url}/orders/41/status`, { status: 'lost' }), 200)
+  t.equal(await put(`${url}/orders/42/status`, { status: 'shipped' }), 200)
+  t.equal((await lines.next()).value, 'heard status shipped string')
 })
 
 t.test('an EventSource that was answered 502', async (t) => {

@@ -5,7 +5,7 @@ import type { Cut } from './links.ts'
 import { turns, type Random } from './random.ts'
 import type { World } from './world.ts'
 
-export type Slow = 'close' | 'latest' | 'reset'
+export type Slow = 'close' | 'latest' | 'reset' | 'replay'
 
 export interface ClientOptions {
   readonly name: string
@@ -23,7 +23,7 @@ export interface ClientOptions {
 export type Json = Record<string, unknown>
 
 export abstract class Client {
-  abstract readonly kind: 'sse' | 'flat' | 'envelope'
+  abstract readonly kind: 'sse' | 'flat' | 'envelope' | 'process'
   readonly name: string
   readonly views = new Map<string, View>()
   fault: Error | undefined
@@ -60,10 +60,14 @@ export abstract class Client {
     for (const topic of this.topics.values()) this.stood.set(topic.name, this.world.floor(topic))
     const cut = this.#nextCut()
     this.trace(`connects${cut ? `, to be cut after ${JSON.stringify(cut)}` : ''}`)
-    const link = this.world.links.open(cut)
+    const link = this.makeLink(cut)
     this.link = link
     this.open(link)
     if (this.#paused) this.hold()
+  }
+
+  protected makeLink (cut: Cut | undefined): Duplex {
+    return this.world.links.open(cut)
   }
 
   /** Reasons of a reset that need no history to be gone. */
@@ -194,7 +198,7 @@ export abstract class Client {
   protected reset (topic: TopicModel, reason: unknown): void {
     this.trace(`reset of ${topic.name}: ${String(reason)}`)
     if (topic.limit !== undefined) this.view(topic).reset(reason, this.excuses)
-    else if (!this.excuses.includes(String(reason))) throw new Fault(`${topic.name}: reset for ${String(reason)}, and it has no history`)
+    else if (!this.excuses.includes(String(reason)) && !(this.slow === 'replay' && reason === 'slow')) throw new Fault(`${topic.name}: reset for ${String(reason)}, and it has no history`)
   }
 
   protected stateOf (data: unknown): State {

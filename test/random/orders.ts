@@ -177,7 +177,7 @@ export class OrderSchedule {
       const topic = random.pick(ROOMS)
       this.#story.push(`take ${topic} from ${JSON.stringify(target)}`)
       for (const { rights } of this.#actors.values()) rights.take(target, topic)
-      await realtime.unsubscribe(target, topic)
+      await realtime.revoke(target, topic)
     }
   }
 

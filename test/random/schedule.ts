@@ -3,6 +3,7 @@ import type { Client, ClientOptions, Slow } from './client.ts'
 import { REPEATS, NASTY } from './disturbed.ts'
 import { Fault, type Said, type TopicModel } from './model.ts'
 import { Random, turns } from './random.ts'
+import { ProcessClient } from './process-client.ts'
 import { SseClient } from './sse-client.ts'
 import { EnvelopeClient, FlatClient } from './websocket-clients.ts'
 import { KINDS, World, type Kind, type Library, type WorldOptions } from './world.ts'
@@ -73,7 +74,7 @@ export class Schedule {
     }
     // Some topics have a past already.
     for (const topic of this.#topics) if (random.chance(0.3)) this.#burst(topic, random.int(1, 8))
-    const kinds = random.shuffled([SseClient, SseClient, EnvelopeClient, FlatClient]).slice(0, random.int(1, 4))
+    const kinds = random.shuffled([SseClient, SseClient, EnvelopeClient, FlatClient, ProcessClient]).slice(0, random.int(1, 4))
     for (const [index, Kind] of kinds.entries()) this.#add(new Kind(this.#clientOptions(`${this.#id}.${index}`, Kind === FlatClient)))
   }
 
@@ -86,7 +87,7 @@ export class Schedule {
     const random = this.#random
     // A flat client hears of a snapshot only where it has a name, and cannot tell what was left out.
     const usable = this.#topics.filter((topic) => !flat || !topic.name.startsWith('snap/'))
-    const slow: Slow = random.pick(flat ? ['close', 'reset'] : ['close', 'close', 'latest', 'reset'])
+    const slow: Slow = random.pick(flat ? ['close', 'reset', 'replay'] : ['close', 'close', 'latest', 'reset', 'replay'])
     const topics = random.shuffled(usable.length > 0 ? usable : [this.#stateTopic()])
     return {
       name,

@@ -92,7 +92,7 @@ export class World {
       this.connections.set(client, connection)
       this.idsOf(client).add(connection.id)
     }
-    for (const slow of ['close', 'latest', 'reset'] as const) {
+    for (const slow of ['close', 'latest', 'reset', 'replay'] as const) {
       const live = { slow, maxBuffered: 6000, topics: named, onConnect }
       app.stream(`/stream/${slow}`, live)
       app.channel(`/channel/${slow}`, { ...live, subscribe: topics, messages: { sync: { handler: () => ({ type: 'synced' }) } } })

@@ -150,7 +150,7 @@ t.test('unsubscribe() takes a topic from whoever it names, and tells an envelope
   const ada = await connectChannel(a, '/rooms/6?as=ada', { t, format: 'envelope' })
   const ben = await connectChannel(a, '/rooms/6?as=ben', { t, format: 'envelope' })
   await Promise.all([ada.next('realtime:subscribed'), ben.next('realtime:subscribed')])
-  await b.realtime.unsubscribe({ identity: 'ada' }, 'rooms/6')
+  await b.realtime.revoke({ identity: 'ada' }, 'rooms/6')
   await ada.next('realtime:unsubscribed')
   await b.realtime.publish('rooms/6', 'said', { n: 1 })
   await ben.next('said')

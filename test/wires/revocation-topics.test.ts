@@ -35,12 +35,12 @@ t.test('a topic that was taken is joined again by nobody: not by the client, not
   const [eve, ann] = [await come('eve'), await come('ann')]
   t.equal(await asked(eve, 'other/1'), 'subscribed')
   for (const topic of ['own/1', 'other/1']) {
-    await app.realtime.unsubscribe({ identity: 'eve' }, topic)
+    await app.realtime.revoke({ identity: 'eve' }, topic)
     await eve.next({ op: 'unsubscribed', topic })
   }
   // Some that it was not in: an order is about a person, not about where the person is now.
-  await app.realtime.unsubscribe({ identity: 'eve' }, other.at({ id: '2' }))
-  await app.realtime.unsubscribe({ identity: 'eve' }, plain.at({ id: '1' }))
+  await app.realtime.revoke({ identity: 'eve' }, other.at({ id: '2' }))
+  await app.realtime.revoke({ identity: 'eve' }, plain.at({ id: '1' }))
   for (const topic of ['own/1', 'other/1', 'other/2']) t.equal(await asked(eve, topic), 'FORBIDDEN', topic)
   for (const topic of ['own/1', 'other/1', 'other/2', 'plain/1']) t.equal(await give(eve, topic), 'FST_ERR_REALTIME_FORBIDDEN', topic)
   t.same(app.realtime.connections().find(({ identity }) => identity.id === 'eve')?.topics, [])
@@ -74,12 +74,12 @@ t.test('a topic that is left or taken while the client is being let into it is n
   const cases: Array<['client' | 'app', (topic: string) => unknown, unknown]> = [
     ['client', (topic) => connection.unsubscribe(topic), 'FORBIDDEN'],
     ['app', (topic) => connection.unsubscribe(topic), ['lobby']],
-    ['client', async (topic) => await app.realtime.unsubscribe({ identity: 'eve' }, topic), 'FORBIDDEN'],
-    ['app', async (topic) => await app.realtime.unsubscribe({ identity: 'eve' }, topic), 'FST_ERR_REALTIME_FORBIDDEN'],
-    ['client', async (topic) => await app.realtime.unsubscribe({ topic }, topic), 'FORBIDDEN'],
-    ['app', async (topic) => await app.realtime.unsubscribe({ topic, connection: connection.id }, topic), 'FST_ERR_REALTIME_FORBIDDEN'],
-    ['client', async (topic) => await app.realtime.unsubscribe({ topic: 'slow/nobody' }, topic), 'subscribed'],
-    ['client', async (topic) => await app.realtime.unsubscribe({ identity: 'ann' }, topic), 'subscribed']
+    ['client', async (topic) => await app.realtime.revoke({ identity: 'eve' }, topic), 'FORBIDDEN'],
+    ['app', async (topic) => await app.realtime.revoke({ identity: 'eve' }, topic), 'FST_ERR_REALTIME_FORBIDDEN'],
+    ['client', async (topic) => await app.realtime.revoke({ topic }, topic), 'FORBIDDEN'],
+    ['app', async (topic) => await app.realtime.revoke({ topic, connection: connection.id }, topic), 'FST_ERR_REALTIME_FORBIDDEN'],
+    ['client', async (topic) => await app.realtime.revoke({ topic: 'slow/nobody' }, topic), 'subscribed'],
+    ['client', async (topic) => await app.realtime.revoke({ identity: 'ann' }, topic), 'subscribed']
   ]
   for (const [n, [who, meanwhile, answer]] of cases.entries()) {
     const topic = `slow/${n}`
@@ -127,9 +127,9 @@ t.test('more was taken from one connection than is kept: it is to come back', as
   app.topic('rooms/:id')
   app.channel('/', { topics: 'rooms/own' })
   const client = await talkTo(app, '/', { t })
-  for (let n = 0; n < 1000; n++) await app.realtime.unsubscribe({ identity: 'eve' }, `rooms/${n}`)
+  for (let n = 0; n < 1000; n++) await app.realtime.revoke({ identity: 'eve' }, `rooms/${n}`)
   t.equal(app.realtime.connections().length, 1)
-  await app.realtime.unsubscribe({ identity: 'eve' }, 'rooms/one-more')
+  await app.realtime.revoke({ identity: 'eve' }, 'rooms/one-more')
   t.match((await client.next('realtime:bye')).data, { code: 1013, reconnect: true })
   t.equal((await client.ended).code, 1013)
 })

@@ -65,8 +65,8 @@ async function way (t: Test, step: Step): Promise<Way> {
 const ORDERS: Record<string, (app: FastifyInstance) => Promise<void>> = {
   'disconnect an identity': async (app) => await app.realtime.disconnect({ identity: 'eve' }),
   'disconnect the listeners of a topic': async (app) => await app.realtime.disconnect({ topic: 'rooms/held' }),
-  'take a topic from an identity': async (app) => await app.realtime.unsubscribe({ identity: 'eve' }, 'rooms/held'),
-  'take a topic from its listeners': async (app) => await app.realtime.unsubscribe({ topic: 'rooms/held' }, 'rooms/held')
+  'take a topic from an identity': async (app) => await app.realtime.revoke({ identity: 'eve' }, 'rooms/held'),
+  'take a topic from its listeners': async (app) => await app.realtime.revoke({ topic: 'rooms/held' }, 'rooms/held')
 }
 
 const WIRES: Record<string, (t: Test, app: FastifyInstance, cursor: string) => Promise<Client>> = {

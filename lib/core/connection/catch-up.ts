@@ -7,7 +7,7 @@ import type { TopicSnapshot } from '../delivery/snapshots.ts'
 import type { ReplayStep } from '../delivery/replays.ts'
 import { bytesOf } from '../delivery/bytes.ts'
 import { entriesFor, type Receiver } from '../event.ts'
-import type { Encoder, Notice, ResetReason } from '../wire.ts'
+import type { Chunk, Encoder, Notice, ResetReason } from '../wire.ts'
 import type { Output } from './output.ts'
 import type { Apart, Held, Search, Subscription } from './subscription.ts'
 
@@ -138,7 +138,7 @@ export class CatchUp {
   }
 
   /** Some of the events may not be for this client. */
-  #ownBytes ({ topic }: Subscription, { bytes, entries }: ReplayStep, encoder: Encoder): Uint8Array {
+  #ownBytes ({ topic }: Subscription, { bytes, entries }: ReplayStep, encoder: Encoder): Chunk {
     const own = entries && entriesFor(this.#host.receiver, entries)
     return own === entries ? bytes : bytesOf(encoder, own ?? [], topic)
   }
@@ -153,7 +153,7 @@ export class CatchUp {
       return output.outlet.encodeOne(entry, subscription)
     })
     this.#host.replayed(entries.length)
-    output.write(Buffer.concat(blocks))
+    output.write(output.outlet.join(blocks))
     return 'moved'
   }
 

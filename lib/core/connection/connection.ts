@@ -1,13 +1,12 @@
 /** One client on one wire, from when it is let in to its end. */
 import type { Id } from '../adapter.ts'
-import type { Place } from '../admission.ts'
 import { customReason, type Reason } from '../call-options.ts'
 import { statusOf } from '../callbacks.ts'
 import { internalError, judgedAnew, slowClient, tryAgainLater, type CloseReason } from '../close-reasons.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Receiver } from '../event.ts'
 import type { Identity } from '../identity.ts'
-import type { Notice, Outlet, OutletHost } from '../wire.ts'
+import type { Chunk, Notice, Outlet, OutletHost, WireKind } from '../wire.ts'
 import { Ending } from './ending.ts'
 import { ConnectionFace, type FaceHost } from './face.ts'
 import type { Hand, Heartbeat } from './heartbeat.ts'
@@ -19,17 +18,18 @@ import { Output, type OutputHost } from './output.ts'
 import type { Subscription } from './subscription.ts'
 
 export interface ConnectionSettings extends OutboxSettings {
-  /** ms between two signs of life. */
+  /** ms between two signs of life; 0 where none are needed. */
   readonly heartbeat: number
 }
 
 /** Who the client is, and its way back to the app; made by the routes. */
 export interface Client extends Receiver {
   readonly id: string
+  readonly kind: WireKind
   readonly identity: Identity
   readonly address: string
-  /** The place that it takes up; given back when the connection is gone. */
-  readonly place: Place
+  /** The place that it takes up; given back when the connection is gone. The app's own subscriptions take up none. */
+  readonly place: { left (): void } | undefined
   readonly settings: ConnectionSettings
   /** How many orders were given before its request arrived: later ones concern it. */
   readonly since: number
@@ -92,12 +92,12 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   get receiver (): Receiver { return this.#client }
   /** Names that are being joined. */
   get pending (): readonly string[] { return this.#joins.pending }
-  get kind (): 'sse' | 'websocket' { return this.attached ? this.output.outlet.kind : 'sse' }
+  get kind (): WireKind { return this.#client.kind }
   get since (): number { return this.#client.since }
   get id (): string { return this.#client.id }
   get identity (): Identity { return this.#client.identity }
   get address (): string { return this.#client.address }
-  get place (): Place { return this.#client.place }
+  get place (): Client['place'] { return this.#client.place }
   get settings (): ConnectionSettings { return this.#client.settings }
   get heartbeat (): number { return this.#client.settings.heartbeat }
   get subscriptions (): readonly Subscription[] { return this.#listening.subscriptions }
@@ -122,7 +122,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   /** The wire is there. Nothing is written before `begin`. */
   attach (outlet: Outlet): void {
     this.output.attach(outlet)
-    this.#hand = this.#node.heartbeat.add(this.output, this.heartbeat)
+    if (this.heartbeat > 0) this.#hand = this.#node.heartbeat.add(this.output, this.heartbeat)
   }
 
   /** Joins and opens in one synchronous step. */
@@ -231,7 +231,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   // --- writing ---------------------------------------------------------------------------
 
   /** Bytes for this client alone. */
-  write (bytes: Uint8Array): void {
+  write (bytes: Chunk): void {
     this.output.write(bytes)
   }
 

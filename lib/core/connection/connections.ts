@@ -10,6 +10,8 @@ const MAX_SPREAD_MS = 60_000
 export class Connections {
   /** From when orders find them to when they are closed. */
   readonly open = new Set<Connection>()
+  /** The app's own subscriptions: no order concerns them, and no limit. */
+  readonly own = new Set<Connection>()
   readonly leaving = new Leaving()
   readonly #retry: number
 
@@ -20,12 +22,12 @@ export class Connections {
 
   /** It has ended; its wire may still be saying so. */
   closing (connection: Connection): void {
-    if (this.open.delete(connection)) this.leaving.add(connection)
+    if (!this.own.delete(connection) && this.open.delete(connection)) this.leaving.add(connection)
   }
 
   /** Its wire is gone. */
   ended (connection: Connection): void {
-    connection.place.left()
+    connection.place?.left()
     this.leaving.delete(connection)
   }
 
@@ -38,6 +40,8 @@ export class Connections {
   /** The app closes. */
   sendAll (reason: CloseReason = shuttingDown): void {
     const clients = this.open.size
-    for (const connection of [...this.open]) connection.end(reason, this.retryAfter(clients))
+    for (const connection of this.all) connection.end(reason, this.retryAfter(clients))
   }
+
+  get all (): Connection[] { return [...this.open, ...this.own] }
 }

@@ -3,13 +3,13 @@ import { readReason, type Reason } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
 import type { Identity } from '../identity.ts'
 import { encodeJson } from '../payload.ts'
-import type { Notice } from '../wire.ts'
+import type { Notice, WireKind } from '../wire.ts'
 import { ConnectionClosed } from '../../errors.ts'
 
 /** The connection, as its face sees it. */
 export interface FaceHost {
   readonly id: string
-  readonly kind: 'sse' | 'websocket'
+  readonly kind: WireKind
   readonly identity: Identity
   readonly topics: string[]
   readonly signal: AbortSignal
@@ -34,7 +34,7 @@ export class ConnectionFace {
   }
 
   get id (): string { return this.#host.id }
-  get kind (): 'sse' | 'websocket' { return this.#host.kind }
+  get kind (): WireKind { return this.#host.kind }
   get identity (): Identity { return this.#host.identity }
   get topics (): string[] { return this.#host.topics }
   get signal (): AbortSignal { return this.#host.signal }

@@ -2,7 +2,7 @@
 import type { Id } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { OrderOfUse } from '../order-of-use.ts'
-import type { Outlet } from '../wire.ts'
+import type { Chunk, Outlet } from '../wire.ts'
 import {
   slowClientOf, type Item, type Recipient, type SlowClient, type SlowPolicy, type Waiting
 } from './slow-client.ts'
@@ -25,7 +25,7 @@ export interface OutboxHost {
 interface Sink {
   readonly full: boolean
   readonly outlet: Outlet
-  force (bytes: Uint8Array): void
+  force (bytes: Chunk): void
 }
 
 export type Fits = 'fits' | 'overflows'
@@ -49,13 +49,13 @@ export class Outbox implements Waiting {
   get missing (): boolean { return this.#policy.missing }
 
   /** Bytes of a group, which are those of `entries`. `overflows`: past `maxBuffered`, and the client must go. */
-  add (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): Fits {
+  add (bytes: Chunk, to: Recipient, entries: readonly Entry[]): Fits {
     this.#policy.keep(bytes, to, entries)
     return this.#relieved()
   }
 
   /** Bytes for this client alone. `told`: the bytes tell it positions. */
-  addOwn (bytes: Uint8Array, told: boolean): Fits {
+  addOwn (bytes: Chunk, told: boolean): Fits {
     this.put({ is: 'own', bytes, size: bytes.byteLength, told })
     return this.#relieved()
   }
@@ -73,7 +73,7 @@ export class Outbox implements Waiting {
       this.bytes -= item.size
       this.#write(item)
     }
-    if (!this.#sink.full) this.#tellMissed()
+    if (!this.#sink.full) this.#makeUpMissed()
     return this.#items.size === 0 && !this.missing
   }
 
@@ -94,10 +94,10 @@ export class Outbox implements Waiting {
     if (moved) this.#sink.force(moved)
   }
 
-  #tellMissed (): void {
+  #makeUpMissed (): void {
     for (const subscription of this.#policy.takeMissed()) {
       if (this.#host.closed) return
-      subscription.reset('slow')
+      this.#policy.makeUp(subscription)
     }
   }
 

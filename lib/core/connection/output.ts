@@ -1,6 +1,6 @@
 /** What is written to one client: at once while it takes it, and kept in its outbox while it does not. */
 import type { Entry } from '../event.ts'
-import type { Outlet } from '../wire.ts'
+import type { Chunk, Outlet } from '../wire.ts'
 import { Outbox, type Fits, type OutboxHost } from './outbox.ts'
 import type { Recipient } from './slow-client.ts'
 import { ConnectionClosed } from '../../errors.ts'
@@ -45,21 +45,21 @@ export class Output {
   get buffered (): number { return this.outlet.buffered + (this.outbox?.bytes ?? 0) }
 
   /** Bytes of a group: the hot path. */
-  deliver (to: Recipient, bytes: Uint8Array, entries: readonly Entry[]): void {
+  deliver (to: Recipient, bytes: Chunk, entries: readonly Entry[]): void {
     this.wrote = true
     if (!this.full) this.full = !this.outlet.write(bytes)
     else if (!this.#host.closed) this.#kept(this.#box.add(bytes, to, entries))
   }
 
   /** Bytes for this client alone. `told`: they tell it positions. */
-  write (bytes: Uint8Array, told = false): void {
+  write (bytes: Chunk, told = false): void {
     this.wrote = true
     if (!this.full) this.full = !this.outlet.write(bytes)
     else if (!this.#host.closed) this.#kept(this.#box.addOwn(bytes, told))
   }
 
   /** Writes whatever the buffer says: for bytes that must not be parted by what waits. */
-  force (bytes: Uint8Array): void {
+  force (bytes: Chunk): void {
     this.full = !this.outlet.write(bytes)
   }
 

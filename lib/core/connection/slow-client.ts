@@ -1,14 +1,14 @@
 /**
  * A client that does not read: what is kept for it, and what becomes of it once more waits than `maxBuffered`. `close`
  * lets it go; `latest` keeps of each event the newest; `reset` drops what waits, and says so when the client reads
- * again.
+ * again; `replay` drops what waits too, and reads it from the history then.
  */
 import type { Id } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
-import type { HeardSubscription, ResetReason } from '../wire.ts'
+import type { Chunk, HeardSubscription, ResetReason } from '../wire.ts'
 
 /** What to do with a client that does not read, once `maxBuffered` is reached. */
-export type SlowPolicy = 'close' | 'latest' | 'reset'
+export type SlowPolicy = 'close' | 'latest' | 'reset' | 'replay'
 
 /** A subscription, as far as what waits for it is concerned. */
 export interface Recipient extends HeardSubscription {
@@ -18,19 +18,21 @@ export interface Recipient extends HeardSubscription {
   /** Stands at `id`, unless it has a place of its own already. */
   standBefore (id: Id): void
   /** Undefined where the event's bytes cannot be made: the client has been told. */
-  bytesOrLoss (entry: Entry): Uint8Array | undefined
+  bytesOrLoss (entry: Entry): Chunk | undefined
   /** Events were lost for good. Nothing where it has been left meanwhile. */
   reset (reason: ResetReason): void
+  /** Is given what follows its own place, from the history. Nothing where it has been left meanwhile. */
+  replay (): void
 }
 
 /** What waits. */
 export type Item =
   /** Bytes for this client alone. `told`: they tell it positions, which count what waits before them. */
-  | { readonly is: 'own', readonly bytes: Uint8Array, readonly size: number, readonly told: boolean }
+  | { readonly is: 'own', readonly bytes: Chunk, readonly size: number, readonly told: boolean }
   /** Of a group. `prev`: where its subscription stood before. */
   | {
     readonly is: 'shared',
-    readonly bytes: Uint8Array,
+    readonly bytes: Chunk,
     readonly size: number,
     readonly to: Recipient,
     readonly prev: Id | undefined
@@ -56,11 +58,12 @@ export interface SlowClient {
   /** Events were dropped, and the client has not been told. */
   readonly missing: boolean
   /** `bytes` are those of `entries`. */
-  keep (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void
+  keep (bytes: Chunk, to: Recipient, entries: readonly Entry[]): void
   /** Too much waits: makes room. False where the client must go. */
   relieve (): boolean
-  /** Whom to tell of a loss, when everything else is written. */
+  /** Those whose events were dropped. Asked when everything else is written; `makeUp` follows for each. */
   takeMissed (): Iterable<Recipient>
+  makeUp (missed: Recipient): void
 }
 
 export function slowClientOf (policy: SlowPolicy, waiting: Waiting): SlowClient {
@@ -68,6 +71,7 @@ export function slowClientOf (policy: SlowPolicy, waiting: Waiting): SlowClient 
     case 'close': return new Closing(waiting)
     case 'latest': return new Conflating(waiting)
     case 'reset': return new Dropping(waiting)
+    case 'replay': return new Replaying(waiting)
   }
 }
 
@@ -80,12 +84,13 @@ class Closing implements SlowClient {
 
   get missing (): boolean { return false }
 
-  keep (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void {
+  keep (bytes: Chunk, to: Recipient, entries: readonly Entry[]): void {
     this.waiting.put({ is: 'shared', bytes, size: bytes.byteLength, to, prev: placeBefore(entries) })
   }
 
   relieve (): boolean { return false }
   takeMissed (): Iterable<Recipient> { return [] }
+  makeUp (_missed: Recipient): void {}
 }
 
 /** From overflow on, an event replaces the older one of its topic, name and key. */
@@ -98,7 +103,7 @@ class Conflating implements SlowClient {
     this.#waiting = waiting
   }
 
-  keep (_bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void {
+  keep (_bytes: Chunk, to: Recipient, entries: readonly Entry[]): void {
     for (const entry of entries) this.#put(to, entry)
   }
 
@@ -131,6 +136,7 @@ class Conflating implements SlowClient {
   }
 
   takeMissed (): Iterable<Recipient> { return [] }
+  makeUp (): void {}
 }
 
 /** From overflow on, what waits and what follows is dropped, until the client reads again. */
@@ -139,7 +145,7 @@ class Dropping extends Closing {
 
   override get missing (): boolean { return this.#missed !== undefined }
 
-  override keep (bytes: Uint8Array, to: Recipient, entries: readonly Entry[]): void {
+  override keep (bytes: Chunk, to: Recipient, entries: readonly Entry[]): void {
     if (this.#missed) this.#miss(to, placeBefore(entries))
     else super.keep(bytes, to, entries)
   }
@@ -171,6 +177,10 @@ class Dropping extends Closing {
   #miss (to: Recipient, prev: Id | undefined): void {
     if (prev !== undefined) to.standBefore(prev)
     this.#missed?.add(to)
+    this.countDropped(to, prev)
+  }
+
+  protected countDropped (to: Recipient, _prev: Id | undefined): void {
     this.waiting.dropped(to.topic.name)
   }
 
@@ -178,6 +188,22 @@ class Dropping extends Closing {
     const missed = this.#missed ?? []
     this.#missed = undefined
     return missed
+  }
+
+  override makeUp (missed: Recipient): void {
+    missed.reset('slow')
+  }
+}
+
+/** What was dropped is in the history; what is in none of it is lost. */
+class Replaying extends Dropping {
+  protected override countDropped (to: Recipient, prev: Id | undefined): void {
+    if (prev === undefined) super.countDropped(to, prev)
+  }
+
+  override makeUp (missed: Recipient): void {
+    if (missed.topic.durable) missed.replay()
+    else super.makeUp(missed)
   }
 }
 

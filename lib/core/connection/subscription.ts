@@ -10,7 +10,7 @@ import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Group, Member } from '../delivery/member.ts'
 import type { TopicSnapshot } from '../delivery/snapshots.ts'
 import { entriesFor, type Entry, type Receiver } from '../event.ts'
-import type { HeardSubscription, ResetReason } from '../wire.ts'
+import type { Chunk, HeardSubscription, ResetReason } from '../wire.ts'
 import type { Output } from './output.ts'
 import type { Recipient } from './slow-client.ts'
 
@@ -107,7 +107,7 @@ export class Subscription implements Member, Recipient {
   // --- as a member of a group ----------------------------------------------------
 
   /** The hot path: called for every member of a group. */
-  deliver (bytes: Uint8Array, entries: readonly Entry[]): void {
+  deliver (bytes: Chunk, entries: readonly Entry[]): void {
     this.#host.output.deliver(this, bytes, entries)
   }
 
@@ -129,6 +129,12 @@ export class Subscription implements Member, Recipient {
 
   reset (reason: ResetReason): void {
     if (this.#host.listens(this)) this.#host.reset(this, reason)
+  }
+
+  replay (): void {
+    if (!this.#host.listens(this)) return
+    this.#host.leaveGroups()
+    this.#host.settle()
   }
 
   finish (): void {
@@ -156,7 +162,7 @@ export class Subscription implements Member, Recipient {
   }
 
   /** It stands at the event already. */
-  bytesOrLoss (entry: Entry): Uint8Array | undefined {
+  bytesOrLoss (entry: Entry): Chunk | undefined {
     try {
       return this.#host.output.outlet.encodeOne(entry, this)
     } catch (error) {

@@ -7,7 +7,7 @@ import { idParts } from '../id.ts'
 import { TopicLog, type LogHost } from '../log/topic-log.ts'
 import type { Observer } from '../observe.ts'
 import type { DeclaredTopic } from '../topics/topic.ts'
-import type { Encoder, HeardTopic, ResetReason } from '../wire.ts'
+import type { Chunk, Encoder, HeardTopic, ResetReason } from '../wire.ts'
 import { bytesOf } from './bytes.ts'
 import type { Group, Member } from './member.ts'
 import { PartialMessage, SharedMessage } from './messages.ts'
@@ -163,7 +163,7 @@ export class ActiveTopic implements HeardTopic {
   #fanOut (group: Group, entries: Entry[]): boolean {
     const { encoder, members } = group
     if (members.length === 0) return true
-    let bytes: Uint8Array
+    let bytes: Chunk
     try {
       bytes = bytesOf(encoder, entries, this)
     } catch {

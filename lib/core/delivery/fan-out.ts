@@ -3,11 +3,12 @@
  * them is written to. What waits is written in the order in which it was flushed, whatever its topic; each member gets
  * its bytes whole, and before anything that depends on its having them (`giveNow`).
  */
+import type { Chunk } from '../wire.ts'
 import type { Group, Member } from './member.ts'
 
 /** What the members of a group are to be given. */
 export interface Message {
-  readonly bytes: Uint8Array
+  readonly bytes: Chunk
   give (member: Member): void
 }
 

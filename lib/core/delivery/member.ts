@@ -2,7 +2,7 @@
 import type { Id } from '../adapter.ts'
 import type { CloseReason } from '../close-reasons.ts'
 import type { Entry, Receiver } from '../event.ts'
-import type { Encoder, ResetReason } from '../wire.ts'
+import type { Chunk, Encoder, ResetReason } from '../wire.ts'
 
 /** Listeners that get the same bytes. */
 export interface Group {
@@ -18,7 +18,7 @@ export interface Member {
   /** Bytes that wait for it. */
   readonly buffered: number
   /** `bytes` are those of `entries`. */
-  deliver (bytes: Uint8Array, entries: readonly Entry[]): void
+  deliver (bytes: Chunk, entries: readonly Entry[]): void
   /** Writing to it has failed. It may have got some of it, or nothing. */
   fail (error: unknown): void
   /** Takes it out of its groups: it is about to be told something that no other is. `settle` must follow. */

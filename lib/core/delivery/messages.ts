@@ -1,16 +1,16 @@
 /** What the members of a group are given. Objects, not closures: one is made for every write. */
 import { entriesFor, type Entry } from '../event.ts'
-import type { Encoder, HeardTopic } from '../wire.ts'
+import type { Chunk, Encoder, HeardTopic } from '../wire.ts'
 import { bytesOf } from './bytes.ts'
 import type { Message } from './fan-out.ts'
 import type { Member } from './member.ts'
 
 /** The same for every member. */
 export class SharedMessage implements Message {
-  readonly bytes: Uint8Array
+  readonly bytes: Chunk
   protected readonly entries: readonly Entry[]
 
-  constructor (entries: readonly Entry[], bytes: Uint8Array) {
+  constructor (entries: readonly Entry[], bytes: Chunk) {
     this.entries = entries
     this.bytes = bytes
   }
@@ -27,7 +27,7 @@ export class PartialMessage extends SharedMessage {
   /** Connections that some of the events may not be for. */
   readonly #senders: ReadonlySet<string | undefined>
 
-  constructor (topic: HeardTopic, encoder: Encoder, entries: readonly Entry[], bytes: Uint8Array) {
+  constructor (topic: HeardTopic, encoder: Encoder, entries: readonly Entry[], bytes: Chunk) {
     super(entries, bytes)
     this.#topic = topic
     this.#encoder = encoder

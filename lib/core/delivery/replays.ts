@@ -2,11 +2,11 @@
 import type { Id } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import type { TopicLog } from '../log/topic-log.ts'
-import type { Encoder, HeardTopic } from '../wire.ts'
+import type { Chunk, Encoder, HeardTopic } from '../wire.ts'
 
 /** Some events that follow an id, as bytes. */
 export interface ReplayStep {
-  readonly bytes: Uint8Array
+  readonly bytes: Chunk
   readonly to: Id
   readonly count: number
   /** The events, where some are not for everybody; otherwise undefined. */

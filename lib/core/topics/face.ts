@@ -8,6 +8,7 @@ export interface TopicFaceHost {
     target: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
   ): Promise<Published>
   history (at: TopicAt, options?: unknown): Promise<HistoryPage>
+  subscribe (at: TopicAt, options?: unknown): AsyncIterable<object>
 }
 
 /** One topic of a pattern, as the app holds it. */
@@ -50,6 +51,10 @@ export class TopicFace {
 
   async history (params: Params, options?: unknown): Promise<HistoryPage> {
     return await this.#host.history(this.#topic.at(params), options)
+  }
+
+  subscribe (params: Params, options?: unknown): AsyncIterable<object> {
+    return this.#host.subscribe(this.#topic.at(params), options)
   }
 }
 

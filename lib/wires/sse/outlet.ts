@@ -78,6 +78,10 @@ export class SseOutlet implements Outlet {
     return this.#framed(bytes)
   }
 
+  join (chunks: readonly Uint8Array[]): Uint8Array {
+    return Buffer.concat(chunks)
+  }
+
   notice (notice: Notice): Uint8Array | undefined {
     const bytes = this.#noticeBlock(notice)
     return bytes && this.#framed(bytes)

@@ -43,6 +43,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     const urls: string[] = []
     const plan: StreamPlan = {
       context,
+      kind: 'sse',
       encoders,
       live: context.live(definedOnly({ heartbeat, maxBuffered, slow })),
       retry: retry === undefined ? context.settings.retry : context.retry(retry),
@@ -139,7 +140,7 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
 
 async function arrive (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
   plan.context.peers.inTurn(request, reply)
-  const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const arriving = Arrival.of(plan, request)
   // Not awaited where it is there: that would cost each client a promise and a turn of the microtasks.
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   // Its end has come and gone unheard: nobody would ever let go of it.

@@ -6,23 +6,17 @@ import type { Joining, Wanted } from '../../core/connection/joining.ts'
 import { andThen, type MaybePromise } from '../../core/maybe-promise.ts'
 import type { Step } from '../../core/source-reader.ts'
 import type { TopicAt } from '../../core/topics/topic.ts'
-import type { LiveSettings } from '../../options.ts'
 import type { Hosts } from '../../routes/hosts.ts'
-import type { Arrival, RouteCallbacks } from '../../routes/arrival.ts'
-import type { WireContext } from '../../routes/context.ts'
-import type { TopicsFor } from '../../routes/topics-option.ts'
+import type { Arrival, ArrivalPlan, RouteCallbacks } from '../../routes/arrival.ts'
 import { lastEventId, sourceCursor } from './last-event-id.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { runFor, type Resumable } from './run.ts'
 import { readSource, tellSource, type BlockReader, type Source } from './source.ts'
 
 /** A route, as declared. */
-export interface StreamPlan extends SseOutletOptions {
+export interface StreamPlan extends SseOutletOptions, ArrivalPlan {
   readonly hosts: Hosts
-  readonly context: WireContext
-  readonly live: LiveSettings
   readonly callbacks: RouteCallbacks
-  readonly topicsFor: TopicsFor
   readonly source: Source | undefined
   /** Known once the route is made. */
   resumable: Resumable | undefined

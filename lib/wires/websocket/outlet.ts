@@ -35,7 +35,7 @@ export class WebSocketOutlet implements Outlet {
     this.#silent = false
   }
 
-  encoder (): Encoder {
+  encoder (): Encoder<Uint8Array> {
     return this.protocol.encoder
   }
 
@@ -43,6 +43,10 @@ export class WebSocketOutlet implements Outlet {
 
   encodeOne (entry: Entry, { topic }: HeardSubscription): Uint8Array {
     return bytesOf(this.protocol.encoder, [entry], topic)
+  }
+
+  join (frames: readonly Uint8Array[]): Uint8Array {
+    return Buffer.concat(frames)
   }
 
   notice (notice: Notice): Uint8Array | undefined {

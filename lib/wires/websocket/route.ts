@@ -10,10 +10,10 @@ import {
 } from '../../errors.ts'
 import type { LiveSettings } from '../../options.ts'
 import type { ChannelLimits } from '../../types/channel.ts'
-import { Arrival, type LiveCallbacks } from '../../routes/arrival.ts'
+import { Arrival, type ArrivalPlan, type LiveCallbacks } from '../../routes/arrival.ts'
 import { makeRoutes, type RouteCollector, type RouteLabel } from '../../routes/collector.ts'
 import type { WireContext } from '../../routes/context.ts'
-import { declaredOf, planTopics, type TopicsFor } from '../../routes/topics-option.ts'
+import { declaredOf, planTopics } from '../../routes/topics-option.ts'
 import { eventNameFault, printable } from '../../core/event-name.ts'
 import { unknownIn, whyUnknown } from '../../known.ts'
 import { ChannelConnection, openBytes, type ChannelPlan } from './channel-connection.ts'
@@ -43,10 +43,7 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   hosts?: string[] | '*'
 }
 
-interface Plan extends ChannelPlan, OriginPolicy {
-  readonly context: WireContext
-  readonly live: LiveSettings
-  readonly topicsFor: TopicsFor
+interface Plan extends ChannelPlan, ArrivalPlan, OriginPolicy {
   readonly server: WebSocketServer
   readonly upgrades: Upgrades
 }
@@ -64,6 +61,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
     const ownLimits = context.limits(limits)
     const plan: Plan = {
       context,
+      kind: 'websocket',
       hub: context.hub,
       upgrades,
       limits: ownLimits,
@@ -209,7 +207,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   if (pending.socket.destroyed) throw new Closed()
   checkOrigin(plan, request)
   const protocol = checkHandshake(request)
-  const arriving = Arrival.of(plan.context, request, plan.topicsFor, plan.live)
+  const arriving = Arrival.of(plan, request)
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   const { connection } = arrival
   if (connection.closed || pending.socket.destroyed || reply.sent) {

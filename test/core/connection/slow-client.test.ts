@@ -1,4 +1,4 @@
-/** What becomes of a client that does not read, by each of the three policies, and of what it is told meanwhile. */
+/** What becomes of a client that does not read, by each of the four policies, and of what it is told meanwhile. */
 import t, { type Test } from 'tap'
 import { memory } from '../../../lib/adapters/memory.ts'
 import type { Adapter, Sink } from '../../../lib/core/adapter.ts'
@@ -6,10 +6,12 @@ import { Connection } from '../../../lib/core/connection/connection.ts'
 import { isPlace, type Entry } from '../../../lib/core/event.ts'
 import { Hub } from '../../../lib/core/hub.ts'
 import { DeclaredTopic } from '../../../lib/core/topics/topic.ts'
+import type { SlowPolicy } from '../../../lib/core/connection/slow-client.ts'
 import type { Encoder, HeardSubscription, HeardTopic, Notice, Outlet } from '../../../lib/core/wire.ts'
 import { Random, seedOf, turns } from '../../random/random.ts'
 
 const MAX_BUFFERED = 4000
+const POLICIES = ['close', 'latest', 'reset', 'replay'] as const
 const LOG = { warn () {}, error () {}, info () {}, debug () {} }
 
 interface Line {
@@ -40,11 +42,12 @@ class Client implements Outlet {
   readonly #t: Test
   readonly #hub: Hub
 
-  constructor (t: Test, hub: Hub, slow: 'close' | 'latest' | 'reset', id: string) {
+  constructor (t: Test, hub: Hub, slow: SlowPolicy, id: string) {
     this.#t = t
     this.#hub = hub
     this.connection = new Connection(hub, {
       id,
+      kind: 'sse',
       identity: { id },
       address: '',
       place: hub.admission.reserve(() => undefined),
@@ -62,7 +65,7 @@ class Client implements Outlet {
     this.connection.begin(await this.#hub.entrance.prepare(names.map((name) => ({ at: this.#hub.topics.resolve(name), cursor: undefined }))))
   }
 
-  async join (name: string): Promise<void> {
+  async enter (name: string): Promise<void> {
     const joining = await this.#hub.entrance.prepare([{ at: this.#hub.topics.resolve(name), cursor: undefined }])
     if (this.connection.closed) return this.#hub.release(joining)
     this.connection.announce(this.#hub.join(this.connection, joining))
@@ -88,6 +91,10 @@ class Client implements Outlet {
   }
 
   release (): void {}
+
+  join (chunks: readonly Uint8Array[]): Uint8Array {
+    return Buffer.concat(chunks)
+  }
 
   encodeOne (entry: Entry, { topic }: HeardSubscription): Uint8Array {
     return Buffer.from(lineOf(entry, topic, this.#positions()))
@@ -258,6 +265,48 @@ t.test('reset: what waits is dropped, told once for each topic, and nothing goes
   t.same([client.numbers('a').at(-1), client.numbers('b').at(-1), client.numbers('c').at(-1)], [51, 50, 1])
 })
 
+t.test('replay: what waits is dropped, and comes from the history when the client reads again', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'replay', 'reader')
+  await client.open(['a', 'b', 'c'])
+  client.taking = false
+  for (let n = 0; n < 100; n++) {
+    await publish(n % 2 ? 'a' : 'b')
+    await turns(1)
+    if (client.connection.output.buffered > MAX_BUFFERED) t.fail(`${client.connection.output.buffered} bytes`)
+  }
+  // In the turn in which it takes bytes again: these still wait in their topics.
+  await publish('a')
+  await publish('c')
+  client.take()
+  await turns(2)
+  t.same([client.numbers('a'), client.numbers('b'), client.numbers('c')], [upTo(51), upTo(50), upTo(1)])
+  for (const topic of ['a', 'b', 'c']) await publish(topic)
+  await turns(1)
+  t.same([client.numbers('a'), client.numbers('b'), client.numbers('c')], [upTo(52), upTo(51), upTo(2)], 'and on as before')
+  t.same(client.notices(), [])
+  t.equal(hub.observe.counts.dropped, 0, 'nothing was lost')
+})
+
+t.test('replay: past the history the loss is told', async (t) => {
+  const { hub, publish } = await start(t, 5)
+  const client = new Client(t, hub, 'replay', 'reader')
+  await client.open(['a', 'b'])
+  client.taking = false
+  await publish('b')
+  for (let n = 0; n < 100; n++) {
+    await publish('a')
+    await turns(1)
+  }
+  client.take()
+  await turns(5)
+  t.same(client.notices(), ['reset: expired a'])
+  await publish('a')
+  await turns(1)
+  t.equal(client.numbers('a').at(-1), 100, 'it goes on')
+  t.same(client.numbers('b'), [0], 'the other topic has lost nothing')
+})
+
 t.test('topics joined and left while a client is behind: it is told of every jump, and of no place it has not reached', async (t) => {
   const { hub, publish } = await start(t)
   const client = new Client(t, hub, 'latest', 'board')
@@ -268,7 +317,7 @@ t.test('topics joined and left while a client is behind: it is told of every jum
     await turns(1)
   }
   await publish('a', '0')
-  await client.join('c')
+  await client.enter('c')
   await publish('a', '1')
   client.connection.remove('b')
   client.take()
@@ -297,10 +346,10 @@ t.test('a topic that was lost: nobody is told of its new place before the loss',
 
 t.test('an event that is not for a slow client: it is told the place, in the order of the events, and loses no other', async (t) => {
   const { hub, publish } = await start(t)
-  const clients = (['close', 'latest', 'reset'] as const).map((slow) => new Client(t, hub, slow, slow))
+  const clients = POLICIES.map((slow) => new Client(t, hub, slow, slow))
   for (const client of clients) await client.open(['a', 'b'])
   for (const client of clients) client.taking = false
-  for (const except of ['close', 'latest', 'reset', undefined]) {
+  for (const except of [...POLICIES, undefined]) {
     await publish('a', 'k', except)
     await publish('b', undefined, except)
     await turns(1)
@@ -309,7 +358,7 @@ t.test('an event that is not for a slow client: it is told the place, in the ord
   for (const client of clients) {
     client.take()
     t.same(client.lines.filter(({ what, topic }) => topic === 'a' && (what === 'event' || what === 'place')).map(({ n }) => n ?? 'place'),
-      ['close', 'latest', 'reset', undefined].map((except, n) => except === client.connection.id ? 'place' : n), client.connection.id)
+      [...POLICIES, undefined].map((except, n) => except === client.connection.id ? 'place' : n), client.connection.id)
     t.equal(client.held.get('a'), hub.active.get('a')?.position)
     t.same(client.notices(), [])
   }
@@ -336,8 +385,7 @@ t.test('at random: every link holds, every position is one that was reached, eve
   for (let round = 0; round < 100; round++) {
     const random = new Random(seed + round)
     const { hub, publish, ears, counts, excepted } = await start(t, random.pick([3, 10, 10_000]))
-    const policies = ['close', 'latest', 'reset'] as const
-    const clients = upTo(4).map((i) => new Client(t, hub, policies[i % 3] as 'close', `${i}`))
+    const clients = POLICIES.map((slow, i) => new Client(t, hub, slow, `${i}`))
     for (const client of clients) await client.open(random.shuffled(['a', 'b', 'c']).slice(0, random.int(1, 3)))
     for (let step = 0; step < 60; step++) {
       const client = random.pick(clients)
@@ -347,7 +395,7 @@ t.test('at random: every link holds, every position is one that was reached, eve
       if (dice < 0.5) for (let i = random.int(1, 8); i > 0; i--) await publish(topic, random.pick([undefined, 'x', 'y']), random.chance(0.3) ? random.pick(clients).connection.id : undefined)
       else if (dice < 0.65) client.taking = false
       else if (dice < 0.8) client.take()
-      else if (dice < 0.87 && !client.connection.has(topic)) await client.join(topic)
+      else if (dice < 0.87 && !client.connection.has(topic)) await client.enter(topic)
       // What waits for it in bytes comes still, and links.
       else if (dice < 0.92 && client.connection.has(topic) && client.connection.topics.length > 1) client.connection.remove(topic)
       if (ears.deaf) hub.suspect('all')

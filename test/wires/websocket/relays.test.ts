@@ -166,7 +166,7 @@ t.test('a topic that was taken while authorize was asked is not spoken in', asyn
   const [sender, other] = [await join(t, app, '/rooms/1'), await join(t, app, '/rooms/1')]
   const answer = say(sender, 'wave', 1)
   while (asked.length === 0) await turn()
-  await app.realtime.unsubscribe({ connection: connectionsOf(app)[0]?.id as string }, 'rooms/1')
+  await app.realtime.revoke({ connection: connectionsOf(app)[0]?.id as string }, 'rooms/1')
   asked[0]?.(true)
   t.equal(await answer, 'UNKNOWN_TOPIC')
   await app.realtime.publish('rooms/1', 'sentinel', {})

@@ -27,7 +27,7 @@ export interface Protocol {
   /** Undefined: for clients that offer none. */
   readonly subprotocol: string | undefined
   /** Shared by all of its clients. */
-  readonly encoder: Encoder
+  readonly encoder: Encoder<Uint8Array>
   /** A client hears its topics when it says so, and says from where. Otherwise it hears them at once, from now on. */
   readonly clientOpens: boolean
   /** `maxCursors`: as many as an `open` may name. @throws Fault, with the `ref` where there is one */
