@@ -41,6 +41,20 @@ export const EventDataInvalid = make('EVENT_DATA', 'topic "%s", event "%s": %s')
 export const EventTooLarge = make('EVENT_TOO_LARGE',
   '%s: %s bytes of data are more than maxEventBytes (%s). Publish less, or raise the limit.', 413)
 export const PublishOptionInvalid = make('PUBLISH_OPTION', 'publish option "%s" %s', 400)
+const Conflicting = make('CONFLICT',
+  'topic "%s" has moved on: its last id is "%s", not the one that was expected. ' +
+  'Read what came since, and decide anew.', 409)
+
+/** `last`: the topic's last id: its last event's, or where it has no events that before its first. */
+export class Conflict extends Conflicting {
+  readonly last: string
+
+  constructor (topic: string, last: string) {
+    super(topic, last)
+    this.last = last
+  }
+}
+
 export const RunSpaceUnknown = make('RUN_SPACE', 'which space are the runs in? Name it, as in stop(key, { space }): %s')
 export const RunKeyMissing = make('RUN_KEY_MISSING',
   'stream "%s" is resumable without a key, and %s. ' +

@@ -2,9 +2,9 @@
 import type {
   Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink
 } from '../core/adapter.ts'
-import { randomId } from '../core/id.ts'
+import { isGenesis, randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
-import { NotOwner, OptionInvalid } from '../errors.ts'
+import { Conflict, NotOwner, OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
 import { MemoryLog } from './memory-log.ts'
 
@@ -81,10 +81,17 @@ export class MemoryAdapter implements Adapter, Ownership {
     const log = this.#logs.get(topic)
     const known = options.dedupe === undefined ? undefined : log?.known(options.dedupe, options.retention.maxAge)
     if (known !== undefined) return { id: known }
+    if (options.expect !== undefined) this.#mustEnd(topic, options.expect)
     const event = this.#append(topic, log ?? this.#open(topic), name, data, options)
     if (this.#used > this.#maxBytes) this.#evict(topic)
     if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
     return { id: event.id }
+  }
+
+  /** @throws Conflict */
+  #mustEnd (topic: string, expected: Id | null): void {
+    const head = this.#head(topic)
+    if (expected === null ? !isGenesis(head) : head !== expected) throw new Conflict(topic, head)
   }
 
   #open (topic: string): MemoryLog {

@@ -5,6 +5,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { start, type Elapse, type MakeNodes } from './adapter-cluster.ts'
+import { expecting } from './adapter-expect.ts'
 import { history } from './adapter-history.ts'
 import { links } from './adapter-links.ts'
 import { listening } from './adapter-listening.ts'
@@ -22,6 +23,6 @@ const wait: Elapse = async (_t, ms) => { await sleep(ms) }
 
 /** The adapter suite. */
 export function adapterSuite (makeNodes: MakeNodes, { elapse = wait }: AdapterSuiteOptions = {}): Trial[] {
-  return Object.entries({ ...links, ...history, ...reads, ...listening })
+  return Object.entries({ ...links, ...expecting, ...history, ...reads, ...listening })
     .map(([name, run]) => trial(name, async (t) => await run(t, await start(t, makeNodes, elapse))))
 }

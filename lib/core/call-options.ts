@@ -11,7 +11,7 @@ export type PublishKeys = { readonly [K in keyof PublishOptions]: PublishOptions
 export interface HistoryRange { readonly after: Id | null, readonly limit: number }
 export interface Reason { code?: number | undefined, text?: string | undefined, reconnect?: boolean | undefined }
 
-const PUBLISH: ReadonlySet<string> = new Set(['dedupe', 'key', 'except'] satisfies Array<keyof PublishKeys>)
+const PUBLISH: ReadonlySet<string> = new Set(['dedupe', 'key', 'except', 'expect'] satisfies Array<keyof PublishKeys>)
 const HISTORY: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<keyof HistoryRange>)
 const REASON: ReadonlySet<string> = new Set(['code', 'text', 'reconnect'] satisfies Array<keyof Reason>)
 /** Most publishes have none. */
@@ -22,14 +22,15 @@ const MAX_LIMIT = 10_000
 /** @throws PublishOptionInvalid */
 export function readPublishOptions (options: unknown): PublishKeys {
   if (options === undefined) return NO_KEYS
-  if (!isRecord(options)) throw new PublishOptionInvalid('options', 'must be an object like { dedupe, key, except }')
+  if (!isRecord(options)) throw new PublishOptionInvalid('options', 'must be an object like { dedupe, key, except, expect }')
   const unknown = unknownIn(options, PUBLISH)
   if (unknown !== undefined) throw new PublishOptionInvalid(shown(unknown), whyUnknown(unknown, PUBLISH))
-  const { dedupe, key, except } = options as PublishKeys
+  const { dedupe, key, except, expect } = options as PublishKeys
   checkPublishKey('dedupe', dedupe)
   checkPublishKey('key', key)
   checkPublishKey('except', except)
-  return { dedupe, key, except }
+  if (expect !== null) checkPublishKey('expect', expect)
+  return { dedupe, key, except, expect }
 }
 
 /** @throws OptionInvalid */

@@ -25,6 +25,11 @@ export function idParts (id: string): { ms: number, seq: number } | undefined {
   return match ? { ms: Number(match[1]), seq: Number(match[2]) } : undefined
 }
 
+/** A genesis stands before a topic's first event: its time is 0. */
+export function isGenesis (id: string): boolean {
+  return idParts(id)?.ms === 0
+}
+
 // --- at random -----------------------------------------------------------------------
 
 const RANDOM_BYTES = 9

@@ -15,6 +15,12 @@ export interface PublishOptions {
    * At most 255 bytes.
    */
   except?: string
+  /**
+   * Appends only behind this event: the id of the topic's last one, or null for a topic without events. Else nothing is
+   * published, and the promise rejects with FST_ERR_REALTIME_CONFLICT, whose `last` is the topic's last id. Decided
+   * in one step, on any node. Needs history.
+   */
+  expect?: Id | null
 }
 
 export interface Published {

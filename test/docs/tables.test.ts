@@ -38,7 +38,7 @@ t.test('the options of the Redis adapter', async (t) => {
 
 t.test('the errors', async (t) => {
   const codes = Object.values(errors).map((CodedError) => {
-    const { code, statusCode } = new CodedError()
+    const { code, statusCode } = Reflect.construct(CodedError, []) as { code: string, statusCode: number }
     return [code.replace('FST_ERR_REALTIME_', ''), statusCode]
   })
   const rows = tableUnder('docs/reference/errors.md', '# Errors')

@@ -257,5 +257,5 @@ t.test('a client that leaves while authorize is pending leaves nothing behind', 
   await app.close()
   t.same(connected.all, [], 'onConnect is not asked for somebody who left')
   t.same(app.realtime.connections(), [])
-  t.same(app.realtime.stats().connections, { sse: 0, websocket: 0 })
+  t.same(app.realtime.stats().connections, { sse: 0, websocket: 0, process: 0 })
 })

@@ -139,7 +139,7 @@ t.test('one that never comes ends those who wait for it, so that they come back;
   t.ok(lines.length <= asked.length)
   t.equal(lines[0]?.msg, 'realtime: a snapshot took too long')
   t.match((lines[0]?.err as { message: string }).message, '"snapshot" of topic "boards/1" did not settle within 50 ms')
-  t.strictSame(app.realtime.stats().connections, { sse: 0, websocket: 0 })
+  t.strictSame(app.realtime.stats().connections, { sse: 0, websocket: 0, process: 0 })
   t.equal(app.realtime.countLocal('boards/1') + app.realtime.countLocal('news'), 0)
 
   const count = asked.length

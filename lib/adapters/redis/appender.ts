@@ -81,9 +81,13 @@ function eventArguments (
   const args: Argument[] = []
   for (const { body, size, options } of tickets) {
     const index = options.dedupe === undefined ? 0 : keys.push(dedupeKey(options.dedupe))
-    args.push(String(index), String(size), body)
+    args.push(index + expected(options), String(size), body)
   }
   return { keys, args }
+}
+
+function expected ({ expect }: AppendOptions): string {
+  return expect === undefined ? '' : expect === null ? '-' : `=${expect}`
 }
 
 function whole (value: number): number {

@@ -160,11 +160,16 @@ export function headOf (value: string | null): Id | null {
   return isId(id) ? id : null
 }
 
-/** The ids that APPEND answers, joined by spaces; empty where it does not say so many. */
+/** What APPEND answers for each event, joined by spaces; empty where it does not say so many. */
 export function idsOf (answer: unknown, count: number): string {
   const text = String(answer)
   const ids = text.split(' ')
-  return ids.length === count && ids.every(isId) ? text : ''
+  return ids.length === count && ids.every((id) => isId(conflicting(id) ?? id)) ? text : ''
+}
+
+/** The last id of the topic, where it was not the one that was expected. */
+export function conflicting (answer: string): Id | undefined {
+  return answer.startsWith('!') ? answer.slice(1) : undefined
 }
 
 function readHead (line: string): Head | undefined {

@@ -75,8 +75,9 @@ const HEAD_ARGUMENTS = 8
 /**
  * KEYS: log, head, mark, owner, dedupe keys. ARGV: batch number, the number of the one that must be there before it or
  * '', the oldest number that is not acknowledged, nonce, channel, owner or '', nonce of a genesis (another at each
- * attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of its data, body. Returns the
- * ids, joined by spaces.
+ * attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of its data, body. Behind the
+ * index may stand `=` and the id that must be the last one, or `-`: there must be no event yet. Returns the ids, joined
+ * by spaces; of an event that was not appended, since another id was the last, `!` and that one.
  *
  * The mark makes it safe to send batches behind each other, to send them again, and to have a given-up one arrive late:
  * a batch is applied once, behind the one that was sent before it, and never behind a later one of the same node. It
@@ -93,7 +94,7 @@ local log, head, mark = KEYS[1], KEYS[2], KEYS[3]
 local batch, nonce = ARGV[1], ARGV[4]
 local found = redis.call('MGET', mark, head)
 local done, state = found[1], found[2]
-local last = done and string.match(done, '^(%d+) %d+%-%d+%.')
+local last = done and string.match(done, '^(%d+) !?%d+%-%d+%.')
 if last and #last < 16 and tonumber(last) >= tonumber(batch) then
   return string.match('\\n' .. done, '\\n' .. batch .. ' ([^\\n]*)') or ''
 end
@@ -115,10 +116,16 @@ local due = math.floor(now / ${maxAge / 2}) ~= math.floor(ms / ${maxAge / 2})
 local ids, told = {}, {}
 for i = 1, (#ARGV - ${HEAD_ARGUMENTS}) / 3 do
   local at = ${HEAD_ARGUMENTS - 2} + i * 3
-  local key = ARGV[at] ~= '0' and KEYS[4 + ARGV[at]]
+  local key, sign, expected
+  if ARGV[at] ~= '0' then
+    key, sign, expected = string.match(ARGV[at], '^(%d+)([=-]?)(.*)$')
+    key = key ~= '0' and KEYS[4 + key]
+  end
   local known = key and valueOf(key)
   if known and #known < 128 and string.match(known, '^%d+%-%d+%.[%w_%-]+$') then
     ids[i] = known
+  elseif (sign == '=' and expected ~= id) or (sign == '-' and string.sub(id, 1, 4) ~= '0-0.') then
+    ids[i] = '!' .. id
   else
     if #now > #ms or (#now == #ms and now > ms) then ms, seq = now, '0' else seq = string.format('%d', seq + 1) end
     local own = i == 1 and nonce or nonce .. '_' .. i

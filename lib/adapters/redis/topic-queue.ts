@@ -5,8 +5,9 @@
  * the calls is kept over retries.
  */
 import type { Id } from '../../core/adapter.ts'
-import { NotOwner, Unavailable } from '../../errors.ts'
+import { Conflict, NotOwner, Unavailable } from '../../errors.ts'
 import { takeTickets, type Batch, type Ticket } from './batch.ts'
+import { conflicting } from './decode.ts'
 import type { PendingEvents } from './pending-events.ts'
 
 export interface TopicQueueHost {
@@ -133,9 +134,16 @@ export class TopicQueue {
     // A later one is there, and what became of these is not known any more: as a rule nobody waits for them.
     if (answer === '') return this.#giveUp(tickets)
     const ids: Id[] = answer.split(' ')
-    if (number > this.#newest) this.#host.acknowledged(this.#topic, ids[ids.length - 1] as Id)
+    const last = ids.findLast((id) => conflicting(id) === undefined)
+    if (number > this.#newest && last !== undefined) this.#host.acknowledged(this.#topic, last)
     this.#newest = Math.max(this.#newest, number)
-    for (const [i, ticket] of tickets.entries()) this.#host.pending.resolve(ticket, ids[i] as Id)
+    for (const [i, ticket] of tickets.entries()) this.#answer(ticket, ids[i] as Id)
+  }
+
+  #answer (ticket: Ticket, id: Id): void {
+    const last = conflicting(id)
+    if (last === undefined) this.#host.pending.resolve(ticket, id)
+    else this.#host.pending.reject(ticket, new Conflict(this.#topic, last))
   }
 
   #refuse ({ tickets }: Batch, error: Error): void {

@@ -3,7 +3,7 @@ import type { EphemeralEvent, Id, LogEvent, Page, ReadLimits } from '../adapter.
 import type { AppLog } from '../callbacks.ts'
 import type { CloseReason } from '../close-reasons.ts'
 import { ephemeralEntry, FINAL_EVENTS, type Entry } from '../event.ts'
-import { idParts } from '../id.ts'
+import { isGenesis } from '../id.ts'
 import { TopicLog, type LogHost } from '../log/topic-log.ts'
 import type { Observer } from '../observe.ts'
 import type { DeclaredTopic } from '../topics/topic.ts'
@@ -80,7 +80,7 @@ export class ActiveTopic implements HeardTopic {
   async #open (): Promise<void> {
     const head = await this.#host.listen(this.name, this.durable)
     this.position = head
-    this.log?.open(head, idParts(head)?.ms === 0)
+    this.log?.open(head, isGenesis(head))
     this.opened = true
   }
 

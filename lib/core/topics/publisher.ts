@@ -8,7 +8,7 @@ import { decode, type Payload } from '../payload.ts'
 import type { HistoryEvent, HistoryPage, Published } from '../published.ts'
 import type { TopicAt } from './topic.ts'
 import { nextTurn } from '../turn.ts'
-import { Closed, HistoryUnavailable } from '../../errors.ts'
+import { Closed, HistoryUnavailable, PublishOptionInvalid } from '../../errors.ts'
 
 export interface PublisherHost {
   readonly adapter: Adapter
@@ -37,7 +37,7 @@ export class Publisher {
 
   /**
    * @throws Closed, EventNameInvalid, PublishOptionInvalid, TopicParamsInvalid, EventUnknown, EventDataInvalid,
-   * EventTooLarge
+   * EventTooLarge, Conflict
    */
   async publish (
     { topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
@@ -47,6 +47,7 @@ export class Publisher {
     if (this.#host.stopping) throw new Closed()
     checkEventName(event)
     const keys = readPublishOptions(options)
+    if (keys.expect !== undefined && !topic.durable) throw new PublishOptionInvalid('expect', 'needs a topic with history')
     const encoding = topic.encode(name, event, data)
     const payload = encoding instanceof Promise ? await encoding : encoding
     const size = payload.data.byteLength
@@ -102,16 +103,22 @@ export class Publisher {
 }
 
 function append (adapter: Adapter, retention: Retention | undefined, name: string, event: string,
-  { data, format }: Payload, { key, dedupe, except: connection }: PublishKeys): Promise<{ id: Id } | void> {
+  { data, format }: Payload, { key, dedupe, except: connection, expect }: PublishKeys): Promise<{ id: Id } | void> {
   // Most have none of them.
-  if (retention && key === undefined && dedupe === undefined && connection === undefined) {
+  if (retention && key === undefined && dedupe === undefined && connection === undefined && expect === undefined) {
     return adapter.publish(name, event, data, { retention, format })
   }
   const more = {
     ...(key === undefined ? {} : { key }), ...(connection === undefined ? {} : { except: { connection } })
   }
   if (!retention) return adapter.ephemeral(name, { name: event, data, format, ...more })
-  return adapter.publish(name, event, data, { retention, format, ...more, ...(dedupe === undefined ? {} : { dedupe }) })
+  return adapter.publish(name, event, data, {
+    retention,
+    format,
+    ...more,
+    ...(dedupe === undefined ? {} : { dedupe }),
+    ...(expect === undefined ? {} : { expect })
+  })
 }
 
 function pastEvent (event: LogEvent): HistoryEvent | undefined {
