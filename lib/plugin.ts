@@ -1,6 +1,7 @@
 /** Builds the settings, the adapter and the hub, and decorates the app. */
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
+import { siblings } from './adapters/siblings.ts'
 import { call, within } from './core/callbacks.ts'
 import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
@@ -45,7 +46,18 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   fastify.addHook('onClose', async () => await call(() => hub.close()))
   await startWithin(fastify.initialConfig.pluginTimeout, hub)
   app.decorate()
+  warnOfSiblings(hub)
   if (typeof settings.websocket === 'object') await registerWebSocket(fastify, settings.websocket)
+}
+
+/** Every adapter with a `nodes` reaches other processes. */
+function warnOfSiblings ({ adapter, log }: Hub): void {
+  const why = adapter.nodes ? undefined : siblings()
+  if (why === undefined) return
+  log.warn({ adapter: adapter.name },
+    `realtime: this process seems to be one of several (${why}), and the adapter "${adapter.name}" reaches none of the ` +
+    'others: a client hears only what its own process publishes. Give the plugin an adapter that they share, ' +
+    'e.g. redis() of fastify-realtime/redis, or run one process')
 }
 
 /** Before Fastify's own limit, so that the error says what it was that hung. */
