@@ -168,7 +168,7 @@ describe('publishing and reading', () => {
     expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, { dedup: 'request-7' })
     expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, 'request-7')
     expect(auction.publish).type.not.toBeCallableWith({ auctionId: '42' }, 'bid', 1, null)
-    expect<PublishOptions>().type.toBe<{ dedupe?: string, key?: string, except?: string }>()
+    expect<PublishOptions>().type.toBe<{ dedupe?: string, key?: string, except?: string, expect?: EventId | null }>()
   })
 
   test('history', () => {
