@@ -150,21 +150,25 @@ export interface ResumableSettings {
   readonly maxBytes: number
   readonly key: ((request: FastifyRequest) => unknown) | undefined
   readonly space: string | undefined
+  readonly start: 'POST' | undefined
 }
 
 export function readResumable (value: unknown): ResumableSettings {
   if (value === true) return readResumable({})
   record('resumable', value)
-  onlyKnown('resumable', value, new Set(['maxAge', 'maxBytes', 'key', 'space']))
-  const { maxAge, maxBytes, key, space } = value as Partial<ResumableSettings>
+  onlyKnown('resumable', value, new Set(['maxAge', 'maxBytes', 'key', 'space', 'start']))
+  const { maxAge, maxBytes, key, space, start } = value as Partial<ResumableSettings>
   if (space !== undefined && (typeof space !== 'string' || space === '')) {
     throw new OptionInvalid('resumable.space', 'must be a non-empty string')
   }
+  if (start !== undefined) oneOf('resumable.start', start, ['POST'])
+  if (start !== undefined && key === undefined) throw new OptionInvalid('resumable.start', 'needs a key: whose run is it that begins anew?')
   return Object.freeze({
     maxAge: integer('resumable.maxAge', maxAge ?? 600_000, 1, 86_400_000),
     maxBytes: integer('resumable.maxBytes', maxBytes ?? MiB, 1),
     key: callable('resumable.key', key),
-    space
+    space,
+    start
   })
 }
 

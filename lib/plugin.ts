@@ -6,6 +6,7 @@ import { call, within } from './core/callbacks.ts'
 import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
+import { BegunRuns } from './features/resumable/begun-runs.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
@@ -112,7 +113,7 @@ class App {
       subscribe: (at, options) => process.subscribe(at, options)
     }
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
-    fastify.decorate('realtime', new RealtimeFace(hub, this.#runs, process))
+    fastify.decorate('realtime', new RealtimeFace(hub, context, process))
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
         return new TopicFace(app.#topic(this, pattern, options ?? {}), host)
@@ -151,6 +152,7 @@ class App {
     return {
       hub: this.#hub,
       runs: this.#runs,
+      begun: new BegunRuns(this.#hub, this.#runs),
       peers: new Peers(this.#hub),
       arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
       settings,

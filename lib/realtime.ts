@@ -7,6 +7,7 @@ import { identityId } from './core/identity.ts'
 import { topicAt } from './core/topics/face.ts'
 import type { TopicAt } from './core/topics/topic.ts'
 import { OptionInvalid, TargetInvalid } from './errors.ts'
+import type { BegunRuns } from './features/resumable/begun-runs.ts'
 import { checkRunKey, runOf } from './features/resumable/names.ts'
 import type { Runs } from './features/resumable/runs.ts'
 import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
@@ -14,6 +15,8 @@ import { resolveTopic } from './routes/topics-option.ts'
 import type { Connection } from './types/connection.ts'
 import type { AnyItem, SubscribeOptions, TopicSubscription } from './types/topic.ts'
 import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
+
+interface RunsOfNode { readonly runs: Runs, readonly begun: BegunRuns }
 
 /** Who makes subscriptions within the process. */
 interface Subscribing {
@@ -23,10 +26,10 @@ interface Subscribing {
 // Arrow functions: each works by itself too, as `const { publish } = app.realtime` has it.
 export class RealtimeFace implements Realtime {
   readonly #hub: Hub
-  readonly #runs: Runs
+  readonly #runs: RunsOfNode
   readonly #process: Subscribing
 
-  constructor (hub: Hub, runs: Runs, process: Subscribing) {
+  constructor (hub: Hub, runs: RunsOfNode, process: Subscribing) {
     this.#hub = hub
     this.#runs = runs
     this.#process = process
@@ -68,14 +71,15 @@ export class RealtimeFace implements Realtime {
   readonly stats = (): RealtimeStats => statsOf(this.#hub)
 }
 
-async function stopRun (runs: Runs, key: string, options: StopOptions = {}): Promise<boolean> {
+async function stopRun ({ runs, begun }: RunsOfNode, key: string, options: StopOptions = {}): Promise<boolean> {
   record('stop options', options)
   onlyKnown('stop', options, new Set(['space']))
   const { space } = options
   if (space !== undefined && (typeof space !== 'string' || space === '')) {
     throw new OptionInvalid('stop.space', 'must be a non-empty string')
   }
-  return await runs.stop(runOf(runs.spaces.find(space), checkRunKey('stop()', key)))
+  const run = { space: runs.spaces.find(space), key: checkRunKey('stop()', key) }
+  return runs.spaces.areBegun(run.space) ? await begun.stop(run) : await runs.stop(runOf(run.space, run.key))
 }
 
 const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] satisfies Array<keyof RealtimeTarget>)

@@ -25,6 +25,8 @@ export interface Encoded {
 
 /** After one of these nothing follows in its topic: the end of a run. */
 export const FINAL_EVENTS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
+/** It was broken off, and is not all that there was to say. */
+export const ABORTED = 'realtime:aborted'
 
 export function durableEntry (event: LogEvent): Entry {
   return {

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Hub } from '../core/hub.ts'
 import type { Check } from '../core/validation.ts'
+import type { BegunRuns } from '../features/resumable/begun-runs.ts'
 import type { Runs, RunSettings } from '../features/resumable/runs.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits } from '../types/channel.ts'
@@ -12,6 +13,7 @@ import type { Peers } from './peer.ts'
 export interface WireContext {
   readonly hub: Hub
   readonly runs: Runs
+  readonly begun: BegunRuns
   readonly peers: Peers
   readonly arrivals: Arrivals
   readonly settings: Settings
@@ -22,6 +24,7 @@ export interface WireContext {
   readonly resumable: (value: unknown) => RunSettings & {
     readonly key: ((request: FastifyRequest) => unknown) | undefined
     readonly space: string | undefined
+    readonly start: 'POST' | undefined
   }
   readonly open: (value: unknown) => 'event' | 'id' | false
   readonly origins: (value: unknown) => readonly string[] | '*'

@@ -1,5 +1,5 @@
 /** A stream: an SSE route, of topics or of a source. */
-import type { FastifyReply, FastifySchema } from 'fastify'
+import type { FastifyReply, FastifyRequest, FastifySchema } from 'fastify'
 import type { BaseRouteOptions, LiveOptions, RealtimeRequest, TopicsOption } from './route.ts'
 
 /**
@@ -16,11 +16,31 @@ export interface SourceEvent {
   comment?: string
 }
 
+/** Words of a format that is not ours. */
+export interface StreamFormat<Request = FastifyRequest> {
+  /** Headers of the response, besides those of a stream. */
+  headers?: Record<string, string>
+  /** The last data, once all was said: e.g. `'[DONE]'`. Default: none. */
+  end?: unknown
+  /** The last data of what was broken off. Default: none, and the response is cut, so that nobody takes it for the end. */
+  error?: unknown
+  /**
+   * True for requests that are to get the stream; others get the `handler`, or 406. Default: all of them, whatever they
+   * accept.
+   */
+  accept?: (request: Request) => boolean
+}
+
 export interface SourceContext {
   /** The client's Last-Event-ID, or undefined. */
   cursor: string | undefined
   /** Aborted when the client has left; of a resumable source, when it is stopped. */
   signal: AbortSignal
+  /**
+   * The response, until the first event: its status, headers and cookies may be set until then. Of a resumable source,
+   * that of the request which has started it. Do not send it.
+   */
+  reply: FastifyReply
 }
 
 export interface ResumableOptions<Request> {
@@ -40,6 +60,13 @@ export interface ResumableOptions<Request> {
    */
   key?: (request: Request) => string | Promise<string>
   /**
+   * `'POST'`: a POST without a cursor begins a run, and stops the one before it under that key. Everything else joins the
+   * present run: a GET, and a POST with a `Last-Event-ID`. A GET never starts a run, and is answered 204 where none runs.
+   * Needs a `key`. A route for GET alone that names the `space` of another needs no `source`. Default: whoever asks first
+   * starts the run.
+   */
+  start?: 'POST'
+  /**
    * Where the key holds. Routes share runs only where they name the same space. Any non-empty string, of any length.
    *
    * Default: the route's pattern with its prefix, e.g. `/answers/:id`; with the method before it where that is not
@@ -48,20 +75,12 @@ export interface ResumableOptions<Request> {
   space?: string
 }
 
-export interface StreamRoute<Url extends string, Schema extends FastifySchema, Provider>
+interface AnyStream<Url extends string, Schema extends FastifySchema, Provider>
   extends LiveOptions<RealtimeRequest<Url, Schema, Provider>> {
   /** `GET` (default) or `POST`. */
   method?: 'GET' | 'POST' | Array<'GET' | 'POST'>
   /** What is heard. Up to `maxTopics`. Either this or `source`. */
   topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
-  /**
-   * Events for this one client, pulled with backpressure; its `finally` runs when the client leaves. The response's
-   * head waits for the first event, for a second at most: what is thrown until then is an ordinary HTTP error, with the
-   * `statusCode` of what was thrown. What is thrown later is logged and told as `realtime:aborted`, and the response is
-   * cut, not ended. What is thrown after `signal` was aborted is no error. A source is not bound by `joinTimeout`.
-   */
-  source?: (request: RealtimeRequest<Url, Schema, Provider>, context: SourceContext) =>
-    AsyncIterable<SourceEvent> | Iterable<SourceEvent> | Promise<AsyncIterable<SourceEvent> | Iterable<SourceEvent>>
   /**
    * With `source`: what it yields is kept, so that whoever asks again, with or without a cursor, gets what was said and
    * then the rest; the source runs once. It ends with an event `realtime:end`, or `realtime:aborted`. What it throws
@@ -75,6 +94,35 @@ export interface StreamRoute<Url extends string, Schema extends FastifySchema, P
   /** How the opening cursor is sent: an event `realtime:open` (default), an id-only block, or not. */
   open?: 'event' | 'id' | false
 }
+
+type Iterated<Yielded> = AsyncIterable<Yielded> | Iterable<Yielded>
+type Source<Request, Yielded> = (request: Request, context: SourceContext) => Iterated<Yielded> | Promise<Iterated<Yielded>>
+
+interface OwnFormat<Request> {
+  format?: undefined
+  /**
+   * Events for this one client, pulled with backpressure; its `finally` runs when the client leaves. The response's
+   * head waits for the first event, for a second at most: what is thrown until then is an ordinary HTTP error, with the
+   * `statusCode` of what was thrown. What is thrown later is logged and told as `realtime:aborted`, and the response is
+   * cut, not ended. What is thrown after `signal` was aborted is no error. A source is not bound by `joinTimeout`.
+   */
+  source?: Source<Request, SourceEvent>
+}
+
+interface ForeignFormat<Request> {
+  /**
+   * With `source`, for clients that know nothing of this library: what it yields is the data itself (strings as they are,
+   * all else as JSON), and nothing else is said: no `realtime:…`, no names of events. Ids are those of a resumable source.
+   * `ui-message-stream` is the AI SDK's; `data` is that alone; an object has words of its own. A temporary refusal is
+   * always a 503.
+   */
+  format: 'ui-message-stream' | 'data' | StreamFormat<Request>
+  source?: Source<Request, unknown>
+}
+
+export type StreamRoute<Url extends string, Schema extends FastifySchema, Provider> =
+  AnyStream<Url, Schema, Provider> &
+  (OwnFormat<RealtimeRequest<Url, Schema, Provider>> | ForeignFormat<RealtimeRequest<Url, Schema, Provider>>)
 
 export type StreamOptions<Url extends string, Schema extends FastifySchema, Provider> =
   BaseRouteOptions<Url, Schema, Provider> & StreamRoute<Url, Schema, Provider>

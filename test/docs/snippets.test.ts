@@ -19,7 +19,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'server.mjs'
   ])
 })
@@ -76,6 +76,21 @@ t.test('a topic heard in the same process', async (t) => {
   t.equal(await put(`${url}/orders/41/status`, { status: 'lost' }), 200)
   t.equal(await put(`${url}/orders/42/status`, { status: 'shipped' }), 200)
   t.equal((await lines.next()).value, 'heard status shipped string')
+})
+
+t.test('an answer that a POST begins, in a format of others', async (t) => {
+  const url = await serve(t, 'answer.mjs')
+  t.equal((await fetch(`${url}/api/chat/c1/stream`)).status, 204)
+  const body = JSON.stringify({ id: 'c1', messages: [{}] })
+  const answer = await fetch(`${url}/api/chat`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+  t.equal(answer.headers.get('x-vercel-ai-ui-message-stream'), 'v1')
+  const data = (await answer.text()).match(/^data: .*$/gm) ?? []
+  t.equal(data.at(-1), 'data: [DONE]')
+  t.same(data.slice(0, -1).map((line) => (JSON.parse(line.slice(6)) as { type: string }).type),
+    ['start', 'text-start', 'text-delta', 'text-delta', 'text-delta', 'text-end', 'finish'])
+  t.equal((await fetch(`${url}/api/chat/c1/stream`)).status, 204, 'it is over')
+  const stopped = await fetch(`${url}/api/chat/c1/stop`, { method: 'POST' })
+  t.same(await stopped.json(), { stopped: false })
 })
 
 t.test('an EventSource that was answered 502', async (t) => {

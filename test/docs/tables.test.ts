@@ -24,7 +24,7 @@ t.test('the options and their defaults', async (t) => {
   const { limit, maxAge, maxBytes } = settings.history as Json
   t.equal(rows.get('history'), `{ limit: ${limit}, maxAge: ${maxAge}, maxBytes: ${maxBytes} }`)
   t.same(numbersUnder('## Limits of a channel'), settings.limits)
-  const { key, space, ...resumable } = readResumable(true)
+  const { key, space, start, ...resumable } = readResumable(true)
   t.match(numbersUnder('## Resumable sources'), resumable)
 })
 

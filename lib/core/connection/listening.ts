@@ -3,7 +3,7 @@
  * stands in every one of them.
  */
 import type { Id } from '../adapter.ts'
-import { sourceEnded, type CloseReason } from '../close-reasons.ts'
+import type { CloseReason } from '../close-reasons.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { FanOut } from '../delivery/fan-out.ts'
 import type { Entry, Receiver } from '../event.ts'
@@ -153,7 +153,8 @@ export class Listening implements SubscriptionHost, CatchUpHost {
       subscription.level()
       subscription.topic.join(subscription, encoder)
       // A client that came behind the end stays: another run of the source has begun since.
-      if (subscription.topic.final && subscription.from !== subscription.topic.position) this.finish(sourceEnded)
+      const { ending, position } = subscription.topic
+      if (ending && subscription.from !== position) this.finish(ending)
     }
   }
 

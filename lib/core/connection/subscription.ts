@@ -5,7 +5,7 @@
  * before it would resume without it.
  */
 import type { Id } from '../adapter.ts'
-import { internalError, sourceEnded, type CloseReason } from '../close-reasons.ts'
+import { internalError, type CloseReason } from '../close-reasons.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Group, Member } from '../delivery/member.ts'
 import type { TopicSnapshot } from '../delivery/snapshots.ts'
@@ -137,8 +137,8 @@ export class Subscription implements Member, Recipient {
     this.#host.settle()
   }
 
-  finish (): void {
-    this.#host.finish(sourceEnded)
+  finish (reason: CloseReason): void {
+    this.#host.finish(reason)
   }
 
   sendAway (reason: CloseReason): void {

@@ -1,8 +1,8 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
 import type { EphemeralEvent, Id, LogEvent, Page, ReadLimits } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
-import type { CloseReason } from '../close-reasons.ts'
-import { ephemeralEntry, FINAL_EVENTS, type Entry } from '../event.ts'
+import { sourceBrokenOff, sourceEnded, type CloseReason } from '../close-reasons.ts'
+import { ABORTED, ephemeralEntry, FINAL_EVENTS, type Entry } from '../event.ts'
 import { isGenesis } from '../id.ts'
 import { TopicLog, type LogHost } from '../log/topic-log.ts'
 import type { Observer } from '../observe.ts'
@@ -132,8 +132,9 @@ export class ActiveTopic implements HeardTopic {
   endTurn (): void {
     if (!this.#later) this.flush()
     this.#replays?.forget()
-    if (!this.final) return
-    for (const member of this.#members()) member.finish()
+    const { ending } = this
+    if (!ending) return
+    for (const member of this.#members()) member.finish(ending)
   }
 
   /** Writes what waits, and brings `position` behind it. */
@@ -226,10 +227,13 @@ export class ActiveTopic implements HeardTopic {
   }
 
   /** The last event says that nothing follows. */
-  get final (): boolean {
-    if (!this.declared.policy.whole) return false
-    const last = this.log?.recent.last
-    return last !== undefined && FINAL_EVENTS.has(last.name)
+  get final (): boolean { return this.ending !== undefined }
+
+  /** Why its listeners are to end: the last event says that nothing follows. */
+  get ending (): CloseReason | undefined {
+    const last = this.declared.policy.whole ? this.log?.recent.last : undefined
+    if (!last || !FINAL_EVENTS.has(last.name)) return undefined
+    return last.name === ABORTED ? sourceBrokenOff : sourceEnded
   }
 
   // --- for those who catch up --------------------------------------------------

@@ -33,7 +33,7 @@ export interface Member {
   /** Events were lost for good. */
   reset (reason: ResetReason): void
   /** Nothing follows in its topic. */
-  finish (): void
+  finish (reason: CloseReason): void
   /** Tells its client to come back. */
   sendAway (reason: CloseReason): void
 }

@@ -4,9 +4,11 @@
  */
 import { createHash } from 'node:crypto'
 import { encodeSegment } from '../../core/topics/pattern.ts'
-import { RunKeyInvalid, RunSpaceUnknown } from '../../errors.ts'
+import { OptionInvalid, RunKeyInvalid, RunSpaceUnknown } from '../../errors.ts'
 
 export const RUN_PATTERN = 'realtime:runs/:space/:key'
+/** Which run of a key is the present one. */
+export const PRESENT_PATTERN = 'realtime:present/:space/:key'
 
 /** A run, as its topic's params say it. */
 export interface RunParams { readonly space: string, readonly key: string }
@@ -48,9 +50,20 @@ function hash (kind: 'own' | 'text', text: string): string {
 export class RunSpaces {
   /** By name: the patterns of the routes whose runs are in it. */
   readonly #patterns = new Map<string, Set<string>>()
+  /** Those in which a run is begun by a POST, and ends the one before it. */
+  readonly #begun = new Map<string, boolean>()
 
-  add (name: string, pattern: string): void {
+  /** @throws OptionInvalid */
+  add (name: string, pattern: string, begun = false): void {
+    if ((this.#begun.get(name) ?? begun) !== begun) {
+      throw new OptionInvalid('resumable.start', `must be the same for all routes of the space "${name}"`)
+    }
+    this.#begun.set(name, begun)
     this.#patterns.set(name, (this.#patterns.get(name) ?? new Set()).add(pattern))
+  }
+
+  areBegun (name: string): boolean {
+    return this.#begun.get(name) === true
   }
 
   /**

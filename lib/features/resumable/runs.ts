@@ -30,6 +30,8 @@ export interface RunSettings {
   readonly maxAge: number
   /** Bytes of data of one run; past it, it is aborted. */
   readonly maxBytes: number
+  /** `data`: what its source yields is the data itself, and no event. */
+  readonly yields?: 'events' | 'data'
 }
 
 export interface RunEvent { event?: string, data?: unknown }
@@ -45,7 +47,7 @@ type End = {
 }
 
 /** A run may be silent for so long before it is forgotten: its end always follows. */
-const RUNNING_MS = 86_400_000
+export const RUNNING_MS = 86_400_000
 const MAX_EVENTS = 1_000_000
 const PAGE = { count: 512, bytes: 1 << 20 }
 
@@ -97,9 +99,7 @@ export class Runs {
    * takes long to do so; what it throws until then is thrown to all who wait for it.
    */
   async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
-    if (this.#closed) throw new Closed()
-    if (this.#leases.shared) this.#followed.set(at.name, settings)
-    this.#tick ??= inNobodysName(() => setInterval(() => this.#look(), LEASE_TICK_MS).unref())
+    this.follow(at, settings)
     const running = this.#running.get(at.name)
     if (running) return await running.opened
     const abort = new AbortController()
@@ -112,6 +112,13 @@ export class Runs {
       this.#running.delete(at.name)
       throw error
     }
+  }
+
+  /** Somebody here listens to the run, wherever it runs. @throws Closed */
+  follow (at: TopicAt, settings: RunSettings): void {
+    if (this.#closed) throw new Closed()
+    if (this.#leases.shared) this.#followed.set(at.name, settings)
+    this.#tick ??= inNobodysName(() => setInterval(() => this.#look(), LEASE_TICK_MS).unref())
   }
 
   async #open (at: TopicAt, settings: RunSettings, open: OpenRun, abort: AbortController): Promise<void> {
@@ -127,7 +134,7 @@ export class Runs {
       const { signal } = abort
       const reader = new SourceReader({
         open: () => open(signal),
-        encode: (event: RunEvent) => this.#encode(at, event),
+        encode: (event: RunEvent) => this.#encode(at, settings.yields === 'data' ? { data: event } : event),
         signal,
         log: this.#host.log
       })
@@ -164,6 +171,15 @@ export class Runs {
     if (!linked || events.length > 0) return false
     const holder = await this.#leases.holder(at.name)
     return holder === 'nobody' || holder === 'over'
+  }
+
+  /** Nothing will be said in it any more. True also for one that has never said anything, and does not run. */
+  async hasEnded (at: TopicAt): Promise<boolean> {
+    if (this.#running.has(at.name)) return false
+    const holder = await this.#leases.holder(at.name)
+    if (holder !== 'nobody') return holder === 'over'
+    const last = await this.#last(at)
+    return last === undefined || FINAL_EVENTS.has(last)
   }
 
   /** Stops the run, on whichever node. True when it runs at all. */

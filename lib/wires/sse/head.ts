@@ -7,7 +7,7 @@ import { readCursor } from '../../core/cursor.ts'
 import { Closed } from '../../errors.ts'
 import { identify } from '../../routes/arrival.ts'
 import { authorizeAll } from '../../routes/authorize.ts'
-import { runFor } from './run.ts'
+import { presentRun, runFor } from './run.ts'
 import { lastEventId } from './last-event-id.ts'
 import type { StreamPlan } from './start.ts'
 
@@ -37,10 +37,14 @@ export async function head (plan: StreamPlan, request: FastifyRequest, reply: Fa
 
 /** The client has had all of a run that has ended. */
 async function isOver (
-  { context: { hub, runs }, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }
+  { context, resumable }: StreamPlan, request: FastifyRequest, identity: { readonly id: string }
 ): Promise<boolean> {
   if (!resumable) return false
-  const at = runs.at(await runFor(hub, resumable, request, identity))
+  const { hub, runs } = context
+  const at = resumable.start
+    ? await presentRun(context, resumable, request, (lastEventId(request) ?? '') !== '')
+    : runs.at(await runFor(hub, resumable, request, identity))
+  if (!at) return true
   const cursor = readCursor(lastEventId(request), 1)(at.name)
   return typeof cursor === 'object' && await runs.over(at, cursor.id)
 }

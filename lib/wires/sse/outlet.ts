@@ -2,16 +2,21 @@
 import { constants } from 'node:http2'
 import { Socket } from 'node:net'
 import type { ServerResponse } from 'node:http'
-import { clientLeft, connectionLost, shuttingDown, type CloseReason } from '../../core/close-reasons.ts'
+import {
+  clientLeft, connectionLost, shuttingDown, sourceBrokenOff, sourceEnded, type CloseReason
+} from '../../core/close-reasons.ts'
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
 import type { Entry } from '../../core/event.ts'
 import type { Encoder, HeardSubscription, Notice, Outlet, OutletHost } from '../../core/wire.ts'
 import { HEARTBEAT, block, chunk, eventBlock, type Encoders } from './encode.ts'
+import type { SourceFormat } from './format.ts'
 
 export interface SseOutletOptions {
   readonly retry: number
   readonly open: 'event' | 'id' | false
   readonly encoders: Encoders
+  /** Words that are not ours. */
+  readonly format: SourceFormat | undefined
 }
 
 const BROKEN_OFF = block({ event: 'realtime:aborted', data: '{"reason":"failed"}' })
@@ -65,6 +70,7 @@ export class SseOutlet implements Outlet {
   encoder (subscriptions: readonly HeardSubscription[]): Encoder {
     const durable = subscriptions.filter(({ topic }) => topic.durable)
     const framed = this.#socket !== undefined
+    if (this.#options.format) return this.#options.format.encoder(framed)
     if (durable.length <= 1) return this.#options.encoders.single(framed)
     return this.#options.encoders.acquire(durable.filter(({ held }) => !held).map(({ topic }) => topic), framed)
   }
@@ -74,6 +80,8 @@ export class SseOutlet implements Outlet {
   }
 
   encodeOne (entry: Entry): Uint8Array {
+    const { format } = this.#options
+    if (format) return format.encoder(this.#socket !== undefined).encode([entry])
     const bytes = eventBlock(entry, entry.id === undefined ? undefined : this.#cursor())
     return this.#framed(bytes)
   }
@@ -83,7 +91,7 @@ export class SseOutlet implements Outlet {
   }
 
   notice (notice: Notice): Uint8Array | undefined {
-    const bytes = this.#noticeBlock(notice)
+    const bytes = this.#options.format ? this.#foreign(notice) : this.#noticeBlock(notice)
     return bytes && this.#framed(bytes)
   }
 
@@ -99,6 +107,19 @@ export class SseOutlet implements Outlet {
       case 'at': return block({ id: this.#cursor() ?? '' })
       case 'direct': return block({ event: notice.event, data: Buffer.from(notice.data).toString() })
     }
+  }
+
+  /** A format without our words is told data alone. A loss it cannot be told: it must not take the rest for all. */
+  #foreign (notice: Notice): Buffer | undefined {
+    if (notice.type === 'direct') return block({ data: Buffer.from(notice.data).toString() })
+    if (notice.type === 'reset') this.#breakOffSoon()
+    return undefined
+  }
+
+  #breakOffSoon (): void {
+    if (this.#brokenOff) return
+    this.#brokenOff = true
+    queueMicrotask(() => this.close(sourceBrokenOff, undefined))
   }
 
   #opening (subscriptions: readonly HeardSubscription[]): Buffer {
@@ -146,6 +167,12 @@ export class SseOutlet implements Outlet {
   }
 
   write (bytes: Uint8Array): boolean {
+    // What a foreign format cannot be told was lost: nothing may follow it.
+    if (this.#brokenOff && this.#options.format) return true
+    return this.#put(bytes)
+  }
+
+  #put (bytes: Uint8Array): boolean {
     if (this.#socket) return !this.#socket.writable || this.#socket.write(bytes)
     return this.#raw.writableEnded || this.#raw.destroyed || this.#raw.write(bytes)
   }
@@ -166,6 +193,8 @@ export class SseOutlet implements Outlet {
   close (reason: CloseReason, retry: number | undefined): void {
     if (this.#ended) return
     this.#ended = true
+    const { format } = this.#options
+    if (format) return this.#closeForeign(format, reason)
     if (this.#brokenOff) return this.#cut(this.#framed(BROKEN_OFF))
     if (retry !== undefined && this.buffered === 0) this.write(this.#framed(block({ retry })))
     // A client that does not read would hold the end back as well.
@@ -175,16 +204,27 @@ export class SseOutlet implements Outlet {
     if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
   }
 
+  /** Whatever is no end is told in the format's words; where it has none, the response is cut. */
+  #closeForeign ({ end, error }: SourceFormat, reason: CloseReason): void {
+    if (reason.name === 'slow-client') return this.destroy()
+    const ended = reason === sourceEnded && !this.#brokenOff
+    const last = ended ? end : error
+    if (!ended && !last) return this.#cut()
+    if (last) this.#put(this.#framed(last))
+    this.#raw.end()
+    if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
+  }
+
   /** What follows from here on is no end: nobody is to take what was said so far for all there was to say. */
   breakOff (): void {
     this.#brokenOff = true
   }
 
   /** Without the last chunk (RFC 9112 §7.1), or by RST_STREAM (RFC 9113 §6.4), behind what still waits. */
-  #cut (lastWords: Buffer): void {
+  #cut (lastWords: Buffer = HEARTBEAT): void {
     const { stream } = this.#raw
     if (this.#socket) {
-      this.#socket.write(lastWords)
+      this.#socket.write(lastWords === HEARTBEAT ? FRAMED_HEARTBEAT : lastWords)
       this.#socket.destroySoon()
     } else {
       this.#raw.write(lastWords, 'utf8', () => {

@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { statusOf, toError } from '../../core/callbacks.ts'
 import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
+import { isRecord } from '../../known.ts'
 import type { LiveSettings } from '../../options.ts'
 import { checkHost } from '../../routes/hosts.ts'
 import { Arrival, type LiveCallbacks } from '../../routes/arrival.ts'
@@ -10,6 +11,7 @@ import type { WireContext } from '../../routes/context.ts'
 import { logRefusal } from '../../routes/refusal.ts'
 import { planTopics } from '../../routes/topics-option.ts'
 import { wantsEventStream } from './accept.ts'
+import { readFormat } from './format.ts'
 import { block, type Encoders } from './encode.ts'
 import { head, HEADERS } from './head.ts'
 import type { RawResponse } from './outlet.ts'
@@ -27,6 +29,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   source?: Source
   resumable?: unknown
   handler?: (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply) => unknown
+  format?: unknown
   retry?: number
   open?: 'event' | 'id' | false
   hosts?: string[] | '*'
@@ -35,7 +38,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
     const {
-      topics, source, resumable, handler, retry, open, hosts,
+      topics, source, resumable, handler, retry, open, hosts, format,
       heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
@@ -52,6 +55,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       callbacks: { onConnect, onDisconnect, more: source !== undefined },
       topicsFor: planTopics(context, label, topics, () => urls),
       source,
+      format: format === undefined ? undefined : readFormat(format),
       resumable: undefined
     }
     const runs = readResumable(context, label, options)
@@ -87,13 +91,13 @@ function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): v
   if (typeof options !== 'object' || options === null) {
     throw new RouteInvalid(kind, url, 'needs options with "topics" or "source"')
   }
-  const { topics, source, handler, method = 'GET' } = options
-  if ((topics === undefined) === (source === undefined)) {
-    throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
-  }
+  const { topics, source, handler, format, method = 'GET' } = options
+  const needs = joinsOnly(options) ? source === undefined && topics === undefined : (topics === undefined) !== (source === undefined)
+  if (!needs) throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
   if (source !== undefined && typeof source !== 'function') {
     throw new RouteInvalid(kind, url, 'has a "source" that is not a function')
   }
+  if (format !== undefined && source === undefined && !joinsOnly(options)) throw new RouteInvalid(kind, url, 'has a "format" without a "source"')
   if (handler !== undefined && typeof handler !== 'function') {
     throw new RouteInvalid(kind, url, 'has a "handler" that is not a function')
   }
@@ -108,11 +112,18 @@ function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): v
   }
 }
 
+/** Its clients join runs that are begun elsewhere: it needs no source. */
+function joinsOnly ({ method = 'GET', resumable, source }: StreamRouteOptions): boolean {
+  const begun = isRecord(resumable) && (resumable as { start?: unknown }).start === 'POST'
+  return begun && source === undefined && ![method].flat().some((one) => String(one).toUpperCase() === 'POST')
+}
+
 function readResumable (
-  context: WireContext, { kind, url }: RouteLabel, { source, resumable }: StreamRouteOptions
+  context: WireContext, { kind, url }: RouteLabel, options: StreamRouteOptions
 ): ResumableOptions | undefined {
+  const { source, resumable } = options
   if (resumable === undefined || resumable === false) return undefined
-  if (source === undefined) throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
+  if (source === undefined && !joinsOnly(options)) throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
   return context.resumable(resumable)
 }
 
@@ -125,7 +136,7 @@ function definedOnly<T extends object> (options: T): { [K in keyof T]?: Exclude<
 // Not async: a stream is taken over in onSend, after the handler, and a hijacked async handler would be warned about.
 function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) {
   return function (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply): unknown {
-    if (!wantsEventStream(request.headers.accept, other !== undefined)) {
+    if (!wanted(plan, request, other !== undefined)) {
       if (other) return other.call(this, request, reply)
       throw new NotAcceptable()
     }
@@ -136,6 +147,10 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
     answer(plan, request, reply).catch((error: unknown) => refuse(plan, request, reply, error))
     return undefined
   }
+}
+
+function wanted ({ format }: StreamPlan, request: FastifyRequest, other: boolean): boolean {
+  return format ? format.accepts(request) : wantsEventStream(request.headers.accept, other)
 }
 
 async function arrive (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
@@ -157,7 +172,7 @@ async function arrive (plan: StreamPlan, request: FastifyRequest, reply: Fastify
     arrival.arrived()
   }
   if (start.abandoned || reply.sent) return answerAbandoned(start, reply)
-  answerWith(reply, start)
+  answerWith(reply.headers({ ...plan.format?.headers }), start)
 }
 
 /** As it is: a serializer that a hook has set for this reply would make JSON of it. */
@@ -183,7 +198,7 @@ function answerAbandoned (start: StreamStart, reply: FastifyReply): void {
 
 /** A refusal that is only for now must not be final to an EventSource: any status but 200 would be. */
 function refuse (
-  { context: { hub } }: StreamPlan, request: FastifyRequest, reply: FastifyReply, thrown: unknown
+  { context: { hub }, format }: StreamPlan, request: FastifyRequest, reply: FastifyReply, thrown: unknown
 ): void {
   if (reply.sent) return
   const error = toError(thrown)
@@ -191,7 +206,8 @@ function refuse (
   const retry = hub.retryAfter()
   // A connection kept alive would keep the app from closing.
   if (hub.stopping && request.raw.httpVersionMajor === 1) reply.header('connection', 'close')
-  if (!/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) {
+  // In a foreign format no words of ours would say that this is no answer.
+  if (format || !/(^|,|\s)text\/event-stream/i.test(request.headers.accept ?? '')) {
     return answerError(reply.header('retry-after', Math.ceil(retry / 1000)), error)
   }
   logRefusal(request.log, error, 'realtime: refused for now')
@@ -218,7 +234,11 @@ function answerError (reply: FastifyReply, error: Error): void {
 /** It was closed from this side while hooks of others ran. */
 function lastWords (start: StreamStart, reply: FastifyReply): string | null {
   start.abandon()
-  if (start.reason?.reconnect) return block({ retry: start.retryAfter }).toString()
+  if (start.reason?.reconnect && !start.foreign) return block({ retry: start.retryAfter }).toString()
+  if (start.reason?.reconnect) {
+    reply.code(503).removeHeader('content-type')
+    return null
+  }
   reply.code(204).removeHeader('content-type')
   return null
 }

@@ -1,15 +1,20 @@
 /** Whose run of a resumable source a request asks for. */
 import type { FastifyRequest } from 'fastify'
 import type { Hub } from '../../core/hub.ts'
+import type { TopicAt } from '../../core/topics/topic.ts'
 import { checkRunKey, ownRunOf, runOf, type RunParams } from '../../features/resumable/names.ts'
+import type { RunKey } from '../../features/resumable/begun-runs.ts'
 import type { Runs, RunSettings } from '../../features/resumable/runs.ts'
 import { RunKeyMissing } from '../../errors.ts'
 import type { MadeRoute } from '../../routes/collector.ts'
+import type { WireContext } from '../../routes/context.ts'
 
 /** `resumable` of a route, checked. */
 export interface ResumableOptions extends RunSettings {
   readonly key: ((request: FastifyRequest) => unknown) | undefined
   readonly space: string | undefined
+  /** A POST begins a run, and ends the one before it; everything else joins the present one. */
+  readonly start: 'POST' | undefined
 }
 
 export interface Resumable extends ResumableOptions {
@@ -25,7 +30,7 @@ export function placeRuns (runs: Runs, options: ResumableOptions, made: readonly
   // A prefix with "/" makes two routes of one: they are the same to whoever asks.
   const route = made.find(({ method }) => method !== 'HEAD') as MadeRoute
   const space = options.space ?? ownSpace(route)
-  runs.spaces.add(space, route.url)
+  runs.spaces.add(space, route.url, options.start !== undefined)
   return { ...options, space, url: route.url }
 }
 
@@ -38,13 +43,32 @@ function ownSpace ({ url, method, constraints }: MadeRoute): string {
 
 const told = (_key: string, value: unknown): unknown => value instanceof RegExp ? String(value) : value
 
+/** The key that the app gives for a request. @throws RunKeyInvalid, and what the app's `key` throws */
+export async function keyFor (
+  { patience }: Pick<Hub, 'patience'>, { url, key, space }: Resumable, request: FastifyRequest
+): Promise<RunKey> {
+  const given = await patience.call(`"resumable.key" of stream "${url}"`, () => key?.(request))
+  return { space, key: checkRunKey(`stream "${url}"`, given) }
+}
+
 /** @throws RunKeyMissing, RunKeyInvalid, and what the app's `key` throws */
 export async function runFor (
-  { patience }: Pick<Hub, 'patience'>, { space, url, key }: Resumable, request: FastifyRequest, identity: Identity
+  hub: Pick<Hub, 'patience'>, resumable: Resumable, request: FastifyRequest, identity: Identity
 ): Promise<RunParams> {
-  if (!key) return ownRunOf(space, String(identity.id), ownParams(url, request, identity))
-  const given = await patience.call(`"resumable.key" of stream "${url}"`, () => key(request))
-  return runOf(space, checkRunKey(`stream "${url}"`, given))
+  const { space, url } = resumable
+  if (!resumable.key) return ownRunOf(space, String(identity.id), ownParams(url, request, identity))
+  return runOf(space, (await keyFor(hub, resumable, request)).key)
+}
+
+/** The present run of the key, for a client that joins; undefined where there is nothing for it. */
+export async function presentRun (
+  { hub, runs, begun }: Pick<WireContext, 'hub' | 'runs' | 'begun'>, resumable: Resumable, request: FastifyRequest,
+  hasCursor: boolean
+): Promise<TopicAt | undefined> {
+  const run = await begun.present(await keyFor(hub, resumable, request))
+  const at = run && runs.at(run)
+  // Who comes with a cursor is given the rest, also of a run that has ended.
+  return at && (hasCursor || !await runs.hasEnded(at)) ? at : undefined
 }
 
 /**

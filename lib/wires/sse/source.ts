@@ -1,6 +1,6 @@
 /** A `source`: events for one client, pulled no faster than it reads, and returned when it leaves. */
 import { types } from 'node:util'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { internalError, sourceEnded } from '../../core/close-reasons.ts'
 import { quiet } from '../../core/callbacks.ts'
 import type { Connection } from '../../core/connection/connection.ts'
@@ -13,10 +13,11 @@ import { nextTurn } from '../../core/turn.ts'
 import { EventDataInvalid } from '../../errors.ts'
 import type { SourceEvent } from '../../types/stream.ts'
 import { block } from './encode.ts'
+import type { SourceFormat } from './format.ts'
 import type { SseOutlet } from './outlet.ts'
 
 export type Source = (
-  request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal }
+  request: FastifyRequest, context: { cursor: string | undefined, signal: AbortSignal, reply: FastifyReply }
 ) => MaybePromise<Events<SourceEvent>>
 export type BlockReader = SourceReader<SourceEvent, Buffer>
 
@@ -24,11 +25,13 @@ export type BlockReader = SourceReader<SourceEvent, Buffer>
 const TURN_EVENTS = 64
 
 export function readSource (
-  source: Source, request: FastifyRequest, cursor: string | undefined, signal: AbortSignal
+  { source, format }: { source: Source, format: SourceFormat | undefined }, request: FastifyRequest,
+  context: Parameters<Source>[1]
 ): BlockReader {
+  const { signal } = context
   return new SourceReader({
-    open: () => source(request, { cursor, signal }),
-    encode: sourceBlock,
+    open: () => source(request, context),
+    encode: format ? dataBlock : sourceBlock,
     signal,
     log: request.log
   })
@@ -55,6 +58,12 @@ export async function tellSource (
     outlet.breakOff()
     connection.end(internalError)
   }
+}
+
+/** What a source in a foreign format yields is the data itself. @throws EventDataInvalid */
+function dataBlock (value: unknown): Buffer {
+  if (value === undefined) throw new EventDataInvalid('source', 'message', 'yielded undefined')
+  return block({ data: text('message', value) })
 }
 
 /** @throws EventNameInvalid, EventDataInvalid */

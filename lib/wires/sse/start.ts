@@ -9,8 +9,9 @@ import type { TopicAt } from '../../core/topics/topic.ts'
 import type { Hosts } from '../../routes/hosts.ts'
 import type { Arrival, ArrivalPlan, RouteCallbacks } from '../../routes/arrival.ts'
 import { lastEventId, sourceCursor } from './last-event-id.ts'
+import type { RunKey } from '../../features/resumable/begun-runs.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
-import { runFor, type Resumable } from './run.ts'
+import { keyFor, presentRun, runFor, type Resumable } from './run.ts'
 import { readSource, tellSource, type BlockReader, type Source } from './source.ts'
 
 /** A route, as declared. */
@@ -29,6 +30,10 @@ export class StreamStart {
   readonly #reply: FastifyReply
   readonly #arrival: Arrival
   #joining: Joining[] = []
+  /** The run is this client's to start, where nobody has. */
+  #begins = true
+  /** Of a run that it has begun. */
+  #key: RunKey | undefined
   #reader: BlockReader | undefined
   /** What the source said while the client waited for it. */
   #first: Step<Buffer> | undefined
@@ -53,6 +58,8 @@ export class StreamStart {
   get abandoned (): boolean { return this.#arrival.connection.closed }
   get reason (): CloseReason | undefined { return this.#arrival.connection.reason }
 
+  /** It speaks a format of others. */
+  get foreign (): boolean { return this.#plan.format !== undefined }
   /** When a client should come back (ms). */
   get retryAfter (): number { return this.#plan.context.hub.retryAfter() }
 
@@ -64,12 +71,28 @@ export class StreamStart {
 
   #wanted (): MaybePromise<Wanted[]> {
     const { context: { hub, runs }, resumable } = this.#plan
+    if (resumable?.start) return this.#wantPresent(resumable)
     if (resumable) {
       return runFor(hub, resumable, this.#request, this.#arrival.identity).then((run) => this.#wantRun(runs.at(run)))
     }
     const { topics } = this.#arrival
     const positions = readCursor(lastEventId(this.#request), topics.filter(({ topic }) => topic.durable).length)
     return topics.map((at) => ({ at, cursor: at.topic.durable ? positions(at.name) : undefined }))
+  }
+
+  /** A POST without a cursor begins a run. Everything else joins the present one: a GET never starts anything. */
+  async #wantPresent (resumable: Resumable): Promise<Wanted[]> {
+    const { context } = this.#plan
+    const hasCursor = (lastEventId(this.#request) ?? '') !== ''
+    this.#begins = this.#request.method === 'POST' && !hasCursor
+    if (this.#begins) {
+      this.#key = await keyFor(context.hub, resumable, this.#request)
+      return this.#wantRun(await context.begun.begin(this.#key))
+    }
+    const at = await presentRun(context, resumable, this.#request, hasCursor)
+    if (at) return this.#wantRun(at)
+    this.#arrival.connection.end(sourceEnded)
+    return []
   }
 
   /** The client's place in it, or its start. */
@@ -82,21 +105,33 @@ export class StreamStart {
     const { context: { hub }, source, resumable } = this.#plan
     if (connection.closed) return hub.entrance.release(joining)
     this.#joining = joining
-    if (!source) return
     // The client's place is taken before the source runs: whatever that says first is behind it.
-    return resumable && run ? this.#join(source, resumable, run) : this.#open(source)
+    if (resumable && run) return this.#join(source, resumable, run)
+    if (source) return this.#open(source)
   }
 
   /** The source runs, has run, or is started. */
-  async #join (source: Source, resumable: Resumable, { at, cursor }: Wanted): Promise<void> {
+  async #join (source: Source | undefined, resumable: Resumable, { at, cursor }: Wanted): Promise<void> {
     const { runs } = this.#plan.context
-    await runs.ensure(at, resumable, (signal) => source(this.#request, { cursor: undefined, signal }))
+    if (source && this.#begins) await this.#run(source, resumable, at)
+    else runs.follow(at, resumable)
     if (typeof cursor === 'object' && await runs.over(at, cursor.id)) this.#arrival.connection.end(sourceEnded)
+  }
+
+  async #run (source: Source, resumable: Resumable, at: TopicAt): Promise<void> {
+    const { context: { runs, begun }, format } = this.#plan
+    const settings = format ? { ...resumable, yields: 'data' as const } : resumable
+    const open = (signal: AbortSignal): ReturnType<Source> =>
+      source(this.#request, { cursor: undefined, signal, reply: this.#reply })
+    if (this.#key) await begun.ensure(this.#key, at, settings, open)
+    else await runs.ensure(at, settings, open)
   }
 
   /** Waits a while for what it says first: what it throws instead is an ordinary HTTP error. */
   async #open (source: Source): Promise<void> {
-    this.#reader = readSource(source, this.#request, sourceCursor(this.#request), this.#arrival.connection.signal)
+    this.#reader = readSource({ source, format: this.#plan.format }, this.#request, {
+      cursor: sourceCursor(this.#request), signal: this.#arrival.connection.signal, reply: this.#reply
+    })
     this.#first = await this.#reader.first()
   }
 
@@ -108,7 +143,7 @@ export class StreamStart {
     const raw = this.#reply.raw as RawResponse
     const http2 = raw.stream !== undefined
     try {
-      raw.writeHead(200, streamHeaders(this.#reply, http2))
+      raw.writeHead(statusOfStream(this.#reply), streamHeaders(this.#reply, http2))
     } catch (error) {
       // Node has noted the 200's "OK" by now, which HTTP/2 has no words for.
       if (!http2) raw.statusMessage = ''
@@ -149,6 +184,11 @@ export class StreamStart {
     this.#joining = []
     this.#arrival.connection.gone(clientLeft)
   }
+}
+
+/** What a hook, or the source, has set: any with a body. */
+function statusOfStream ({ statusCode }: FastifyReply): number {
+  return statusCode < 200 || statusCode === 204 || statusCode === 205 || statusCode === 304 ? 200 : statusCode
 }
 
 /** What hooks have set, less what does not belong to a stream of unknown length. What it is, no hook may change. */
