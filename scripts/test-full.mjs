@@ -5,6 +5,7 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { pathToFileURL } from 'node:url'
 import { findChromium } from './chromium.mjs'
 import { findRedis } from './redis.mjs'
 import { bin, install, node, npm, readJson, requireNode, root } from './project.mjs'
@@ -32,11 +33,17 @@ const checks = {
   "the suite passes an adapter of one's own": () => runs(['--test', 'conformance.test.mjs'], /fail 0/),
   'the Redis adapter keeps its contract on ioredis 5': onIoredis5,
   'Nest registers it': () => runs(['nest.cjs'], /^status$/m),
+  'the recipes of docs/guides/ are those that are run here': sameRecipes,
+  'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
   'esbuild bundles it as CommonJS': () => bundles('esbuild', 'cjs'),
   'esbuild bundles it as an ES module': () => bundles('esbuild', 'esm'),
   'webpack bundles it': () => bundles('webpack', 'cjs'),
   ...Object.fromEntries(Object.entries(RESOLUTIONS).map(([name, how]) => [`it is typed under ${name}`, () => typed(name, how)]))
 }
+
+/** Snippets of the guides that need what only consumers/ has. test/docs/snippets.test.ts runs all others. */
+const RECIPES = ['trpc.mjs']
+const recipes = join(built, 'recipes')
 
 requireNode()
 process.exitCode = await main() ? 0 : 1
@@ -73,7 +80,7 @@ async function prepare () {
     process.env[variable] = program
   }
   if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
-  return await unpack()
+  return await unpack() && await writeRecipes()
 }
 
 /** The package as npm would install it, where the consumers find it. */
@@ -86,6 +93,32 @@ async function unpack () {
   mkdirSync(target, { recursive: true })
   execFileSync('tar', ['-xzf', join(built, readdirSync(built).find((file) => file.endsWith('.tgz'))), '-C', target, '--strip-components=1'])
   return true
+}
+
+/** Where they find the packages and each other. */
+async function writeRecipes () {
+  mkdirSync(recipes)
+  symlinkSync(modules, join(recipes, 'node_modules'), 'junction')
+  for (const [file, code] of await recipesOfGuides()) writeFileSync(join(recipes, file), code)
+  return true
+}
+
+/** By the reader that the tests have, which is TypeScript. */
+async function recipesOfGuides () {
+  const { buildSync } = await import(join(modules, 'esbuild/lib/main.js'))
+  const [source, outfile] = [join(root, 'test/helpers/docs.ts'), join(built, 'docs.mjs')]
+  buildSync({ entryPoints: [source], outfile, format: 'esm', define: { 'import.meta.url': JSON.stringify(pathToFileURL(source)) } })
+  const { readSnippets, recipePages } = await import(pathToFileURL(outfile))
+  return readSnippets(recipePages)
+}
+
+async function sameRecipes () {
+  const found = [...(await recipesOfGuides()).keys()].sort()
+  return JSON.stringify(found) === JSON.stringify(RECIPES) ? undefined : `the guides have ${found}; here are checks for ${RECIPES}`
+}
+
+function recipe (name) {
+  return runs(['--test', '--test-timeout=60000', `recipes/${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, PORT: '0' } })
 }
 
 async function tell (name, check) {

@@ -10,11 +10,11 @@ import type { Test } from 'tap'
 import { fetch } from 'undici'
 import { WebSocket } from 'ws'
 import { launchChromium } from './chromium.ts'
-import { readSnippets, root } from './docs.ts'
+import { pages, readSnippets, recipePages, root } from './docs.ts'
 
 type Json = Record<string, unknown>
 
-export const snippets = readSnippets()
+export const snippets = readSnippets(pages.filter((page) => !recipePages.includes(page)))
 
 /** Inside the repository, so that 'fastify-realtime' is the built package. */
 export const folder = `${root}.cache/snippets/`
