@@ -35,6 +35,7 @@ const checks = {
   'Nest registers it': () => runs(['nest.cjs'], /^status$/m),
   'the recipes of docs/guides/ are those that are run here': sameRecipes,
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
+  'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
   'esbuild bundles it as CommonJS': () => bundles('esbuild', 'cjs'),
   'esbuild bundles it as an ES module': () => bundles('esbuild', 'esm'),
   'webpack bundles it': () => bundles('webpack', 'cjs'),
@@ -42,7 +43,7 @@ const checks = {
 }
 
 /** Snippets of the guides that need what only consumers/ has. test/docs/snippets.test.ts runs all others. */
-const RECIPES = ['trpc.mjs']
+const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'trpc.mjs']
 const recipes = join(built, 'recipes')
 
 requireNode()
