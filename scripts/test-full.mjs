@@ -36,6 +36,7 @@ const checks = {
   'the recipes of docs/guides/ are those that are run here': sameRecipes,
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
   'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
+  'Nest: @Sse() of a topic resumes where it was cut, and ends at once': () => compiled('nest.ts') ?? recipe('nest'),
   'esbuild bundles it as CommonJS': () => bundles('esbuild', 'cjs'),
   'esbuild bundles it as an ES module': () => bundles('esbuild', 'esm'),
   'webpack bundles it': () => bundles('webpack', 'cjs'),
@@ -43,7 +44,7 @@ const checks = {
 }
 
 /** Snippets of the guides that need what only consumers/ has. test/docs/snippets.test.ts runs all others. */
-const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'trpc.mjs']
+const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'nest.ts', 'trpc.mjs']
 const recipes = join(built, 'recipes')
 
 requireNode()
@@ -116,6 +117,17 @@ async function recipesOfGuides () {
 async function sameRecipes () {
   const found = [...(await recipesOfGuides()).keys()].sort()
   return JSON.stringify(found) === JSON.stringify(RECIPES) ? undefined : `the guides have ${found}; here are checks for ${RECIPES}`
+}
+
+/** As a Nest project does it: decorators that say of what type things are. What the compiler says, or undefined. */
+function compiled (file) {
+  writeFileSync(join(recipes, 'tsconfig.json'), JSON.stringify({
+    compilerOptions: {
+      target: 'es2022', lib: ['es2023'], types: ['node'], module: 'nodenext', strict: true, skipLibCheck: true, experimentalDecorators: true, emitDecoratorMetadata: true
+    },
+    files: [file]
+  }))
+  return runs([join(modules, 'typescript/bin/tsc'), '-p', recipes])
 }
 
 function recipe (name) {

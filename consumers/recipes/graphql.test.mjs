@@ -69,6 +69,19 @@ for (const [name, connect] of Object.entries({ 'graphql-ws': overWebSocket, 'gra
     await client.dispose()
   })
 
+  test(`${name}: whoever is told to come back does, and has missed nothing`, async () => {
+    const client = connect(app)
+    const { items, errors, unsubscribe } = follow(client, '42')
+    assert.deepEqual(await items.take(1), ['realtime:ready'])
+    await app.realtime.disconnect({ topic: 'orders/42' }, { reconnect: true })
+    await setStatus(app, 'missed')
+    assert.deepEqual(await items.take(1), ['missed'])
+    unsubscribe()
+    await nothingLeft(app)
+    assert.equal(items.waiting + errors.waiting, 0)
+    await client.dispose()
+  })
+
   test(`${name}: a refusal is told`, async () => {
     const client = connect(app)
     const { items, errors } = follow(client, 'secret')
