@@ -1,6 +1,7 @@
 /**
  * The README and docs/ do what they say: every snippet whose first line is a file name (`// server.mjs`) is run, in Node or in
  * a real browser (`….browser.js`), or type-checked (`.ts`), against the built package.
+ * Those of `recipePages` are run by `npm run test:full`.
  */
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
