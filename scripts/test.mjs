@@ -17,12 +17,15 @@ const steps = {
   'find a browser': () => find('CHROMIUM_BIN', findChromium),
   'find a Redis server': () => find('REDIS_SERVER_BIN', findRedis),
   'find curl': () => find('CURL_BIN', findCurl),
-  lint: () => node([bin('eslint'), '--max-warnings=0']),
-  'check types': () => node([bin('typescript', 'tsc'), '-p', 'tsconfig.json']),
   'build the package': () => node(['scripts/build.mjs']),
   'build the examples': () => node(['scripts/build.mjs', 'examples']),
-  'test types': () => node([bin('tstyche')]),
-  'check the package': () => node(['scripts/package.mjs']),
+  // Side by side: each takes one core.
+  'lint, check types, test types, check the package': async () => await allOf(
+    async () => await inTurn(
+      () => node([bin('eslint'), '--max-warnings=0']), () => node([bin('typescript', 'tsc'), '-p', 'tsconfig.json'])
+    ),
+    async () => await inTurn(() => node([bin('tstyche')]), () => node(['scripts/package.mjs']))
+  ),
   test
 }
 
@@ -52,6 +55,20 @@ async function attempt (step) {
     console.error(error)
     return 1
   }
+}
+
+/** Up to the first that fails. */
+async function inTurn (...works) {
+  for (const work of works) {
+    const code = await work()
+    if (code !== 0) return code
+  }
+  return 0
+}
+
+async function allOf (...works) {
+  const codes = await Promise.all(works.map(async (work) => await work()))
+  return codes.find((code) => code !== 0) ?? 0
 }
 
 /** Tests are told by the variable. */

@@ -9,7 +9,7 @@ import { runSchedules } from './schedule.ts'
 
 t.setTimeout(600_000)
 
-const SCHEDULES = Number(process.env.SCHEDULES ?? 2100)
+const SCHEDULES = Number(process.env.SCHEDULES ?? 1000)
 
 t.test('no gap, no duplicate, no disorder, whatever happens', { timeout: 600_000 }, async (t) => {
   const seed = seedOf()
