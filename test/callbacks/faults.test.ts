@@ -110,6 +110,48 @@ const rows: Array<[string, Row]> = [
     declare: (app, fail) => app.stream('/stream', { topics: () => fail() as string }),
     provoke: async (app) => `HEAD ${(await app.inject({ method: 'HEAD', url: '/stream', headers: { accept: '*/*' } })).statusCode}`
   }],
+  ['accept of a format', {
+    thrown: '500|406',
+    asked: '409|406',
+    hung: '406',
+    declare: (app, fail) => app.stream('/stream', { format: { accept: fail as never }, source: () => [] }),
+    provoke: async (app) => await stream(app)
+  }],
+  ...['data', undefined].map((format): [string, Row] => [`key of runs that a POST begins, in ${format ?? 'our'} format`, {
+    ...refusal('500', format ? '503' : 'retry'),
+    declare: (app, fail) => app.stream('/stream', { ...format && { format: format as 'data' }, resumable: { start: 'POST', key: fail as never } }),
+    provoke: async (app) => await stream(app)
+  }]),
+  ['authorize of a topic that is heard in the process for a request', {
+    ...refusal('403', '503'),
+    declare: (app, fail) => {
+      const room = app.topic('room', { authorize: () => fail() as boolean })
+      app.get('/stream', async (request) => await room.subscribe({}, { request }).ready)
+    },
+    provoke: async (app) => await stream(app)
+  }],
+  ['identify of whom a topic is heard for in the process', {
+    ...refusal('500', '503'),
+    options: (fail) => ({ identify: () => fail() as never }),
+    declare: (app) => {
+      const room = app.topic('room')
+      app.get('/stream', async (request) => {
+        for await (const item of room.subscribe({}, { request })) return item
+      })
+    },
+    provoke: async (app) => await stream(app)
+  }],
+  ['snapshot of a topic that is heard in the process', {
+    thrown: '503',
+    hung: '503',
+    declare: (app, fail) => {
+      const board = app.topic('board', { snapshot: fail })
+      app.get('/stream', async () => {
+        for await (const item of board.subscribe({})) return item
+      })
+    },
+    provoke: async (app) => await stream(app)
+  }],
   ['onDisconnect, of a stream', {
     thrown: 'ended',
     declare: (app, fail) => app.stream('/stream', { topics: 'news', onDisconnect: fail }),

@@ -53,7 +53,10 @@ export class SourceFormat {
   /** Every client is given the stream, unless the app tells them apart. */
   accepts (request: unknown): boolean {
     const accept = this.#accept as ((request: unknown) => unknown) | undefined
-    return accept === undefined || call(() => accept(request)) === true
+    const answer = accept === undefined || call(() => accept(request))
+    // Nobody waits for a promise: should it reject, nobody would handle it.
+    if (answer instanceof Promise) answer.catch(() => {})
+    return answer === true
   }
 
   encoder (framed: boolean): FormatEncoder {
