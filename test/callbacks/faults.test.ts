@@ -135,9 +135,7 @@ const rows: Array<[string, Row]> = [
     options: (fail) => ({ identify: () => fail() as never }),
     declare: (app) => {
       const room = app.topic('room')
-      app.get('/stream', async (request) => {
-        for await (const item of room.subscribe({}, { request })) return item
-      })
+      app.get('/stream', async (request) => await room.subscribe({}, { request }).next())
     },
     provoke: async (app) => await stream(app)
   }],
@@ -146,9 +144,7 @@ const rows: Array<[string, Row]> = [
     hung: '503',
     declare: (app, fail) => {
       const board = app.topic('board', { snapshot: fail })
-      app.get('/stream', async () => {
-        for await (const item of board.subscribe({})) return item
-      })
+      app.get('/stream', async () => await board.subscribe({}).next())
     },
     provoke: async (app) => await stream(app)
   }],
