@@ -1,7 +1,7 @@
 /** A snapshot and what follows it, on a stream. */
 import t from 'tap'
-import { Log, openStream, serve, turn } from '../conformance/clients.ts'
-import { publish } from '../helpers/sse.ts'
+import { Log, openStream, serve, turn } from '../../conformance/clients.ts'
+import { publish } from '../../helpers/sse.ts'
 
 // --- snapshots ------------------------------------------------------------------
 

@@ -1,12 +1,12 @@
 /** The encoder of event streams, and what hostile text it may be given. */
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import t from 'tap'
-import type { SourceEvent } from '../../lib/index.ts'
-import { durableEntry } from '../../lib/core/event.ts'
-import { eventNameFault } from '../../lib/core/event-name.ts'
-import { wantsEventStream } from '../../lib/wires/sse/accept.ts'
-import { block, chunk, dataLines, eventBlock } from '../../lib/wires/sse/encode.ts'
-import { Log, openStream, readEventStream, serve } from '../conformance/clients.ts'
+import type { SourceEvent } from '../../../lib/index.ts'
+import { durableEntry } from '../../../lib/core/event.ts'
+import { eventNameFault } from '../../../lib/core/event-name.ts'
+import { wantsEventStream } from '../../../lib/wires/sse/accept.ts'
+import { block, chunk, dataLines, eventBlock } from '../../../lib/wires/sse/encode.ts'
+import { Log, openStream, readEventStream, serve } from '../../conformance/clients.ts'
 
 // --- the encoder ----------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 /** What every wire does, by channels in both formats. Their own behaviour is in channel-*.test.ts. */
 import type { FastifyInstance } from 'fastify'
-import { openChannel, openEnvelope, Inbox, type Channel, type Ends, type Json } from '../conformance/clients.ts'
-import type { WireClient, WireEvent, WireSuiteOptions } from '../../lib/conformance/index.ts'
-import { wireConformance } from '../helpers/suites.ts'
+import { openChannel, openEnvelope, Inbox, type Channel, type Ends, type Json } from '../../conformance/clients.ts'
+import type { WireClient, WireEvent, WireSuiteOptions } from '../../../lib/conformance/index.ts'
+import { wireConformance } from '../../helpers/suites.ts'
 
 type Connect = WireSuiteOptions['connect']
 

@@ -4,13 +4,13 @@ import t from 'tap'
 import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { WireClient, WireEvent } from '../../lib/conformance/index.ts'
-import { insidesOf } from '../helpers/insides.ts'
+import type { WireClient, WireEvent } from '../../../lib/conformance/index.ts'
+import { insidesOf } from '../../helpers/insides.ts'
 import {
   answer, connectionsOf, openStream, request, serve, type Json, type Stream, type Ends, type StreamEvent
-} from '../conformance/clients.ts'
-import { wireConformance } from '../helpers/suites.ts'
-import { publish } from '../helpers/sse.ts'
+} from '../../conformance/clients.ts'
+import { wireConformance } from '../../helpers/suites.ts'
+import { publish } from '../../helpers/sse.ts'
 
 async function connect (t: Ends, app: FastifyInstance): Promise<WireClient> {
   const stream = await openStream(t, app, '/stream')

@@ -2,8 +2,8 @@
 import { once } from 'node:events'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import t from 'tap'
-import type { SourceEvent } from '../../lib/index.ts'
-import { answer, connectionsOf, deferred, Log, openStream, serve, turn } from '../conformance/clients.ts'
+import type { SourceEvent } from '../../../lib/index.ts'
+import { answer, connectionsOf, deferred, Log, openStream, serve, turn } from '../../conformance/clients.ts'
 
 // --- sources --------------------------------------------------------------------
 

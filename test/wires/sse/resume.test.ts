@@ -1,9 +1,9 @@
 /** Streams that resume: from an id, of one topic or several, or with a reset. */
 import t from 'tap'
-import { memory } from '../../lib/index.ts'
-import type { Adapter, Sink } from '../../lib/core/adapter.ts'
-import { openStream, serve, type StreamEvent } from '../conformance/clients.ts'
-import { publish } from '../helpers/sse.ts'
+import { memory } from '../../../lib/index.ts'
+import type { Adapter, Sink } from '../../../lib/core/adapter.ts'
+import { openStream, serve, type StreamEvent } from '../../conformance/clients.ts'
+import { publish } from '../../helpers/sse.ts'
 
 t.test('a stream of one topic resumes after its last event id, from the header or the query', async (t) => {
   const app = await serve(t, {}, (app) => {
