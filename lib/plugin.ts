@@ -116,7 +116,10 @@ class App {
     fastify.decorate('realtime', new RealtimeFace(hub, context, process))
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
-        return new TopicFace(app.#topic(this, pattern, options ?? {}), host)
+        const topic = app.#topic(this, pattern, options ?? {})
+        // Any route may hear it for its client: orders must know when a request came.
+        context.arrivals.watch('stream')
+        return new TopicFace(topic, host)
       },
       stream: streamDecorator(context, this.#collector, new Encoders()),
       channel: channelDecorator(context, this.#collector, this.#upgrades)

@@ -26,7 +26,7 @@ export class Arrivals {
     overhears(this.#seen)
   }
 
-  /** A route of this kind is declared. Before that, no request of the app's costs anything. */
+  /** A route of this kind is declared, or a topic. Before that, no request of the app's costs anything. */
   watch (kind: 'stream' | 'channel'): void {
     this.#listen('request')
     // Where nobody listens for upgrades, Node takes them for ordinary requests.

@@ -3,7 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { memory, type AnyItem, type SubscribeOptions, type TopicSubscription } from '../../../lib/index.ts'
-import { codeOf, dial, listen, live } from '../../helpers/app.ts'
+import { codeOf, dial, gate, listen, live } from '../../helpers/app.ts'
 import { hubOf } from '../../helpers/insides.ts'
 
 async function take<Item> (subscription: TopicSubscription<Item>, count: number): Promise<Item[]> {
@@ -354,6 +354,27 @@ t.test('with a request it is that client\'s: authorize, identify, limits, discon
   await topic.publish({ id: '2' }, 'tick', { n: 1 })
   t.same(numbers(await take(own, 1)), [1], 'no order concerns the app\'s own')
   t.match(app.realtime.stats(), { connections: { process: 1 }, arriving: 0 })
+})
+
+t.test('an order that is given while the request\'s hooks run concerns what is heard for it afterwards', async (t) => {
+  const app = await live(t, { identify: () => ({ id: 'ada' }) })
+  const topic = app.topic('rooms/:id')
+  const hooks = gate()
+  const inHook = gate()
+  app.get('/heard', {
+    preHandler: async () => {
+      inHook.open()
+      await hooks.passed
+    }
+  }, async (request) => await topic.subscribe({ id: '1' }, { request }).next())
+  await listen(app)
+  const client = await dial(t, app)
+  client.ask('GET /heard', { connection: 'close' })
+  await inHook.passed
+  await app.realtime.disconnect({ identity: 'ada' })
+  hooks.open()
+  await client.until('{"done":true}')
+  t.same(connectionsOf(app), NOBODY)
 })
 
 t.test('it ends with the socket of its request', async (t) => {
