@@ -162,7 +162,9 @@ export function readResumable (value: unknown): ResumableSettings {
     throw new OptionInvalid('resumable.space', 'must be a non-empty string')
   }
   if (start !== undefined) oneOf('resumable.start', start, ['POST'])
-  if (start !== undefined && key === undefined) throw new OptionInvalid('resumable.start', 'needs a key: whose run is it that begins anew?')
+  if (start !== undefined && key === undefined) {
+    throw new OptionInvalid('resumable.start', 'needs a key: whose run is it that begins anew?')
+  }
   return Object.freeze({
     maxAge: integer('resumable.maxAge', maxAge ?? 600_000, 1, 86_400_000),
     maxBytes: integer('resumable.maxBytes', maxBytes ?? MiB, 1),

@@ -15,8 +15,8 @@ import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import {
-  callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions, readOrigins,
-  readResumable, readRetry, type Settings
+  callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions,
+  readOrigins, readResumable, readRetry, type Settings
 } from './options.ts'
 import { onlyKnown, record } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
@@ -56,8 +56,8 @@ function warnOfSiblings ({ adapter, log }: Hub): void {
   const why = adapter.nodes ? undefined : siblings()
   if (why === undefined) return
   log.warn({ adapter: adapter.name },
-    `realtime: this process seems to be one of several (${why}), and the adapter "${adapter.name}" reaches none of the ` +
-    'others: a client hears only what its own process publishes. Give the plugin an adapter that they share, ' +
+    `realtime: this process seems to be one of several (${why}), and the adapter "${adapter.name}" reaches none of ` +
+    'the others: a client hears only what its own process publishes. Give the plugin an adapter that they share, ' +
     'e.g. redis() of fastify-realtime/redis, or run one process')
 }
 

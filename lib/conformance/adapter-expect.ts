@@ -24,7 +24,9 @@ export const expecting: Story = {
       await put(nodes[i % nodes.length] as Adapter, 'expect/null', String(i), { expect: null })))
     const won = answers.flatMap((answer) => answer.status === 'fulfilled' ? [answer.value] : [])
     t.equal(won.length, 1)
-    for (const answer of answers) if (answer.status === 'rejected') t.match(answer.reason, { ...CONFLICT, last: won[0] })
+    for (const answer of answers) {
+      if (answer.status === 'rejected') t.match(answer.reason, { ...CONFLICT, last: won[0] })
+    }
     t.equal((await node.read('expect/null', null, ALL)).events.length, 1)
     await t.rejects(put(node, 'expect/foreign', 'x', { expect: '1-0.other' }), CONFLICT)
     await put(node, 'expect/foreign', 'x', { expect: null })
@@ -52,7 +54,9 @@ export const expecting: Story = {
     t.ok(rises(id, later), 'a key of what was refused holds nothing')
   },
 
-  'many writers on all nodes take turns: every event stands behind what its writer had seen': async (t, { nodes, sinks }) => {
+  'many writers on all nodes take turns: every event stands behind what its writer had seen': async (
+    t, { nodes, sinks }
+  ) => {
     const [genesis] = await subscribeAll(nodes, 'expect/race') as [Id]
     const expected = new Map<Id, Id>()
     let conflicts = 0

@@ -79,7 +79,9 @@ export const TOPIC = 'rooms/1'
 
 export const connectionsOf = (app: FastifyInstance): Connection[] => app.realtime.connections()
 
-export function wireOf ({ makeApp, connect, cutNext = cutSocket, countWrites = countSocketWrites }: WireSuiteOptions): Wire {
+export function wireOf (
+  { makeApp, connect, cutNext = cutSocket, countWrites = countSocketWrites }: WireSuiteOptions
+): Wire {
   const connectTo: Wire['connect'] = async (t, app) => await connect(t, app, routesOf.get(app) as WireRoutes)
   return {
     connect: connectTo,

@@ -57,8 +57,8 @@ export interface AppendOptions {
   /** ms after which the whole log is forgotten, its head excepted, unless it is appended to again. */
   lifetime?: number
   /**
-   * Appends only if this is the topic's last id; null: only if it has no events (its head is a genesis). Else nothing is
-   * appended, and the publish rejects with a Conflict. What `dedupe` knows already is no conflict.
+   * Appends only if this is the topic's last id; null: only if it has no events (its head is a genesis). Else nothing
+   * is appended, and the publish rejects with a Conflict. What `dedupe` knows already is no conflict.
    */
   expect?: Id | null
   /** Appends only while the topic belongs to this owner (see Ownership). */

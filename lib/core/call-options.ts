@@ -22,7 +22,9 @@ const MAX_LIMIT = 10_000
 /** @throws PublishOptionInvalid */
 export function readPublishOptions (options: unknown): PublishKeys {
   if (options === undefined) return NO_KEYS
-  if (!isRecord(options)) throw new PublishOptionInvalid('options', 'must be an object like { dedupe, key, except, expect }')
+  if (!isRecord(options)) {
+    throw new PublishOptionInvalid('options', 'must be an object like { dedupe, key, except, expect }')
+  }
   const unknown = unknownIn(options, PUBLISH)
   if (unknown !== undefined) throw new PublishOptionInvalid(shown(unknown), whyUnknown(unknown, PUBLISH))
   const { dedupe, key, except, expect } = options as PublishKeys

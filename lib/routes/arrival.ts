@@ -72,8 +72,8 @@ export class Arrival implements Client {
   #origin: AsyncResource | undefined
 
   private constructor (
-    { context, kind, topicsFor, live }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity, id: string,
-    topics: TopicAt[]
+    { context, kind, topicsFor, live }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity,
+    id: string, topics: TopicAt[]
   ) {
     this.#context = context
     this.#request = request

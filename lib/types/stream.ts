@@ -22,7 +22,9 @@ export interface StreamFormat<Request = FastifyRequest> {
   headers?: Record<string, string>
   /** The last data, once all was said: e.g. `'[DONE]'`. Default: none. */
   end?: unknown
-  /** The last data of what was broken off. Default: none, and the response is cut, so that nobody takes it for the end. */
+  /**
+   * The last data of what was broken off. Default: none, and the response is cut, so that nobody takes it for the end.
+   */
   error?: unknown
   /**
    * True for requests that are to get the stream; others get the `handler`, or 406. Default: all of them, whatever they
@@ -60,10 +62,10 @@ export interface ResumableOptions<Request> {
    */
   key?: (request: Request) => string | Promise<string>
   /**
-   * `'POST'`: a POST without a cursor begins a run, and stops the one before it under that key. Everything else joins the
-   * present run: a GET, and a POST with a `Last-Event-ID`. A GET never starts a run, and is answered 204 where none runs.
-   * Needs a `key`. A route for GET alone that names the `space` of another needs no `source`. Default: whoever asks first
-   * starts the run.
+   * `'POST'`: a POST without a cursor begins a run, and stops the one before it under that key. Everything else joins
+   * the present run: a GET, and a POST with a `Last-Event-ID`. A GET never starts a run, and is answered 204 where none
+   * runs. Needs a `key`. A route for GET alone that names the `space` of another needs no `source`. Default: whoever
+   * asks first starts the run.
    */
   start?: 'POST'
   /**
@@ -96,7 +98,8 @@ interface AnyStream<Url extends string, Schema extends FastifySchema, Provider>
 }
 
 type Iterated<Yielded> = AsyncIterable<Yielded> | Iterable<Yielded>
-type Source<Request, Yielded> = (request: Request, context: SourceContext) => Iterated<Yielded> | Promise<Iterated<Yielded>>
+type Source<Request, Yielded> = (request: Request, context: SourceContext) =>
+  Iterated<Yielded> | Promise<Iterated<Yielded>>
 
 interface OwnFormat<Request> {
   format?: undefined
@@ -111,10 +114,10 @@ interface OwnFormat<Request> {
 
 interface ForeignFormat<Request> {
   /**
-   * With `source`, for clients that know nothing of this library: what it yields is the data itself (strings as they are,
-   * all else as JSON), and nothing else is said: no `realtime:…`, no names of events. Ids are those of a resumable source.
-   * `ui-message-stream` is the AI SDK's; `data` is that alone; an object has words of its own. A temporary refusal is
-   * always a 503.
+   * With `source`, for clients that know nothing of this library: what it yields is the data itself (strings as they
+   * are, all else as JSON), and nothing else is said: no `realtime:…`, no names of events. Ids are those of a resumable
+   * source. `ui-message-stream` is the AI SDK's; `data` is that alone; an object has words of its own. A temporary
+   * refusal is always a 503.
    */
   format: 'ui-message-stream' | 'data' | StreamFormat<Request>
   source?: Source<Request, unknown>

@@ -69,9 +69,9 @@ export interface SubscribeOptions {
   /** Ends the iteration, without a throw. */
   signal?: AbortSignal | undefined
   /**
-   * For whom it is. The topic's `authorize`, `identify`, the limits of connections, `disconnect` and `revoke` then apply
-   * as on any other wire, and the subscription ends with the request's socket. Without it nobody is asked: it is the
-   * app's own.
+   * For whom it is. The topic's `authorize`, `identify`, the limits of connections, `disconnect` and `revoke` then
+   * apply as on any other wire, and the subscription ends with the request's socket. Without it nobody is asked: it is
+   * the app's own.
    */
   request?: FastifyRequest | undefined
   /** What happens past `maxBuffered`. Default `replay`: what was missed is read from the history. */

@@ -47,7 +47,9 @@ export class Publisher {
     if (this.#host.stopping) throw new Closed()
     checkEventName(event)
     const keys = readPublishOptions(options)
-    if (keys.expect !== undefined && !topic.durable) throw new PublishOptionInvalid('expect', 'needs a topic with history')
+    if (keys.expect !== undefined && !topic.durable) {
+      throw new PublishOptionInvalid('expect', 'needs a topic with history')
+    }
     const encoding = topic.encode(name, event, data)
     const payload = encoding instanceof Promise ? await encoding : encoding
     const size = payload.data.byteLength

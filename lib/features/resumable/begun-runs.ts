@@ -1,7 +1,7 @@
 /**
- * Runs that a client begins anew under one key (`start: 'POST'`): the last one begun is the present one, and those before
- * it are over. Which one that is says the last event of a topic of the key's own, which all nodes read alike. A run is
- * named by its key and a mark, so that each has a topic and an owner of its own.
+ * Runs that a client begins anew under one key (`start: 'POST'`): the last one begun is the present one, and those
+ * before it are over. Which one that is says the last event of a topic of the key's own, which all nodes read alike. A
+ * run is named by its key and a mark, so that each has a topic and an owner of its own.
  *
  * Two may begin at once, on two nodes. Each stops those that it finds before its own; one whose source is not open yet,
  * which no order finds, sees before it opens that another one is the present.

@@ -1,6 +1,6 @@
 /**
- * Foreign formats: a stream for clients that know nothing of ours. What the source yields is the data of an unnamed event,
- * and nothing is said besides: no event of ours, and at the end only the format's own words.
+ * Foreign formats: a stream for clients that know nothing of ours. What the source yields is the data of an unnamed
+ * event, and nothing is said besides: no event of ours, and at the end only the format's own words.
  */
 import { call } from '../../core/callbacks.ts'
 import { hasControl } from '../../core/event-name.ts'
@@ -9,6 +9,7 @@ import { jsonOf } from '../../core/payload.ts'
 import type { Encoder } from '../../core/wire.ts'
 import { OptionInvalid } from '../../errors.ts'
 import { isRecord, onlyKnown } from '../../known.ts'
+import { callable } from '../../options.ts'
 import { block, chunk, eventBlock } from './encode.ts'
 
 interface FormatWords {
@@ -26,7 +27,7 @@ const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/
 
 const NAMED: Readonly<Record<string, FormatWords>> = {
   data: {},
-  // The AI SDK's: it takes a stream without a last word for one that was cut.
+  // The AI SDK's.
   'ui-message-stream': {
     headers: { 'x-vercel-ai-ui-message-stream': 'v1' },
     end: '[DONE]',
@@ -87,18 +88,21 @@ function saysNothing (entry: Entry): boolean {
 export function readFormat (value: unknown): SourceFormat {
   if (typeof value === 'string' && Object.hasOwn(NAMED, value)) return new SourceFormat(NAMED[value] as FormatWords)
   if (!isRecord(value)) {
-    throw new OptionInvalid('format', `must be one of ${Object.keys(NAMED).join(', ')}, or an object { headers, end, error, accept }`)
+    throw new OptionInvalid('format',
+      `must be one of ${Object.keys(NAMED).join(', ')}, or an object { headers, end, error, accept }`)
   }
   onlyKnown('format', value, KNOWN)
   const { headers = {}, accept } = value as FormatWords
   if (!isRecord(headers)) throw new OptionInvalid('format.headers', 'must be an object')
   for (const [name, text] of Object.entries(headers)) checkHeader(name, text)
-  if (accept !== undefined && typeof accept !== 'function') throw new OptionInvalid('format.accept', 'must be a function')
+  callable('format.accept', accept)
   return new SourceFormat(value as FormatWords)
 }
 
 function checkHeader (name: string, text: unknown): void {
-  if (!TOKEN.test(name) || OURS.test(name)) throw new OptionInvalid('format.headers', `holds "${name}", which a stream cannot have`)
+  if (!TOKEN.test(name) || OURS.test(name)) {
+    throw new OptionInvalid('format.headers', `holds "${name}", which a stream cannot have`)
+  }
   if (typeof text !== 'string' || hasControl(text)) {
     throw new OptionInvalid(`format.headers.${name}`, 'must be a string without control characters')
   }

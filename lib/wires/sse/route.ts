@@ -92,12 +92,14 @@ function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): v
     throw new RouteInvalid(kind, url, 'needs options with "topics" or "source"')
   }
   const { topics, source, handler, format, method = 'GET' } = options
-  const needs = joinsOnly(options) ? source === undefined && topics === undefined : (topics === undefined) !== (source === undefined)
-  if (!needs) throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
+  const given = [topics, source].filter((one) => one !== undefined).length
+  if (given !== (joinsOnly(options) ? 0 : 1)) throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
   if (source !== undefined && typeof source !== 'function') {
     throw new RouteInvalid(kind, url, 'has a "source" that is not a function')
   }
-  if (format !== undefined && source === undefined && !joinsOnly(options)) throw new RouteInvalid(kind, url, 'has a "format" without a "source"')
+  if (format !== undefined && source === undefined && !joinsOnly(options)) {
+    throw new RouteInvalid(kind, url, 'has a "format" without a "source"')
+  }
   if (handler !== undefined && typeof handler !== 'function') {
     throw new RouteInvalid(kind, url, 'has a "handler" that is not a function')
   }
@@ -123,7 +125,9 @@ function readResumable (
 ): ResumableOptions | undefined {
   const { source, resumable } = options
   if (resumable === undefined || resumable === false) return undefined
-  if (source === undefined && !joinsOnly(options)) throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
+  if (source === undefined && !joinsOnly(options)) {
+    throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
+  }
   return context.resumable(resumable)
 }
 
