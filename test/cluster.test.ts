@@ -10,7 +10,7 @@ import { fetch } from 'undici'
 import { WebSocket } from 'ws'
 import { MemoryStore } from '../examples/petstore/memory-store.ts'
 import { RedisStore } from '../examples/petstore/redis-store.ts'
-import type { AuctionChange, Store, StoreOptions } from '../examples/petstore/store.ts'
+import type { Store } from '../examples/petstore/store.ts'
 import { launchChromium, openWindow, type Window } from './helpers/chromium.ts'
 import { RedisServer, until } from './helpers/redis.ts'
 
@@ -23,26 +23,18 @@ const program = fileURLToPath(new URL('../.cache/examples/cluster/server.js', im
 // --- the stores ----------------------------------------------------------------
 
 /** Two nodes' views of one shop. */
-type Open = (t: Test, options?: StoreOptions) => Promise<[Store, Store]>
+type Open = (t: Test) => Promise<[Store, Store]>
 
-const openMemory: Open = async (_t, options) => {
-  const store = new MemoryStore(options)
+const openMemory: Open = async () => {
+  const store = new MemoryStore()
   return [store, store]
 }
 
-const openRedis: Open = async (t, options) => {
+const openRedis: Open = async t => {
   const { url } = await RedisServer.start(t)
-  const stores = await Promise.all([RedisStore.open(url, options), RedisStore.open(url, options)]) as [Store, Store]
+  const stores = await Promise.all([RedisStore.open(url), RedisStore.open(url)]) as [Store, Store]
   t.teardown(() => stores.forEach(store => store.close()))
   return stores
-}
-
-/** What was decided, and is told from now on. */
-async function tell (store: Store): Promise<Array<Omit<AuctionChange, 'id'>>> {
-  const changes = await store.untold(auctionId)
-  for (const { id } of changes) await store.told(auctionId, id)
-  t.equal(new Set(changes.map(({ id }) => id)).size, changes.length, 'no two changes have the same id')
-  return changes.map(({ id, ...change }) => change)
 }
 
 for (const [name, open] of [['memory', openMemory], ['Redis', openRedis]] as const) {
@@ -70,59 +62,9 @@ for (const [name, open] of [['memory', openMemory], ['Redis', openRedis]] as con
     const unknown: Array<[string, Array<() => Promise<unknown>>]> = [
       ['PET_NOT_FOUND', [() => a.pet('x'), () => a.changePet('x', { price: 1 }), () => a.adopt('x'), () => a.placeOrder('ada', 'x')]],
       ['ORDER_NOT_FOUND', [() => a.order('x'), () => a.advanceOrder('x', 'shipped')]],
-      ['ITEM_NOT_FOUND', [() => a.setStock('x', 1)]],
-      ['AUCTION_NOT_FOUND', [() => a.auction('x'), () => a.bid('x', 'ada', 1), () => a.endAuction('x'), () => a.reopenAuction('x')]]
+      ['ITEM_NOT_FOUND', [() => a.setStock('x', 1)]]
     ]
     for (const [code, asked] of unknown) for (const ask of asked) await t.rejects(async () => { await ask() }, { code, statusCode: 404 })
-  })
-
-  t.test(`${name}: the highest bid wins, whatever the interleaving`, async t => {
-    const [a, b] = await open(t)
-    await t.rejects(a.bid(auctionId, 'ada', 9.99), { code: 'BID_TOO_LOW', message: 'A bid has to be at least 10' })
-    t.same(await a.auction(auctionId), { auctionId, startingPrice: 10, amount: null, leader: null, endsAt: null, over: false })
-
-    const amounts = Array.from({ length: 60 }, (_, i) => 10 + (i * 37) % 60)
-    const tried = await Promise.allSettled(amounts.map((amount, i) => (i % 2 ? a : b).bid(auctionId, `bidder-${i % 7}`, amount)))
-    const taken = amounts.filter((_, i) => tried[i]!.status === 'fulfilled')
-    t.match(await b.auction(auctionId), { amount: 69, leader: `bidder-${amounts.indexOf(69) % 7}`, endsAt: Number, over: false })
-    await t.rejects(b.bid(auctionId, 'ada', 69), { code: 'BID_TOO_LOW', message: 'A bid has to be more than 69' })
-
-    const bids = await tell(a) as Array<{ event: string, userId: string, amount: number, outbid: string | null }>
-    t.same(bids.map(({ amount }) => amount), [...taken].sort((x, y) => x - y), 'each bid that was taken is to be told, once, in order')
-    const leaders = bids.map(({ userId }) => userId)
-    t.same(bids.map(({ outbid }) => outbid), leaders.map((leader, i) => i > 0 && leaders[i - 1] !== leader ? leaders[i - 1] : null))
-    t.same(await b.untold(auctionId), [], 'what was told is not told again')
-  })
-
-  t.test(`${name}: an auction ends once, and opens again`, async t => {
-    const [a, b] = await open(t)
-    await t.rejects(a.reopenAuction(auctionId), { code: 'AUCTION_RUNS' })
-    await a.bid(auctionId, 'ada', 20.25)
-    const ends = await Promise.allSettled([a, b, a, b].map(store => store.endAuction(auctionId)))
-    t.equal(ends.filter(({ status }) => status === 'fulfilled').length, 1)
-    await t.rejects(b.bid(auctionId, 'ben', 1000), { code: 'AUCTION_OVER' })
-    t.same(await b.reopenAuction(auctionId), await a.auction(auctionId))
-    await b.bid(auctionId, 'ben', 10)
-    t.same(await tell(b), [
-      { event: 'bid', userId: 'ada', amount: 20.25, outbid: null },
-      { event: 'auction-end', winner: 'ada' },
-      { event: 'auction-open', startingPrice: 10 },
-      { event: 'bid', userId: 'ben', amount: 10, outbid: null }
-    ])
-  })
-
-  t.test(`${name}: an auction whose time is up is ended by whoever looks`, async t => {
-    const [a, b] = await open(t, { auctionMs: 30 })
-    t.same(await b.endDue(), [])
-    await a.bid(auctionId, 'ada', 20)
-    await until('the end', async () => {
-      await b.endDue()
-      return (await a.auction(auctionId)).over
-    })
-    t.same(await a.endDue(), [auctionId], 'there is something to be told')
-    await Promise.all([a.endDue(), b.endDue()])
-    t.same((await tell(b)).map(({ event }) => event), ['bid', 'auction-end'])
-    t.same(await a.endDue(), [])
   })
 }
 
@@ -130,16 +72,15 @@ t.test('Redis: while it is away everything is refused, and afterwards all is as 
   const server = await RedisServer.start(t, ['--appendonly', 'yes'])
   const store = await RedisStore.open(server.url)
   t.teardown(() => store.close())
-  await store.bid(auctionId, 'ada', 50)
+  await store.setStock('hay', 50)
   await server.kill()
-  for (const ask of [() => store.pets(), () => store.bid(auctionId, 'ben', 60), () => store.untold(auctionId)]) {
+  for (const ask of [() => store.pets(), () => store.setStock('hay', 60), () => store.adopt('019b4127')]) {
     await t.rejects(async () => { await ask() }, { code: 'STORE_AWAY', statusCode: 503 })
   }
   await t.rejects(RedisStore.open(server.url), { code: 'STORE_AWAY' })
   await server.up()
-  await until('the store', async () => await store.auction(auctionId))
-  t.match(await store.auction(auctionId), { amount: 50, leader: 'ada' })
-  t.same(await tell(store), [{ event: 'bid', userId: 'ada', amount: 50, outbid: null }])
+  await until('the store', async () => await store.items())
+  t.match((await store.items()).find(({ itemId }) => itemId === 'hay'), { stock: 50 })
 })
 
 // --- the cluster -----------------------------------------------------------------

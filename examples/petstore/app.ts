@@ -22,6 +22,8 @@ export interface PetStoreOptions extends StoreOptions {
   redisUrl?: string | undefined
   /** What this node is called, for the page to show. */
   node?: string | undefined
+  /** How long an auction runs after its first bid, ms. Default: ten minutes. */
+  auctionMs?: number
   realtime?: RealtimeOptions
 }
 
@@ -34,7 +36,7 @@ const pagePolicy = [
 ].join('; ')
 
 export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyInstance> {
-  const { redisUrl, node } = options
+  const { redisUrl, node, auctionMs = 10 * 60_000 } = options
   const app = Fastify({ logger: options.logger ?? false })
   const store = redisUrl === undefined ? new MemoryStore(options) : await RedisStore.open(redisUrl, options)
   app.addHook('onClose', async () => store.close())
@@ -51,7 +53,7 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
   // In a scope of their own: the page and the login are for those, too, of whom nothing is known yet.
   await app.register(async shop => {
     shop.addHook('onRequest', whoIsAsking)
-    const shared: Shop = { store, node }
+    const shared: Shop = { store, node, auctionMs }
     await shop.register(notifications, shared)
     await shop.register(orders, shared)
     await shop.register(inventory, shared)

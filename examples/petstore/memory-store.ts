@@ -1,28 +1,21 @@
 /** The shop's state in this process. Every change is one synchronous step, so nothing interleaves. */
 import { randomUUID } from 'node:crypto'
 import {
-  AuctionNotFound, AuctionOver, AuctionRuns, checkBid, freshAuction, ItemNotFound, OrderGoesForward, OrderNotFound, orderStatuses, PetAdopted, PetNotFound, stock,
-  type Auction, type AuctionChange, type Item, type Order, type OrderStatus, type Pet, type PetStatus, type Store, type StoreOptions
+  ItemNotFound, OrderGoesForward, OrderNotFound, orderStatuses, PetAdopted, PetNotFound, stock,
+  type Item, type Order, type OrderStatus, type Pet, type PetStatus, type Store, type StoreOptions
 } from './store.ts'
 
 const ordersKept = 1000
-
-type Decided = AuctionChange extends infer Change ? Change extends AuctionChange ? Omit<Change, 'id'> : never : never
 
 export class MemoryStore implements Store {
   readonly #pets: Map<string, Pet>
   readonly #items: Map<string, Item>
   readonly #orders = new Map<string, Order>()
-  readonly #auctions: Map<string, Auction>
-  readonly #untold = new Map<string, AuctionChange[]>()
-  readonly #auctionMs: number
 
   constructor (options: StoreOptions = {}) {
-    const { pets, items, auctionMs } = stock(options)
+    const { pets, items } = stock(options)
     this.#pets = pets
     this.#items = items
-    this.#auctions = new Map([...pets.keys()].map(petId => [petId, freshAuction(petId)]))
-    this.#auctionMs = auctionMs
   }
 
   async pets (): Promise<Pet[]> {
@@ -78,59 +71,7 @@ export class MemoryStore implements Store {
     return { ...item }
   }
 
-  async auction (auctionId: string): Promise<Auction> {
-    return { ...this.#auction(auctionId) }
-  }
-
-  async bid (auctionId: string, userId: string, amount: number): Promise<void> {
-    const auction = this.#auction(auctionId)
-    checkBid(auction, amount)
-    const outbid = auction.leader === userId ? null : auction.leader
-    auction.amount = amount
-    auction.leader = userId
-    auction.endsAt ??= Date.now() + this.#auctionMs
-    this.#decide(auctionId, { event: 'bid', userId, amount, outbid })
-  }
-
-  async endAuction (auctionId: string): Promise<Auction> {
-    const auction = this.#auction(auctionId)
-    if (auction.over) throw new AuctionOver()
-    auction.over = true
-    this.#decide(auctionId, { event: 'auction-end', winner: auction.leader })
-    return { ...auction }
-  }
-
-  async reopenAuction (auctionId: string): Promise<Auction> {
-    if (!this.#auction(auctionId).over) throw new AuctionRuns()
-    const auction = freshAuction(auctionId)
-    this.#auctions.set(auctionId, auction)
-    this.#decide(auctionId, { event: 'auction-open', startingPrice: auction.startingPrice })
-    return { ...auction }
-  }
-
-  async endDue (): Promise<string[]> {
-    const now = Date.now()
-    for (const { auctionId, over, endsAt } of this.#auctions.values()) {
-      if (!over && endsAt !== null && endsAt <= now) await this.endAuction(auctionId)
-    }
-    return [...this.#untold.keys()]
-  }
-
-  async untold (auctionId: string): Promise<AuctionChange[]> {
-    return [...this.#untold.get(auctionId) ?? []]
-  }
-
-  async told (auctionId: string, changeId: string): Promise<void> {
-    const left = (this.#untold.get(auctionId) ?? []).filter(({ id }) => id !== changeId)
-    if (left.length > 0) this.#untold.set(auctionId, left)
-    else this.#untold.delete(auctionId)
-  }
-
   close (): void {}
-
-  #decide (auctionId: string, change: Decided): void {
-    this.#untold.set(auctionId, [...this.#untold.get(auctionId) ?? [], { id: randomUUID(), ...change }])
-  }
 
   #pet (petId: string): Pet {
     const pet = this.#pets.get(petId)
@@ -142,11 +83,5 @@ export class MemoryStore implements Store {
     const order = this.#orders.get(orderId)
     if (order === undefined) throw new OrderNotFound(orderId)
     return order
-  }
-
-  #auction (auctionId: string): Auction {
-    const auction = this.#auctions.get(auctionId)
-    if (auction === undefined) throw new AuctionNotFound(auctionId)
-    return auction
   }
 }

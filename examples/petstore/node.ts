@@ -7,6 +7,8 @@ export interface Shop {
   store: Store
   /** This node's name, where there are several. */
   node: string | undefined
+  /** How long an auction runs after its first bid, ms. */
+  auctionMs: number
 }
 
 /** The `onConnect` of a stream or channel: an event for this client alone, and on a single node none. */

@@ -63,13 +63,14 @@ function enter (auctionId) {
     },
     on: {
       bid ({ userId, amount }) {
-        const firstBid = auction.amount === null
         Object.assign(auction, { leader: userId, amount })
         log(`${userId === me ? 'You' : userId} bid ${money(amount)}`, userId)
         if (userId === me) banner('You are in the lead.', 'good')
         render()
-        // The first bid starts the clock, and a bid does not say when it stops.
-        if (firstBid) refresh(current)
+      },
+      'auction-clock' ({ endsAt }) {
+        auction.endsAt = endsAt
+        tick()
       },
       outbid: ({ newAmount }) => banner(`You have been outbid: ${money(newAmount)}.`, 'alert'),
       'auction-end' ({ winner }) {
@@ -100,9 +101,10 @@ async function refresh (current) {
   try {
     const found = await api('GET', `/v1/auctions/${encodeURIComponent(current.auctionId)}`)
     if (auction !== current) return
-    // A bid that was heard since the answer was made is newer than the answer.
+    // What was heard since the answer was made is newer than the answer.
     const older = (found.amount ?? 0) < (auction.amount ?? 0)
-    Object.assign(auction, older ? { endsAt: found.endsAt } : found)
+    const endsAt = auction.endsAt ?? found.endsAt
+    Object.assign(auction, older ? { endsAt } : { ...found, endsAt })
     render()
   } catch (error) {
     toast(error.message)
