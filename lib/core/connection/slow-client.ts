@@ -197,6 +197,11 @@ class Dropping extends Closing {
 
 /** What was dropped is in the history; what is in none of it is lost. */
 class Replaying extends Dropping {
+  /** Where nothing is left but what its socket holds already, letting the client go would free nothing that it need not. */
+  override relieve (): boolean {
+    return super.relieve() || this.waiting.entries().length === 0
+  }
+
   protected override countDropped (to: Recipient, prev: Id | undefined): void {
     if (prev === undefined) super.countDropped(to, prev)
   }

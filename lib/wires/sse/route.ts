@@ -39,7 +39,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
     const {
       topics, source, resumable, handler, retry, open, hosts, format,
-      heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
+      heartbeat: _heartbeat, maxBuffered: _maxBuffered, slow: _slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
     checkStream(label, options)
@@ -48,7 +48,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       context,
       kind: 'sse',
       encoders,
-      live: context.live(definedOnly({ heartbeat, maxBuffered, slow })),
+      live: liveOf(context, options),
       retry: retry === undefined ? context.settings.retry : context.retry(retry),
       open: open === undefined ? context.settings.open : context.open(open),
       hosts: hosts === undefined ? context.settings.hosts : context.hosts(hosts),
@@ -123,12 +123,21 @@ function joinsOnly ({ method = 'GET', resumable, source }: StreamRouteOptions): 
 function readResumable (
   context: WireContext, { kind, url }: RouteLabel, options: StreamRouteOptions
 ): ResumableOptions | undefined {
-  const { source, resumable } = options
+  const { source, resumable, slow } = options
   if (resumable === undefined || resumable === false) return undefined
+  if (slow === 'latest') throw new RouteInvalid(kind, url, 'has "slow: latest", which would leave out parts of a run')
   if (source === undefined && !joinsOnly(options)) {
     throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
   }
   return context.resumable(resumable)
+}
+
+/** A run is of use only as a whole: where the plugin's clients are given the newest, its are given the rest later. */
+function liveOf (
+  { live, settings }: WireContext, { heartbeat, maxBuffered, slow, resumable }: StreamRouteOptions
+): LiveSettings {
+  const whole = resumable !== undefined && resumable !== false && settings.slow === 'latest' ? 'replay' : undefined
+  return live(definedOnly({ heartbeat, maxBuffered, slow: slow ?? whole }))
 }
 
 function definedOnly<T extends object> (options: T): { [K in keyof T]?: Exclude<T[K], undefined> } {

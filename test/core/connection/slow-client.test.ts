@@ -288,6 +288,26 @@ t.test('replay: what waits is dropped, and comes from the history when the clien
   t.equal(hub.observe.counts.dropped, 0, 'nothing was lost')
 })
 
+t.test('replay: one burst may be more than may wait, and is no reason to let the client go', async (t) => {
+  const { hub, publish } = await start(t)
+  const client = new Client(t, hub, 'replay', 'reader')
+  await client.open(['a', 'b'])
+  client.taking = false
+  for (let n = 0; n < 100; n++) publish('a').catch(t.threw)
+  await turns(2)
+  t.ok(client.connection.output.buffered > MAX_BUFFERED, `${client.connection.output.buffered} bytes in one write`)
+  for (let n = 0; n < 10; n++) {
+    await publish('a')
+    await publish('b')
+    await turns(1)
+  }
+  t.equal(client.connection.closed, false)
+  client.take()
+  await turns(2)
+  t.same([client.numbers('a'), client.numbers('b')], [upTo(110), upTo(10)])
+  t.same(client.notices(), [])
+})
+
 t.test('replay: past the history the loss is told', async (t) => {
   const { hub, publish } = await start(t, 5)
   const client = new Client(t, hub, 'replay', 'reader')

@@ -318,6 +318,19 @@ t.test('a consumer that does not read costs no more than it may, and loses nothi
   t.match(app.realtime.stats(), { dropped: 0, resets: 0, slowClosed: 0 })
 })
 
+t.test('bursts that are larger than what may wait cost a consumer nothing', async (t) => {
+  const app = await live(t, { history: { limit: 5000, maxBytes: 64 << 20 } })
+  const topic = app.topic('news')
+  const subscription = topic.subscribe({}, { maxBuffered: 1024 })
+  await subscription.ready
+  for (let burst = 0; burst < 10; burst++) {
+    await Promise.all(Array.from({ length: 100 }, async (_, n) => await topic.publish({}, 'tick', { n: burst * 100 + n, text: 'x'.repeat(500) })))
+    await turn()
+  }
+  t.same(numbers(await take(subscription, 1000)), Array.from({ length: 1000 }, (_, n) => n))
+  t.match(app.realtime.stats(), { connections: { process: 1 }, slowClosed: 0 })
+})
+
 // --- for a client ------------------------------------------------------------------------
 
 t.test('with a request it is that client\'s: authorize, identify, limits, disconnect and revoke', async (t) => {

@@ -212,6 +212,34 @@ t.test('a native EventSource joins such a run too', async (t) => {
   for (const { text } of [client, tab]) t.match(answerOf(text).body, /event: word\ndata: Fish\n\n[^]*event: realtime:end\ndata: \{"reason":"stopped"\}\n\n/)
 })
 
+t.test('a client that does not read is given the rest of a run later, never a run with gaps', async (t) => {
+  const text = 'x'.repeat(20_000)
+  for (const format of [undefined, 'data'] as const) {
+    const app = await live(t, { slow: 'latest', maxBuffered: 200_000 })
+    const said = calls<number>()
+    const source = async function * () {
+      for (let n = 0; n < 600; n++) {
+        yield format ? `word ${n} ${text}` : { data: `word ${n} ${text}` }
+        said.note(n)
+      }
+    }
+    app.stream('/answer', { ...format && { format }, resumable: { key: () => 'one', maxBytes: 1 << 30 }, source } as { format: 'data', source: typeof source })
+    t.throws(() => app.stream('/gaps', { slow: 'latest', resumable: { key: () => 'one' }, source: () => [] }), { code: 'FST_ERR_REALTIME_ROUTE_INVALID' })
+    await listen(app)
+    const client = await dial(t, app)
+    client.ask('GET /answer', { connection: 'close' })
+    await client.until('word 0')
+    client.socket.pause()
+    await said.reach(600)
+    client.socket.resume()
+    await client.closed
+    const answer = answerOf(client.text)
+    t.same(Array.from(answer.body.matchAll(/word (\d+) /g), ([, n]) => Number(n)), Array.from({ length: 600 }, (_, n) => n))
+    t.equal(answer.whole, true)
+    await app.close()
+  }
+})
+
 t.test('wrong options are errors where they are declared', async (t) => {
   const app = await live(t)
   const source = (): string[] => []
