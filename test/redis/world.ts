@@ -17,6 +17,8 @@ const SAVED = ['--appendonly', 'yes', '--appendfsync', 'everysec']
 const NODES = 3
 const PACE_MS = 30
 /** Not a speed that is asked for: past all tries something does not heal. */
+/** Redis is not away for longer than a few starts take. */
+const MOST_STARTS = 5
 const HEALED_WITHIN_MS = 3000
 const TRIES = 12
 const TRACE_LINES = 160
@@ -148,19 +150,28 @@ export class ChaosWorld {
     return { ...common, cluster: { nodes: Object.values(natMap), options: { natMap } } }
   }
 
-  async startNode (known?: readonly FaultProxy[]): Promise<ChaosNode> {
+  async startNode (known?: readonly FaultProxy[], starts = MOST_STARTS): Promise<ChaosNode> {
     const proxies = known ?? await this.#proxies()
     const options = { lib: this.#lib, options: this.#adapterOptions(proxies), topics: TOPICS, pace: PACE_MS, waits: { join: 2000 } }
     const node = new ChaosNode(`n${++this.#names}`, proxies, options, (from, report) => this.#heard(from, report))
     this.nodes.push(node)
     this.#publishers.push(node.publisher)
     this.#t.teardown(async () => await node.end())
-    await this.#until(`${node.name} to start`, () => {
-      if (!node.alive) throw new Error(`${node.name} did not start\n${this.#crashes.join('\n')}`)
-      return node.port !== undefined
-    })
+    await this.#until(`${node.name} to start`, () => !node.alive || node.port !== undefined)
+    if (!node.alive) return await this.#startAgain(node, proxies, starts - 1)
     this.note(`${node.name} listens`)
     return node
+  }
+
+  /** A node that finds Redis gone while it starts ends, and says so: whoever looks after it starts it again. */
+  async #startAgain (node: ChaosNode, proxies: readonly FaultProxy[], starts: number): Promise<ChaosNode> {
+    const index = this.#crashes.findIndex((crash) => crash.startsWith(`${node.name} crashed: FastifyError: not available now`))
+    if (index === -1 || starts === 0) throw new Error(`${node.name} did not start\n${this.#crashes.join('\n')}`)
+    this.#crashes.splice(index, 1)
+    this.nodes.splice(this.nodes.indexOf(node), 1)
+    this.#publishers.splice(this.#publishers.indexOf(node.publisher), 1)
+    this.note(`${node.name} found Redis gone as it started`)
+    return await this.startNode(proxies, starts)
   }
 
   #heard (node: ChaosNode, { crash, log, marked, quiet, stats }: Report): void {
