@@ -37,6 +37,10 @@ const checks = {
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
   'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
   'Nest: @Sse() of a topic resumes where it was cut, and ends at once': () => compiled('nest.ts') ?? recipe('nest'),
+  'AI clients: openai, and a parser over fetch': () => clients('openai'),
+  'AI clients: useChat of AI SDK 6, in a browser': () => clients('use-chat', { AI_SDK: '6' }),
+  'AI clients: useChat of AI SDK 7, in a browser': () => clients('use-chat', { AI_SDK: '7' }),
+  'AI clients: useChat in a storm': () => clients('use-chat-storm'),
   'esbuild bundles it as CommonJS': () => bundles('esbuild', 'cjs'),
   'esbuild bundles it as an ES module': () => bundles('esbuild', 'esm'),
   'webpack bundles it': () => bundles('webpack', 'cjs'),
@@ -132,6 +136,10 @@ function compiled (file) {
 
 function recipe (name) {
   return runs(['--test', '--test-timeout=60000', `recipes/${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, PORT: '0' } })
+}
+
+function clients (name, env) {
+  return runs(['--test', '--test-timeout=200000', `ai/${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, ...env } })
 }
 
 async function tell (name, check) {

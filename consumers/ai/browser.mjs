@@ -1,0 +1,124 @@
+// What the checks with a browser share: a Redis, the page's script, and tabs that tell what they show.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import { chromium } from 'playwright-core'
+
+const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+/** Packages that the page has instead: AI SDK 6 is what consumers/ has by its own name, since it is for Node 20 too. */
+const SDKS = { 6: {}, 7: { ai: 'ai-7', '@ai-sdk/react': 'ai-sdk-react-4' } }
+
+/** A Redis, a browser and the bundled page. */
+export async function open (sdk) {
+  const folder = mkdtempSync(join(tmpdir(), 'realtime-chat-'))
+  const [redisSocket, script] = [join(folder, 'redis.sock'), join(folder, 'page.js')]
+  const redis = spawn(process.env.REDIS_SERVER_BIN ?? 'redis-server', ['--port', '0', '--unixsocket', redisSocket, '--dir', folder, '--save', ''], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(redis, 'exit')
+  // Also where a browser cannot be started.
+  process.once('exit', () => redis.kill('SIGKILL'))
+  for await (const line of createInterface({ input: redis.stdout })) if (/[Rr]eady to accept connections/.test(line)) break
+  redis.stdout.resume()
+  await build({
+    entryPoints: [fileURLToPath(new URL('page.mjs', import.meta.url))],
+    bundle: true,
+    format: 'esm',
+    outfile: script,
+    logLevel: 'error',
+    define: { 'process.env.NODE_ENV': '"production"' },
+    alias: SDKS[sdk]
+  })
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', args: FLAGS })
+  return {
+    redisSocket,
+    script,
+    browser,
+    async close () {
+      await browser.close()
+      redis.kill('SIGKILL')
+      await ended
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+/** A profile of its own, whose tabs share what they keep. */
+export async function profile (browser) {
+  const context = await browser.newContext()
+  const tabs = new Map()
+  await context.exposeBinding('tell', ({ page }, state) => tabs.get(page)?.told(state))
+  return {
+    /** `url`: with the chat's id. Resolves when the page shows it. */
+    async tab (url) {
+      const page = await context.newPage()
+      const tab = new Tab(page)
+      tabs.set(page, tab)
+      await tab.load(url)
+      return tab
+    },
+    close: () => context.close()
+  }
+}
+
+const JOIN = /\/stream$/
+
+class Tab {
+  /** What the page shows now, and each status that it showed since it was loaded. */
+  state
+  statuses = []
+  /** How often useChat has asked whether an answer is being given. */
+  joins = 0
+  #page
+  #looks = new Set()
+
+  constructor (page) {
+    this.#page = page
+    page.on('request', (request) => { if (JOIN.test(request.url())) this.joins++ })
+  }
+
+  told (state) {
+    if (state.status !== this.state?.status) this.statuses.push(state.status)
+    this.state = state
+    for (const look of this.#looks) look()
+  }
+
+  async until (holds) {
+    while (!this.state || !holds(this.state)) {
+      await new Promise((resolve) => {
+        const look = () => {
+          this.#looks.delete(look)
+          resolve()
+        }
+        this.#looks.add(look)
+      })
+    }
+    return this.state
+  }
+
+  /** Resolves when useChat has asked whether an answer is being given, and was answered. */
+  async load (url) {
+    const asked = this.#page.waitForResponse((response) => JOIN.test(response.url()))
+    this.state = undefined
+    this.statuses = []
+    await (url ? this.#page.goto(url) : this.#page.reload())
+    return (await asked).status()
+  }
+
+  ask (text) {
+    return this.#page.evaluate((text) => { globalThis.ask(text) }, text)
+  }
+
+  do (what) {
+    return this.#page.evaluate((what) => { globalThis.chat[what]() }, what)
+  }
+
+  /** As when a window comes back from behind others. */
+  becomesVisible () {
+    return this.#page.evaluate(() => { document.dispatchEvent(new Event('visibilitychange')) })
+  }
+}
