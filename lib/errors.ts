@@ -75,6 +75,9 @@ export const SubprotocolUnknown = make('SUBPROTOCOL_UNKNOWN',
 export const OriginRefused = make('ORIGIN_REFUSED', 'origin "%s" may not open this channel. %s.', 403)
 export const HostRefused = make('HOST_REFUSED',
   'host "%s" is none of this server\'s. List it in "hosts" if it is.', 403)
+export const HttpVersionTooOld = make('HTTP_VERSION',
+  'this stream needs HTTP/1.1 or newer: over HTTP/1.0 an answer that was broken off looks like one that is whole. ' +
+  'Is it a proxy that asks so, have it speak HTTP/1.1 (nginx: proxy_http_version 1.1)', 505)
 export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this client', 403)
 export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than %s', 400)
 export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)

@@ -17,8 +17,8 @@ export interface PublishOptions {
   except?: string
   /**
    * Appends only behind this event: the id of the topic's last one, or null for a topic without events. Else nothing is
-   * published, and the promise rejects with FST_ERR_REALTIME_CONFLICT, whose `last` is the topic's last id. Decided
-   * in one step, on any node. Needs history.
+   * published, and the promise rejects with FST_ERR_REALTIME_CONFLICT, whose `last` is the topic's last id. Decided in
+   * one step, on any node. Needs history. Undefined expects nothing.
    */
   expect?: Id | null
 }

@@ -197,7 +197,7 @@ class Dropping extends Closing {
 
 /** What was dropped is in the history; what is in none of it is lost. */
 class Replaying extends Dropping {
-  /** Where nothing is left but what its socket holds already, letting the client go would free nothing that it need not. */
+  /** When nothing waits here any more, only its socket holds too much. The client is kept: it can read that. */
   override relieve (): boolean {
     return super.relieve() || this.waiting.entries().length === 0
   }

@@ -3,58 +3,71 @@
  * before it are over. Which one that is says the last event of a topic of the key's own, which all nodes read alike. A
  * run is named by its key and a mark, so that each has a topic and an owner of its own.
  *
- * Two may begin at once, on two nodes. Each stops those that it finds before its own; one whose source is not open yet,
- * which no order finds, sees before it opens that another one is the present.
+ * Each is appended behind the one that was the present, and behind no other: so each run has one successor, which stops
+ * it. A run whose source is not open yet is found by no order; it looks before it opens. And a node looks again as often
+ * as it renews its leases: a successor may have died before it could stop anybody, and an adapter that is short of room
+ * may have forgotten which run is the present.
  */
-import type { Retention } from '../../core/adapter.ts'
+import type { Id, Retention } from '../../core/adapter.ts'
 import { randomId } from '../../core/id.ts'
 import { DeclaredTopic, type TopicAt } from '../../core/topics/topic.ts'
 import type { RunsHost } from './host.ts'
 import { PRESENT_PATTERN, runOf, type RunParams } from './names.ts'
 import { RUNNING_MS, type OpenRun, type Runs, type RunSettings } from './runs.ts'
+import { Conflict, Unavailable } from '../../errors.ts'
 
 /** A key, as routes of its space name it. */
 export interface RunKey { readonly space: string, readonly key: string }
 
-/** So many may begin under one key before the first of them is found to be over. */
-const KEPT = 32
-const PAGE = { count: KEPT, bytes: 1 << 16 }
-const RETENTION: Retention = { limit: KEPT, maxAge: RUNNING_MS, maxBytes: PAGE.bytes }
+const RETENTION: Retention = { limit: 8, maxAge: RUNNING_MS, maxBytes: 1 << 16 }
+const PAGE = { count: 8, bytes: 1 << 16 }
+/** Of those that begin at one moment one gets through each time. */
+const MOST_TRIES = 200
+
+/** One that this node has begun. */
+export interface Begun { readonly key: RunKey, readonly mark: string, readonly at: TopicAt }
+
+/** What stands last in a key's topic. `mark` is undefined where nothing does, or it is forgotten. */
+interface Last { readonly head: Id, readonly mark: string | undefined }
 
 export class BegunRuns {
   readonly #host: RunsHost
   readonly #runs: Runs
+  readonly #begun = new Set<Begun>()
   #topic: DeclaredTopic | undefined
 
   constructor (host: RunsHost, runs: Runs) {
     this.#host = host
     this.#runs = runs
+    runs.alsoCheck(async () => await this.#check())
   }
 
-  /** The next run of this key. Those before it are stopped, on whichever nodes. */
-  async begin (key: RunKey): Promise<TopicAt> {
+  /** The next run of this key. The one before it is stopped, on whichever node. @throws Unavailable */
+  async begin (key: RunKey): Promise<Begun> {
     const mark = randomId()
-    const options = { retention: RETENTION, format: 'text', lifetime: RUNNING_MS } as const
-    await this.#host.publisher.append(this.#name(key), 'begun', Buffer.from(mark), options)
-    const marks = await this.#marks(key)
-    const before = marks.slice(0, Math.max(0, marks.indexOf(mark)))
-    await Promise.all(before.map(async (one) => await this.#runs.stop(runWith(key, one))))
-    return this.#runs.at(runWith(key, mark))
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const last = await this.#last(key)
+      if (!await this.#append(key, mark, last.head)) continue
+      const before = last.mark ?? this.#markHere(key)
+      if (before !== undefined) await this.#runs.stop(runWith(key, before))
+      return { key, mark, at: this.#runs.at(runWith(key, mark)) }
+    }
+    throw new Unavailable('too many runs of one key begin at this moment')
   }
 
   /** Starts the source of a run that was begun, unless another one has begun since. */
-  async ensure (key: RunKey, at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
-    await this.#runs.ensure(at, settings, async (signal) => {
-      const present = await this.present(key)
-      if (present !== undefined && this.#runs.at(present).name === at.name) return await open(signal)
-      this.#runs.stopHere(at.params as RunParams & Record<string, string>)
+  async ensure (begun: Begun, settings: RunSettings, open: OpenRun): Promise<void> {
+    await this.#runs.ensure(begun.at, settings, async (signal) => {
+      this.#begun.add(begun)
+      if (await this.#isPresent(begun)) return await open(signal)
+      this.#stopHere(begun)
       return []
     })
   }
 
-  /** Undefined where none was begun, or the last one is forgotten. */
+  /** Undefined where none was begun, or the last one is over and forgotten. */
   async present (key: RunKey): Promise<RunParams | undefined> {
-    const mark = (await this.#marks(key)).at(-1)
+    const mark = (await this.#last(key)).mark ?? this.#markHere(key)
     return mark === undefined ? undefined : runWith(key, mark)
   }
 
@@ -64,10 +77,54 @@ export class BegunRuns {
     return run !== undefined && await this.#runs.stop(run)
   }
 
-  /** The oldest first. */
-  async #marks (key: RunKey): Promise<string[]> {
-    const { events } = await this.#host.adapter.read(this.#name(key), null, PAGE)
-    return events.map(({ data }) => Buffer.from(data).toString())
+  // --- which one is the present ----------------------------------------------------------
+
+  /** True also where that is forgotten. */
+  async #isPresent ({ key, mark }: Begun): Promise<boolean> {
+    const last = await this.#last(key)
+    return last.mark === undefined || last.mark === mark
+  }
+
+  async #check (): Promise<void> {
+    for (const begun of this.#begun) {
+      if (!this.#runs.runsHere(begun.at.name)) this.#begun.delete(begun)
+    }
+    await Promise.allSettled([...this.#begun].map(async (begun) => await this.#checkOne(begun)))
+  }
+
+  async #checkOne (begun: Begun): Promise<void> {
+    const { head, mark } = await this.#last(begun.key)
+    // Should another one have begun meanwhile, this is not appended.
+    if (mark === undefined) await this.#append(begun.key, begun.mark, head)
+    else if (mark !== begun.mark) this.#stopHere(begun)
+  }
+
+  #stopHere ({ key, mark }: Begun): void {
+    this.#runs.stopHere(runWith(key, mark))
+  }
+
+  /** Of the run of a key that was begun here last, and still runs. */
+  #markHere ({ space, key }: RunKey): string | undefined {
+    return [...this.#begun]
+      .findLast((begun) => begun.key.space === space && begun.key.key === key && this.#runs.runsHere(begun.at.name))?.mark
+  }
+
+  async #last (key: RunKey): Promise<Last> {
+    const { head, events } = await this.#host.adapter.read(this.#name(key), null, PAGE)
+    const last = events.find(({ id }) => id === head)
+    return { head, mark: last && Buffer.from(last.data).toString() }
+  }
+
+  /** False where something else is the last by now. */
+  async #append (key: RunKey, mark: string, expect: Id): Promise<boolean> {
+    const options = { retention: RETENTION, format: 'text', lifetime: RUNNING_MS, expect } as const
+    try {
+      await this.#host.publisher.append(this.#name(key), 'begun', Buffer.from(mark), options)
+      return true
+    } catch (error) {
+      if (error instanceof Conflict) return false
+      throw error
+    }
   }
 
   #name ({ space, key }: RunKey): string {

@@ -13,16 +13,14 @@ import type { AppendOptions, Format, Id, LogEvent, Retention } from '../../core/
 import { inNobodysName, keepContext } from '../../core/async-context.ts'
 import { tryAgainLater } from '../../core/close-reasons.ts'
 import { isText, type Members } from '../../core/cluster/orders.ts'
-import { checkEventName } from '../../core/event-name.ts'
 import { FINAL_EVENTS } from '../../core/event.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
-import { bounded, encodeAny } from '../../core/payload.ts'
 import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
 import { DeclaredTopic, type TopicAt } from '../../core/topics/topic.ts'
-import { checkYielded } from '../../core/yielded.ts'
 import type { RunsHost } from './host.ts'
 import { LEASE_TICK_MS, Leases } from './lease.ts'
 import { RUN_PATTERN, RunSpaces, type RunParams } from './names.ts'
+import { encodeYielded, type RunEvent, type Told, type Yields } from './yielded.ts'
 import { Closed, NotOwner } from '../../errors.ts'
 
 export interface RunSettings {
@@ -31,14 +29,11 @@ export interface RunSettings {
   /** Bytes of data of one run; past it, it is aborted. */
   readonly maxBytes: number
   /** `data`: what its source yields is the data itself, and no event. */
-  readonly yields?: 'events' | 'data'
+  readonly yields?: Yields
 }
 
-export interface RunEvent { event?: string, data?: unknown }
 export type OpenRun = (signal: AbortSignal) => MaybePromise<Events<RunEvent>>
 
-/** What is stored of an event. */
-interface Told { readonly name: string, readonly data: Uint8Array, readonly format: Format }
 type RunReader = SourceReader<RunEvent, Told>
 
 type End = {
@@ -69,6 +64,7 @@ export class Runs {
   readonly #running = new Map<string, Run>()
   /** Runs that were asked for here, wherever they run. This node looks after them when theirs is lost. */
   readonly #followed = new Map<string, RunSettings>()
+  readonly #checks: Array<() => Promise<unknown>> = []
   #topic: DeclaredTopic | undefined
   #tick: NodeJS.Timeout | undefined
   #looking = false
@@ -114,6 +110,15 @@ export class Runs {
     }
   }
 
+  /** Checks again and again, as often as leases are renewed. */
+  alsoCheck (check: () => Promise<unknown>): void {
+    this.#checks.push(check)
+  }
+
+  runsHere (name: string): boolean {
+    return this.#running.has(name)
+  }
+
   /** Somebody here listens to the run, wherever it runs. @throws Closed */
   follow (at: TopicAt, settings: RunSettings): void {
     if (this.#closed) throw new Closed()
@@ -134,7 +139,7 @@ export class Runs {
       const { signal } = abort
       const reader = new SourceReader({
         open: () => open(signal),
-        encode: (event: RunEvent) => this.#encode(at, settings.yields === 'data' ? { data: event } : event),
+        encode: (value: RunEvent) => encodeYielded(value, at.name, settings.yields, this.#host.maxEventBytes),
         signal,
         log: this.#host.log
       })
@@ -264,16 +269,6 @@ export class Runs {
     }
   }
 
-  #encode (at: TopicAt, value: RunEvent): Told {
-    checkYielded(at.name, value)
-    const { event: name = 'message', data } = value
-    checkEventName(name)
-    const encoded = typeof data === 'string'
-      ? { data: Buffer.from(data), format: 'text' as const }
-      : encodeAny(at.name, name, data)
-    return { name, ...bounded(encoded, at.name, name, this.#host.maxEventBytes) }
-  }
-
   async #append (at: TopicAt, name: string, data: Uint8Array, format: Format, lifetime: number): Promise<void> {
     const options: AppendOptions = { retention: at.topic.retention as Retention, format, lifetime }
     if (this.#leases.owner !== undefined) options.owner = this.#leases.owner
@@ -291,7 +286,7 @@ export class Runs {
   async #renewAndReap (): Promise<void> {
     const running = [...this.#running.keys()].map(async (name) => { await this.#renew(name) })
     const followed = [...this.#followed].map(async ([name, settings]) => { await this.#follow(name, settings) })
-    await Promise.allSettled([...running, ...followed])
+    await Promise.allSettled([...running, ...followed, ...this.#checks.map(async (check) => await check())])
   }
 
   async #renew (name: string): Promise<void> {

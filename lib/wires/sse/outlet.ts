@@ -198,7 +198,7 @@ export class SseOutlet implements Outlet {
     if (this.#brokenOff) return this.#cut(this.#framed(BROKEN_OFF))
     if (retry !== undefined && this.buffered === 0) this.write(this.#framed(block({ retry })))
     // A client that does not read would hold the end back as well.
-    if (reason.name === 'slow-client') return this.destroy()
+    if (reason.name === 'slow-client') return breakOff(this.#raw)
     this.#raw.end()
     // Fastify answers 503 on connections that it keeps while it closes: this one is not to be used again.
     if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
@@ -206,7 +206,7 @@ export class SseOutlet implements Outlet {
 
   /** Whatever is no end is told in the format's words; where it has none, the response is cut. */
   #closeForeign ({ end, error }: SourceFormat, reason: CloseReason): void {
-    if (reason.name === 'slow-client') return this.destroy()
+    if (reason.name === 'slow-client') return breakOff(this.#raw)
     const ended = reason === sourceEnded && !this.#brokenOff
     const last = ended ? end : error
     if (!ended && !last) return this.#cut()
@@ -222,20 +222,19 @@ export class SseOutlet implements Outlet {
 
   /** Without the last chunk (RFC 9112 §7.1), or by RST_STREAM (RFC 9113 §6.4), behind what still waits. */
   #cut (lastWords: Buffer = HEARTBEAT): void {
-    const { stream } = this.#raw
     if (this.#socket) {
       this.#socket.write(lastWords === HEARTBEAT ? FRAMED_HEARTBEAT : lastWords)
       this.#socket.destroySoon()
     } else {
-      this.#raw.write(lastWords, 'utf8', () => {
-        stream?.close ? stream.close(constants.NGHTTP2_INTERNAL_ERROR) : this.#raw.destroy()
-      })
+      this.#raw.write(lastWords, 'utf8', () => { breakOff(this.#raw) })
     }
   }
 
   destroy (): void {
     this.#ended = true
-    this.#raw.destroy()
+    // It was told to go, and did not. In our own format it was told so in words; any other takes a good end for the end.
+    if (this.#options.format) breakOff(this.#raw)
+    else this.#raw.destroy()
   }
 
   /** The socket's buffer, or the response's, is empty again. */
@@ -265,6 +264,13 @@ interface Bearing extends NodeJS.EventEmitter { [OUTLET]?: SseOutlet }
 function drained (this: Bearing): void { this[OUTLET]?.drained() }
 function left (this: Bearing & Socket): void { this[OUTLET]?.left(this) }
 function closed (this: Bearing): void { this[OUTLET]?.over() }
+
+/** Ends the response so that nobody takes it for complete. */
+function breakOff (raw: RawResponse): void {
+  // Destroyed, a stream would be reset with NO_ERROR, which is a good end.
+  raw.stream?.close?.(constants.NGHTTP2_INTERNAL_ERROR)
+  raw.destroy()
+}
 
 /** By a fifth: clients that came together do not come back together. */
 function jitter (ms: number): number {

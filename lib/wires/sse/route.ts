@@ -1,7 +1,7 @@
 /** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { statusOf, toError } from '../../core/callbacks.ts'
-import { Closed, NotAcceptable, RouteInvalid } from '../../errors.ts'
+import { Closed, HttpVersionTooOld, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import { isRecord } from '../../known.ts'
 import type { LiveSettings } from '../../options.ts'
 import { checkHost } from '../../routes/hosts.ts'
@@ -154,6 +154,7 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
       throw new NotAcceptable()
     }
     checkHost(plan.hosts, request)
+    if (plan.format) mustFrame(request)
     // While hooks ran: it has no address any more to be counted by.
     if (hasLeft(request, reply)) return undefined
     const answer = request.method === 'HEAD' ? head : arrive
@@ -164,6 +165,14 @@ function streamHandler (plan: StreamPlan, other: StreamRouteOptions['handler']) 
 
 function wanted ({ format }: StreamPlan, request: FastifyRequest, other: boolean): boolean {
   return format ? format.accepts(request) : wantsEventStream(request.headers.accept, other)
+}
+
+/**
+ * Without frames the end of the connection is that of the response (RFC 9112 §6.3), also where it was broken off.
+ * @throws HttpVersionTooOld
+ */
+function mustFrame ({ raw }: FastifyRequest): void {
+  if (raw.httpVersionMajor === 1 && raw.httpVersionMinor === 0) throw new HttpVersionTooOld()
 }
 
 async function arrive (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {

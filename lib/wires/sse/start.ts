@@ -2,14 +2,14 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { clientLeft, sourceEnded, type CloseReason } from '../../core/close-reasons.ts'
 import { readCursor } from '../../core/cursor.ts'
-import type { Joining, Wanted } from '../../core/connection/joining.ts'
+import type { Cursor, Joining, Wanted } from '../../core/connection/joining.ts'
 import { andThen, type MaybePromise } from '../../core/maybe-promise.ts'
 import type { Step } from '../../core/source-reader.ts'
 import type { TopicAt } from '../../core/topics/topic.ts'
 import type { Hosts } from '../../routes/hosts.ts'
 import type { Arrival, ArrivalPlan, RouteCallbacks } from '../../routes/arrival.ts'
 import { lastEventId, sourceCursor } from './last-event-id.ts'
-import type { RunKey } from '../../features/resumable/begun-runs.ts'
+import type { Begun } from '../../features/resumable/begun-runs.ts'
 import { SseOutlet, type RawResponse, type SseOutletOptions } from './outlet.ts'
 import { keyFor, presentRun, runFor, type Resumable } from './run.ts'
 import { readSource, tellSource, type BlockReader, type Source } from './source.ts'
@@ -32,8 +32,8 @@ export class StreamStart {
   #joining: Joining[] = []
   /** The run is this client's to start, where nobody has. */
   #begins = true
-  /** Of a run that it has begun. */
-  #key: RunKey | undefined
+  /** The run that it has begun. */
+  #begun: Begun | undefined
   #reader: BlockReader | undefined
   /** What the source said while the client waited for it. */
   #first: Step<Buffer> | undefined
@@ -86,8 +86,8 @@ export class StreamStart {
     const hasCursor = (lastEventId(this.#request) ?? '') !== ''
     this.#begins = this.#request.method === 'POST' && !hasCursor
     if (this.#begins) {
-      this.#key = await keyFor(context.hub, resumable, this.#request)
-      return this.#wantRun(await context.begun.begin(this.#key))
+      this.#begun = await context.begun.begin(await keyFor(context.hub, resumable, this.#request))
+      return this.#wantRun(this.#begun.at)
     }
     const at = await presentRun(context, resumable, this.#request, hasCursor)
     if (at) return this.#wantRun(at)
@@ -96,8 +96,17 @@ export class StreamStart {
   }
 
   /** The client's place in it, or its start. */
-  #wantRun (at: TopicAt): Wanted[] {
-    return [{ at, cursor: readCursor(lastEventId(this.#request), 1)(at.name) ?? 'start' }]
+  #wantRun (at: TopicAt): MaybePromise<Wanted[]> {
+    const cursor = readCursor(lastEventId(this.#request), 1)(at.name) ?? 'start'
+    if (!this.#plan.format || cursor === 'start') return [{ at, cursor }]
+    return this.#findIn(at, cursor).then((found) => [{ at, cursor: found }])
+  }
+
+  /** A foreign format cannot tell a client that its place is lost: one that this run does not know is given all of it. */
+  async #findIn (at: TopicAt, cursor: Cursor): Promise<Cursor> {
+    if (typeof cursor !== 'object') return 'start'
+    const { linked } = await this.#plan.context.hub.adapter.read(at.name, cursor.id, { count: 1, bytes: 1 })
+    return linked ? cursor : 'start'
   }
 
   #prepared ([run]: Wanted[], joining: Joining[]): MaybePromise<void> {
@@ -123,7 +132,7 @@ export class StreamStart {
     const settings = format ? { ...resumable, yields: 'data' as const } : resumable
     const open = (signal: AbortSignal): ReturnType<Source> =>
       source(this.#request, { cursor: undefined, signal, reply: this.#reply })
-    if (this.#key) await begun.ensure(this.#key, at, settings, open)
+    if (this.#begun) await begun.ensure(this.#begun, settings, open)
     else await runs.ensure(at, settings, open)
   }
 

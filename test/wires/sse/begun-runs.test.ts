@@ -1,7 +1,8 @@
 /** `start: 'POST'`: a POST begins a run and ends the one before it; everything else joins the present one. */
-import { once } from 'node:events'
+import { EventEmitter, on, once } from 'node:events'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
+import { memory } from '../../../lib/index.ts'
 import { answerOf, ask, said, type Answer } from '../../helpers/answers.ts'
 import { calls, dial, listen, live, type RawClient } from '../../helpers/app.ts'
 
@@ -131,6 +132,73 @@ t.test('who comes with a cursor goes on, by GET or POST, also behind the end', a
   const late = await ask(t, app, 'GET /chat/c1', { 'last-event-id': id })
   t.equal(words(late), 'data: one\n\ndata: [DONE]\n\n')
   t.same(model.asked, [1], 'nothing was asked twice')
+})
+
+t.test('who comes with a place of an older run, or of none, is given the present one from its start', async (t) => {
+  const model = new Model()
+  const app = await chat(t, model)
+  const first = await post(t, app, 1)
+  await first.until('answer 1')
+  const [, id = ''] = /^id: (\S+)\ndata: answer 1/m.exec(answerOf(first.text).body) ?? []
+  const second = await post(t, app, 2)
+  await second.until('answer 2')
+  model.say('two', null)
+  await second.closed
+  for (const cursor of [id, 'zzz', '1-0.elsewhere', `v1~${id}`]) {
+    const whole = 'data: answer 2\n\ndata: two\n\ndata: [DONE]\n\n'
+    t.equal(words(await ask(t, app, 'GET /chat/c1', { 'last-event-id': cursor })), whole, cursor)
+    t.equal(await over(await post(t, app, 3, '/chat', { 'last-event-id': cursor })), whole, cursor)
+  }
+  t.same(model.asked, [1, 2], 'nothing was asked for them')
+})
+
+t.test('a run is found, stopped and followed by another, however much is published, and however many begin at once', async (t) => {
+  const app = await live(t, { adapter: memory({ maxBytes: 200_000 }) })
+  const running = new Set<string>()
+  const words = new EventEmitter()
+  app.topic('noise/:n')
+  app.stream('/chat/:id', {
+    method: ['GET', 'POST'],
+    format: { end: '[DONE]' },
+    resumable: { start: 'POST', key: ({ params }) => params.id },
+    async * source ({ query }, { signal }) {
+      const { n } = query as { n: string }
+      running.add(n)
+      try {
+        yield `answer ${n}`
+        // What is said now and then is among what was published last.
+        for await (const [word] of on(words, 'word', { signal })) yield word
+      } finally {
+        running.delete(n)
+      }
+    }
+  })
+  await listen(app)
+  /** So much that memory() forgets which run is the present. */
+  const flood = async (): Promise<void> => {
+    for (let n = 0; n < 80; n++) {
+      await app.realtime.publish(`noise/${n % 7}`, 'noise', 'x'.repeat(5000))
+      words.emit('word', `word ${n}`)
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+  }
+  const first = await dial(t, app)
+  first.ask('POST /chat/1?n=first', { connection: 'close' })
+  await first.until('answer first')
+  await flood()
+  await join(t, app, '/chat/1', 'word 79')
+  // Many more than are kept of those that have begun.
+  const settled = calls<unknown>()
+  for (let n = 0; n < 60; n++) {
+    app.inject({ method: 'POST', url: `/chat/1?n=${n}` }).then((answer) => settled.note(answer), (error) => settled.note(error))
+  }
+  await Promise.all([settled.reach(59), first.closed])
+  t.equal(running.size, 1, [...running].join(' '))
+  t.notOk(running.has('first'))
+  await flood()
+  t.equal(await app.realtime.stop('1'), true)
+  await settled.reach(60)
+  t.equal(running.size, 0)
 })
 
 t.test('stop ends the present run', async (t) => {

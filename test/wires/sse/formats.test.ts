@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { connect as connectHttp2 } from 'node:http2'
 import t from 'tap'
 import type { FastifyInstance } from 'fastify'
+import type { SourceEvent } from '../../../lib/index.ts'
 import { answerOf, ask, said, type Answer } from '../../helpers/answers.ts'
-import { dial, gate, listen, live, portOf } from '../../helpers/app.ts'
+import { calls, dial, gate, listen, live, portOf } from '../../helpers/app.ts'
 import { logged, quiet } from '../../helpers/sources.ts'
 
 const POST = { 'content-type': 'application/json' }
@@ -170,6 +171,73 @@ t.test('over HTTP/2 what was broken off is reset, and what has ended is ended', 
     await new Promise((resolve) => stream.once('close', resolve))
     t.match(text, /^data: Fish\n\n/)
     t.equal(stream.rstCode, code)
+  }
+})
+
+t.test('HTTP/1.0, where the end of the connection is that of the response, is refused', async (t) => {
+  const app = await live(t)
+  let asked = 0
+  app.stream('/answer', { format: { error: '[ERROR]' }, source: () => [String(++asked)] })
+  app.stream('/ours', { source: () => [{ data: 'Fish' }] })
+  await listen(app)
+  const client = await dial(t, app)
+  client.send('GET /answer HTTP/1.0\r\n\r\n')
+  await client.closed
+  t.match(answerOf(client.text), { status: 505, body: /FST_ERR_REALTIME_HTTP_VERSION.*HTTP\/1\.1/ })
+  t.equal(asked, 0)
+  const ours = await dial(t, app)
+  ours.send('GET /ours HTTP/1.0\r\naccept: text/event-stream\r\n\r\n')
+  await ours.closed
+  t.match(ours.text, /data: Fish/)
+})
+
+t.test('over HTTP/2 a client that does not read is reset with an error, in any format', async (t) => {
+  for (const format of [undefined, 'data', 'ui-message-stream'] as const) {
+    const app = await live(t, {}, { http2: true })
+    const gone = calls<string>()
+    async function * source (_request: unknown, { signal }: { signal: AbortSignal }): AsyncGenerator<SourceEvent> {
+      while (!signal.aborted) {
+        yield (format ? 'x'.repeat(20_000) : { data: 'x'.repeat(20_000) }) as SourceEvent
+        await new Promise((resolve) => setImmediate(resolve))
+      }
+    }
+    app.stream('/run', {
+      ...format && { format },
+      source,
+      slow: 'close',
+      maxBuffered: 100_000,
+      resumable: { key: () => 'one', maxBytes: 1 << 30 },
+      onDisconnect: (_connection, { name }) => gone.note(name)
+    })
+    await listen(app)
+    const session = connectHttp2(`http://127.0.0.1:${portOf(app)}`)
+    t.teardown(() => session.destroy())
+    const stream = session.request({ ':path': '/run', accept: 'text/event-stream' })
+    stream.on('error', () => {})
+    stream.pause()
+    await gone.reach(1)
+    t.equal(gone.all[0], 'slow-client')
+    const closed = new Promise((resolve) => stream.once('close', resolve))
+    stream.resume()
+    await closed
+    t.equal(stream.rstCode, 2, format ?? 'ours')
+    session.destroy()
+    await app.close()
+  }
+})
+
+t.test('a source that yields undefined fails, whether it is kept or not', async (t) => {
+  const app = await live(t)
+  const source = function * (): Generator<unknown> {
+    yield undefined
+  }
+  app.stream('/plain', { format: 'data', source })
+  app.stream('/kept', { format: 'data', source, resumable: { key: () => 'one' } })
+  await listen(app)
+  for (const path of ['/plain', '/kept']) {
+    const { status, body } = await ask(t, app, `GET ${path}`)
+    t.equal(status, 500)
+    t.match(body, /yielded undefined/)
   }
 })
 
