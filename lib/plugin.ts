@@ -105,15 +105,15 @@ class App {
     const fastify = this.#fastify
     const hub = this.#hub
     const context = this.#wireContext()
-    const process = new ProcessWire(context)
+    const inProcess = new ProcessWire(context)
     const app = this
     const host: TopicFaceHost = {
       publish: (at, event, data, options) => hub.publisher.publish(at, event, data, options),
       history: async (at, options) => await hub.publisher.history(at, options),
-      subscribe: (at, options) => process.subscribe(at, options)
+      subscribe: (at, options) => inProcess.subscribe(at, options)
     }
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
-    fastify.decorate('realtime', new RealtimeFace(hub, context, process))
+    fastify.decorate('realtime', new RealtimeFace(hub, context, inProcess))
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
         const topic = app.#topic(this, pattern, options ?? {})

@@ -4,9 +4,9 @@
  * run is named by its key and a mark, so that each has a topic and an owner of its own.
  *
  * Each is appended behind the one that was the present, and behind no other: so each run has one successor, which stops
- * it. A run whose source is not open yet is found by no order; it looks before it opens. And a node looks again as often
- * as it renews its leases: a successor may have died before it could stop anybody, and an adapter that is short of room
- * may have forgotten which run is the present.
+ * it. No order finds a run whose source is not open yet: it looks by itself before it opens. And a node looks again as
+ * often as it renews its leases, since a successor may have died before it stopped anybody, and an adapter that is short
+ * of room may have forgotten which run is the present.
  */
 import type { Id, Retention } from '../../core/adapter.ts'
 import { randomId } from '../../core/id.ts'
@@ -105,8 +105,8 @@ export class BegunRuns {
 
   /** Of the run of a key that was begun here last, and still runs. */
   #markHere ({ space, key }: RunKey): string | undefined {
-    return [...this.#begun]
-      .findLast((begun) => begun.key.space === space && begun.key.key === key && this.#runs.runsHere(begun.at.name))?.mark
+    const own = [...this.#begun].filter((begun) => begun.key.space === space && begun.key.key === key)
+    return own.findLast(({ at }) => this.#runs.runsHere(at.name))?.mark
   }
 
   async #last (key: RunKey): Promise<Last> {

@@ -232,7 +232,7 @@ export class SseOutlet implements Outlet {
 
   destroy (): void {
     this.#ended = true
-    // It was told to go, and did not. In our own format it was told so in words; any other takes a good end for the end.
+    // It was told to go, and did not: in words of ours, or in a format that takes a good end for all there was.
     if (this.#options.format) breakOff(this.#raw)
     else this.#raw.destroy()
   }
