@@ -10,9 +10,10 @@
  */
 import type { Id, Retention } from '../../core/adapter.ts'
 import { randomId } from '../../core/id.ts'
-import { DeclaredTopic, type TopicAt } from '../../core/topics/topic.ts'
+import type { DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { RunsHost } from './host.ts'
 import { PRESENT_PATTERN, runOf, type RunParams } from './names.ts'
+import { reservedTopic } from './reserved-topic.ts'
 import { RUNNING_MS, type OpenRun, type Runs, type RunSettings } from './runs.ts'
 import { Conflict, Unavailable } from '../../errors.ts'
 
@@ -45,21 +46,40 @@ export class BegunRuns {
   /** The next run of this key. The one before it is stopped, on whichever node. @throws Unavailable */
   async begin (key: RunKey): Promise<Begun> {
     const mark = randomId()
+    const begun = { key, mark, at: this.#runs.at(runWith(key, mark)) }
+    try {
+      await this.#runs.reserve(begun.at)
+      await this.#succeed(begun)
+      return begun
+    } catch (error) {
+      await this.leave(begun)
+      throw error
+    }
+  }
+
+  /** Makes it the present one. It runs by then: a key never names a run that is yet to run. @throws Unavailable */
+  async #succeed (begun: Begun): Promise<void> {
+    const { key, mark } = begun
     for (let tries = 0; tries < MOST_TRIES; tries++) {
       const last = await this.#last(key)
       if (!await this.#append(key, mark, last.head)) continue
       const before = last.mark ?? this.#markHere(key)
       if (before !== undefined) await this.#runs.stop(runWith(key, before))
-      return { key, mark, at: this.#runs.at(runWith(key, mark)) }
+      this.#begun.add(begun)
+      return
     }
     throw new Unavailable('too many runs of one key begin at this moment')
+  }
+
+  /** It is begun, and not going to run: its client has left. */
+  async leave ({ at }: Begun): Promise<void> {
+    await this.#runs.leave(at)
   }
 
   /** Starts the source of a run that was begun, unless another one has begun since. */
   async ensure (begun: Begun, settings: RunSettings, open: OpenRun): Promise<void> {
     await this.#runs.ensure(begun.at, settings, async (signal) => {
-      this.#begun.add(begun)
-      if (await this.#isPresent(begun)) return await open(signal)
+      if (await this.#isPresent(begun)) return signal.aborted ? [] : await open(signal)
       this.#stopHere(begun)
       return []
     })
@@ -128,14 +148,7 @@ export class BegunRuns {
   }
 
   #name ({ space, key }: RunKey): string {
-    this.#topic ??= new DeclaredTopic(this.#host, PRESENT_PATTERN, {
-      retention: RETENTION,
-      schemas: undefined,
-      events: undefined,
-      authorize: undefined,
-      snapshot: undefined,
-      validate: false
-    }, 'reserved')
+    this.#topic ??= reservedTopic(this.#host, PRESENT_PATTERN, { retention: RETENTION })
     return this.#topic.name({ ...runOf(space, key) })
   }
 }

@@ -8,8 +8,12 @@ import { ownershipOf, type Adapter, type Ownership } from '../../core/adapter.ts
 const LEASE_MS = 6000
 /** How often leases are renewed, and those of others looked at. */
 export const LEASE_TICK_MS = 2000
+/** Whose a run is, or how it is over. `nobody`: it has not begun, or its node is lost. */
+export type Holder = 'here' | 'elsewhere' | 'nobody' | Ending
+/** How a run is over. */
+export type Ending = 'ended' | 'broken-off'
 /** In place of an owner when the run is over. */
-const OVER = 'over'
+const OVER: Readonly<Record<Ending, string>> = { ended: 'over', 'broken-off': 'broken-off' }
 
 export class Leases {
   readonly #ownership: Ownership | undefined
@@ -20,8 +24,6 @@ export class Leases {
     this.#node = node
   }
 
-  /** Others could run it. */
-  get shared (): boolean { return this.#ownership !== undefined }
   /** The owner that an append to a run's topic must name. */
   get owner (): string | undefined { return this.#ownership && this.#node }
 
@@ -30,19 +32,24 @@ export class Leases {
     return this.#ownership === undefined || await this.#ownership.claim(name, this.#node, LEASE_MS) === this.#node
   }
 
-  /** Whose it is. `over`: the run has ended. `nobody`: it has not begun, or its node is lost. */
-  async holder (name: string): Promise<'here' | 'elsewhere' | 'over' | 'nobody'> {
+  async holder (name: string): Promise<Holder> {
     const owner = await this.#ownership?.owner(name)
     if (owner === undefined) return 'nobody'
-    return owner === OVER ? 'over' : owner === this.#node ? 'here' : 'elsewhere'
+    if (owner === this.#node) return 'here'
+    return owner === OVER.ended ? 'ended' : owner === OVER['broken-off'] ? 'broken-off' : 'elsewhere'
   }
 
   async giveBack (name: string): Promise<void> {
     await this.#ownership?.release(name, this.#node)
   }
 
-  /** The run has ended. That is known for so many ms. */
-  async end (name: string, ms: number): Promise<void> {
-    await this.#ownership?.release(name, this.#node, { owner: OVER, ms })
+  /** The run is over. That is known for so many ms. */
+  async end (name: string, ending: Ending, ms: number): Promise<void> {
+    await this.#ownership?.release(name, this.#node, { owner: OVER[ending], ms })
   }
+}
+
+/** By a node that lives. */
+export function isHeld (holder: Holder): holder is 'here' | 'elsewhere' {
+  return holder === 'here' || holder === 'elsewhere'
 }

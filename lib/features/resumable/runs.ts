@@ -9,17 +9,19 @@
  * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said
  * nothing, nothing is kept: whoever asks next starts it anew.
  */
-import type { AppendOptions, Format, Id, LogEvent, Retention } from '../../core/adapter.ts'
+import type { AppendOptions, Format, Id, Retention } from '../../core/adapter.ts'
 import { inNobodysName, keepContext } from '../../core/async-context.ts'
 import { tryAgainLater } from '../../core/close-reasons.ts'
 import { isText, type Members } from '../../core/cluster/orders.ts'
-import { FINAL_EVENTS } from '../../core/event.ts'
+import { ABORTED } from '../../core/event.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
 import { SourceReader, type Events, type Step } from '../../core/source-reader.ts'
-import { DeclaredTopic, type TopicAt } from '../../core/topics/topic.ts'
+import type { DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { RunsHost } from './host.ts'
-import { LEASE_TICK_MS, Leases } from './lease.ts'
+import { isHeld, LEASE_TICK_MS, Leases } from './lease.ts'
 import { RUN_PATTERN, RunSpaces, type RunParams } from './names.ts'
+import { reservedTopic } from './reserved-topic.ts'
+import { endingOf, isKept, lastKept, type RunState } from './states.ts'
 import { encodeYielded, type RunEvent, type Told, type Yields } from './yielded.ts'
 import { Closed, NotOwner } from '../../errors.ts'
 
@@ -44,7 +46,6 @@ type End = {
 /** A run may be silent for so long before it is forgotten: its end always follows. */
 export const RUNNING_MS = 86_400_000
 const MAX_EVENTS = 1_000_000
-const PAGE = { count: 512, bytes: 1 << 20 }
 
 interface Run {
   readonly at: TopicAt
@@ -62,6 +63,8 @@ export class Runs {
   readonly #host: RunsHost
   readonly #leases: Leases
   readonly #running = new Map<string, Run>()
+  /** Reserved, and not running yet, each with the end that was ordered meanwhile. */
+  readonly #reserved = new Map<string, End | undefined>()
   /** Runs that were asked for here, wherever they run. This node looks after them when theirs is lost. */
   readonly #followed = new Map<string, RunSettings>()
   readonly #checks: Array<() => Promise<unknown>> = []
@@ -78,15 +81,8 @@ export class Runs {
 
   /** The topic of a run. Its pattern is reserved: no client can name it. */
   at ({ space, key }: RunParams): TopicAt {
-    this.#topic ??= new DeclaredTopic(this.#host, RUN_PATTERN, {
-      retention: { limit: MAX_EVENTS, maxAge: RUNNING_MS, maxBytes: Number.MAX_SAFE_INTEGER },
-      schemas: undefined,
-      events: undefined,
-      authorize: undefined,
-      snapshot: undefined,
-      validate: false,
-      whole: true
-    }, 'reserved')
+    const retention = { limit: MAX_EVENTS, maxAge: RUNNING_MS, maxBytes: Number.MAX_SAFE_INTEGER }
+    this.#topic ??= reservedTopic(this.#host, RUN_PATTERN, { retention, whole: true })
     return this.#topic.at({ space, key })
   }
 
@@ -99,9 +95,12 @@ export class Runs {
     const running = this.#running.get(at.name)
     if (running) return await running.opened
     const abort = new AbortController()
+    const end = this.#reserved.get(at.name)
+    if (end) abort.abort()
     const opened = this.#open(at, settings, open, abort)
     // Before anything is awaited, so that the next to ask finds it.
-    this.#running.set(at.name, { at, abort, origin: keepContext(), opened, end: undefined, ended: undefined })
+    this.#running.set(at.name, { at, abort, origin: keepContext(), opened, end, ended: undefined })
+    this.#reserved.delete(at.name)
     try {
       await opened
     } catch (error) {
@@ -116,13 +115,25 @@ export class Runs {
   }
 
   runsHere (name: string): boolean {
-    return this.#running.has(name)
+    return this.#running.has(name) || this.#reserved.has(name)
+  }
+
+  /** From now on it runs, for whoever asks, though its source is not open. Until `ensure`, or `leave`. */
+  async reserve ({ name }: TopicAt): Promise<void> {
+    this.#reserved.set(name, undefined)
+    await this.#leases.claim(name)
+  }
+
+  /** It is not going to run. */
+  async leave (at: TopicAt): Promise<void> {
+    // Should that fail, its lease ends by itself.
+    if (this.#reserved.delete(at.name)) await this.#giveBack(at).catch(() => {})
   }
 
   /** Somebody here listens to the run, wherever it runs. @throws Closed */
   follow (at: TopicAt, settings: RunSettings): void {
     if (this.#closed) throw new Closed()
-    if (this.#leases.shared) this.#followed.set(at.name, settings)
+    this.#followed.set(at.name, settings)
     this.#tick ??= inNobodysName(() => setInterval(() => this.#look(), LEASE_TICK_MS).unref())
   }
 
@@ -146,7 +157,7 @@ export class Runs {
       this.#goOn(at, settings, reader, await reader.first(), abort)
     } catch (error) {
       // Should that fail too, its lease ends by itself.
-      await this.#leases.giveBack(at.name).catch(() => {})
+      await this.#giveBack(at).catch(() => {})
       throw error
     }
   }
@@ -163,28 +174,30 @@ export class Runs {
 
   /** True when the run has said something already, all of it or a part. A part whose node is lost gets its end now. */
   async #begun (at: TopicAt, settings: RunSettings): Promise<boolean> {
-    const { events } = await this.#host.adapter.read(at.name, null, { count: 1, bytes: 1 })
-    if (events.length === 0) return false
-    if (this.#leases.shared) await this.#takeOver(at, settings)
+    if (!await isKept(this.#host.adapter, at.name)) return false
+    await this.#takeOver(at, settings)
     return true
   }
 
   /** True when nothing follows `cursor` and nothing ever will. */
   async over (at: TopicAt, cursor: Id): Promise<boolean> {
-    if (this.#running.has(at.name)) return false
+    if (this.runsHere(at.name)) return false
     const { linked, events } = await this.#host.adapter.read(at.name, cursor, { count: 1, bytes: 1 })
     if (!linked || events.length > 0) return false
-    const holder = await this.#leases.holder(at.name)
-    return holder === 'nobody' || holder === 'over'
+    return !isHeld(await this.#leases.holder(at.name))
   }
 
-  /** Nothing will be said in it any more. True also for one that has never said anything, and does not run. */
-  async hasEnded (at: TopicAt): Promise<boolean> {
-    if (this.#running.has(at.name)) return false
+  /** What there is of it. A part whose node is lost gets its end now. */
+  async state (at: TopicAt, settings: RunSettings): Promise<RunState> {
+    if (this.runsHere(at.name)) return 'runs'
     const holder = await this.#leases.holder(at.name)
-    if (holder !== 'nobody') return holder === 'over'
-    const last = await this.#last(at)
-    return last === undefined || FINAL_EVENTS.has(last)
+    if (isHeld(holder)) return 'runs'
+    if (holder !== 'nobody') return await isKept(this.#host.adapter, at.name) ? holder : 'nothing'
+    const last = await lastKept(this.#host.adapter, at.name)
+    if (last === undefined) return 'nothing'
+    const ending = endingOf(last)
+    if (ending === undefined && await this.#leases.claim(at.name)) await this.#takeOver(at, settings)
+    return ending ?? 'broken-off'
   }
 
   /** Stops the run, on whichever node. True when it runs at all. */
@@ -231,9 +244,15 @@ export class Runs {
 
   #stop (name: string, end: End): boolean {
     const run = this.#running.get(name)
-    if (!run) return false
+    if (!run) return this.#stopReserved(name, end)
     run.end ??= end
     run.origin.runInAsyncScope(() => run.abort.abort())
+    return true
+  }
+
+  #stopReserved (name: string, end: End): boolean {
+    if (!this.#reserved.has(name)) return false
+    this.#reserved.set(name, this.#reserved.get(name) ?? end)
     return true
   }
 
@@ -250,7 +269,7 @@ export class Runs {
 
   async #end (at: TopicAt, settings: RunSettings, { name, reason }: End): Promise<void> {
     await this.#append(at, name, Buffer.from(JSON.stringify({ reason })), 'json', settings.maxAge)
-    await this.#leases.end(at.name, settings.maxAge)
+    await this.#leases.end(at.name, name === ABORTED ? 'broken-off' : 'ended', settings.maxAge)
   }
 
   async #pull (at: TopicAt, settings: RunSettings, reader: RunReader, first: Step<Told> | undefined): Promise<End> {
@@ -278,13 +297,13 @@ export class Runs {
   // --- leases ----------------------------------------------------------------
 
   #look (): void {
-    if (!this.#leases.shared || this.#looking) return
+    if (this.#looking) return
     this.#looking = true
     this.#renewAndReap().catch(() => {}).finally(() => { this.#looking = false })
   }
 
   async #renewAndReap (): Promise<void> {
-    const running = [...this.#running.keys()].map(async (name) => { await this.#renew(name) })
+    const running = [...this.#running.keys(), ...this.#reserved.keys()].map(async (name) => { await this.#renew(name) })
     const followed = [...this.#followed].map(async ([name, settings]) => { await this.#follow(name, settings) })
     await Promise.allSettled([...running, ...followed, ...this.#checks.map(async (check) => await check())])
   }
@@ -295,7 +314,7 @@ export class Runs {
 
   /** Looks after a run of another node: when its lease has ended and its end was never said, this node says it. */
   async #follow (name: string, settings: RunSettings): Promise<void> {
-    if (this.#running.has(name)) return
+    if (this.runsHere(name)) return
     const topic = this.#host.active.get(name)
     if (!topic || topic.final) {
       this.#followed.delete(name)
@@ -308,9 +327,10 @@ export class Runs {
 
   /** This node owns the run now, and has never run it. */
   async #takeOver (at: TopicAt, settings: RunSettings): Promise<void> {
-    const last = await this.#last(at)
-    if (last === undefined) await this.#giveBack(at)
-    else if (FINAL_EVENTS.has(last)) await this.#leases.end(at.name, settings.maxAge)
+    const last = await lastKept(this.#host.adapter, at.name)
+    if (last === undefined) return await this.#giveBack(at)
+    const ending = endingOf(last)
+    if (ending) await this.#leases.end(at.name, ending, settings.maxAge)
     else await this.#end(at, settings, { name: 'realtime:aborted', reason: 'node-lost' })
   }
 
@@ -319,18 +339,10 @@ export class Runs {
    * starts it anew.
    */
   async #giveBack (at: TopicAt): Promise<void> {
-    await this.#leases.giveBack(at.name)
-    this.#host.active.get(at.name)?.sendAway(tryAgainLater)
-  }
-
-  /** The name of the last event kept. */
-  async #last (at: TopicAt): Promise<string | undefined> {
-    let last: LogEvent | undefined
-    for (let more = true; more;) {
-      const page = await this.#host.adapter.read(at.name, last?.id ?? null, PAGE)
-      last = page.events.at(-1) ?? last
-      more = page.more && page.events.length > 0
+    try {
+      await this.#leases.giveBack(at.name)
+    } finally {
+      this.#host.active.get(at.name)?.sendAway(tryAgainLater)
     }
-    return last?.name
   }
 }

@@ -5,6 +5,7 @@ import type { TopicAt } from '../../core/topics/topic.ts'
 import { checkRunKey, ownRunOf, runOf, type RunParams } from '../../features/resumable/names.ts'
 import type { RunKey } from '../../features/resumable/begun-runs.ts'
 import type { Runs, RunSettings } from '../../features/resumable/runs.ts'
+import { isGiven } from '../../features/resumable/states.ts'
 import { RunKeyMissing } from '../../errors.ts'
 import type { MadeRoute } from '../../routes/collector.ts'
 import type { WireContext } from '../../routes/context.ts'
@@ -67,8 +68,7 @@ export async function presentRun (
 ): Promise<TopicAt | undefined> {
   const run = await begun.present(await keyFor(hub, resumable, request))
   const at = run && runs.at(run)
-  // Who comes with a cursor is given the rest, also of a run that has ended.
-  return at && (hasCursor || !await runs.hasEnded(at)) ? at : undefined
+  return at && isGiven(await runs.state(at, resumable), hasCursor) ? at : undefined
 }
 
 /**

@@ -86,8 +86,10 @@ export class StreamStart {
     const hasCursor = (lastEventId(this.#request) ?? '') !== ''
     this.#begins = this.#request.method === 'POST' && !hasCursor
     if (this.#begins) {
-      this.#begun = await context.begun.begin(await keyFor(context.hub, resumable, this.#request))
-      return this.#wantRun(this.#begun.at)
+      const begun = this.#begun = await context.begun.begin(await keyFor(context.hub, resumable, this.#request))
+      if (!this.abandoned) return this.#wantRun(begun.at)
+      this.abandon()
+      return []
     }
     const at = await presentRun(context, resumable, this.#request, hasCursor)
     if (at) return this.#wantRun(at)
@@ -189,8 +191,11 @@ export class StreamStart {
 
   /** It never began: nothing of it stays. */
   abandon (): void {
-    this.#plan.context.hub.entrance.release(this.#joining)
+    const { hub, begun } = this.#plan.context
+    hub.entrance.release(this.#joining)
     this.#joining = []
+    // A run whose source is asked for by now goes on.
+    if (this.#begun) begun.leave(this.#begun).catch(() => {})
     this.#arrival.connection.gone(clientLeft)
   }
 }
