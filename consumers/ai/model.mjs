@@ -29,6 +29,10 @@ export class Model {
     this.#wake()
   }
 
+  mend () {
+    this.#failure = undefined
+  }
+
   /** Resolves when so many answers were told to stop. */
   async stops (count = 1) {
     while (this.stopped < count) await new Promise((resolve) => { this.#changed = resolve })

@@ -25,7 +25,7 @@ const onFinish = ({ isAbort, isDisconnect, isError }) => {
 }
 const onError = ({ message }) => { broken = message }
 
-/** `?own`: useChat is given a Chat, else it makes one. `?again`: the app asks again at each error. */
+/** `?own`: useChat is given a Chat, else it makes one. `?again`: the app asks again at errors, unless it was broken off for good. */
 const search = new URLSearchParams(globalThis.location.search)
 const transport = new DefaultChatTransport({ api: '/api/chat' })
 
@@ -43,7 +43,7 @@ function Page () {
     globalThis.tell({ status: chat.status, text, finished, broken, error: chat.error?.message, messages: chat.messages.length })
   })
   useEffect(() => {
-    if (chat.status === 'error' && search.has('again')) chat.resumeStream()
+    if (chat.status === 'error' && search.has('again') && chat.error.message !== 'The answer was broken off.') chat.resumeStream()
   }, [chat.status, chat.error])
   return createElement('pre', null, chat.status)
 }

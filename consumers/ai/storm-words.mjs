@@ -14,5 +14,5 @@ const ALPHABET = ['a', 'B', ' ', '\n', '\r', '"', '\\', '\u0000', '\u2028', 'é'
 /** The words of a chat's answer, which every node says alike. */
 export function wordsOf (chat) {
   const next = random(Number(chat.split('-').at(-1)))
-  return Array.from({ length: 300 }, (_, n) => `${n}:${Array.from({ length: Math.floor(next() * 9) }, () => ALPHABET[Math.floor(next() * ALPHABET.length)]).join('')}`)
+  return Array.from({ length: 600 }, (_, n) => `${n}:${Array.from({ length: Math.floor(next() * 9) }, () => ALPHABET[Math.floor(next() * ALPHABET.length)]).join('')}`)
 }

@@ -22,6 +22,8 @@ export const closedByApp = reason('closed-by-app', 1000, false, 'closed by the a
 export const sourceEnded = reason('source-ended', 1000, false, 'the source has ended')
 /** To the app it has ended too; what was said is not all that there was to say. */
 export const sourceBrokenOff = reason('source-ended', 1000, false, 'the source was broken off')
+/** Before it had said anything: whoever asks again may start it anew. */
+export const sourceFailed = reason('try-again-later', 1013, true, 'the source failed')
 export const connectionLost = reason('connection-lost', 1006, true, 'the connection was lost')
 export const invalidPayload = reason('invalid-payload', 1007, false, 'a text message must be UTF-8')
 export const messageTooBig = reason('message-too-big', 1009, false, 'the message is too big')

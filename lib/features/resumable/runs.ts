@@ -11,7 +11,7 @@
  */
 import type { AppendOptions, Format, Id, Retention } from '../../core/adapter.ts'
 import { inNobodysName, keepContext } from '../../core/async-context.ts'
-import { tryAgainLater } from '../../core/close-reasons.ts'
+import { sourceFailed } from '../../core/close-reasons.ts'
 import { isText, type Members } from '../../core/cluster/orders.ts'
 import { ABORTED } from '../../core/event.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
@@ -342,7 +342,7 @@ export class Runs {
     try {
       await this.#leases.giveBack(at.name)
     } finally {
-      this.#host.active.get(at.name)?.sendAway(tryAgainLater)
+      this.#host.active.get(at.name)?.sendAway(sourceFailed)
     }
   }
 }

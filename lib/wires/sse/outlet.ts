@@ -3,7 +3,7 @@ import { constants } from 'node:http2'
 import { Socket } from 'node:net'
 import type { ServerResponse } from 'node:http'
 import {
-  clientLeft, connectionLost, shuttingDown, sourceBrokenOff, sourceEnded, type CloseReason
+  clientLeft, connectionLost, shuttingDown, sourceBrokenOff, sourceEnded, sourceFailed, type CloseReason
 } from '../../core/close-reasons.ts'
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
 import type { Entry } from '../../core/event.ts'
@@ -17,6 +17,8 @@ export interface SseOutletOptions {
   readonly encoders: Encoders
   /** Words that are not ours. */
   readonly format: SourceFormat | undefined
+  /** Its source goes on without this client, which may come back to it. */
+  readonly resumable: object | undefined
 }
 
 const BROKEN_OFF = block({ event: 'realtime:aborted', data: '{"reason":"failed"}' })
@@ -204,12 +206,16 @@ export class SseOutlet implements Outlet {
     if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
   }
 
-  /** Whatever is no end is told in the format's words; where it has none, the response is cut. */
+  /**
+   * What was broken off is told in the format's words; where it has none, the response is cut. It is also cut where the
+   * client is to come back to a source that goes on: words would be final.
+   */
   #closeForeign ({ end, error }: SourceFormat, reason: CloseReason): void {
     if (reason.name === 'slow-client') return breakOff(this.#raw)
     const ended = reason === sourceEnded && !this.#brokenOff
+    const goesOn = reason.reconnect && reason !== sourceFailed && this.#options.resumable !== undefined
     const last = ended ? end : error
-    if (!ended && !last) return this.#cut()
+    if (!ended && (goesOn || !last)) return this.#cut()
     if (last) this.#put(this.#framed(last))
     this.#raw.end()
     if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()

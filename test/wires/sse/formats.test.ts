@@ -117,8 +117,10 @@ for (const resumable of [false, true]) {
         await breakOff(app)
         await client.closed
         const answer = answerOf(client.text)
-        t.equal(said(answer).replace(/^id: \S+\n/gm, ''), `data: Fish\n\n${words}`)
-        t.equal(answer.whole, words !== '', 'without words of its own it is cut')
+        // Words would be final, and the source goes on.
+        const last = resumable && what === 'connection.close({ reconnect })' ? '' : words
+        t.equal(said(answer).replace(/^id: \S+\n/gm, ''), `data: Fish\n\n${last}`)
+        t.equal(answer.whole, last !== '', 'without words it is cut')
       })
     }
   }
