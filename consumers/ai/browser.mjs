@@ -15,7 +15,7 @@ const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', 
 const SDKS = { 6: {}, 7: { ai: 'ai-7', '@ai-sdk/react': 'ai-sdk-react-4' } }
 
 /** A Redis, a browser and the bundled page. */
-export async function open (sdk) {
+export async function open (sdk, page = 'page.mjs') {
   const folder = mkdtempSync(join(tmpdir(), 'realtime-chat-'))
   const [redisSocket, script] = [join(folder, 'redis.sock'), join(folder, 'page.js')]
   const redis = spawn(process.env.REDIS_SERVER_BIN ?? 'redis-server', ['--port', '0', '--unixsocket', redisSocket, '--dir', folder, '--save', ''], { stdio: ['ignore', 'pipe', 'inherit'] })
@@ -25,7 +25,7 @@ export async function open (sdk) {
   for await (const line of createInterface({ input: redis.stdout })) if (/[Rr]eady to accept connections/.test(line)) break
   redis.stdout.resume()
   await build({
-    entryPoints: [fileURLToPath(new URL('page.mjs', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL(page, import.meta.url))],
     bundle: true,
     format: 'esm',
     outfile: script,
@@ -47,8 +47,10 @@ export async function open (sdk) {
   }
 }
 
-/** A profile of its own, whose tabs share what they keep. */
-export async function profile (browser) {
+const JOIN = /\/stream$/
+
+/** A profile of its own, whose tabs share what they keep. `join`: what a page asks first, to know whether an answer is being given. */
+export async function profile (browser, join = JOIN) {
   const context = await browser.newContext()
   const tabs = new Map()
   await context.exposeBinding('tell', ({ page }, state) => tabs.get(page)?.told(state))
@@ -56,7 +58,7 @@ export async function profile (browser) {
     /** `url`: with the chat's id. Resolves when the page shows it. */
     async tab (url) {
       const page = await context.newPage()
-      const tab = new Tab(page)
+      const tab = new Tab(page, join)
       tabs.set(page, tab)
       await tab.load(url)
       return tab
@@ -65,20 +67,20 @@ export async function profile (browser) {
   }
 }
 
-const JOIN = /\/stream$/
-
 class Tab {
   /** What the page shows now, and each status that it showed since it was loaded. */
   state
   statuses = []
-  /** How often useChat has asked whether an answer is being given. */
+  /** How often it has asked whether an answer is being given. */
   joins = 0
   #page
+  #join
   #looks = new Set()
 
-  constructor (page) {
+  constructor (page, join) {
     this.#page = page
-    page.on('request', (request) => { if (JOIN.test(request.url())) this.joins++ })
+    this.#join = join
+    page.on('request', (request) => { if (join.test(request.url())) this.joins++ })
   }
 
   told (state) {
@@ -100,9 +102,9 @@ class Tab {
     return this.state
   }
 
-  /** Resolves when useChat has asked whether an answer is being given, and was answered. */
+  /** Resolves when it has asked whether an answer is being given, and was answered. */
   async load (url) {
-    const asked = this.#page.waitForResponse((response) => JOIN.test(response.url()))
+    const asked = this.#page.waitForResponse((response) => this.#join.test(response.url()))
     this.state = undefined
     this.statuses = []
     await (url ? this.#page.goto(url) : this.#page.reload())

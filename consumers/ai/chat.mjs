@@ -15,7 +15,9 @@ export async function startNode ({ answer, redisSocket, script, port = 0 }) {
     method: 'POST',
     format,
     resumable: { ...runs, key: ({ body }) => body.id },
-    async * source ({ body }, { signal }) {
+    async * source ({ body }, { signal, reply }) {
+      // assistant-ui's: under which name a page that is loaded again joins it.
+      reply.header('x-resumable-stream-id', body.id)
       yield { type: 'start', messageId: `answer-${body.messages.length}` }
       yield { type: 'text-start', id: 't1' }
       for await (const delta of answer(signal, body.id)) yield { type: 'text-delta', id: 't1', delta }
