@@ -28,7 +28,7 @@ export default [
     rules: { 'no-console': 'error' }
   },
   {
-    files: ['examples/*/public/**'],
+    files: ['examples/*/public/**', 'examples/ai-answer/chat-page/**'],
     languageOptions: browser.languageOptions
   }
 ]

@@ -78,7 +78,7 @@ async function start (t: Test, retry = 50) {
 async function ask (page: Page, question = QUESTION): Promise<void> {
   await page.locator('#ask-form input').fill(question)
   await page.locator('#ask-form').getByRole('button', { name: 'Ask' }).click()
-  await page.locator('#question', { hasText: question }).waitFor()
+  await page.locator('#question, article.user', { hasText: question }).last().waitFor()
 }
 
 /** The window shows this text, to the letter. */
@@ -235,6 +235,74 @@ t.test('the page fits', async (t) => {
       ...[...document.querySelectorAll('.panel')].map((panel) => panel.getBoundingClientRect().right)
     ])
     t.ok(rights.every((right) => right <= width), `nothing is wider than ${width} px`)
+  }
+  consolesAreEmpty()
+})
+
+/** The last answer of the chat, paragraph by paragraph. */
+async function chatShows (page: Page, text: string): Promise<void> {
+  await page.waitForFunction((wanted) => {
+    const last = [...document.querySelectorAll('article.assistant')].at(-1)
+    return [...last?.querySelectorAll('p') ?? []].map(({ textContent }) => textContent).join('\n\n') === wanted
+  }, text)
+}
+
+t.test('the same by useChat: over a reload, a cut and a second window, to the end', async (t) => {
+  const { prompter, open, consolesAreEmpty } = await start(t)
+  const page = await open('chat.html')
+  await state(page, 'idle')
+  await ask(page)
+  await state(page, 'thinking')
+  prompter.say(75)
+  await chatShows(page, first(75))
+  await state(page, 'answering')
+  await page.reload()
+  await chatShows(page, first(75))
+  const second = await open(`chat.html${new URL(page.url()).hash}`)
+  await chatShows(second, first(75))
+  consolesAreEmpty()
+
+  await page.locator('#cut').click()
+  await state(page, 'reconnecting')
+  prompter.say(200)
+  for (const window of [page, second]) await chatShows(window, first(275))
+  prompter.say(tokens.length - 275)
+  for (const window of [page, second]) {
+    await state(window, 'done')
+    await chatShows(window, first(tokens.length))
+    await verdict(window, 'whole')
+  }
+  await page.reload()
+  await state(page, 'done')
+  await chatShows(page, first(tokens.length))
+  t.equal(await page.locator('article').count(), 2)
+  t.equal(prompter.runs, 1, 'it was told once')
+})
+
+t.test('useChat: an answer is stopped, and one that fails is told so, to a page that is loaded later too', async (t) => {
+  const { prompter, open, consolesAreEmpty } = await start(t)
+  const page = await open('chat.html')
+  await ask(page)
+  prompter.say(30)
+  await chatShows(page, first(30))
+  await page.locator('#stop').click()
+  await state(page, 'done')
+  await verdict(page, 'whole')
+  await page.reload()
+  await chatShows(page, first(30))
+
+  await ask(page)
+  prompter.say(20)
+  await chatShows(page, first(20))
+  prompter.fail()
+  await state(page, 'aborted')
+  await page.reload()
+  await state(page, 'aborted')
+  await chatShows(page, first(20))
+  t.equal(await page.locator('article').count(), 4)
+  for (const width of [1280, 768, 390, 320]) {
+    await page.setViewportSize({ width, height: 800 })
+    t.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= width, `nothing is wider than ${width} px`)
   }
   consolesAreEmpty()
 })

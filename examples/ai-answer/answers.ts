@@ -47,7 +47,7 @@ export const answers: FastifyPluginAsyncTypebox<{ tempo: Tempo }> = async (app, 
     preHandler: async ({ params }) => { find(params.answerId) },
     source: ({ params }, { signal }) => tell(find(params.answerId), signal),
     // Whoever has the answer's id may read it; who may not would have the user in its key.
-    resumable: { key: ({ params }) => params.answerId, maxAge: 60 * 60_000 },
+    resumable: { key: ({ params }) => params.answerId, space: 'answers', maxAge: 60 * 60_000 },
     onConnect (connection, { params }) {
       const { readers } = find(params.answerId)
       readers.add(connection)
@@ -61,7 +61,7 @@ export const answers: FastifyPluginAsyncTypebox<{ tempo: Tempo }> = async (app, 
   })
 
   app.post('/v1/answers/:answerId/stop', { schema: { params: AnswerParams } }, async ({ params }) => ({
-    stopped: await app.realtime.stop(find(params.answerId).answerId)
+    stopped: await app.realtime.stop(find(params.answerId).answerId, { space: 'answers' })
   }))
 
   // For the page's "Cut the connection": the cut is real, and the browser's EventSource comes back by itself.

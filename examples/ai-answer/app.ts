@@ -4,6 +4,8 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import fastifyStatic from '@fastify/static'
 import realtime, { type RealtimeOptions } from 'fastify-realtime'
 import { answers } from './answers.ts'
+import { chatScript } from './chat-script.ts'
+import { chats } from './chats.ts'
 import { talking, type Tempo } from './tempo.ts'
 
 export interface AiAnswerOptions {
@@ -29,7 +31,12 @@ export default async function buildApp (options: AiAnswerOptions = {}): Promise<
 
   // A browser that was cut off comes back after this time: short, since somebody is reading.
   await app.register(realtime, { retry: 1000, ...options.realtime })
-  await app.register(answers, { tempo: options.tempo ?? talking })
+  const tempo = options.tempo ?? talking
+  await app.register(answers, { tempo })
+  await app.register(chats, { tempo })
+
+  const script = await chatScript()
+  app.get('/chat.js', async (_request, reply) => await reply.type('text/javascript; charset=utf-8').send(script))
 
   await app.register(fastifyStatic, {
     root: fileURLToPath(new URL('./public/', import.meta.url)),
