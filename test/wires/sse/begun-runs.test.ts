@@ -2,9 +2,12 @@
 import { EventEmitter, on, once } from 'node:events'
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
-import { memory } from '../../../lib/index.ts'
+import { memory, type RealtimeOptions } from '../../../lib/index.ts'
 import { answerOf, ask, said, type Answer } from '../../helpers/answers.ts'
 import { calls, dial, listen, live, type RawClient } from '../../helpers/app.ts'
+import { faulty } from '../../helpers/run-faults.ts'
+import { Gates } from '../../helpers/run-states.ts'
+import { turns } from '../../random/random.ts'
 
 interface Body { chat: string, n: number }
 
@@ -43,8 +46,8 @@ class Model {
   }
 }
 
-async function chat (t: Test, model: Model): Promise<FastifyInstance> {
-  const app = await live(t)
+async function chat (t: Test, model: Model, options: RealtimeOptions = {}): Promise<FastifyInstance> {
+  const app = await live(t, options)
   const format = { end: '[DONE]', error: '[ERROR]' }
   app.stream('/chat', {
     method: 'POST',
@@ -211,6 +214,46 @@ t.test('stop ends the present run', async (t) => {
   t.equal(await over(client), 'data: answer 1\n\ndata: [DONE]\n\n')
   t.equal(await app.realtime.stop('c1', { space: 'chat' }), false)
   t.same(model.stopped, [1])
+})
+
+/** A POST that is begun, and held up before its source is asked for. */
+async function heldUp (t: Test, model: Model) {
+  const adapter = memory()
+  const app = await chat(t, model, { adapter })
+  const release = faulty(adapter, new Gates()).held()
+  const client = await post(t, app, 1)
+  const tab = await dial(t, app)
+  // Nothing runs until the POST has got so far.
+  while (!(await app.inject({ method: 'HEAD', url: '/chat/c1' })).headers['content-type']) await new Promise((resolve) => setImmediate(resolve))
+  const arrived = once(app.server, 'request')
+  tab.ask('GET /chat/c1', { connection: 'close' })
+  await arrived
+  // It has found the run, and waits with it.
+  await turns(10)
+  return { app, client, tab, release }
+}
+
+t.test('stop ends a run that is begun and not open yet: its source is never asked', async (t) => {
+  const model = new Model()
+  const { app, client, tab, release } = await heldUp(t, model)
+  t.equal(await app.realtime.stop('c1', { space: 'chat' }), true)
+  release()
+  for (const one of [client, tab]) t.equal(await over(one), 'data: [DONE]\n\n')
+  t.same(model.asked, [])
+})
+
+t.test('a client that leaves before its run is open leaves none behind: who joined is told, and nothing runs', async (t) => {
+  const model = new Model()
+  const { app, client, tab, release } = await heldUp(t, model)
+  client.socket.destroy()
+  await client.letGo()
+  release()
+  await tab.closed
+  t.match(answerOf(tab.text).body, /^$|^data: \[ERROR\]/, 'nobody is told that it has ended')
+  t.equal((await ask(t, app, 'GET /chat/c1')).status, 204)
+  t.same(model.asked, [])
+  const next = await post(t, app, 2)
+  await next.until('answer 2')
 })
 
 t.test('one route for both methods, and keys that are apart', async (t) => {
