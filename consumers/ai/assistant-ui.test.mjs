@@ -49,6 +49,7 @@ test('a reload in mid-answer: it is given the whole again, and the rest', async 
   model.say(2)
   await tab.until(shows(first(7)))
   await tab.load()
+  await tab.until(shows(first(7)))
   model.say()
   await tab.until(isWhole)
   assert.equal(model.runs, 1)
