@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
 import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topics/topic.ts'
+import { checkEventName } from './core/event-name.ts'
 import { identityId } from './core/identity.ts'
 import { OptionInvalid } from './errors.ts'
 import { isRecord, onlyKnown, record } from './known.ts'
@@ -10,7 +11,7 @@ import type { ChannelLimits } from './types/channel.ts'
 import type { SlowPolicy } from './types/connection.ts'
 import type { RealtimeIdentity } from './types/identity.ts'
 import type { RealtimeOptions } from './types/options.ts'
-import type { HistoryOptions } from './types/topic.ts'
+import type { HistoryOptions, KeyedOptions } from './types/topic.ts'
 
 export interface Limits {
   readonly messageBytes: number
@@ -50,6 +51,7 @@ export interface Settings extends LiveSettings {
 }
 
 const MiB = 1 << 20
+const WEEK_MS = 604_800_000
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({
   messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64
@@ -142,6 +144,24 @@ export function readHistory (
     limit: integer(`${name}.limit`, value.limit ?? DEFAULT_HISTORY.limit, 1),
     maxAge: integer(`${name}.maxAge`, value.maxAge ?? DEFAULT_HISTORY.maxAge, 1),
     maxBytes: integer(`${name}.maxBytes`, value.maxBytes ?? DEFAULT_HISTORY.maxBytes, 1)
+  })
+}
+
+/** @throws OptionInvalid, EventNameInvalid */
+export function readKeyed (value: unknown): TopicPolicy['keyed'] {
+  if (value === undefined || value === false) return undefined
+  if (value === true) return readKeyed({})
+  record('keyed', value)
+  onlyKnown('keyed', value, new Set(['maxKeys', 'maxBytes', 'lifetime', 'event']))
+  const { maxKeys, maxBytes, lifetime, event } = value as KeyedOptions
+  if (event !== undefined) checkEventName(event)
+  return Object.freeze({
+    bounds: Object.freeze({
+      maxKeys: integer('keyed.maxKeys', maxKeys ?? 10_000, 1, 1_000_000),
+      maxBytes: integer('keyed.maxBytes', maxBytes ?? 16 * MiB, 1),
+      lifetime: integer('keyed.lifetime', lifetime ?? WEEK_MS, 1)
+    }),
+    event
   })
 }
 

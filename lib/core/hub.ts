@@ -1,6 +1,9 @@
 /** This node: its topics, who listens, and the adapter's sink. It composes the rooms of core, and each does its own. */
 import { Admission, type AdmissionLimits } from './admission.ts'
-import type { Adapter, EphemeralEvent, Format, Id, LogEvent, Page, ReadLimits, Sink } from './adapter.ts'
+import {
+  keyedStatesOf, type Adapter, type EphemeralEvent, type Format, type Id, type LogEvent, type Page, type ReadLimits,
+  type Sink, type StatePage
+} from './adapter.ts'
 import { callApart, overWithin, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import { CONTROL, Node } from './cluster/node.ts'
 import type { Connection, ConnectionNode } from './connection/connection.ts'
@@ -10,6 +13,7 @@ import { Connections } from './connection/connections.ts'
 import type { ActiveTopic, DeliveryHost } from './delivery/active-topic.ts'
 import { ActiveTopics } from './delivery/active-topics.ts'
 import type { FanOut } from './delivery/fan-out.ts'
+import { StateReader } from './delivery/state-reader.ts'
 import { Turns } from './delivery/turns.ts'
 import type { Entry } from './event.ts'
 import { Observer } from './observe.ts'
@@ -17,7 +21,7 @@ import { Publisher } from './topics/publisher.ts'
 import { isReadable } from './readable.ts'
 import { TopicRegistry } from './topics/registry.ts'
 import type { DeclaredTopic, TopicHost } from './topics/topic.ts'
-import { Closed, OptionInvalid } from '../errors.ts'
+import { Closed, KeyedUnsupported, OptionInvalid } from '../errors.ts'
 
 export interface HubSettings extends AdmissionLimits {
   readonly maxEventBytes: number
@@ -56,6 +60,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly turns = new Turns((error, topic) => this.deliveryFailed(error, topic))
   readonly active: ActiveTopics
   readonly publisher: Publisher
+  readonly states: StateReader
   readonly entrance: Entrance
   readonly connections: Connections
   readonly admission: Admission
@@ -80,6 +85,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.#mostBytes = Math.max(MOST_BYTES, settings.maxEventBytes * 4)
     this.active = new ActiveTopics(this, settings.ringBytes)
     this.publisher = new Publisher(this)
+    this.states = new StateReader(this)
     this.entrance = new Entrance(this)
     this.connections = new Connections(settings.retry)
     this.admission = new Admission(settings)
@@ -173,6 +179,12 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> {
     return this.adapter.read(name, after, limits)
+  }
+
+  async readState (name: string, from: string | null, count: number): Promise<StatePage> {
+    const states = keyedStatesOf(this.adapter)
+    if (!states) throw new KeyedUnsupported(name, this.adapter.name)
+    return await states.state(name, from, count)
   }
 
   /** Not logged while the adapter is known to be away: once for an outage is enough. */

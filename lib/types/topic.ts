@@ -1,10 +1,10 @@
 /** A topic: how it is declared, published to and read. */
 import type { FastifyRequest } from 'fastify'
 import type { SlowPolicy } from '../core/connection/slow-client.ts'
-import type { HistoryPage, Published, PublishOptions } from '../core/published.ts'
+import type { HistoryPage, Published, PublishOptions, StatePage } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
 
-export type { HistoryEvent, HistoryPage, Published, PublishOptions } from '../core/published.ts'
+export type { HistoryEvent, HistoryPage, Published, PublishOptions, StateItem, StatePage } from '../core/published.ts'
 
 /** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
 export type EventId = string
@@ -16,6 +16,20 @@ export interface HistoryOptions {
   maxAge?: number
   /** Bytes of data kept per topic. Default 1048576. */
   maxBytes?: number
+}
+
+export interface KeyedOptions {
+  /** Keys of one topic. One more is refused. Default 10000, at most 1000000. */
+  maxKeys?: number
+  /** Bytes of data that the state of one topic holds. What would pass it is refused. Default 16777216. */
+  maxBytes?: number
+  /** How long after its last event a topic's state is kept, ms. Default 604800000 (a week); `Infinity` for ever. */
+  lifetime?: number
+  /**
+   * Sends the state as this event; otherwise it is `realtime:snapshot` (SSE) or `op: snapshot`, and clients of the flat
+   * format are not sent it.
+   */
+  event?: string
 }
 
 export interface AuthorizeContext<Params> {
@@ -57,6 +71,11 @@ export interface TopicOptions<Params, Schemas> {
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /**
+   * Each event has a `key`, and the newest event of each key is kept: the topic's state, which is sent first to a client
+   * that has no usable cursor, in parts where it is large. Needs history; `memory()` and `redis()` carry it.
+   */
+  keyed?: boolean | KeyedOptions
+  /**
    * Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the
    * event loop. At most 1000.
    */
@@ -84,15 +103,36 @@ export interface SubscribeOptions {
 export type RealtimeItem =
   /** Events were lost: what the consumer holds may be out of date. */
   | { id: EventId | undefined, event: 'realtime:reset', data: { topic: string, reason: ResetReason } }
-  /** The topic's `snapshot`, where that names no event of its own. */
+  /** The topic's `snapshot`, where that names no event of its own; for a keyed topic a `StatePart`. */
   | { id: EventId | undefined, event: 'realtime:snapshot', data: unknown }
+  /** The key of a keyed topic holds nothing any more. */
+  | { id: EventId | undefined, event: 'realtime:removed', data: { topic: string, key: string }, key?: string }
 
 /** Whatever a subscription may yield. */
-export interface AnyItem { id: EventId | undefined, event: string, data: unknown }
+export interface AnyItem {
+  id: EventId | undefined
+  event: string
+  data: unknown
+  /** In a keyed topic. */
+  key?: string
+}
+
+/** The data of a keyed topic's state, as clients are sent it. */
+export interface StatePart {
+  topic: string
+  /** From 0: with the first part, what a client holds of the topic is out of date. */
+  part: number
+  /** Another part follows. */
+  more: boolean
+  /** `encoding`: `data` is bytes, as base64. */
+  items: Array<{ key: string, event: string, data: unknown, encoding?: 'base64' }>
+}
 
 /** What a subscription yields. `id` is undefined for what is in no history. */
 export type TopicItem<Events> =
-  | { [K in keyof Events & string]: { id: EventId | undefined, event: K, data: Events[K] } }[keyof Events & string]
+  | {
+    [K in keyof Events & string]: { id: EventId | undefined, event: K, data: Events[K], key?: string }
+  }[keyof Events & string]
   | RealtimeItem
 
 /** Events of a topic, for a consumer within the process. It can be iterated over once. */
@@ -135,6 +175,20 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
   publish <K extends keyof Events & string>(
     params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions
   ): Promise<Published>
+  /**
+   * A key of a keyed topic holds nothing any more: listeners are told by a `realtime:removed` whose data is
+   * `{ topic, key }`. The id is undefined where the key held nothing; nobody is told then.
+   * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_CONFLICT, FST_ERR_REALTIME_CLOSED, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  remove (params: Params, key: string, options?: Pick<PublishOptions, 'dedupe' | 'expect'>): Promise<Published>
+  /**
+   * The state of a keyed topic, by pages in the order of their keys (by UTF-16 code units). `after`: the last key of the
+   * page before. `limit`: 1 to 10000, default 100. Each page is exact; what changes between two is in neither or both.
+   * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_UNAVAILABLE
+   */
+  state (params: Params, options?: { after?: string, limit?: number }): Promise<StatePage>
   /**
    * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
    * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS

@@ -1,6 +1,6 @@
 /** Several nodes on one Redis: the rooms of the adapter, put together. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, Ownership, Page, ReadLimits, Sink
+  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../../core/adapter.ts'
 import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { Appender } from './appender.ts'
@@ -36,7 +36,7 @@ type State =
 
 const CLOSE_MS = 1000
 
-export class RedisAdapter implements Adapter, Ownership {
+export class RedisAdapter implements Adapter, Ownership, KeyedStates {
   readonly name = 'redis'
   readonly #settings: RedisSettings
   readonly #commands: Commands
@@ -210,6 +210,13 @@ export class RedisAdapter implements Adapter, Ownership {
     return await orUnavailable(async () => {
       if (!this.#commands.up) await this.#health.upWithin(this.#settings.connectTimeout)
       return await this.#reader.read(topic, after, limits)
+    })
+  }
+
+  async state (topic: string, from: string | null, count: number): Promise<StatePage> {
+    return await orUnavailable(async () => {
+      if (!this.#commands.up) await this.#health.upWithin(this.#settings.connectTimeout)
+      return await this.#reader.state(topic, from, count)
     })
   }
 

@@ -4,6 +4,8 @@ export interface TopicKeys {
   readonly log: string
   readonly head: string
   readonly owner: string
+  /** Of a keyed topic. */
+  readonly state: string
   /** Set by a node that found the log forked. */
   readonly fork: string
   /** What a publishing node appended last. */
@@ -42,6 +44,7 @@ export class Keys {
       log: `${channel}:log`,
       head: `${channel}:head`,
       owner: `${channel}:owner`,
+      state: `${channel}:state`,
       fork: `${channel}:fork`,
       mark: (node) => `${channel}:m:${node}`,
       dedupe: (key) => `${channel}:d:${key}`,

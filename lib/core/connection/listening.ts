@@ -216,7 +216,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     // Leave first: a conflated event that still waits would be written with the positions that are told here.
     this.leaveGroups()
     topic.flush()
-    if (topic.declared.snapshot) subscription.hold()
+    if (topic.declared.hasState) subscription.hold()
     else if (topic.durable) subscription.stand(topic.position)
     this.#tellReset(subscription, reason)
     this.settle()

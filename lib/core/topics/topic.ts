@@ -1,6 +1,6 @@
 /** A declared topic: its pattern, its policy, and the names that it makes of params. */
 import { EventDataInvalid, EventUnknown, TopicParamsInvalid } from '../../errors.ts'
-import type { Id, Retention } from '../adapter.ts'
+import type { Id, KeyedBounds, Retention } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
 import { eventNameFault, printable } from '../event-name.ts'
 import { andThen, type MaybePromise } from '../maybe-promise.ts'
@@ -33,6 +33,8 @@ export interface TopicPolicy {
    */
   authorize: Authorize | 'anyone' | undefined
   snapshot: ((params: Params) => unknown) | undefined
+  /** It keeps the newest event of each key. `event`: as what its state is sent. */
+  keyed?: { readonly bounds: KeyedBounds, readonly event: string | undefined }
   /** It is of use only from its start to its end: a client without a place in it is given all of it. */
   whole?: boolean
   /** Check what is sent against its schema. */
@@ -80,6 +82,8 @@ export class DeclaredTopic {
 
   get durable (): boolean { return this.policy.retention !== undefined }
   get retention (): Retention | undefined { return this.policy.retention }
+  /** A client without a usable cursor is given the present state first. */
+  get hasState (): boolean { return this.policy.snapshot !== undefined || this.policy.keyed !== undefined }
   get snapshot (): TopicPolicy['snapshot'] { return this.policy.snapshot }
 
   // Threat: a param that holds "/" or "%2F" must not reach another topic, so each is percent-encoded; and a name that

@@ -143,7 +143,8 @@ function eventFrame (entry: Entry, topic: HeardTopic): Buffer {
   const position = entry.id === undefined
     ? ''
     : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
-  const start = prefixOf(topic, entry.name) + position
+  const key = topic.keyed && entry.key !== undefined ? `,"key":${JSON.stringify(entry.key)}` : ''
+  const start = prefixOf(topic, entry.name) + position + key
   if (entry.format !== 'binary') {
     return frame('text', Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
   }
