@@ -1,7 +1,6 @@
 /** The states of keyed topics: the newest event of each key, one piece with the log. */
 import { keyedStatesOf, type Adapter, type Id, type KeyedBounds, type KeyedEvent } from '../core/adapter.ts'
-import { ALL, bytes, chained, RETENTION, subscribeAll, text, type Story } from './adapter-cluster.ts'
-import { compareIds } from '../core/id.ts'
+import { ALL, bytes, chained, RETENTION, rises, subscribeAll, text, type Story } from './adapter-cluster.ts'
 
 const BOUNDS: KeyedBounds = { maxKeys: 1000, maxBytes: 1 << 20, lifetime: 60_000 }
 const FULL = { code: 'FST_ERR_REALTIME_STATE_FULL', statusCode: 507 }
@@ -25,7 +24,7 @@ async function stateOf (node: Adapter, topic: string, count = 10): Promise<{ hea
     const page = await states.state(topic, from, count)
     for (const event of page.events) {
       const known = events.get(event.key)
-      if (!known || (compareIds(event.id, known.id) ?? 0) > 0) events.set(event.key, event)
+      if (!known || rises(known.id, event.id)) events.set(event.key, event)
     }
     if (page.next === undefined) return { head: page.head, events }
     from = page.next
@@ -131,7 +130,7 @@ export const keyed: Story = {
     await writing
     const page = await node.read('keyed/large', before, ALL)
     t.ok(page.linked)
-    const map = new Map([...events.values()].filter(({ id }) => (compareIds(id, before) ?? 0) <= 0)
+    const map = new Map([...events.values()].filter(({ id }) => !rises(before, id))
       .map((event) => [event.key, text(event)]))
     for (const event of page.events) {
       if (event.name === 'gone') map.delete(event.key as string)

@@ -119,7 +119,6 @@ export interface AnyItem {
 
 /** The data of a keyed topic's state, as clients are sent it. */
 export interface StatePart {
-  topic: string
   /** From 0: with the first part, what a client holds of the topic is out of date. */
   part: number
   /** Another part follows. */

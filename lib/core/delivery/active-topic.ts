@@ -268,7 +268,7 @@ export class ActiveTopic implements HeardTopic {
   #makeSnapshots (log: TopicLog): Snapshots | KeyedSnapshots {
     const { keyed } = this.declared.policy
     return keyed
-      ? new KeyedSnapshots(this.name, keyed.event, this.state, log)
+      ? new KeyedSnapshots(keyed.event, this.state, log)
       : new Snapshots(this.#snapshotHost(), log)
   }
 

@@ -20,14 +20,12 @@ const OVERHEAD = 64
 interface Made extends TopicSnapshot { readonly changes: number, readonly keys: number }
 
 export class KeyedSnapshots {
-  readonly #topic: string
   readonly #event: string | undefined
   readonly #state: KeyedState
   readonly #log: TopicLog
   #made: Made | undefined
 
-  constructor (topic: string, event: string | undefined, state: KeyedState, log: TopicLog) {
-    this.#topic = topic
+  constructor (event: string | undefined, state: KeyedState, log: TopicLog) {
     this.#event = event
     this.#state = state
     this.#log = log
@@ -47,21 +45,19 @@ export class KeyedSnapshots {
 
   #make (events: readonly KeyedEvent[]): Made {
     const runs = runsOf(events)
-    const parts = runs.map((run, part) => new StatePart(this.#topic, this.#event, run, part, part < runs.length - 1))
+    const parts = runs.map((run, part) => new StatePart(this.#event, run, part, part < runs.length - 1))
     return { parts, from: this.#log.last, changes: this.#state.changes, keys: events.length }
   }
 }
 
 class StatePart implements SnapshotPart {
   readonly event: string | undefined
-  readonly #topic: string
   readonly #part: number
   readonly #more: boolean
   readonly #events: readonly KeyedEvent[]
   #data: Uint8Array | undefined
 
-  constructor (topic: string, event: string | undefined, events: readonly KeyedEvent[], part: number, more: boolean) {
-    this.#topic = topic
+  constructor (event: string | undefined, events: readonly KeyedEvent[], part: number, more: boolean) {
     this.event = event
     this.#events = events
     this.#part = part
@@ -74,8 +70,7 @@ class StatePart implements SnapshotPart {
   }
 
   #text (): string {
-    const head = JSON.stringify({ topic: this.#topic, part: this.#part, more: this.#more })
-    return `${head.slice(0, -1)},"items":[${this.#events.map(itemText).join(',')}]}`
+    return `{"part":${this.#part},"more":${this.#more},"items":[${this.#events.map(itemText).join(',')}]}`
   }
 }
 

@@ -26,6 +26,8 @@ export class StateReader {
     const range = readStateOptions('state()', options)
     if (!at.topic.policy.keyed) throw new NotKeyed(at.topic.pattern)
     return await this.#holding(at, async (topic) => {
+      // What was published before is in it, also where this node has not heard of it yet.
+      await topic.log?.repair()
       await topic.state.ready()
       return pageOf(topic, range)
     })
