@@ -5,13 +5,14 @@ import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topics/topic.ts'
 import { checkEventName } from './core/event-name.ts'
 import { identityId } from './core/identity.ts'
+import type { Check } from './core/validation.ts'
 import { OptionInvalid } from './errors.ts'
 import { isRecord, onlyKnown, record } from './known.ts'
 import type { ChannelLimits } from './types/channel.ts'
 import type { SlowPolicy } from './types/connection.ts'
 import type { RealtimeIdentity } from './types/identity.ts'
 import type { RealtimeOptions } from './types/options.ts'
-import type { HistoryOptions, KeyedOptions } from './types/topic.ts'
+import type { HistoryOptions, KeyedOptions, PresenceOptions } from './types/topic.ts'
 
 export interface Limits {
   readonly messageBytes: number
@@ -163,6 +164,55 @@ export function readKeyed (value: unknown): TopicPolicy['keyed'] {
     }),
     event
   })
+}
+
+const PRESENCE: ReadonlySet<string> = new Set([
+  'grace', 'mode', 'maxMembers', 'maxInfoBytes', 'maxStateBytes', 'event', 'id', 'info', 'state', 'onJoin', 'onLeave'
+] satisfies Array<keyof PresenceOptions>)
+
+export interface PresenceSettings {
+  readonly grace: number
+  readonly mode: 'members' | 'count'
+  readonly maxMembers: number
+  readonly maxInfoBytes: number
+  readonly maxStateBytes: number
+  readonly event: string
+  readonly id: PresenceOptions['id']
+  readonly info: PresenceOptions['info']
+  /** Of what clients say of themselves. */
+  readonly state: Check | undefined
+  readonly onJoin: PresenceOptions['onJoin']
+  readonly onLeave: PresenceOptions['onLeave']
+}
+
+/** `check`: of what clients say of themselves. @throws OptionInvalid, EventNameInvalid */
+export function readPresence (value: unknown, check: (schema: unknown) => Check): PresenceSettings | undefined {
+  if (value === undefined || value === false) return undefined
+  if (value === true) return readPresence({}, check)
+  record('presence', value)
+  onlyKnown('presence', value, PRESENCE)
+  const { grace, mode, maxMembers, maxInfoBytes, maxStateBytes, event, id, info, state, onJoin, onLeave } =
+    value as PresenceOptions
+  if (event !== undefined) checkEventName(event)
+  return Object.freeze({
+    grace: integer('presence.grace', grace ?? 10_000, 0, 600_000),
+    mode: oneOf('presence.mode', mode ?? 'members', ['members', 'count'] as const),
+    maxMembers: integer('presence.maxMembers', maxMembers ?? 10_000, 1, 1_000_000),
+    maxInfoBytes: integer('presence.maxInfoBytes', maxInfoBytes ?? 1024, 2, 65_536),
+    maxStateBytes: integer('presence.maxStateBytes', maxStateBytes ?? 1024, 2, 65_536),
+    event: event ?? 'realtime:presence',
+    id: callable('presence.id', id),
+    info: callable('presence.info', info),
+    state: state === undefined ? undefined : check(state),
+    onJoin: callable('presence.onJoin', onJoin),
+    onLeave: callable('presence.onLeave', onLeave)
+  })
+}
+
+/** What a route's clients are in topics with presence. */
+export function readPresenceMode (value: unknown): 'member' | 'watch' | false {
+  const mode = oneOf('presence', value ?? false, [true, false, 'member', 'watch'] as const)
+  return mode === true ? 'member' : mode
 }
 
 export interface ResumableSettings {

@@ -8,6 +8,7 @@ import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import { BegunRuns } from './features/resumable/begun-runs.ts'
+import { Presence } from './features/presence/presence.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
@@ -17,7 +18,7 @@ import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, KeyedUnsupported, 
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import {
   callable, readAuthorize, readCoalesce, readHistory, readHosts, readKeyed, readLimits, readLive, readOpen, readOptions,
-  readOrigins, readResumable, readRetry, type Settings
+  readOrigins, readPresence, readPresenceMode, readResumable, readRetry, type Settings
 } from './options.ts'
 import { onlyKnown, record } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
@@ -85,6 +86,7 @@ class App {
   readonly #settings: Settings
   readonly #hub: Hub
   readonly #runs: Runs
+  readonly #presence: Presence
   readonly #collector = new RouteCollector()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
@@ -99,6 +101,7 @@ class App {
     this.#hub = hub
     this.#runs = new Runs(hub)
     hub.attach(this.#runs)
+    this.#presence = new Presence(hub)
     this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
@@ -112,6 +115,7 @@ class App {
       publish: (at, event, data, options) => hub.publisher.publish(at, event, data, options),
       remove: async (at, key, options) => await hub.publisher.remove(at, key, options),
       state: async (at, options) => await hub.states.read(at, options),
+      presence: async (at, options) => await this.#presence.members(at, options),
       history: async (at, options) => await hub.publisher.history(at, options),
       subscribe: (at, options) => inProcess.subscribe(at, options)
     }
@@ -158,6 +162,8 @@ class App {
     return {
       hub: this.#hub,
       runs: this.#runs,
+      presence: this.#presence,
+      presenceMode: readPresenceMode,
       begun: new BegunRuns(this.#hub, this.#runs),
       peers: new Peers(this.#hub),
       arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
@@ -191,7 +197,7 @@ class App {
   #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
     if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
     record('topic options', options)
-    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce', 'keyed']))
+    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce', 'keyed', 'presence']))
     const retention = readHistory('history', options.history, this.#settings.history)
     if (options.snapshot !== undefined && !retention) {
       throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')
@@ -209,6 +215,9 @@ class App {
       ...(keyed && { keyed })
     })
     this.#hub.topics.add(topic)
+    const presence = readPresence(options.presence, (schema) =>
+      this.#validator(scope, `the presence state of topic "${printable(pattern)}"`, schema, undefined))
+    if (presence) this.#presence.declare(topic, presence)
     return topic
   }
 

@@ -2,7 +2,7 @@
  * One topic's log in memory: its head, the events that are kept, the dedupe keys that hold, the state of a keyed topic,
  * and what all of it costs. A topic whose events are gone is its head alone.
  */
-import type { AppendOptions, Id, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
+import type { AppendOptions, Id, KeyedBounds, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { MemoryState } from './memory-state.ts'
 
@@ -75,6 +75,13 @@ export class MemoryLog {
   #change (event: LogEvent, { key = '', keyed }: AppendOptions): void {
     if (keyed?.change === 'put') (this.state ??= new MemoryState(keyed.bounds)).put(event, key)
     else this.state?.remove(key)
+  }
+
+  /** Many keys at once: what one event says of several. */
+  changeMany (id: Id, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds): void {
+    const state = this.state ??= new MemoryState(bounds)
+    for (const [key, text] of put) state.put({ id, name, data: Buffer.from(text), format: 'json' }, key)
+    for (const key of removed) state.remove(key)
   }
 
   /** The time for which its state is kept is over. */

@@ -22,6 +22,7 @@ export class MemoryState {
   get size (): number { return this.#newest.size }
   /** What it costs, estimated. */
   get bytes (): number { return MAP_BYTES + this.#data + this.#text + this.#newest.size * KEY_BYTES }
+  get (key: string): KeyedEvent | undefined { return this.#newest.get(key) }
   get events (): KeyedEvent[] { return [...this.#newest.values()] }
 
   has (key: string): boolean {
@@ -37,7 +38,7 @@ export class MemoryState {
     throw new StateFull(topic, `${bounds.maxBytes} bytes (maxBytes)`)
   }
 
-  put ({ id, name, data, format }: LogEvent, key: string): void {
+  put ({ id, name, data, format }: Pick<LogEvent, 'id' | 'name' | 'data' | 'format'>, key: string): void {
     this.remove(key)
     this.#newest.set(key, { id, key, name, data, format })
     this.#data += data.byteLength

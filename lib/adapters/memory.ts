@@ -1,12 +1,13 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, LogEvent, Ownership, Page, ReadLimits, Sink, StatePage
+  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, LogEvent, MemberTopic, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../core/adapter.ts'
 import { isGenesis, randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { Conflict, NotOwner, OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
 import { MemoryLog } from './memory-log.ts'
+import { MemoryMembers, type MemberLog } from './memory-members.ts'
 import { MemoryState } from './memory-state.ts'
 
 export interface MemoryOptions {
@@ -46,6 +47,8 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
   readonly #logs = new OrderOfUse<string, MemoryLog>()
   readonly #holding = new OrderOfUse<string, MemoryLog>()
   readonly #dedupes = new OrderOfUse<string, MemoryLog>()
+  /** Those that say who is there, while somebody is. */
+  readonly #heldLogs = new Set<string>()
   /** Those that have a state. */
   readonly #states = new Set<string>()
   readonly #subscribed = new Map<string, Id>()
@@ -55,6 +58,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
    */
   readonly #generations = new Uint32Array(GENERATIONS)
   readonly #owners = new OrderOfUse<string, { owner: string, until: number }>()
+  readonly members = new MemoryMembers(this.#memberLog())
   #counter = 0
   /** Of the logs. */
   #bytes = 0
@@ -156,6 +160,31 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     return { head: log?.head ?? this.#head(topic), events: log?.state?.events ?? [], next: undefined }
   }
 
+  #memberLog (): MemberLog {
+    const stateOf = (topic: string): MemoryState | undefined => this.#logs.get(topic)?.state
+    return {
+      has: (topic, id) => stateOf(topic)?.has(id) === true,
+      get: (topic, id) => stateOf(topic)?.get(id),
+      size: (topic) => stateOf(topic)?.size ?? 0,
+      append: (topic, text, put, removed) => this.#appendMembers(topic, text, put, removed)
+    }
+  }
+
+  /** In one step, too. What is held is never forgotten: it lives as long as the connections that hold it. */
+  #appendMembers (
+    { topic, event: name, retention, maxMembers }: MemberTopic, text: string, put: ReadonlyMap<string, string>,
+    removed: readonly string[]
+  ): void {
+    const log = this.#logs.get(topic) ?? this.#open(topic)
+    const event = this.#append(topic, log, name, Buffer.from(text), { retention, format: 'json' })
+    const bounds = { maxKeys: maxMembers, maxBytes: Infinity, lifetime: Infinity }
+    this.#change(topic, log, () => log.changeMany(event.id, name, put, removed, bounds))
+    if (log.state?.size === 0) this.#heldLogs.delete(topic)
+    else this.#heldLogs.add(topic)
+    if (this.#used > this.#maxBytes) this.#evict(topic)
+    if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
+  }
+
   async heads (topics: string[]): Promise<Array<Id | null>> {
     return topics.map((topic) => this.#logs.get(topic)?.head ?? null)
   }
@@ -188,6 +217,8 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     for (const order of [this.#logs, this.#holding, this.#dedupes]) order.clear()
     this.#owners.clear()
     this.#states.clear()
+    this.#heldLogs.clear()
+    this.members.close()
     this.#subscribed.clear()
     this.#bytes = 0
   }
@@ -237,9 +268,11 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     this.#each(this.#dedupes, current, enough, (topic, other) => this.#change(topic, other, () => other.dropKeys()))
     this.#change(current, log, () => log.shrinkKeys(this.#used - enough))
     this.#each(this.#logs, current, enough, (topic, other) => {
-      if (!this.#subscribed.has(topic)) this.#forget(topic, other)
+      if (!this.#subscribed.has(topic) && !this.#heldLogs.has(topic)) this.#forget(topic, other)
     })
-    this.#each(this.#logs, current, enough, (topic, other) => this.#forget(topic, other))
+    this.#each(this.#logs, current, enough, (topic, other) => {
+      if (!this.#heldLogs.has(topic)) this.#forget(topic, other)
+    })
   }
 
   /** The topics of an order but one, until little enough is used. */
@@ -263,7 +296,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     const oldest = now - this.#headAge
     for (const [topic, log] of this.#logs.entries()) {
       if (log.touched > oldest) break
-      if (!this.#subscribed.has(topic) && !log.state) this.#forget(topic, log)
+      if (!this.#subscribed.has(topic) && !log.state && !this.#heldLogs.has(topic)) this.#forget(topic, log)
     }
   }
 

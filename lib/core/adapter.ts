@@ -185,6 +185,52 @@ export function keyedStatesOf (adapter: Adapter & Partial<KeyedStates>): KeyedSt
   return adapter.state ? adapter as KeyedStates : undefined
 }
 
+/** A topic whose state is who is there, and the topic that it is about. */
+export interface MemberTopic {
+  readonly topic: string
+  readonly subject: string
+  /** The name of its events. Their data is `{ topic, type, … }`: see PROTOCOL.md. */
+  readonly event: string
+  /** `count`: its events say how many there are, not who. */
+  readonly mode: 'members' | 'count'
+  readonly maxMembers: number
+  readonly retention: Retention
+}
+
+export type LeaveReason = 'left' | 'lost' | 'removed'
+
+/** What a node says of one member: it is there, as `data` shows it (JSON), or it is not. */
+export type Holding =
+  | { readonly is: 'there', readonly data: string, /** Others hold it already: it is shown as they show it. */ readonly shows: 'ours' | 'theirs' }
+  | { readonly is: 'gone', readonly reason: LeaveReason }
+
+/** What a node has appended. At most once for each change in all nodes together. */
+export type MemberChange =
+  | { readonly type: 'join', readonly members: readonly string[] }
+  | { readonly type: 'leave', readonly ids: readonly string[], readonly reason: LeaveReason }
+
+/**
+ * Members of topics, held by the nodes that they are connected to. A member is there while some node holds it; a node
+ * that dies holds nothing any more. The state of such a topic is a keyed one (see KeyedStates), and its events link like
+ * any others: whoever reads the state and follows the log knows at each moment who is there.
+ */
+export interface MemberStore {
+  /** ms after which a state that has begun anew says who is there. */
+  readonly settle: number
+  /** Called once, before the start. `told`: of what this node has appended. */
+  watch (told: (topic: MemberTopic, change: MemberChange) => void): void
+  /**
+   * What this node holds from here on. Never rejects: while the store is away it is kept, and said when that is back.
+   */
+  hold (topic: MemberTopic, id: string, holding: Holding): void
+  /** Resolves when what was said of the topic is in the store. */
+  held (topic: string): Promise<void>
+}
+
+export function memberStoreOf (adapter: Adapter & { members?: MemberStore }): MemberStore | undefined {
+  return adapter.members
+}
+
 /** The ownership that an adapter offers; without it this node is the only one that runs sources. */
 export function ownershipOf (adapter: Adapter & Partial<Ownership>): Ownership | undefined {
   return adapter.claim && adapter.owner && adapter.release ? adapter as Ownership : undefined

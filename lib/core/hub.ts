@@ -10,6 +10,7 @@ import type { Connection, ConnectionNode } from './connection/connection.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { Entrance, type Joined, type Joiner, type Joining } from './connection/joining.ts'
 import { Connections } from './connection/connections.ts'
+import type { Departed, Listener } from './connection/listening.ts'
 import type { ActiveTopic, DeliveryHost } from './delivery/active-topic.ts'
 import { ActiveTopics } from './delivery/active-topics.ts'
 import type { FanOut } from './delivery/fan-out.ts'
@@ -35,8 +36,14 @@ export interface HubSettings extends AdmissionLimits {
   readonly app?: unknown
 }
 
+export type { Departed, Listener } from './connection/listening.ts'
+
 /** What is built upon topics and connections, and is not known to them. */
 export interface Feature {
+  /** A connection listens to a topic from here on. */
+  joined? (connection: Listener, topic: ActiveTopic): void
+  /** It does not listen to it any more. */
+  left? (connection: Listener, topic: ActiveTopic, how: Departed): void
   /** The app closes. Resolves when its clients may be sent away. */
   closing? (): Promise<unknown> | undefined
 }
@@ -70,6 +77,8 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   /** Why the adapter is away. */
   down: string | undefined
   readonly #features: Feature[] = []
+  /** Those that are told who joins and leaves. */
+  readonly #watchers: Feature[] = []
   readonly #givenUp = new WeakSet<Entry>()
   /** Nodes may differ in `maxEventBytes` while it is being changed; more than this is no event. */
   readonly #mostBytes: number
@@ -94,6 +103,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   attach (feature: Feature): void {
     this.#features.push(feature)
+    if (feature.joined || feature.left) this.#watchers.push(feature)
   }
 
   async start (): Promise<void> {
@@ -165,8 +175,17 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   owner (name: string): DeclaredTopic | undefined { return this.topics.owner(name) }
   listenersHere (name: string): number { return this.active.get(name)?.listeners ?? 0 }
   listen (name: string, durable: boolean): Promise<Id> { return this.adapter.subscribe(name, durable) }
-  entered (topic: ActiveTopic): void { this.active.entered(topic) }
-  left (topic: ActiveTopic): void { this.active.left(topic) }
+
+  entered (topic: ActiveTopic, listener: Listener): void {
+    this.active.entered(topic)
+    for (const feature of this.#watchers) feature.joined?.(listener, topic)
+  }
+
+  left (topic: ActiveTopic, listener: Listener, how: Departed): void {
+    this.active.left(topic)
+    for (const feature of this.#watchers) feature.left?.(listener, topic, how)
+  }
+
   join (client: Joiner, joining: readonly Joining[]): Joined[] { return this.entrance.join(client, joining) }
   release (joining: readonly Joining[]): void { this.entrance.release(joining) }
   closing (connection: Connection): void { this.connections.closing(connection) }

@@ -1,5 +1,6 @@
 /** A topic: how it is declared, published to and read. */
 import type { FastifyRequest } from 'fastify'
+import type { RealtimeIdentity } from './identity.ts'
 import type { SlowPolicy } from '../core/connection/slow-client.ts'
 import type { HistoryPage, Published, PublishOptions, StatePage } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
@@ -32,12 +33,55 @@ export interface KeyedOptions {
   event?: string
 }
 
+/** Somebody who is there. */
+export interface Member {
+  id: string
+  /** What the server says of it: `presence.info`. */
+  info?: unknown
+  /** What its client says of itself. */
+  state?: unknown
+}
+
+export interface MemberPage {
+  /** In the order of their ids. */
+  members: Member[]
+  /** How many there are. */
+  size: number
+  /** True when `limit` cut the page: the next starts `after` the last id. */
+  more: boolean
+}
+
+export interface PresenceOptions {
+  /** How long a member stays that has lost its last connection, ms: it may be reloading. Default 10000, at most 600000. */
+  grace?: number
+  /** `count`: clients are told how many are there, not who. Default `members`. */
+  mode?: 'members' | 'count'
+  /** Members of one topic. Whoever comes beyond it is not shown. Default 10000, at most 1000000. */
+  maxMembers?: number
+  /** Bytes of JSON that `info` of one member may be. Default 1024, at most 65536. */
+  maxInfoBytes?: number
+  /** Bytes of JSON that a client may say of itself. Default 1024, at most 65536. */
+  maxStateBytes?: number
+  /** The name of the events that say who is there. Default `realtime:presence`. Clients of the flat format need no other. */
+  event?: string
+  /** A member's public id. Default: the identity's, which may be an e-mail address. Null or undefined: it is not shown. */
+  id?: (identity: RealtimeIdentity) => string | null | undefined | Promise<string | null | undefined>
+  /** What is shown of a member besides its id. Default: nothing. */
+  info?: (identity: RealtimeIdentity, request: FastifyRequest) => unknown
+  /** Schema of what clients may say of themselves (`op: presence`). Default: nothing. */
+  state?: unknown
+  /** Somebody is there who was not. At most once in all nodes, on the one that has said so first. */
+  onJoin?: (member: Member, context: { topic: string }) => unknown
+  /** Likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
+  onLeave?: (member: { id: string }, context: { topic: string, reason: 'left' | 'lost' | 'removed' }) => unknown
+}
+
 export interface AuthorizeContext<Params> {
   /** The topic's full name. */
   topic: string
   params: Params
-  /** `subscribe` at each subscription, `publish` at each relayed client event. */
-  action: 'subscribe' | 'publish'
+  /** `subscribe` at each subscription, `publish` at each relayed client event, `presence` where it would be shown or see. */
+  action: 'subscribe' | 'publish' | 'presence'
 }
 
 /** What `snapshot` may return to name its event or say how far it reaches. */
@@ -75,6 +119,10 @@ export interface TopicOptions<Params, Schemas> {
    * that has no usable cursor, in parts where it is large. Needs history; `memory()` and `redis()` carry it.
    */
   keyed?: boolean | KeyedOptions
+  /**
+   * Who is there is known, and told to clients of routes that say `presence` too. `memory()` and `redis()` carry it.
+   */
+  presence?: boolean | PresenceOptions
   /**
    * Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the
    * event loop. At most 1000.
@@ -188,6 +236,13 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
    * FST_ERR_REALTIME_UNAVAILABLE
    */
   state (params: Params, options?: { after?: string, limit?: number }): Promise<StatePage>
+  /**
+   * Who is there, by pages in the order of their ids. `after`: the last id of the page before. `limit`: 1 to 10000,
+   * default 100. Who joined before the call, on whichever node, is in it.
+   * @throws FST_ERR_REALTIME_NO_PRESENCE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_UNAVAILABLE
+   */
+  presence (params: Params, options?: { after?: string, limit?: number }): Promise<MemberPage>
   /**
    * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
    * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS

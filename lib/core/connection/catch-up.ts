@@ -228,7 +228,7 @@ export class CatchUp {
       this.#askSnapshot(subscription, standing)
       return 'level'
     }
-    if (!kept && topic.keyed) return this.#tooSlow()
+    if (!kept && topic.declared.policy.keyed) return this.#tooSlow()
     const part = snapshot.parts[standing.part++] as SnapshotPart
     if (standing.part < snapshot.parts.length) {
       this.#host.tell({ type: 'snapshot', subscription, data: part.data, event: part.event })

@@ -15,6 +15,7 @@ import { Replays, type ReplayStep } from './replays.ts'
 import { KeyedSnapshots } from './keyed-snapshots.ts'
 import { KeyedState, type KeyedStateHost } from './keyed-state.ts'
 import { Snapshots, type TopicSnapshot } from './snapshots.ts'
+import { newestOfEach } from '../state-codec.ts'
 import type { Turns } from './turns.ts'
 
 /** What topics report to, and what they ask. */
@@ -80,7 +81,7 @@ export class ActiveTopic implements HeardTopic {
   }
 
   get durable (): boolean { return this.log !== undefined }
-  get keyed (): boolean { return this.declared.policy.keyed !== undefined }
+  get keyed (): boolean { return this.declared.policy.keyed !== undefined && !this.declared.policy.companion }
 
   async #open (): Promise<void> {
     const head = await this.#host.listen(this.name, this.durable)
@@ -268,7 +269,7 @@ export class ActiveTopic implements HeardTopic {
   #makeSnapshots (log: TopicLog): Snapshots | KeyedSnapshots {
     const { keyed } = this.declared.policy
     return keyed
-      ? new KeyedSnapshots(keyed.event, this.state, log)
+      ? new KeyedSnapshots(this.name, keyed.event, this.state, log)
       : new Snapshots(this.#snapshotHost(), log)
   }
 
@@ -279,8 +280,11 @@ export class ActiveTopic implements HeardTopic {
   }
 
   #stateHost (): KeyedStateHost {
+    const { keyed } = this.declared.policy
     return {
-      maxKeys: this.declared.policy.keyed?.bounds.maxKeys ?? 0,
+      maxKeys: keyed?.bounds.maxKeys ?? 0,
+      codec: keyed?.codec ?? (() => newestOfEach),
+      settle: keyed?.settle ?? 0,
       read: async (from, count) => await this.#host.readState(this.name, from, count),
       readFailed: (error) => this.#host.readFailed(error, this.name)
     }
@@ -327,7 +331,7 @@ export class ActiveTopic implements HeardTopic {
 
   /** Tells everybody in the groups; those who catch up find out by themselves. */
   #reset (reason: ResetReason): void {
-    this.#state?.forget()
+    this.#state?.reset()
     this.#host.turns.fanOut.finish()
     const members = this.#members()
     // All of them leave their groups first: an event of another topic would tell a client this one's new position, and

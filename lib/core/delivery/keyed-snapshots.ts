@@ -5,8 +5,8 @@
  */
 import type { KeyedEvent } from '../adapter.ts'
 import type { TopicLog } from '../log/topic-log.ts'
-import { jsonTextOf } from '../payload.ts'
 import type { KeyedState } from './keyed-state.ts'
+import type { StateCodec } from '../state-codec.ts'
 import type { SnapshotPart, TopicSnapshot } from './snapshots.ts'
 
 /** Bytes of a part's data, about. */
@@ -20,12 +20,14 @@ const OVERHEAD = 64
 interface Made extends TopicSnapshot { readonly changes: number, readonly keys: number }
 
 export class KeyedSnapshots {
+  readonly #topic: string
   readonly #event: string | undefined
   readonly #state: KeyedState
   readonly #log: TopicLog
   #made: Made | undefined
 
-  constructor (event: string | undefined, state: KeyedState, log: TopicLog) {
+  constructor (topic: string, event: string | undefined, state: KeyedState, log: TopicLog) {
+    this.#topic = topic
     this.#event = event
     this.#state = state
     this.#log = log
@@ -39,25 +41,32 @@ export class KeyedSnapshots {
   }
 
   #isFresh ({ from, changes, keys }: Made): boolean {
-    return this.#state.changes - changes <= Math.max(FEW_CHANGES, keys / FRACTION) &&
+    return !this.#state.codec.partial && this.#state.changes - changes <= Math.max(FEW_CHANGES, keys / FRACTION) &&
       this.#log.locate(from) !== undefined
   }
 
   #make (events: readonly KeyedEvent[]): Made {
     const runs = runsOf(events)
-    const parts = runs.map((run, part) => new StatePart(this.#event, run, part, part < runs.length - 1))
+    const parts = runs.map((run, part) => new StatePart(this.#topic, this.#state.codec, this.#event, run, part, part < runs.length - 1))
     return { parts, from: this.#log.last, changes: this.#state.changes, keys: events.length }
   }
 }
 
 class StatePart implements SnapshotPart {
   readonly event: string | undefined
+  readonly #topic: string
+  readonly #codec: StateCodec
   readonly #part: number
   readonly #more: boolean
   readonly #events: readonly KeyedEvent[]
   #data: Uint8Array | undefined
 
-  constructor (event: string | undefined, events: readonly KeyedEvent[], part: number, more: boolean) {
+  constructor (
+    topic: string, codec: StateCodec, event: string | undefined, events: readonly KeyedEvent[], part: number,
+    more: boolean
+  ) {
+    this.#topic = topic
+    this.#codec = codec
     this.event = event
     this.#events = events
     this.#part = part
@@ -70,7 +79,7 @@ class StatePart implements SnapshotPart {
   }
 
   #text (): string {
-    return `{"part":${this.#part},"more":${this.#more},"items":[${this.#events.map(itemText).join(',')}]}`
+    return this.#codec.part(this.#topic, this.#part, this.#more, this.#events)
   }
 }
 
@@ -87,10 +96,4 @@ function runsOf (events: readonly KeyedEvent[]): KeyedEvent[][] {
     runs.at(-1)?.push(event)
   }
   return runs
-}
-
-function itemText (event: KeyedEvent): string {
-  const { key, name, format } = event
-  const encoding = format === 'binary' ? ',"encoding":"base64"' : ''
-  return `{"key":${JSON.stringify(key)},"event":${JSON.stringify(name)}${encoding},"data":${jsonTextOf(event)}}`
 }

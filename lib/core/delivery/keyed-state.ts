@@ -7,21 +7,22 @@
  * before the log has brought all that was left out.
  */
 import type { Id, KeyedEvent, StatePage } from '../adapter.ts'
-import { REMOVED, type Entry } from '../event.ts'
+import type { Entry } from '../event.ts'
 import { compareIds } from '../id.ts'
 import type { TopicLog } from '../log/topic-log.ts'
 import { untilRead } from '../log/until-read.ts'
 import { Unavailable } from '../../errors.ts'
+import type { Change, StateCodec } from '../state-codec.ts'
 
 export interface KeyedStateHost {
   readonly maxKeys: number
+  readonly codec: () => StateCodec
+  /** ms that a state which has begun anew is left alone: those who keep it up may still be putting it together. */
+  readonly settle: number
   read (from: string | null, count: number): Promise<StatePage>
   /** A read failed and is tried again after a pause, for as long as the topic is open. */
   readFailed (error: unknown): void
 }
-
-/** Undefined: the key holds nothing any more. */
-type Change = KeyedEvent | undefined
 
 type State =
   | { readonly is: 'unread' }
@@ -43,15 +44,19 @@ export class KeyedState {
   readonly #host: KeyedStateHost
   readonly #log: TopicLog
   #state: State = UNREAD
+  codec: StateCodec
   /** How often it has changed. */
   changes = 0
   /** Its keys in order, until there are others. */
   #sorted: readonly string[] | undefined
+  /** When it may be read (performance.now). */
+  #settled = 0
   bytes = 0
 
   constructor (host: KeyedStateHost, log: TopicLog) {
     this.#host = host
     this.#log = log
+    this.codec = host.codec()
   }
 
   /** Where the state is the log's: what it holds then. */
@@ -79,14 +84,22 @@ export class KeyedState {
 
   /** An event that the log has appended. */
   append (entry: Entry): void {
-    const { key } = entry
-    if (key === undefined || this.#state.is === 'unread') return
-    const change = entry.name === REMOVED ? undefined : keyedEvent(entry, key)
-    if (this.#state.is === 'read') this.#state.since.set(key, change)
-    else this.#apply(this.#state.newest, key, change)
+    const state = this.#state
+    if (state.is === 'unread') return
+    for (const [key, change] of this.codec.changes(entry)) {
+      if (state.is === 'read') state.since.set(key, change)
+      else this.#apply(state.newest, key, change)
+    }
+    this.changes++
   }
 
-  /** The log has begun anew, or its memory is needed: who asks next reads it again. */
+  /** The log has begun anew. */
+  reset (): void {
+    this.#settled = performance.now() + this.#host.settle
+    this.forget()
+  }
+
+  /** Its memory is needed: who asks next reads it again. */
   forget (): void {
     this.#state = UNREAD
     this.#sorted = undefined
@@ -96,6 +109,7 @@ export class KeyedState {
   // --- reading -------------------------------------------------------------------------
 
   #begin (): void {
+    this.codec = this.#host.codec()
     const done = Promise.resolve().then(async () => await this.#read(state))
     const state: State & { is: 'read' } = { is: 'read', from: this.#log.last, since: new Map(), done }
     this.#state = state
@@ -126,6 +140,8 @@ export class KeyedState {
   async #readAll (state: State & { is: 'read' }): Promise<Map<string, KeyedEvent> | undefined> {
     const newest = new Map<string, KeyedEvent>()
     let seen = 0
+    const wait = this.#settled - performance.now()
+    if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait).unref())
     for (let next: string | null = null; ;) {
       const page = await this.#readPart(state, next)
       if (!page || this.#state !== state) return undefined
@@ -162,12 +178,7 @@ export class KeyedState {
     newest.delete(key)
     if (change) newest.set(key, change)
     if (change) this.bytes += sizeOf(change)
-    this.changes++
   }
-}
-
-function keyedEvent ({ id, name, data, format }: Entry, key: string): KeyedEvent {
-  return { id: id as Id, key, name, data, format }
 }
 
 /** As strings are compared, by their UTF-16 code units. */

@@ -22,12 +22,13 @@ export class StateReader {
   }
 
   /** @throws OptionInvalid, NotKeyed, Unavailable */
-  async read (at: TopicAt, options?: unknown): Promise<StatePage> {
-    const range = readStateOptions('state()', options)
+  async read (at: TopicAt, options?: unknown, call = 'state()'): Promise<StatePage> {
+    const range = readStateOptions(call, options)
     if (!at.topic.policy.keyed) throw new NotKeyed(at.topic.pattern)
     return await this.#holding(at, async (topic) => {
       // What was published before is in it, also where this node has not heard of it yet.
       await topic.log?.repair()
+      if (topic.state.codec.partial) topic.state.forget()
       await topic.state.ready()
       return pageOf(topic, range)
     })

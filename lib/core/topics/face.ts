@@ -9,6 +9,7 @@ export interface TopicFaceHost {
   ): Promise<Published>
   remove (target: Pick<TopicAt, 'topic' | 'params'>, key: unknown, options?: unknown): Promise<Published>
   state (at: TopicAt, options?: unknown): Promise<StatePage>
+  presence (at: TopicAt, options?: unknown): Promise<object>
   history (at: TopicAt, options?: unknown): Promise<HistoryPage>
   subscribe (at: TopicAt, options?: unknown): AsyncIterable<object>
 }
@@ -57,6 +58,10 @@ export class TopicFace {
 
   async state (params: Params, options?: unknown): Promise<StatePage> {
     return await this.#host.state(this.#topic.at(params), options)
+  }
+
+  async presence (params: Params, options?: unknown): Promise<object> {
+    return await this.#host.presence(this.#topic.at(params), options)
   }
 
   async history (params: Params, options?: unknown): Promise<HistoryPage> {

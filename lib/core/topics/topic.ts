@@ -6,6 +6,7 @@ import { eventNameFault, printable } from '../event-name.ts'
 import { andThen, type MaybePromise } from '../maybe-promise.ts'
 import { OrderOfUse } from '../order-of-use.ts'
 import { bounded, encode, encodeBy, encodeJson, type Codec, type Payload } from '../payload.ts'
+import type { StateCodec } from '../state-codec.ts'
 import { encodeParam, isParam, MAX_NAME_BYTES, paramName, readPattern } from './pattern.ts'
 
 export type Params = Record<string, string>
@@ -18,7 +19,7 @@ export interface TopicAt {
 }
 
 type Authorize = (
-  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }
+  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' | 'presence' }
 ) => unknown
 
 export interface TopicPolicy {
@@ -33,14 +34,26 @@ export interface TopicPolicy {
    */
   authorize: Authorize | 'anyone' | undefined
   snapshot: ((params: Params) => unknown) | undefined
-  /** It keeps the newest event of each key. `event`: as what its state is sent. */
-  keyed?: { readonly bounds: KeyedBounds, readonly event: string | undefined }
+  /** It keeps the newest event of each key. */
+  keyed?: KeyedPolicy
+  /** The topics that a client hears are not said to be this one: it goes along with another. */
+  companion?: boolean
   /** It is of use only from its start to its end: a client without a place in it is given all of it. */
   whole?: boolean
   /** Check what is sent against its schema. */
   validate: boolean
   /** Listeners are written to at most once in so many ms. */
   coalesce?: number
+}
+
+export interface KeyedPolicy {
+  readonly bounds: KeyedBounds
+  /** As what its state is sent. */
+  readonly event: string | undefined
+  /** Default: each event is its key's newest. */
+  readonly codec?: () => StateCodec
+  /** ms that a state which has begun anew is left alone. Default 0. */
+  readonly settle?: number
 }
 
 /** What a topic asks of its node. */
