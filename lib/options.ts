@@ -1,6 +1,7 @@
 /** Every default and check of the plugin's options, once. */
 import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
+import { PRESENCE } from './core/event.ts'
 import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topics/topic.ts'
 import { checkEventName } from './core/event-name.ts'
@@ -166,7 +167,7 @@ export function readKeyed (value: unknown): TopicPolicy['keyed'] {
   })
 }
 
-const PRESENCE: ReadonlySet<string> = new Set([
+const PRESENCE_OPTIONS: ReadonlySet<string> = new Set([
   'grace', 'mode', 'maxMembers', 'maxInfoBytes', 'maxStateBytes', 'event', 'id', 'info', 'state', 'onJoin', 'onLeave'
 ] satisfies Array<keyof PresenceOptions>)
 
@@ -190,7 +191,7 @@ export function readPresence (value: unknown, check: (schema: unknown) => Check)
   if (value === undefined || value === false) return undefined
   if (value === true) return readPresence({}, check)
   record('presence', value)
-  onlyKnown('presence', value, PRESENCE)
+  onlyKnown('presence', value, PRESENCE_OPTIONS)
   const { grace, mode, maxMembers, maxInfoBytes, maxStateBytes, event, id, info, state, onJoin, onLeave } =
     value as PresenceOptions
   if (event !== undefined) checkEventName(event)
@@ -200,7 +201,7 @@ export function readPresence (value: unknown, check: (schema: unknown) => Check)
     maxMembers: integer('presence.maxMembers', maxMembers ?? 10_000, 1, 1_000_000),
     maxInfoBytes: integer('presence.maxInfoBytes', maxInfoBytes ?? 1024, 2, 65_536),
     maxStateBytes: integer('presence.maxStateBytes', maxStateBytes ?? 1024, 2, 65_536),
-    event: event ?? 'realtime:presence',
+    event: event ?? PRESENCE,
     id: callable('presence.id', id),
     info: callable('presence.info', info),
     state: state === undefined ? undefined : check(state),

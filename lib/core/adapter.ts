@@ -194,6 +194,8 @@ export interface MemberTopic {
   /** `count`: its events say how many there are, not who. */
   readonly mode: 'members' | 'count'
   readonly maxMembers: number
+  /** ms that a member stays whose node has died. */
+  readonly grace: number
   readonly retention: Retention
 }
 
@@ -217,8 +219,13 @@ export type MemberChange =
 export interface MemberStore {
   /** ms after which a state that has begun anew says who is there. */
   readonly settle: number
-  /** Called once, before the start. `told`: of what this node has appended. */
-  watch (told: (topic: MemberTopic, change: MemberChange) => void): void
+  /**
+   * Called once, before anything is held. `told`: of what this node has appended. `describe`: a topic by its name, where
+   * this node has it declared; only then can it reap what a dead node held there.
+   */
+  watch (
+    told: (topic: MemberTopic, change: MemberChange) => void, describe: (topic: string) => MemberTopic | undefined
+  ): void
   /**
    * What this node holds from here on. Never rejects: while the store is away it is kept, and said when that is back.
    */

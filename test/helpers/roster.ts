@@ -25,6 +25,9 @@ export class Roster {
     return this.#members
   }
 
+  /** The names of the last things that the client was told. */
+  get heard (): string[] { return this.#client.events.slice(-8).map(({ event, topic = '' }) => `${event}:${topic}`) }
+
   get ids (): string[] { return [...this.members.keys()].sort() }
 
   #take ({ event, data }: Received): void {

@@ -24,14 +24,11 @@ interface MemberHere {
 export class MembersHere {
   readonly topic: MemberTopic
   readonly #store: MemberStore
-  readonly #grace: number
   readonly #members = new Map<string, MemberHere>()
 
-  /** `grace`: ms */
-  constructor (store: MemberStore, topic: MemberTopic, grace: number) {
+  constructor (store: MemberStore, topic: MemberTopic) {
     this.#store = store
     this.topic = topic
-    this.#grace = grace
   }
 
   get empty (): boolean { return this.#members.size === 0 }
@@ -75,8 +72,8 @@ export class MembersHere {
   leave (connection: object, id: string, how: Departure): void {
     const member = this.#members.get(id)
     if (!member?.connections.delete(connection) || member.connections.size > 0) return
-    if (how !== 'lost' || this.#grace === 0) return this.#end(id, how === 'lost' ? 'left' : how)
-    member.grace = setTimeout(() => this.#end(id, 'left'), this.#grace).unref()
+    if (how !== 'lost' || this.topic.grace === 0) return this.#end(id, how === 'lost' ? 'left' : how)
+    member.grace = setTimeout(() => this.#end(id, 'left'), this.topic.grace).unref()
   }
 
   #end (id: string, reason: LeaveReason): void {

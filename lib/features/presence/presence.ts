@@ -11,7 +11,7 @@ import { NoPresence, PresenceUnsupported } from '../../errors.ts'
 import { howMany, whoIsThere } from './codec.ts'
 import type { Member, PresencePolicy } from './policy.ts'
 import { MembersHere, type Departure, type Membership } from './members-here.ts'
-import { PREFIX } from './names.ts'
+import { PREFIX, subjectOf } from './names.ts'
 
 export interface PresenceHost extends TopicHost {
   readonly adapter: Adapter & { members?: MemberStore }
@@ -71,7 +71,7 @@ export class Presence implements Feature {
 
   /** Apps without presence pay nothing for it. */
   #begin (store: MemberStore): void {
-    store.watch((topic, change) => this.#told(topic, change))
+    store.watch((topic, change) => this.#told(topic, change), (name) => this.#describe(name))
     this.#host.attach(this)
   }
 
@@ -140,11 +140,14 @@ export class Presence implements Feature {
     return here
   }
 
-  #open (name: string, { event, mode, maxMembers, grace }: PresencePolicy): MembersHere {
-    const topic: MemberTopic = {
-      topic: name, subject: name.slice(PREFIX.length), event, mode, maxMembers, retention: RETENTION
-    }
-    return new MembersHere(this.#store as MemberStore, topic, grace)
+  #open (name: string, policy: PresencePolicy): MembersHere {
+    return new MembersHere(this.#store as MemberStore, memberTopic(name, policy))
+  }
+
+  #describe (name: string): MemberTopic | undefined {
+    const owner = name.startsWith(PREFIX) ? this.#host.owner(subjectOf(name)) : undefined
+    const companion = owner && this.#companions.get(owner)
+    return companion && memberTopic(name, companion.policy)
   }
 
   // --- what this node has appended -------------------------------------------------------
@@ -171,6 +174,10 @@ export class Presence implements Feature {
     for (const here of this.#here.values()) here.close()
     this.#here.clear()
   }
+}
+
+function memberTopic (name: string, { event, mode, maxMembers, grace }: PresencePolicy): MemberTopic {
+  return { topic: name, subject: subjectOf(name), event, mode, maxMembers, grace, retention: RETENTION }
 }
 
 /** An end of the app's own is no loss: nobody who was sent away for good is waited for. */
