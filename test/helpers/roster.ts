@@ -63,7 +63,7 @@ export class Roster {
     for (const start = performance.now(); ;) {
       const { ids } = this
       if (holds(this)) return
-      if (performance.now() - start > ms) throw new Error(`never ${what}; there are ${ids.join(' ') || 'none'}; ${this.changes.join(' ')}`)
+      if (performance.now() - start > ms) throw new Error(`never ${what}; there are ${ids.length}: ${ids.slice(0, 20).join(' ')}; ${this.changes.slice(-20).join(' ')}`)
       await new Promise((resolve) => setTimeout(resolve, 5))
     }
   }
