@@ -55,6 +55,18 @@ export class Conflict extends Conflicting {
   }
 }
 
+export const StateFull = make('STATE_FULL',
+  'topic "%s" is full: its state may hold %s. Remove keys that are over, or raise "keyed" of the topic.', 507)
+export const NotKeyed = make('NOT_KEYED', 'topic "%s" is not keyed, so it has no state. Declare it with "keyed: true".')
+export const KeyedUnsupported = make('KEYED_UNSUPPORTED',
+  'topic "%s" is keyed, but the adapter "%s" keeps no states. Use memory() or redis(), or give yours a state().')
+
+export const PresenceUnsupported = make('PRESENCE_UNSUPPORTED',
+  'topic "%s" has presence, but the adapter "%s" keeps no members. Use memory() or redis(), or give yours "members".')
+export const MemberInvalid = make('MEMBER_INVALID', 'topic "%s": %s')
+export const NoPresence = make('NO_PRESENCE',
+  'topic "%s" has no presence: nobody knows who is there. Declare it with "presence: true".')
+
 export const RunSpaceUnknown = make('RUN_SPACE', 'which space are the runs in? Name it, as in stop(key, { space }): %s')
 export const RunKeyMissing = make('RUN_KEY_MISSING',
   'stream "%s" is resumable without a key, and %s. ' +

@@ -2,21 +2,23 @@
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import { memory } from './adapters/memory.ts'
 import { siblings } from './adapters/siblings.ts'
+import { keyedStatesOf, type Retention } from './core/adapter.ts'
 import { call, within } from './core/callbacks.ts'
 import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import { BegunRuns } from './features/resumable/begun-runs.ts'
+import { Presence } from './features/presence/presence.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
 import { DeclaredTopic, type Params } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
-import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, OptionInvalid, Unavailable } from './errors.ts'
+import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, KeyedUnsupported, OptionInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import {
-  callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions,
-  readOrigins, readResumable, readRetry, type Settings
+  callable, readAuthorize, readCoalesce, readHistory, readHosts, readKeyed, readLimits, readLive, readOpen, readOptions,
+  readOrigins, readPresence, readPresenceMode, readResumable, readRetry, type Settings
 } from './options.ts'
 import { onlyKnown, record } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
@@ -84,6 +86,7 @@ class App {
   readonly #settings: Settings
   readonly #hub: Hub
   readonly #runs: Runs
+  readonly #presence: Presence
   readonly #collector = new RouteCollector()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
@@ -98,6 +101,7 @@ class App {
     this.#hub = hub
     this.#runs = new Runs(hub)
     hub.attach(this.#runs)
+    this.#presence = new Presence(hub)
     this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
@@ -109,6 +113,9 @@ class App {
     const app = this
     const host: TopicFaceHost = {
       publish: (at, event, data, options) => hub.publisher.publish(at, event, data, options),
+      remove: async (at, key, options) => await hub.publisher.remove(at, key, options),
+      state: async (at, options) => await hub.states.read(at, options),
+      presence: async (at, options) => await this.#presence.members(at, options),
       history: async (at, options) => await hub.publisher.history(at, options),
       subscribe: (at, options) => inProcess.subscribe(at, options)
     }
@@ -155,6 +162,8 @@ class App {
     return {
       hub: this.#hub,
       runs: this.#runs,
+      presence: this.#presence,
+      presenceMode: readPresenceMode,
       begun: new BegunRuns(this.#hub, this.#runs),
       peers: new Peers(this.#hub),
       arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
@@ -188,11 +197,13 @@ class App {
   #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
     if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
     record('topic options', options)
-    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce']))
+    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce', 'keyed', 'presence']))
     const retention = readHistory('history', options.history, this.#settings.history)
     if (options.snapshot !== undefined && !retention) {
       throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')
     }
+    const keyed = readKeyed(options.keyed)
+    if (keyed) this.#mustCarryKeyed(pattern, options, retention)
     const topic = new DeclaredTopic(this.#hub, pattern, {
       retention,
       schemas: options.events,
@@ -200,10 +211,23 @@ class App {
       authorize: readAuthorize(options.authorize),
       snapshot: callable('snapshot', options.snapshot),
       coalesce: readCoalesce(options.coalesce ?? 0),
-      validate: this.#settings.validate
+      validate: this.#settings.validate,
+      ...(keyed && { keyed })
     })
     this.#hub.topics.add(topic)
+    const presence = readPresence(options.presence, (schema) =>
+      this.#validator(scope, `the presence state of topic "${printable(pattern)}"`, schema, undefined))
+    if (presence) this.#presence.declare(topic, presence)
     return topic
+  }
+
+  #mustCarryKeyed (pattern: string, options: AnyTopicOptions, retention: Retention | undefined): void {
+    const { adapter } = this.#hub
+    if (!retention) throw new OptionInvalid('keyed', 'needs history: its state is joined to the events by their ids')
+    if (options.snapshot !== undefined) {
+      throw new OptionInvalid('snapshot', 'cannot be given for a keyed topic, whose state the adapter keeps')
+    }
+    if (!keyedStatesOf(adapter)) throw new KeyedUnsupported(printable(pattern), adapter.name)
   }
 
   #codecs (

@@ -22,6 +22,7 @@ export type ServerFrame =
   | { op: 'open', connection: string, /** ms */ heartbeat: number }
   | { op: 'subscribed', topic: string, id?: string | undefined, recovered?: boolean | undefined, ref?: Ref | undefined }
   | { op: 'unsubscribed', topic: string, ref?: Ref | undefined }
+  | { op: 'presence', topic: string, ref: Ref }
   | { op: 'reset', topic: string, id?: string | undefined, reason: ResetReason }
   | { op: 'at', topic: string, id?: string | undefined, why: 'conflated' | 'excepted' }
   | { op: 'snapshot', topic: string, id?: string | undefined, event?: string | undefined, data: unknown }
@@ -29,8 +30,8 @@ export type ServerFrame =
   | { op: 'error', code: string, message: string, ref?: Ref | undefined, topic?: string | undefined }
   | { op: 'pong' }
   | { op: 'bye', code: number, reason: string, reconnect: boolean, /** ms */ retry?: number }
-  /** An event of a topic. `id` and `prev` where it has a history. */
-  | { topic: string, event: string, id?: string, prev?: string, data: unknown }
+  /** An event of a topic. `id` and `prev` where it has a history, `key` where it is keyed. */
+  | { topic: string, event: string, id?: string, prev?: string, key?: string, data: unknown }
   /** An event for this client alone. */
   | { event: string, data: unknown }
 
@@ -50,4 +51,5 @@ export type ClientFrame =
   | { op: 'ping' }
   | { op: 'subscribe', topic: string, id?: string, ref?: Ref }
   | { op: 'unsubscribe', topic: string, ref?: Ref }
+  | { op: 'presence', topic: string, state: unknown, ref?: Ref }
   | { event: string, data?: unknown, topic?: string, ref?: Ref }

@@ -36,6 +36,14 @@ export class RealtimeFace implements Realtime {
     Object.freeze(this)
   }
 
+  readonly remove: Realtime['remove'] = async (name, key, options) => {
+    return await this.#hub.publisher.remove(this.#hub.topics.resolve(name), key, options)
+  }
+
+  readonly state: Realtime['state'] = async (name, options) => {
+    return await this.#hub.states.read(this.#hub.topics.resolve(name), options)
+  }
+
   readonly publish: Realtime['publish'] = async (name, event, data, options) => {
     return await this.#hub.publisher.publish(this.#hub.topics.resolve(name), event, data, options)
   }

@@ -34,7 +34,7 @@ describe('streams', () => {
     expect(client.next()).type.toBe<Promise<Received>>()
     expect(client.next).type.toBeCallableWith('bid')
     expect(client.events).type.toBe<readonly Received[]>()
-    expect<Received>().type.toBe<{ event: string, data: unknown, id?: string, prev?: string, topic?: string }>()
+    expect<Received>().type.toBe<{ event: string, data: unknown, id?: string, prev?: string, topic?: string, key?: string }>()
     expect(client.lastEventId).type.toBe<string | undefined>()
     expect(client.headers).type.toBe<IncomingHttpHeaders>()
     expect(client.retry).type.toBe<number | undefined>()

@@ -238,7 +238,7 @@ describe('subscribe()', () => {
     const amounts = bids.subscribe({ auctionId: '42' }).map((item) => item.event === 'bid' ? item.data.amount : 0)
     expect(amounts).type.toBe<TopicSubscription<number>>()
     expect(bids.subscribe({ auctionId: '42' }).map(async ({ event }) => event)).type
-      .toBe<TopicSubscription<'bid' | 'sold' | 'realtime:reset' | 'realtime:snapshot'>>()
+      .toBe<TopicSubscription<'bid' | 'sold' | 'realtime:removed' | 'realtime:reset' | 'realtime:snapshot'>>()
   })
 
   test('ready is where it stands', () => {

@@ -1,9 +1,10 @@
 /**
- * One topic's log in memory: its head, the events that are kept, the dedupe keys that hold, and what all of it costs. A
- * topic whose events are gone is its head alone.
+ * One topic's log in memory: its head, the events that are kept, the dedupe keys that hold, the state of a keyed topic,
+ * and what all of it costs. A topic whose events are gone is its head alone.
  */
-import type { AppendOptions, Id, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
+import type { AppendOptions, Id, KeyedBounds, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
+import { MemoryState } from './memory-state.ts'
 
 /** What each costs in V8 besides its text and data, bytes: measured with the heap of 100,000 of them. */
 const HEAD_BYTES = 420
@@ -38,6 +39,8 @@ export class MemoryLog {
   head: Id
   /** When it was appended to last (performance.now). */
   touched = 0
+  /** Of a keyed topic. */
+  state: MemoryState | undefined
   readonly #fixed: number
   #ms = 0
   #seq = 0
@@ -57,15 +60,33 @@ export class MemoryLog {
     const kept = this.#kept
     const keys = this.#keys
     return this.#fixed + (kept ? LIST_BYTES + kept.bytes + kept.events.length * EVENT_BYTES : 0) +
-      (keys ? KEYS_BYTES + keys.bytes + keys.known.size * KEY_BYTES : 0)
+      (keys ? KEYS_BYTES + keys.bytes + keys.known.size * KEY_BYTES : 0) + (this.state?.bytes ?? 0)
   }
 
   /** `mark`: what makes the id unique. */
   append (mark: string, name: string, data: Uint8Array, options: AppendOptions): LogEvent {
     const event = this.#link(mark, name, data, options)
     this.#store(event, options)
+    if (options.keyed) this.#change(event, options)
     if (options.dedupe !== undefined) this.#remember(options.dedupe, event.id, options.retention)
     return event
+  }
+
+  #change (event: LogEvent, { key = '', keyed }: AppendOptions): void {
+    if (keyed?.change === 'put') (this.state ??= new MemoryState(keyed.bounds)).put(event, key)
+    else this.state?.remove(key)
+  }
+
+  /** Many keys at once: what one event says of several. */
+  changeMany (id: Id, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds): void {
+    const state = this.state ??= new MemoryState(bounds)
+    for (const [key, text] of put) state.put({ id, name, data: Buffer.from(text), format: 'json' }, key)
+    for (const key of removed) state.remove(key)
+  }
+
+  /** The time for which its state is kept is over. */
+  isOver (now: number): boolean {
+    return this.state !== undefined && now - this.touched > this.state.lifetime
   }
 
   #link (mark: string, name: string, data: Uint8Array, { format, key, except }: AppendOptions): LogEvent {

@@ -1,12 +1,14 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink
+  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, LogEvent, MemberTopic, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../core/adapter.ts'
 import { isGenesis, randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { Conflict, NotOwner, OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
 import { MemoryLog } from './memory-log.ts'
+import { MemoryMembers, type MemberLog } from './memory-members.ts'
+import { MemoryState } from './memory-state.ts'
 
 export interface MemoryOptions {
   /**
@@ -36,7 +38,7 @@ export function memory (options: MemoryOptions = {}): Adapter {
   return new MemoryAdapter(options)
 }
 
-export class MemoryAdapter implements Adapter, Ownership {
+export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
   readonly name = 'memory'
   readonly #maxBytes: number
   readonly #headAge: number
@@ -44,7 +46,11 @@ export class MemoryAdapter implements Adapter, Ownership {
   /** Those published to least recently first; and which of them have events, and dedupe keys, in the same order. */
   readonly #logs = new OrderOfUse<string, MemoryLog>()
   readonly #holding = new OrderOfUse<string, MemoryLog>()
-  readonly #keyed = new OrderOfUse<string, MemoryLog>()
+  readonly #dedupes = new OrderOfUse<string, MemoryLog>()
+  /** Those that say who is there, while somebody is. */
+  readonly #heldLogs = new Set<string>()
+  /** Those that have a state. */
+  readonly #states = new Set<string>()
   readonly #subscribed = new Map<string, Id>()
   /**
    * A topic without events needs no state: its genesis follows from its name and the number of logs lost among the
@@ -52,6 +58,7 @@ export class MemoryAdapter implements Adapter, Ownership {
    */
   readonly #generations = new Uint32Array(GENERATIONS)
   readonly #owners = new OrderOfUse<string, { owner: string, until: number }>()
+  readonly members = new MemoryMembers(this.#memberLog())
   #counter = 0
   /** Of the logs. */
   #bytes = 0
@@ -78,14 +85,23 @@ export class MemoryAdapter implements Adapter, Ownership {
 
   async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
     if (options.owner !== undefined && this.#ownerOf(topic) !== options.owner) throw new NotOwner(topic)
-    const log = this.#logs.get(topic)
+    const log = this.#logOf(topic)
     const known = options.dedupe === undefined ? undefined : log?.known(options.dedupe, options.retention.maxAge)
     if (known !== undefined) return { id: known }
     if (options.expect !== undefined) this.#mustEnd(topic, options.expect)
+    if (options.keyed && !mayChange(topic, log?.state, data, options)) return { id: '' }
     const event = this.#append(topic, log ?? this.#open(topic), name, data, options)
     if (this.#used > this.#maxBytes) this.#evict(topic)
     if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
     return { id: event.id }
+  }
+
+  /** Undefined where there is none, or none any more. */
+  #logOf (topic: string): MemoryLog | undefined {
+    const log = this.#logs.get(topic)
+    if (!log?.isOver(performance.now())) return log
+    this.#forget(topic, log)
+    return undefined
   }
 
   /** @throws Conflict */
@@ -106,7 +122,8 @@ export class MemoryAdapter implements Adapter, Ownership {
     this.#bytes += log.bytes - before
     this.#logs.set(topic, log)
     this.#holding.set(topic, log)
-    if (options.dedupe !== undefined) this.#keyed.set(topic, log)
+    if (options.dedupe !== undefined) this.#dedupes.set(topic, log)
+    if (log.state) this.#states.add(topic)
     return event
   }
 
@@ -138,6 +155,36 @@ export class MemoryAdapter implements Adapter, Ownership {
     return { head: log.head, events, linked: found !== undefined, more: start + events.length < log.events.length }
   }
 
+  async state (topic: string): Promise<StatePage> {
+    const log = this.#logOf(topic)
+    return { head: log?.head ?? this.#head(topic), events: log?.state?.events ?? [], next: undefined }
+  }
+
+  #memberLog (): MemberLog {
+    const stateOf = (topic: string): MemoryState | undefined => this.#logs.get(topic)?.state
+    return {
+      has: (topic, id) => stateOf(topic)?.has(id) === true,
+      get: (topic, id) => stateOf(topic)?.get(id),
+      size: (topic) => stateOf(topic)?.size ?? 0,
+      append: (topic, text, put, removed) => this.#appendMembers(topic, text, put, removed)
+    }
+  }
+
+  /** In one step, too. What is held is never forgotten: it lives as long as the connections that hold it. */
+  #appendMembers (
+    { topic, event: name, retention, maxMembers }: MemberTopic, text: string, put: ReadonlyMap<string, string>,
+    removed: readonly string[]
+  ): void {
+    const log = this.#logs.get(topic) ?? this.#open(topic)
+    const event = this.#append(topic, log, name, Buffer.from(text), { retention, format: 'json' })
+    const bounds = { maxKeys: maxMembers, maxBytes: Infinity, lifetime: Infinity }
+    this.#change(topic, log, () => log.changeMany(event.id, name, put, removed, bounds))
+    if (log.state?.size === 0) this.#heldLogs.delete(topic)
+    else this.#heldLogs.add(topic)
+    if (this.#used > this.#maxBytes) this.#evict(topic)
+    if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
+  }
+
   async heads (topics: string[]): Promise<Array<Id | null>> {
     return topics.map((topic) => this.#logs.get(topic)?.head ?? null)
   }
@@ -167,8 +214,11 @@ export class MemoryAdapter implements Adapter, Ownership {
   async close (): Promise<void> {
     clearInterval(this.#timer)
     this.#sink = undefined
-    for (const order of [this.#logs, this.#holding, this.#keyed]) order.clear()
+    for (const order of [this.#logs, this.#holding, this.#dedupes]) order.clear()
     this.#owners.clear()
+    this.#states.clear()
+    this.#heldLogs.clear()
+    this.members.close()
     this.#subscribed.clear()
     this.#bytes = 0
   }
@@ -191,13 +241,13 @@ export class MemoryAdapter implements Adapter, Ownership {
     change()
     this.#bytes += log.bytes - before
     if (log.events.length === 0) this.#holding.delete(topic)
-    if (!log.hasKeys) this.#keyed.delete(topic)
+    if (!log.hasKeys) this.#dedupes.delete(topic)
   }
 
   /** The topic begins anew: a genesis that was never used is its place from here on. */
   #forget (topic: string, log: MemoryLog): void {
     this.#bytes -= log.bytes
-    for (const order of [this.#logs, this.#holding, this.#keyed]) order.delete(topic)
+    for (const order of [this.#logs, this.#holding, this.#dedupes, this.#states]) order.delete(topic)
     const generation = hash(topic) % GENERATIONS
     this.#generations[generation] = (this.#generations[generation] as number) + 1
     if (!this.#subscribed.has(topic)) return
@@ -215,12 +265,14 @@ export class MemoryAdapter implements Adapter, Ownership {
     const log = this.#logs.get(current) as MemoryLog
     this.#each(this.#holding, current, enough, (topic, other) => this.#change(topic, other, () => other.dropEvents()))
     this.#change(current, log, () => log.shrinkEvents(this.#used - enough))
-    this.#each(this.#keyed, current, enough, (topic, other) => this.#change(topic, other, () => other.dropKeys()))
+    this.#each(this.#dedupes, current, enough, (topic, other) => this.#change(topic, other, () => other.dropKeys()))
     this.#change(current, log, () => log.shrinkKeys(this.#used - enough))
     this.#each(this.#logs, current, enough, (topic, other) => {
-      if (!this.#subscribed.has(topic)) this.#forget(topic, other)
+      if (!this.#subscribed.has(topic) && !this.#heldLogs.has(topic)) this.#forget(topic, other)
     })
-    this.#each(this.#logs, current, enough, (topic, other) => this.#forget(topic, other))
+    this.#each(this.#logs, current, enough, (topic, other) => {
+      if (!this.#heldLogs.has(topic)) this.#forget(topic, other)
+    })
   }
 
   /** The topics of an order but one, until little enough is used. */
@@ -239,13 +291,33 @@ export class MemoryAdapter implements Adapter, Ownership {
     const now = performance.now()
     for (const [topic, { until }] of this.#owners.entries()) if (until <= now) this.#owners.delete(topic)
     for (const [topic, log] of this.#holding.entries()) this.#change(topic, log, () => log.trim())
-    for (const [topic, log] of this.#keyed.entries()) this.#change(topic, log, () => log.expireKeys())
+    for (const [topic, log] of this.#dedupes.entries()) this.#change(topic, log, () => log.expireKeys())
+    for (const topic of this.#states) this.#expireState(topic, this.#logs.get(topic) as MemoryLog, now)
     const oldest = now - this.#headAge
     for (const [topic, log] of this.#logs.entries()) {
       if (log.touched > oldest) break
-      if (!this.#subscribed.has(topic)) this.#forget(topic, log)
+      if (!this.#subscribed.has(topic) && !log.state && !this.#heldLogs.has(topic)) this.#forget(topic, log)
     }
   }
+
+  /** State and log are one piece: where a state is over, the topic begins anew. */
+  #expireState (topic: string, log: MemoryLog, now: number): void {
+    if (log.state?.size !== 0) {
+      if (log.isOver(now)) this.#forget(topic, log)
+      return
+    }
+    this.#change(topic, log, () => { log.state = undefined })
+    this.#states.delete(topic)
+  }
+}
+
+/** False for the removal of a key that holds nothing. @throws StateFull */
+function mayChange (
+  topic: string, state: MemoryState | undefined, data: Uint8Array, { key = '', keyed }: AppendOptions
+): boolean {
+  if (keyed?.change === 'remove') return state?.has(key) === true
+  if (keyed) (state ?? new MemoryState(keyed.bounds)).mustTake(topic, key, data.byteLength, keyed.bounds)
+  return true
 }
 
 function hash (topic: string): number {

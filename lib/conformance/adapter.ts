@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { start, type Elapse, type MakeNodes } from './adapter-cluster.ts'
 import { expecting } from './adapter-expect.ts'
 import { history } from './adapter-history.ts'
+import { keyed as keyedStates } from './adapter-keyed.ts'
 import { links } from './adapter-links.ts'
 import { listening } from './adapter-listening.ts'
 import { reads } from './adapter-reads.ts'
@@ -17,12 +18,14 @@ export type { MakeNodes } from './adapter-cluster.ts'
 export interface AdapterSuiteOptions {
   /** Lets so much of the adapter's time go by, ms. Default: it waits. */
   elapse?: Elapse
+  /** False for an adapter that keeps no states of keyed topics. Default true. */
+  keyed?: boolean
 }
 
 const wait: Elapse = async (_t, ms) => { await sleep(ms) }
 
 /** The adapter suite. */
-export function adapterSuite (makeNodes: MakeNodes, { elapse = wait }: AdapterSuiteOptions = {}): Trial[] {
-  return Object.entries({ ...links, ...expecting, ...history, ...reads, ...listening })
+export function adapterSuite (makeNodes: MakeNodes, { elapse = wait, keyed = true }: AdapterSuiteOptions = {}): Trial[] {
+  return Object.entries({ ...links, ...expecting, ...history, ...reads, ...listening, ...keyed ? keyedStates : {} })
     .map(([name, run]) => trial(name, async (t) => await run(t, await start(t, makeNodes, elapse))))
 }

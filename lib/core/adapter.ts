@@ -63,6 +63,41 @@ export interface AppendOptions {
   expect?: Id | null
   /** Appends only while the topic belongs to this owner (see Ownership). */
   owner?: string
+  /** The topic keeps the newest event of each `key`, which is given (see KeyedStates). */
+  keyed?: Keyed
+}
+
+/** What the state of a keyed topic may hold, and for how long. */
+export interface KeyedBounds {
+  readonly maxKeys: number
+  /** Of data. */
+  readonly maxBytes: number
+  /** ms after the last event for which the state is kept, and with it the topic's place. */
+  readonly lifetime: number
+}
+
+/** How an event changes the state: it is its key's newest, or its key holds nothing from here on. */
+export interface Keyed {
+  readonly change: 'put' | 'remove'
+  readonly bounds: KeyedBounds
+}
+
+/** The newest event of a key. */
+export interface KeyedEvent {
+  readonly id: Id
+  readonly key: string
+  readonly name: string
+  readonly data: Uint8Array
+  readonly format: Format
+}
+
+/** A part of a keyed topic's state. */
+export interface StatePage {
+  /** The log's last id, read in the same step as the events. */
+  readonly head: Id
+  readonly events: readonly KeyedEvent[]
+  /** Where the next part starts; undefined behind the last one. */
+  readonly next: string | undefined
 }
 
 export interface ReadLimits { count: number, bytes: number }
@@ -101,6 +136,7 @@ export interface Adapter {
   start (sink: Sink): Promise<void>
   /**
    * Atomic: linked, stored and announced, or nothing. A node's calls for one topic keep their order, over retries too.
+   * The id is empty where a key was to be removed that holds nothing: nothing is appended then.
    */
   publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }>
   ephemeral (topic: string, event: EphemeralEvent): Promise<void>
@@ -129,6 +165,77 @@ export interface Ownership {
   owner (topic: string): Promise<string | undefined>
   /** Gives it back, or on to `next`, if it was this owner's. */
   release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void>
+}
+
+/**
+ * The states of keyed topics: the newest event of each key, written in the same step as the log. State and log are one
+ * piece: where one of them is lost, the other is too, and the log begins anew.
+ */
+export interface KeyedStates {
+  /**
+   * A part of a topic's state, of about `count` keys; `from` is null or the `next` of the part before. A key that holds
+   * an event all the while is in some part at least once; others may be. Parts are read at different times: each says
+   * where the log was then. A put that would pass the topic's bounds is refused with a StateFull.
+   */
+  state (topic: string, from: string | null, count: number): Promise<StatePage>
+}
+
+/** The states that an adapter keeps; without them it carries no keyed topics. */
+export function keyedStatesOf (adapter: Adapter & Partial<KeyedStates>): KeyedStates | undefined {
+  return adapter.state ? adapter as KeyedStates : undefined
+}
+
+/** A topic whose state is who is there, and the topic that it is about. */
+export interface MemberTopic {
+  readonly topic: string
+  readonly subject: string
+  /** The name of its events. Their data is `{ topic, type, … }`: see PROTOCOL.md. */
+  readonly event: string
+  /** `count`: its events say how many there are, not who. */
+  readonly mode: 'members' | 'count'
+  readonly maxMembers: number
+  /** ms that a member stays whose node has died. */
+  readonly grace: number
+  readonly retention: Retention
+}
+
+export type LeaveReason = 'left' | 'lost' | 'removed'
+
+/** What a node says of one member: it is there, as `data` shows it (JSON), or it is not. */
+export type Holding =
+  | { readonly is: 'there', readonly data: string, /** Others hold it already: it is shown as they show it. */ readonly shows: 'ours' | 'theirs' }
+  | { readonly is: 'gone', readonly reason: LeaveReason }
+
+/** What a node has appended. At most once for each change in all nodes together. */
+export type MemberChange =
+  | { readonly type: 'join', readonly members: readonly string[] }
+  | { readonly type: 'leave', readonly ids: readonly string[], readonly reason: LeaveReason }
+
+/**
+ * Members of topics, held by the nodes that they are connected to. A member is there while some node holds it; a node
+ * that dies holds nothing any more. The state of such a topic is a keyed one (see KeyedStates), and its events link like
+ * any others: whoever reads the state and follows the log knows at each moment who is there.
+ */
+export interface MemberStore {
+  /** ms after which a state that has begun anew says who is there. */
+  readonly settle: number
+  /**
+   * Called once, before anything is held. `told`: of what this node has appended. `describe`: a topic by its name, where
+   * this node has it declared; only then can it reap what a dead node held there.
+   */
+  watch (
+    told: (topic: MemberTopic, change: MemberChange) => void, describe: (topic: string) => MemberTopic | undefined
+  ): void
+  /**
+   * What this node holds from here on. Never rejects: while the store is away it is kept, and said when that is back.
+   */
+  hold (topic: MemberTopic, id: string, holding: Holding): void
+  /** Resolves when what was said of the topic is in the store. */
+  held (topic: string): Promise<void>
+}
+
+export function memberStoreOf (adapter: Adapter & { members?: MemberStore }): MemberStore | undefined {
+  return adapter.members
 }
 
 /** The ownership that an adapter offers; without it this node is the only one that runs sources. */

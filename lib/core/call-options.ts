@@ -9,10 +9,12 @@ import { isRecord, onlyKnown, record, shown, unknownIn, whyUnknown } from '../kn
 /** The options of a publish, read. */
 export type PublishKeys = { readonly [K in keyof PublishOptions]: PublishOptions[K] | undefined }
 export interface HistoryRange { readonly after: Id | null, readonly limit: number }
+export interface StateRange { readonly after: string | undefined, readonly limit: number }
 export interface Reason { code?: number | undefined, text?: string | undefined, reconnect?: boolean | undefined }
 
 const PUBLISH: ReadonlySet<string> = new Set(['dedupe', 'key', 'except', 'expect'] satisfies Array<keyof PublishKeys>)
 const HISTORY: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<keyof HistoryRange>)
+const STATE: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<keyof StateRange>)
 const REASON: ReadonlySet<string> = new Set(['code', 'text', 'reconnect'] satisfies Array<keyof Reason>)
 /** Most publishes have none. */
 const NO_KEYS: PublishKeys = Object.freeze({})
@@ -35,6 +37,17 @@ export function readPublishOptions (options: unknown): PublishKeys {
   return { dedupe, key, except, expect }
 }
 
+const REMOVE: ReadonlySet<string> = new Set(['dedupe', 'expect'] satisfies Array<keyof PublishKeys>)
+
+/** @throws PublishOptionInvalid */
+export function readRemoveOptions (key: unknown, options: unknown): PublishKeys {
+  if (key === undefined) throw new PublishOptionInvalid('key', 'is needed: which key is to be removed?')
+  checkPublishKey('key', key)
+  const unknown = isRecord(options) ? unknownIn(options, REMOVE) : undefined
+  if (unknown !== undefined) throw new PublishOptionInvalid(shown(unknown), whyUnknown(unknown, REMOVE))
+  return readPublishOptions(options)
+}
+
 /** @throws OptionInvalid */
 export function readHistoryOptions (options: unknown): HistoryRange {
   if (options === undefined) return { after: null, limit: DEFAULT_LIMIT }
@@ -44,10 +57,26 @@ export function readHistoryOptions (options: unknown): HistoryRange {
   if (after !== undefined && typeof after !== 'string') {
     throw new OptionInvalid('history().after', 'must be the id of an event')
   }
-  if (typeof limit !== 'number' || !Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
-    throw new OptionInvalid('history().limit', `must be a whole number from 1 to ${MAX_LIMIT}`)
+  return { after: after ?? null, limit: checkLimit('history()', limit) }
+}
+
+/** `call`: whose option it is. @throws OptionInvalid */
+export function readStateOptions (call: string, options: unknown): StateRange {
+  if (options === undefined) return { after: undefined, limit: DEFAULT_LIMIT }
+  record(call, options)
+  onlyKnown(call, options, STATE)
+  const { after, limit = DEFAULT_LIMIT } = options as { after?: unknown, limit?: unknown }
+  if (after !== undefined && typeof after !== 'string') {
+    throw new OptionInvalid(`${call}.after`, 'must be the last key of the page before')
   }
-  return { after: after ?? null, limit }
+  return { after, limit: checkLimit(call, limit) }
+}
+
+function checkLimit (call: string, limit: unknown): number {
+  if (typeof limit !== 'number' || !Number.isInteger(limit) || limit < 1 || limit > MAX_LIMIT) {
+    throw new OptionInvalid(`${call}.limit`, `must be a whole number from 1 to ${MAX_LIMIT}`)
+  }
+  return limit
 }
 
 /** Why a connection is to end; what it says is checked by `customReason`. @throws OptionInvalid */

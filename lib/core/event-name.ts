@@ -1,6 +1,6 @@
 /** What an event may be called, and what may not enter a field of a frame. */
 import { EventNameInvalid, PublishOptionInvalid } from '../errors.ts'
-import { FINAL_EVENTS } from './event.ts'
+import { FINAL_EVENTS, PRESENCE, REMOVED } from './event.ts'
 
 /** Names of topics and events that start so are our own. */
 export const RESERVED = 'realtime:'
@@ -40,7 +40,7 @@ export function checkEventName (name: unknown): asserts name is string {
 /** True for a name that an event of this topic may have, whoever published it. */
 export function isEventName (name: string, topic: string): boolean {
   if (good.has(name)) return true
-  if (topic.startsWith(RESERVED) && FINAL_EVENTS.has(name)) return true
+  if (name === REMOVED || (topic.startsWith(RESERVED) && (FINAL_EVENTS.has(name) || name === PRESENCE))) return true
   if (eventNameFault(name) !== undefined) return false
   if (good.size < MAX_GOOD) good.add(name)
   return true

@@ -25,6 +25,10 @@ export interface Encoded {
 
 /** After one of these nothing follows in its topic: the end of a run. */
 export const FINAL_EVENTS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
+/** Says who is there, unless the topic names it otherwise. */
+export const PRESENCE = 'realtime:presence'
+/** A keyed topic's key holds nothing any more. */
+export const REMOVED = 'realtime:removed'
 /** It was broken off, and is not all that there was to say. */
 export const ABORTED = 'realtime:aborted'
 

@@ -1,15 +1,20 @@
 /** This node: its topics, who listens, and the adapter's sink. It composes the rooms of core, and each does its own. */
 import { Admission, type AdmissionLimits } from './admission.ts'
-import type { Adapter, EphemeralEvent, Format, Id, LogEvent, Page, ReadLimits, Sink } from './adapter.ts'
+import {
+  keyedStatesOf, type Adapter, type EphemeralEvent, type Format, type Id, type LogEvent, type Page, type ReadLimits,
+  type Sink, type StatePage
+} from './adapter.ts'
 import { callApart, overWithin, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import { CONTROL, Node } from './cluster/node.ts'
 import type { Connection, ConnectionNode } from './connection/connection.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { Entrance, type Joined, type Joiner, type Joining } from './connection/joining.ts'
 import { Connections } from './connection/connections.ts'
+import type { Departed, Listener } from './connection/listening.ts'
 import type { ActiveTopic, DeliveryHost } from './delivery/active-topic.ts'
 import { ActiveTopics } from './delivery/active-topics.ts'
 import type { FanOut } from './delivery/fan-out.ts'
+import { StateReader } from './delivery/state-reader.ts'
 import { Turns } from './delivery/turns.ts'
 import type { Entry } from './event.ts'
 import { Observer } from './observe.ts'
@@ -17,7 +22,7 @@ import { Publisher } from './topics/publisher.ts'
 import { isReadable } from './readable.ts'
 import { TopicRegistry } from './topics/registry.ts'
 import type { DeclaredTopic, TopicHost } from './topics/topic.ts'
-import { Closed, OptionInvalid } from '../errors.ts'
+import { Closed, KeyedUnsupported, OptionInvalid } from '../errors.ts'
 
 export interface HubSettings extends AdmissionLimits {
   readonly maxEventBytes: number
@@ -31,8 +36,14 @@ export interface HubSettings extends AdmissionLimits {
   readonly app?: unknown
 }
 
+export type { Departed, Listener } from './connection/listening.ts'
+
 /** What is built upon topics and connections, and is not known to them. */
 export interface Feature {
+  /** A connection listens to a topic from here on. */
+  joined? (connection: Listener, topic: ActiveTopic): void
+  /** It does not listen to it any more. */
+  left? (connection: Listener, topic: ActiveTopic, how: Departed): void
   /** The app closes. Resolves when its clients may be sent away. */
   closing? (): Promise<unknown> | undefined
 }
@@ -56,6 +67,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly turns = new Turns((error, topic) => this.deliveryFailed(error, topic))
   readonly active: ActiveTopics
   readonly publisher: Publisher
+  readonly states: StateReader
   readonly entrance: Entrance
   readonly connections: Connections
   readonly admission: Admission
@@ -65,6 +77,8 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   /** Why the adapter is away. */
   down: string | undefined
   readonly #features: Feature[] = []
+  /** Those that are told who joins and leaves. */
+  readonly #watchers: Feature[] = []
   readonly #givenUp = new WeakSet<Entry>()
   /** Nodes may differ in `maxEventBytes` while it is being changed; more than this is no event. */
   readonly #mostBytes: number
@@ -80,6 +94,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.#mostBytes = Math.max(MOST_BYTES, settings.maxEventBytes * 4)
     this.active = new ActiveTopics(this, settings.ringBytes)
     this.publisher = new Publisher(this)
+    this.states = new StateReader(this)
     this.entrance = new Entrance(this)
     this.connections = new Connections(settings.retry)
     this.admission = new Admission(settings)
@@ -88,6 +103,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   attach (feature: Feature): void {
     this.#features.push(feature)
+    if (feature.joined || feature.left) this.#watchers.push(feature)
   }
 
   async start (): Promise<void> {
@@ -159,8 +175,17 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   owner (name: string): DeclaredTopic | undefined { return this.topics.owner(name) }
   listenersHere (name: string): number { return this.active.get(name)?.listeners ?? 0 }
   listen (name: string, durable: boolean): Promise<Id> { return this.adapter.subscribe(name, durable) }
-  entered (topic: ActiveTopic): void { this.active.entered(topic) }
-  left (topic: ActiveTopic): void { this.active.left(topic) }
+
+  entered (topic: ActiveTopic, listener: Listener): void {
+    this.active.entered(topic)
+    for (const feature of this.#watchers) feature.joined?.(listener, topic)
+  }
+
+  left (topic: ActiveTopic, listener: Listener, how: Departed): void {
+    this.active.left(topic)
+    for (const feature of this.#watchers) feature.left?.(listener, topic, how)
+  }
+
   join (client: Joiner, joining: readonly Joining[]): Joined[] { return this.entrance.join(client, joining) }
   release (joining: readonly Joining[]): void { this.entrance.release(joining) }
   closing (connection: Connection): void { this.connections.closing(connection) }
@@ -173,6 +198,12 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> {
     return this.adapter.read(name, after, limits)
+  }
+
+  async readState (name: string, from: string | null, count: number): Promise<StatePage> {
+    const states = keyedStatesOf(this.adapter)
+    if (!states) throw new KeyedUnsupported(name, this.adapter.name)
+    return await states.state(name, from, count)
   }
 
   /** Not logged while the adapter is known to be away: once for an outage is enough. */

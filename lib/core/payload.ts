@@ -55,6 +55,13 @@ export function jsonOf (topic: TopicName, event: string, data: unknown): string 
   }
 }
 
+/** The data as JSON text: bytes as base64. */
+export function jsonTextOf ({ data, format }: Payload): string {
+  const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  if (format === 'json') return view.toString()
+  return JSON.stringify(format === 'text' ? view.toString() : view.toString('base64'))
+}
+
 /** The data again, as the app reads it. @throws SyntaxError where it is not what its format says */
 export function decode ({ data, format }: Payload): unknown {
   if (format === 'binary') return new Uint8Array(data)

@@ -7,7 +7,10 @@ export interface PublishOptions {
    * 255 bytes.
    */
   dedupe?: string
-  /** Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. At most 255 bytes. */
+  /**
+   * Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. In a keyed topic, where it
+   * is needed: the key whose newest event it is. At most 255 bytes.
+   */
   key?: string
   /**
    * The id of a connection that does not get this event: its sender's, which knows it already. All others get it, and
@@ -24,7 +27,7 @@ export interface PublishOptions {
 }
 
 export interface Published {
-  /** Undefined for a topic without history. */
+  /** Undefined for a topic without history, and for the removal of a key that holds nothing. */
   id: Id | undefined
 }
 
@@ -33,6 +36,28 @@ export interface HistoryEvent {
   id: Id
   event: string
   data: unknown
+  /** In a keyed topic. */
+  key?: string
+}
+
+/** The newest event of a key, as the state of a keyed topic holds it. */
+export interface StateItem {
+  key: string
+  /** The id of that event. */
+  id: Id
+  event: string
+  data: unknown
+}
+
+export interface StatePage {
+  /** In the order of their keys. */
+  items: StateItem[]
+  /** The id of the last event that the state contains: the state is the events up to it. */
+  id: Id
+  /** How many keys the topic has. */
+  size: number
+  /** True when `limit` cut the page: the next starts `after` the last key. */
+  more: boolean
 }
 
 export interface HistoryPage {

@@ -23,6 +23,8 @@ export interface HeardTopic {
   readonly name: string
   /** It has a history: its events have ids. */
   readonly durable: boolean
+  /** Its events have keys that clients are to know. */
+  readonly keyed: boolean
   /** The id up to which the groups have been written to; empty without history. */
   readonly position: Id
   /** Free for a wire to keep what it derives from the name, under an object of its own. */

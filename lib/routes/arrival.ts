@@ -6,7 +6,7 @@ import { keepContext } from '../core/async-context.ts'
 import { callApart } from '../core/callbacks.ts'
 import { clientLeft, type CloseReason } from '../core/close-reasons.ts'
 import { Connection, type Client, type ConnectionSettings } from '../core/connection/connection.ts'
-import type { Cursor } from '../core/connection/joining.ts'
+import type { Cursor, Wanted } from '../core/connection/joining.ts'
 import type { Join } from '../core/connection/joins.ts'
 import type { Hub } from '../core/hub.ts'
 import { randomId } from '../core/id.ts'
@@ -19,6 +19,7 @@ import type { Connection as PublicConnection } from '../types/connection.ts'
 import { authorize, authorizeAgain, authorizeAll } from './authorize.ts'
 import type { WireContext } from './context.ts'
 import { addressOf } from './peer.ts'
+import { companionsOf, haveCompanions, show, type PresenceMode } from './presence.ts'
 import type { TopicLimit } from './topic-limit.ts'
 import { resolveTopic, type TopicsFor } from './topics-option.ts'
 
@@ -40,6 +41,8 @@ export interface ArrivalPlan {
   readonly kind: WireKind
   readonly topicsFor: TopicsFor
   readonly live: ConnectionSettings
+  /** What its clients are in topics with presence. */
+  readonly presence: PresenceMode
 }
 
 const NO_TOPICS: TopicAt[] = []
@@ -64,6 +67,7 @@ export class Arrival implements Client {
   readonly #context: WireContext
   readonly #request: FastifyRequest
   readonly #limit: TopicLimit
+  readonly #presence: PresenceMode
   #address: string | undefined
   /** The app has accepted the client. A topic that the app adds from now on joins by itself. */
   #accepted = false
@@ -72,12 +76,13 @@ export class Arrival implements Client {
   #origin: AsyncResource | undefined
 
   private constructor (
-    { context, kind, topicsFor, live }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity,
+    { context, kind, topicsFor, live, presence }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity,
     id: string, topics: TopicAt[]
   ) {
     this.#context = context
     this.#request = request
     this.#limit = topicsFor.limit
+    this.#presence = presence
     this.kind = kind
     this.place = place
     this.topics = topics
@@ -105,12 +110,31 @@ export class Arrival implements Client {
           const client = identity ?? anonymous(id)
           context.peers.identify(request, place, client)
           const arrival = new Arrival(plan, request, place, client, id, topics)
-          if (context.hub.stopping) throw new Closed()
-          context.hub.admit(arrival.connection)
-          return arrival
+          return andThen(arrival.#withCompanions(topics), () => arrival.#admitted())
         }))), () => place.giveBack())
     if (arriving instanceof Promise) place.keepOrigin()
     return arriving
+  }
+
+  /** @throws Closed, Unavailable */
+  #admitted (): this {
+    const { hub } = this.#context
+    if (hub.stopping) throw new Closed()
+    hub.admit(this.connection)
+    return this
+  }
+
+  /** Who is in its topics it hears too, where the route says so. */
+  #withCompanions (topics: readonly TopicAt[]): MaybePromise<void> {
+    if (!haveCompanions(this.#context.presence, topics, this.#presence)) return
+    return this.#companionsOf(topics).then((companions) => {
+      this.topics = [...this.topics, ...companions]
+      this.#limit.check(1, () => this.topics.filter(({ topic }) => topic.durable).length)
+    })
+  }
+
+  #companionsOf (topics: readonly TopicAt[]): Promise<TopicAt[]> {
+    return companionsOf(this.#context, this.#request, this.connection, topics, this.#presence)
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
@@ -189,27 +213,37 @@ export class Arrival implements Client {
     const join = connection.joining(at.name)
     try {
       await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
+      const companions = haveCompanions(this.#context.presence, [at], this.#presence) ? await this.#companionsOf([at]) : []
       if (hasLeft(join, connection)) return 'left'
-      if (!this.#accepted && !connection.begun) return this.#add(at)
+      if (!this.#accepted && !connection.begun) return this.#add(at, companions)
       // Its topics are being joined already: this one comes behind them.
       await connection.whenBegun()
-      return await joinLater(this.#context.hub, connection, join, at, cursor, ref)
+      const wanted = [{ at, cursor }, ...companions.map((one) => ({ at: one, cursor: undefined }))]
+      return await joinLater(this.#context.hub, connection, join, wanted, ref)
     } finally {
       connection.joined(join)
     }
   }
 
   /** Adds a topic to those that the client begins with. */
-  #add (at: TopicAt): Entered {
+  #add (at: TopicAt, companions: readonly TopicAt[]): Entered {
     if (this.awaits(at.name)) return 'there'
-    this.topics.push(at)
+    this.topics.push(at, ...companions)
     return 'in'
+  }
+
+  /** What the client says of itself. Resolves with why it does not fit. @throws Forbidden */
+  async show (at: TopicAt, state: unknown): Promise<string | undefined> {
+    return await this.run(() => show(this.#context.presence, this.connection, at, state))
   }
 
   forget (name: string): boolean {
     if (this.#accepted) return false
     const index = this.topics.findIndex((at) => at.name === name)
-    if (index !== -1) this.topics.splice(index, 1)
+    if (index === -1) return true
+    const [{ topic, params }] = this.topics.splice(index, 1) as [TopicAt]
+    const companion = this.#context.presence.companionOf(topic)?.declared.name(params)
+    this.topics = this.topics.filter((at) => at.name !== companion)
     return true
   }
 
@@ -222,7 +256,7 @@ export class Arrival implements Client {
     const { connection } = this
     return new Set(connection.begun
       ? connection.topics
-      : this.topics.map(({ name }) => name).filter((name) => connection.admits(name)))
+      : this.topics.flatMap(({ name, topic }) => topic.policy.companion || !connection.admits(name) ? [] : [name]))
   }
 
   /** What is being joined counts already. */
@@ -244,10 +278,10 @@ function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
 }
 
 export async function joinLater (
-  { entrance }: Hub, connection: Connection, join: Join, at: TopicAt, cursor: Cursor, ref: unknown
+  { entrance }: Hub, connection: Connection, join: Join, wanted: readonly Wanted[], ref: unknown
 ): Promise<Entered> {
   if (hasLeft(join, connection)) return 'left'
-  const joining = await entrance.prepare([{ at, cursor }])
+  const joining = await entrance.prepare(wanted)
   if (join.fate !== 'pending' || connection.closed) {
     entrance.release(joining)
     hasLeft(join, connection)

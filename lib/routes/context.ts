@@ -7,12 +7,16 @@ import type { Runs, RunSettings } from '../features/resumable/runs.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits } from '../types/channel.ts'
 import type { Arrivals } from './arrivals.ts'
+import type { Presence } from '../features/presence/presence.ts'
 import type { Hosts } from './hosts.ts'
 import type { Peers } from './peer.ts'
+import type { PresenceMode } from './presence.ts'
 
 export interface WireContext {
   readonly hub: Hub
   readonly runs: Runs
+  readonly presence: Presence
+  readonly presenceMode: (value: unknown) => PresenceMode
   readonly begun: BegunRuns
   readonly peers: Peers
   readonly arrivals: Arrivals

@@ -148,13 +148,16 @@ export class ChannelClient {
   }
 
   #receiveFrame (frame: Frame): void {
-    const { op, topic, event, id, prev, data, ref } = frame
+    const { op, topic, event, id, prev, key, data, ref } = frame
     if (typeof topic === 'string' && typeof id === 'string') this.cursors[topic] = id
     const position = {
       ...(id === undefined ? {} : { id: String(id) }),
       ...(prev === undefined ? {} : { prev: String(prev) })
     }
-    const where = topic === undefined ? {} : { topic: String(topic) }
+    const where = {
+      ...(topic === undefined ? {} : { topic: String(topic) }),
+      ...(typeof key === 'string' ? { key } : {})
+    }
     if (op === undefined) return this.#inbox.put({ event: String(event), data, ...position, ...where })
     const answers = (op === 'reply' || op === 'error') && ref !== undefined
     this.#inbox.put({

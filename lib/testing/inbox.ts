@@ -9,6 +9,8 @@ export interface Received {
   id?: string
   prev?: string
   topic?: string
+  /** In a keyed topic (envelope). */
+  key?: string
 }
 
 interface Waiter {

@@ -2,7 +2,8 @@
 import type { Counters } from '../core/observe.ts'
 import type { Connection } from './connection.ts'
 import type {
-  AnyItem, AnyTopicRef, EventId, HistoryPage, Published, PublishOptions, SubscribeOptions, TopicSubscription
+  AnyItem, AnyTopicRef, EventId, HistoryPage, Published, PublishOptions, StatePage, SubscribeOptions,
+  TopicSubscription
 } from './topic.ts'
 
 /** Whose connections: all that is given must fit. */
@@ -38,6 +39,10 @@ export interface RealtimeStats extends Counters {
 export interface Realtime {
   /** As `topic.publish`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
   publish (topic: string, event: string, data: unknown, options?: PublishOptions): Promise<Published>
+  /** As `topic.remove`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
+  remove (topic: string, key: string, options?: Pick<PublishOptions, 'dedupe' | 'expect'>): Promise<Published>
+  /** As `topic.state`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN */
+  state (topic: string, options?: { after?: string, limit?: number }): Promise<StatePage>
   history (topic: string, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
   /** As `topic.subscribe`, by full name. @throws FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_OPTION_INVALID */
   subscribe (topic: string, options?: SubscribeOptions): TopicSubscription<AnyItem>

@@ -1,10 +1,11 @@
 /** A topic: how it is declared, published to and read. */
 import type { FastifyRequest } from 'fastify'
+import type { RealtimeIdentity } from './identity.ts'
 import type { SlowPolicy } from '../core/connection/slow-client.ts'
-import type { HistoryPage, Published, PublishOptions } from '../core/published.ts'
+import type { HistoryPage, Published, PublishOptions, StatePage } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
 
-export type { HistoryEvent, HistoryPage, Published, PublishOptions } from '../core/published.ts'
+export type { HistoryEvent, HistoryPage, Published, PublishOptions, StateItem, StatePage } from '../core/published.ts'
 
 /** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
 export type EventId = string
@@ -18,12 +19,69 @@ export interface HistoryOptions {
   maxBytes?: number
 }
 
+export interface KeyedOptions {
+  /** Keys of one topic. One more is refused. Default 10000, at most 1000000. */
+  maxKeys?: number
+  /** Bytes of data that the state of one topic holds. What would pass it is refused. Default 16777216. */
+  maxBytes?: number
+  /** How long after its last event a topic's state is kept, ms. Default 604800000 (a week); `Infinity` for ever. */
+  lifetime?: number
+  /**
+   * Sends the state as this event; otherwise it is `realtime:snapshot` (SSE) or `op: snapshot`, and clients of the flat
+   * format are not sent it.
+   */
+  event?: string
+}
+
+/** Somebody who is there. */
+export interface Member {
+  id: string
+  /** What the server says of it: `presence.info`. */
+  info?: unknown
+  /** What its client says of itself. */
+  state?: unknown
+}
+
+export interface MemberPage {
+  /** In the order of their ids. */
+  members: Member[]
+  /** How many there are. */
+  size: number
+  /** True when `limit` cut the page: the next starts `after` the last id. */
+  more: boolean
+}
+
+export interface PresenceOptions {
+  /** How long a member stays that has lost its last connection, ms: it may be reloading. Default 10000, at most 600000. */
+  grace?: number
+  /** `count`: clients are told how many are there, not who. Default `members`. */
+  mode?: 'members' | 'count'
+  /** Members of one topic. Whoever comes beyond it is not shown. Default 10000, at most 1000000. */
+  maxMembers?: number
+  /** Bytes of JSON that `info` of one member may be. Default 1024, at most 65536. */
+  maxInfoBytes?: number
+  /** Bytes of JSON that a client may say of itself. Default 1024, at most 65536. */
+  maxStateBytes?: number
+  /** The name of the events that say who is there. Default `realtime:presence`. Clients of the flat format need no other. */
+  event?: string
+  /** A member's public id. Default: the identity's, which may be an e-mail address. Null or undefined: it is not shown. */
+  id?: (identity: RealtimeIdentity) => string | null | undefined | Promise<string | null | undefined>
+  /** What is shown of a member besides its id. Default: nothing. */
+  info?: (identity: RealtimeIdentity, request: FastifyRequest) => unknown
+  /** Schema of what clients may say of themselves (`op: presence`). Default: nothing. */
+  state?: unknown
+  /** Somebody is there who was not. At most once in all nodes, on the one that has said so first. */
+  onJoin?: (member: Member, context: { topic: string }) => unknown
+  /** Likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
+  onLeave?: (member: { id: string }, context: { topic: string, reason: 'left' | 'lost' | 'removed' }) => unknown
+}
+
 export interface AuthorizeContext<Params> {
   /** The topic's full name. */
   topic: string
   params: Params
-  /** `subscribe` at each subscription, `publish` at each relayed client event. */
-  action: 'subscribe' | 'publish'
+  /** `subscribe` at each subscription, `publish` at each relayed client event, `presence` where it would be shown or see. */
+  action: 'subscribe' | 'publish' | 'presence'
 }
 
 /** What `snapshot` may return to name its event or say how far it reaches. */
@@ -57,6 +115,15 @@ export interface TopicOptions<Params, Schemas> {
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /**
+   * Each event has a `key`, and the newest event of each key is kept: the topic's state, which is sent first to a client
+   * that has no usable cursor, in parts where it is large. Needs history; `memory()` and `redis()` carry it.
+   */
+  keyed?: boolean | KeyedOptions
+  /**
+   * Who is there is known, and told to clients of routes that say `presence` too. `memory()` and `redis()` carry it.
+   */
+  presence?: boolean | PresenceOptions
+  /**
    * Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the
    * event loop. At most 1000.
    */
@@ -84,15 +151,35 @@ export interface SubscribeOptions {
 export type RealtimeItem =
   /** Events were lost: what the consumer holds may be out of date. */
   | { id: EventId | undefined, event: 'realtime:reset', data: { topic: string, reason: ResetReason } }
-  /** The topic's `snapshot`, where that names no event of its own. */
+  /** The topic's `snapshot`, where that names no event of its own; for a keyed topic a `StatePart`. */
   | { id: EventId | undefined, event: 'realtime:snapshot', data: unknown }
+  /** The key of a keyed topic holds nothing any more. */
+  | { id: EventId | undefined, event: 'realtime:removed', data: { topic: string, key: string }, key?: string }
 
 /** Whatever a subscription may yield. */
-export interface AnyItem { id: EventId | undefined, event: string, data: unknown }
+export interface AnyItem {
+  id: EventId | undefined
+  event: string
+  data: unknown
+  /** In a keyed topic. */
+  key?: string
+}
+
+/** The data of a keyed topic's state, as clients are sent it. */
+export interface StatePart {
+  /** From 0: with the first part, what a client holds of the topic is out of date. */
+  part: number
+  /** Another part follows. */
+  more: boolean
+  /** `encoding`: `data` is bytes, as base64. */
+  items: Array<{ key: string, event: string, data: unknown, encoding?: 'base64' }>
+}
 
 /** What a subscription yields. `id` is undefined for what is in no history. */
 export type TopicItem<Events> =
-  | { [K in keyof Events & string]: { id: EventId | undefined, event: K, data: Events[K] } }[keyof Events & string]
+  | {
+    [K in keyof Events & string]: { id: EventId | undefined, event: K, data: Events[K], key?: string }
+  }[keyof Events & string]
   | RealtimeItem
 
 /** Events of a topic, for a consumer within the process. It can be iterated over once. */
@@ -135,6 +222,27 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
   publish <K extends keyof Events & string>(
     params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions
   ): Promise<Published>
+  /**
+   * A key of a keyed topic holds nothing any more: listeners are told by a `realtime:removed` whose data is
+   * `{ topic, key }`. The id is undefined where the key held nothing; nobody is told then.
+   * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_CONFLICT, FST_ERR_REALTIME_CLOSED, FST_ERR_REALTIME_UNAVAILABLE
+   */
+  remove (params: Params, key: string, options?: Pick<PublishOptions, 'dedupe' | 'expect'>): Promise<Published>
+  /**
+   * The state of a keyed topic, by pages in the order of their keys (by UTF-16 code units). `after`: the last key of the
+   * page before. `limit`: 1 to 10000, default 100. Each page is exact; what changes between two is in neither or both.
+   * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_UNAVAILABLE
+   */
+  state (params: Params, options?: { after?: string, limit?: number }): Promise<StatePage>
+  /**
+   * Who is there, by pages in the order of their ids. `after`: the last id of the page before. `limit`: 1 to 10000,
+   * default 100. Who joined before the call, on whichever node, is in it.
+   * @throws FST_ERR_REALTIME_NO_PRESENCE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_UNAVAILABLE
+   */
+  presence (params: Params, options?: { after?: string, limit?: number }): Promise<MemberPage>
   /**
    * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
    * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS

@@ -21,7 +21,7 @@ t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
     'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'node.mjs', 'orders.browser.js',
-    'orders.test.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'server.mjs'
+    'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs'
   ])
 })
 
@@ -69,6 +69,29 @@ t.test('a snapshot, joined exactly to the live events', async (t) => {
   t.same(JSON.parse((await second.next('realtime:snapshot')).data).data, { kibble: 40, leash: 3 })
   t.equal(await put(`${url}/inventory/kibble/39`), 200)
   t.same(JSON.parse((await second.next('stock')).data), { item: 'kibble', count: 39 }, 'nothing comes twice')
+})
+
+t.test('the newest of each key', async (t) => {
+  const url = await serve(t, 'prices.mjs')
+  t.equal(await put(`${url}/prices/kibble/40`), 200)
+  const page = await open(t, url, 'prices.browser.js')
+  await page.said(1)
+  t.equal(await put(`${url}/prices/leash/12`), 200)
+  await page.said(2)
+  t.equal((await fetch(`${url}/prices/kibble`, { method: 'DELETE' })).status, 200)
+  t.same(await page.said(3), ['kibble 40', 'kibble 40, leash 12', 'leash 12'])
+  const { items, size, more } = await (await fetch(`${url}/prices.json`)).json() as { items: unknown[], size: number, more: boolean }
+  t.match({ items, size, more }, { items: [{ key: 'leash', event: 'price', data: { sku: 'leash', price: 12 } }], size: 1, more: false })
+})
+
+t.test('who is there', async (t) => {
+  const url = await serve(t, 'room.mjs')
+  const page = await open(t, url, 'room.browser.js')
+  t.same(await page.said(1), ['nobody'])
+  const ada = await talk(t, url, '/rooms/1?user=ada')
+  t.match(await ada.next(), { type: 'realtime:presence', data: { topic: 'rooms/1', type: 'members' } })
+  t.same(await page.said(2), ['nobody', 'ADA'])
+  t.match(await (await fetch(`${url}/rooms/1/members`)).json(), { members: [{ id: 'ada', info: { name: 'ADA' } }], size: 1, more: false })
 })
 
 t.test('a topic heard in the same process', async (t) => {

@@ -134,8 +134,8 @@ export function listen (t: Test, url: string, names = ['hello', 'realtime:snapsh
   }
 }
 
-export async function talk (t: Test, url: string) {
-  const socket = new WebSocket(`${url.replace('http', 'ws')}/rooms/lobby`)
+export async function talk (t: Test, url: string, path = '/rooms/lobby') {
+  const socket = new WebSocket(url.replace('http', 'ws') + path)
   t.teardown(() => socket.terminate())
   const { changed, until } = lookout()
   const untaken: Json[] = []

@@ -1,5 +1,8 @@
 /** An adapter as hard to listen to as its contract allows: late, out of order, twice, or not at all and then `suspect`. */
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Page, ReadLimits, Sink } from '../../lib/core/adapter.ts'
+import {
+  keyedStatesOf, type Adapter, type AppendOptions, type EphemeralEvent, type Id, type KeyedStates, type LogEvent, type Page, type ReadLimits,
+  type Sink, type StatePage
+} from '../../lib/core/adapter.ts'
 import { Random, later, turns } from './random.ts'
 
 export interface Disturbance {
@@ -18,7 +21,7 @@ export interface Disturbance {
 export const NASTY: Disturbance = { late: 0.2, twice: 0.15, lost: 0.1, failing: 0.002, page: 4, delay: 4 }
 export const REPEATS: Disturbance = { late: 0, twice: 1, lost: 0, failing: 0, page: 512, delay: 0 }
 
-export class Disturbed implements Adapter {
+export class Disturbed implements Adapter, KeyedStates {
   readonly name = 'disturbed'
   reads = 0
   readonly #inner: Adapter
@@ -92,6 +95,18 @@ export class Disturbed implements Adapter {
     const page = await this.#inner.read(topic, after, { count: Math.min(limits.count, random.int(1, this.#how.page)), bytes: limits.bytes })
     await this.#pause(topic)
     return page
+  }
+
+  async state (topic: string, from: string | null, count: number): Promise<StatePage> {
+    await this.#pause(topic)
+    const random = this.#random(topic)
+    if (random.chance(this.#how.failing)) throw new Error('cannot read now')
+    // Parts of the inner adapter's state, which is read anew for each: what a part shows may have changed since the last.
+    const { head, events } = await (keyedStatesOf(this.#inner) as KeyedStates).state(topic, null, count)
+    const keys = [...events].sort((a, b) => a.key < b.key ? -1 : 1).filter(({ key }) => from === null || key > from)
+    const part = keys.slice(0, random.int(1, this.#how.page))
+    await this.#pause(topic)
+    return { head, events: part, next: part.length < keys.length ? part.at(-1)?.key : undefined }
   }
 
   heads (topics: string[]): Promise<Array<Id | null>> {

@@ -1,7 +1,7 @@
 /** APPEND with expectations: a batch that is sent again is answered as before, and appends nothing. */
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { appendScript } from '../../lib/adapters/redis/scripts.ts'
+import { appendScript } from '../../lib/adapters/redis/append-script.ts'
 import { RedisServer } from '../helpers/redis.ts'
 
 const server = await RedisServer.start(t)

@@ -1,6 +1,6 @@
 /** Several nodes on one Redis: the rooms of the adapter, put together. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, Ownership, Page, ReadLimits, Sink
+  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../../core/adapter.ts'
 import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { Appender } from './appender.ts'
@@ -12,6 +12,7 @@ import { Failover } from './failover.ts'
 import { HeadComparison } from './head-comparison.ts'
 import { Health } from './health.ts'
 import { ListenedTopics } from './listened-topics.ts'
+import { RedisMembers } from './members/redis-members.ts'
 import { isGenesis, LogReader } from './log-reader.ts'
 import type { Messages } from './messages.ts'
 import { RedisNode } from './node.ts'
@@ -36,7 +37,7 @@ type State =
 
 const CLOSE_MS = 1000
 
-export class RedisAdapter implements Adapter, Ownership {
+export class RedisAdapter implements Adapter, Ownership, KeyedStates {
   readonly name = 'redis'
   readonly #settings: RedisSettings
   readonly #commands: Commands
@@ -51,6 +52,7 @@ export class RedisAdapter implements Adapter, Ownership {
   readonly #comparison: HeadComparison
   readonly #beat: Beat
   readonly #ownership: RedisOwnership
+  readonly members: RedisMembers
   #state: State = { is: 'fresh' }
   #ticks: NodeJS.Timeout | undefined
   #suspected = 0
@@ -60,7 +62,7 @@ export class RedisAdapter implements Adapter, Ownership {
     const changed = (): void => this.#changed()
     this.#commands = connections.commands({
       changed,
-      replaced: async (identity) => await this.#failover.replaced(identity)
+      replaced: async (identity) => await this.#replaced(identity)
     })
     this.#messages = connections.messages(this.#commands, {
       changed,
@@ -76,6 +78,10 @@ export class RedisAdapter implements Adapter, Ownership {
     this.#queue = this.#makeQueue()
     this.#comparison = this.#makeComparison()
     this.#topics = this.#makeTopics()
+    this.members = new RedisMembers(this.#node, settings.beat, {
+      pause: async (attempt) => await this.#health.pause(attempt, this.#settings.publishTimeout),
+      acknowledged: (topic, id) => this.#failover.acknowledged(topic, id)
+    })
     this.#beat = new Beat(this.#node, this.#topics, this.#comparison)
   }
 
@@ -172,6 +178,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async close (): Promise<void> {
     if (this.#state.is === 'closed') return
+    await this.members.close()
     await this.#queue.close(this.#commands.up ? CLOSE_MS : 0)
     this.#state = { is: 'closed' }
     clearInterval(this.#ticks)
@@ -213,6 +220,13 @@ export class RedisAdapter implements Adapter, Ownership {
     })
   }
 
+  async state (topic: string, from: string | null, count: number): Promise<StatePage> {
+    return await orUnavailable(async () => {
+      if (!this.#commands.up) await this.#health.upWithin(this.#settings.connectTimeout)
+      return await this.#reader.state(topic, from, count)
+    })
+  }
+
   async heads (topics: string[]): Promise<Array<Id | null>> {
     const heads = await orUnavailable(async () => await this.#reader.heads(topics))
     return heads.map((head) => head === null || isGenesis(head) ? null : head)
@@ -245,6 +259,11 @@ export class RedisAdapter implements Adapter, Ownership {
     this.#comparison.work()
   }
 
+  async #replaced (identity: string): Promise<void> {
+    await this.#failover.replaced(identity)
+    this.members.suspect('all')
+  }
+
   #live (channels: readonly string[], anew: boolean): void {
     this.#topics.live(channels, anew)
     this.#comparison.work()
@@ -252,6 +271,7 @@ export class RedisAdapter implements Adapter, Ownership {
 
   #suspect (topics: string[]): void {
     this.#suspected += topics.length
+    this.members.suspect(topics)
     this.#sink?.suspect(topics)
   }
 

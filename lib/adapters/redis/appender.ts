@@ -1,5 +1,5 @@
 /** From a batch of the publish queue to APPEND: one step in Redis, and copied to replicas where that is asked for. */
-import type { AppendOptions } from '../../core/adapter.ts'
+import type { AppendOptions, KeyedBounds } from '../../core/adapter.ts'
 import { Unavailable } from '../../errors.ts'
 import type { Batch, Ticket } from './batch.ts'
 import type { Argument } from './commands.ts'
@@ -7,12 +7,14 @@ import { idsOf } from './decode.ts'
 import { HEAD_MS, timeToLive } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
 import type { RedisSettings } from './options.ts'
-import { appendScript, type Script } from './scripts.ts'
+import { appendScript, type AppendPolicy } from './append-script.ts'
+import type { Script } from './lua.ts'
 
 export class Appender {
   readonly #node: RedisNode
   readonly #wait: RedisSettings['wait']
-  readonly #scripts = new WeakMap<AppendOptions['retention'], Script>()
+  /** By what says it all: a retention may be that of several topics, the bounds of a keyed one are its own. */
+  readonly #scripts = new WeakMap<object, Script>()
 
   constructor (node: RedisNode, wait: RedisSettings['wait']) {
     this.#node = node
@@ -25,9 +27,11 @@ export class Appender {
     if (!commands.up) throw commands.why
     const { tickets } = batch
     const { options } = tickets[0] as Ticket
-    const { log, head, mark, owner, channel, dedupe } = this.#node.keys.of(topic)
+    const { log, head, mark, owner, state, channel, dedupe } = this.#node.keys.of(topic)
     const { keys, args } = eventArguments(tickets, dedupe)
-    const ids = await commands.run(this.#script(options), [log, head, mark(this.#node.id), owner, ...keys], [
+    const named = [log, head, mark(this.#node.id), owner, ...keys]
+    if (options.keyed) named.push(state)
+    const ids = await commands.run(this.#script(options), named, [
       ...this.#arguments(batch, channel, options.owner), ...args
     ])
     if (this.#wait) await this.#replicated(this.#wait)
@@ -45,25 +49,27 @@ export class Appender {
 
   /** A topic's policy is one object, as a rule: its script is found by it. */
   #script (options: AppendOptions): Script {
-    const { retention, lifetime } = options
+    const { retention, lifetime, keyed } = options
     if (lifetime !== undefined) return this.#makeScript(options)
-    let script = this.#scripts.get(retention)
+    const policy = keyed?.bounds ?? retention
+    let script = this.#scripts.get(policy)
     if (!script) {
       script = this.#makeScript(options)
-      this.#scripts.set(retention, script)
+      this.#scripts.set(policy, script)
     }
     return script
   }
 
-  #makeScript ({ retention: { limit, maxAge, maxBytes }, lifetime }: AppendOptions): Script {
+  #makeScript ({ retention: { limit, maxAge, maxBytes }, lifetime, keyed }: AppendOptions): Script {
     const life = timeToLive(lifetime ?? maxAge)
     return appendScript({
       limit: whole(limit),
       maxAge: timeToLive(maxAge),
       maxBytes: whole(maxBytes),
       life,
-      headLife: Math.max(HEAD_MS, life),
-      announce: this.#node.announce
+      headLife: Math.max(HEAD_MS, life, timeToLive(keyed?.bounds.lifetime ?? 0)),
+      announce: this.#node.announce,
+      ...(keyed && { keyed: keyedPolicy(keyed.bounds) })
     })
   }
 
@@ -82,8 +88,13 @@ function eventArguments (
   for (const { body, size, options } of tickets) {
     const index = options.dedupe === undefined ? 0 : keys.push(dedupeKey(options.dedupe))
     args.push(index + expected(options), String(size), body)
+    if (options.keyed) args.push((options.keyed.change === 'put' ? '+' : '-') + options.key)
   }
   return { keys, args }
+}
+
+function keyedPolicy ({ maxKeys, maxBytes, lifetime }: KeyedBounds): NonNullable<AppendPolicy['keyed']> {
+  return { maxKeys: whole(maxKeys), maxBytes: whole(maxBytes), lifetime: timeToLive(lifetime) }
 }
 
 function expected ({ expect }: AppendOptions): string {

@@ -41,5 +41,6 @@ export function takeTickets (queue: Ticket[]): readonly Ticket[] {
 }
 
 function goTogether (one: AppendOptions, other: AppendOptions): boolean {
-  return one.retention === other.retention && one.lifetime === other.lifetime && one.owner === other.owner
+  return one.retention === other.retention && one.lifetime === other.lifetime && one.owner === other.owner &&
+    one.keyed?.bounds === other.keyed?.bounds
 }

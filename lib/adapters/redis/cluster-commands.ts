@@ -5,7 +5,7 @@ import { answerOf, evaluate, type Argument, type Commands, type CommandsHost } f
 import { cleanerOf, type Clean } from './driver-error.ts'
 import { guardCluster } from './ioredis-internals.ts'
 import { retryDelay } from './link.ts'
-import type { Script } from './scripts.ts'
+import type { Script } from './lua.ts'
 import { identityOf, inspect } from './server-identity.ts'
 
 /** Keys that are asked for at once. */
@@ -67,7 +67,7 @@ export class ClusterCommands implements Commands {
   }
 
   async expire (key: string, ms: number): Promise<unknown> {
-    return await this.#ask(this.#cluster.pexpire(key, ms))
+    return await this.#ask(this.#cluster.pexpire(key, ms, 'GT'))
   }
 
   async wait (): Promise<number> {

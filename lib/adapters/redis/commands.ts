@@ -1,7 +1,7 @@
 /** The way commands go: to one server (single-commands.ts), or to the masters of a cluster (cluster-commands.ts). */
 import type { Cluster, Redis } from 'ioredis'
 import type { Clean } from './driver-error.ts'
-import type { Script } from './scripts.ts'
+import type { Script } from './lua.ts'
 
 export type Argument = string | Buffer | number
 
@@ -21,6 +21,7 @@ export interface Commands {
   run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
   /** Of each key its value, or null. */
   get (keys: readonly string[]): Promise<Array<string | null>>
+  /** It lives so long at least. */
   expire (key: string, ms: number): Promise<unknown>
   /** Replicas that have all that was written over this connection. */
   wait (replicas: number, ms: number): Promise<number>

@@ -4,7 +4,7 @@
  * cannot be read is no event; it is counted, and nothing throws.
  */
 import { isUtf8 } from 'node:buffer'
-import type { EphemeralEvent, Except, Format, Id, LogEvent, Sink } from '../../core/adapter.ts'
+import type { EphemeralEvent, Except, Format, Id, KeyedEvent, LogEvent, Sink } from '../../core/adapter.ts'
 import { isEventName, isPublishKey } from '../../core/event-name.ts'
 import { VERSION, type Content } from './codec.ts'
 
@@ -115,6 +115,19 @@ export class Decoder {
     return event
   }
 
+  /** A key of a keyed topic's state: `<id> <body>`. Undefined where it is none of ours, which is counted. */
+  keyed (topic: string, key: Buffer, value: Buffer): KeyedEvent | undefined {
+    const space = value.indexOf(SPACE)
+    const id = value.toString('latin1', 0, Math.min(Math.max(space, 0), MAX_ID + 1))
+    const content = isId(id) ? this.#body(topic, value.subarray(space + 1)) : undefined
+    if (content?.key !== undefined && key.equals(Buffer.from(content.key))) {
+      const { name, data, format } = content
+      return { id, key: content.key, name, data, format }
+    }
+    this.invalid++
+    return undefined
+  }
+
   #event (topic: string, id: string, prev: string, body: Buffer): LogEvent | undefined {
     if (!isId(id) || !isId(prev)) return undefined
     const content = this.#body(topic, body)
@@ -164,7 +177,17 @@ export function headOf (value: string | null): Id | null {
 export function idsOf (answer: unknown, count: number): string {
   const text = String(answer)
   const ids = text.split(' ')
-  return ids.length === count && ids.every((id) => isId(conflicting(id) ?? id)) ? text : ''
+  return ids.length === count && ids.every((id) => isRefusal(id) || isId(conflicting(id) ?? id)) ? text : ''
+}
+
+/** What a keyed topic did not take: `~` a removal of nothing, `#k` one more key, `#b` so many more bytes. */
+function isRefusal (answer: string): answer is '~' | '#k' | '#b' {
+  return answer === '~' || answer === '#k' || answer === '#b'
+}
+
+/** It was appended, under this id. */
+export function isAppended (answer: string): boolean {
+  return !isRefusal(answer) && conflicting(answer) === undefined
 }
 
 /** The last id of the topic, where it was not the one that was expected. */

@@ -47,8 +47,8 @@ export class Failover {
 
   async #verify (topic: string, id: Id, identity: string): Promise<void> {
     const { commands, keys, announce } = this.#node
-    const { log, head, fork, channel } = keys.of(topic)
-    await commands.run(VERIFY, [log, head, fork], [
+    const { log, head, fork, state, channel } = keys.of(topic)
+    await commands.run(VERIFY, [log, head, fork, state], [
       id, identity, this.#node.nonce(), String(HEAD_MS), announce, channel, commands.server
     ])
   }

@@ -4,6 +4,10 @@ export interface TopicKeys {
   readonly log: string
   readonly head: string
   readonly owner: string
+  /** Of a keyed topic. */
+  readonly state: string
+  /** Of one that says who is there: what its nodes have said. */
+  readonly nodes: string
   /** Set by a node that found the log forked. */
   readonly fork: string
   /** What a publishing node appended last. */
@@ -28,6 +32,9 @@ export class Keys {
     return `${this.#prefix}{${topic.replace(/[%{}]/g, encodeURIComponent)}}`
   }
 
+  /** The nodes that hold members. No topic has this name. */
+  get registry (): string { return this.#channel('realtime:nodes') }
+
   of (topic: string): TopicKeys {
     let keys = this.#known.get(topic)
     if (keys) return keys
@@ -42,6 +49,8 @@ export class Keys {
       log: `${channel}:log`,
       head: `${channel}:head`,
       owner: `${channel}:owner`,
+      state: `${channel}:state`,
+      nodes: `${channel}:nodes`,
       fork: `${channel}:fork`,
       mark: (node) => `${channel}:m:${node}`,
       dedupe: (key) => `${channel}:d:${key}`,

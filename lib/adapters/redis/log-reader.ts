@@ -1,10 +1,10 @@
 /** Logs and their heads, read. */
-import type { Id, Page, ReadLimits } from '../../core/adapter.ts'
+import type { Id, KeyedEvent, Page, ReadLimits, StatePage } from '../../core/adapter.ts'
 import { headOf, type Decoder } from './decode.ts'
 import { GENESIS_MS } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
 import { pageOf, type ReadStep } from './pages.ts'
-import { READ } from './scripts.ts'
+import { READ, STATE } from './scripts.ts'
 
 export class LogReader {
   readonly #node: RedisNode
@@ -22,6 +22,21 @@ export class LogReader {
       how, from, String(count), String(bytes), this.#node.nonce(), String(GENESIS_MS)
     ])
     return await pageOf(step, after, (id, prev, body) => this.#decoder.event(topic, id, prev, body))
+  }
+
+  /** Of a keyed topic. */
+  async state (topic: string, from: string | null, count: number): Promise<StatePage> {
+    const { commands, keys, announce } = this.#node
+    const { log, head, state, channel } = keys.of(topic)
+    const [last, next, ...fields] = await commands.run(STATE, [log, head, state], [
+      from ?? '', String(count), this.#node.nonce(), String(GENESIS_MS), announce, channel
+    ]) as [Buffer, Buffer, ...Buffer[]]
+    const events: KeyedEvent[] = []
+    for (let i = 0; i + 1 < fields.length; i += 2) {
+      const event = this.#decoder.keyed(topic, fields[i] as Buffer, fields[i + 1] as Buffer)
+      if (event) events.push(event)
+    }
+    return { head: String(last), events, next: String(next) || undefined }
   }
 
   /** Of each topic the last id, or its genesis; null where nothing is known of it. */

@@ -22,6 +22,11 @@ export interface RedisAdapterOptions {
   connectTimeout?: number
   /** Bytes of events that may wait for Redis. Default 16777216. Past it a publish rejects at once. */
   maxPending?: number
+  /**
+   * ms between two signs of life of a node, where topics have presence. A node that gives none for three of them is taken
+   * for dead, and its members leave. Default 2000, at most 30000.
+   */
+  beat?: number
   /** A publish resolves when so many replicas have it (Redis' WAIT). Not on a cluster. Default: none. */
   wait?: { replicas: number, timeout?: number }
 }
@@ -31,6 +36,7 @@ export interface RedisSettings {
   readonly publishTimeout: number
   readonly connectTimeout: number
   readonly maxPending: number
+  readonly beat: number
   readonly wait: { readonly replicas: number, readonly timeout: number } | undefined
 }
 
@@ -48,7 +54,7 @@ export type Target =
   | { type: 'cluster', client: Cluster }
 
 const KNOWN: ReadonlySet<string> = new Set([
-  'url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'wait'
+  'url', 'connection', 'cluster', 'client', 'prefix', 'publishTimeout', 'connectTimeout', 'maxPending', 'beat', 'wait'
 ] satisfies Array<keyof RedisAdapterOptions>)
 const WAIT: ReadonlySet<string> = new Set(['replicas', 'timeout'])
 const CLUSTER: ReadonlySet<string> = new Set(['nodes', 'options'])
@@ -57,7 +63,8 @@ const PLACES = ['url', 'connection', 'cluster', 'client'] as const
 export function readSettings (options: RedisAdapterOptions): RedisSettings {
   record('redis', options)
   onlyKnown('redis', options, KNOWN)
-  const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000, maxPending = 16 << 20, wait } = options
+  const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000, maxPending = 16 << 20, beat = 2000, wait } =
+    options
   // Threat: a brace would be taken for the hash tag.
   if (typeof prefix !== 'string' || prefix === '' || prefix.length > 64 || /[{}\s]/.test(prefix)) {
     throw new OptionInvalid('redis.prefix', 'must be 1 to 64 characters without braces and spaces')
@@ -67,6 +74,7 @@ export function readSettings (options: RedisAdapterOptions): RedisSettings {
     publishTimeout: whole('publishTimeout', publishTimeout, 100),
     connectTimeout: whole('connectTimeout', connectTimeout, 100),
     maxPending: whole('maxPending', maxPending, 1024),
+    beat: whole('beat', beat, 50, 30_000),
     wait: readWait(wait, options)
   })
 }
@@ -79,9 +87,10 @@ function readWait (wait: RedisAdapterOptions['wait'], { cluster, client }: Redis
   return { replicas: whole('wait.replicas', wait.replicas, 1), timeout: whole('wait.timeout', wait.timeout ?? 1000, 1) }
 }
 
-function whole (name: string, value: unknown, min: number): number {
-  if (!Number.isInteger(value) || (value as number) < min) {
-    throw new OptionInvalid(`redis.${name}`, `must be a whole number from ${min}, not ${String(value)}`)
+function whole (name: string, value: unknown, min: number, max = Infinity): number {
+  if (!Number.isInteger(value) || (value as number) < min || (value as number) > max) {
+    throw new OptionInvalid(`redis.${name}`,
+      `must be a whole number from ${min}${max === Infinity ? '' : ` to ${max}`}, not ${String(value)}`)
   }
   return value as number
 }

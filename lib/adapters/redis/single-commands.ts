@@ -2,7 +2,7 @@
 import type { Redis } from 'ioredis'
 import { answerOf, evaluate, type Argument, type Commands, type CommandsHost } from './commands.ts'
 import { Link } from './link.ts'
-import type { Script } from './scripts.ts'
+import type { Script } from './lua.ts'
 import { identityOf, inspect } from './server-identity.ts'
 
 /** Keys of one MGET. */
@@ -43,7 +43,7 @@ export class SingleCommands implements Commands {
   }
 
   async expire (key: string, ms: number): Promise<unknown> {
-    return await this.#ask(this.#link.redis.pexpire(key, ms))
+    return await this.#ask(this.#link.redis.pexpire(key, ms, 'GT'))
   }
 
   async wait (replicas: number, ms: number): Promise<number> {

@@ -5,9 +5,9 @@
  * the calls is kept over retries.
  */
 import type { Id } from '../../core/adapter.ts'
-import { Conflict, NotOwner, Unavailable } from '../../errors.ts'
+import { Conflict, NotOwner, StateFull, Unavailable } from '../../errors.ts'
 import { takeTickets, type Batch, type Ticket } from './batch.ts'
-import { conflicting } from './decode.ts'
+import { conflicting, isAppended } from './decode.ts'
 import type { PendingEvents } from './pending-events.ts'
 
 export interface TopicQueueHost {
@@ -134,7 +134,7 @@ export class TopicQueue {
     // A later one is there, and what became of these is not known any more: as a rule nobody waits for them.
     if (answer === '') return this.#giveUp(tickets)
     const ids: Id[] = answer.split(' ')
-    const last = ids.findLast((id) => conflicting(id) === undefined)
+    const last = ids.findLast(isAppended)
     if (number > this.#newest && last !== undefined) this.#host.acknowledged(this.#topic, last)
     this.#newest = Math.max(this.#newest, number)
     for (const [i, ticket] of tickets.entries()) this.#answer(ticket, ids[i] as Id)
@@ -142,8 +142,14 @@ export class TopicQueue {
 
   #answer (ticket: Ticket, id: Id): void {
     const last = conflicting(id)
-    if (last === undefined) this.#host.pending.resolve(ticket, id)
-    else this.#host.pending.reject(ticket, new Conflict(this.#topic, last))
+    if (last !== undefined) this.#host.pending.reject(ticket, new Conflict(this.#topic, last))
+    else if (id.startsWith('#')) this.#host.pending.reject(ticket, this.#full(ticket, id))
+    else this.#host.pending.resolve(ticket, id === '~' ? '' : id)
+  }
+
+  #full ({ options: { keyed } }: Ticket, answer: Id): Error {
+    const { maxKeys, maxBytes } = keyed?.bounds ?? {}
+    return new StateFull(this.#topic, answer === '#k' ? `${maxKeys} keys (maxKeys)` : `${maxBytes} bytes (maxBytes)`)
   }
 
   #refuse ({ tickets }: Batch, error: Error): void {

@@ -3,13 +3,14 @@
  * groups again in the same synchronous step in which it finds nothing left to pull.
  */
 import type { Id } from '../adapter.ts'
-import type { TopicSnapshot } from '../delivery/snapshots.ts'
+import type { SnapshotPart, TopicSnapshot } from '../delivery/snapshots.ts'
 import type { ReplayStep } from '../delivery/replays.ts'
 import { bytesOf } from '../delivery/bytes.ts'
 import { entriesFor, type Receiver } from '../event.ts'
 import type { Chunk, Encoder, Notice, ResetReason } from '../wire.ts'
 import type { Output } from './output.ts'
 import type { Apart, Held, Search, Subscription } from './subscription.ts'
+import { Unavailable } from '../../errors.ts'
 
 /** The connection, as its catching up sees it. */
 export interface CatchUpHost {
@@ -204,12 +205,19 @@ export class CatchUp {
     subscription.topic.snapshot().then((snapshot) => {
       if (!this.#host.listens(subscription)) return
       standing.snapshot = snapshot
+      standing.part = 0
       // The client gets a position in one topic more, and with it another encoder.
       this.#host.leaveGroups()
       this.pump()
     }, (error: unknown) => {
       if (this.#host.listens(subscription)) this.#host.comeBack(error)
     })
+  }
+
+  /** Parts of two states would make none. */
+  #tooSlow (): Step {
+    this.#host.comeBack(new Unavailable('the client reads the state more slowly than its events come'))
+    return 'moved'
   }
 
   #giveSnapshot (subscription: Subscription, standing: Held, snapshot: TopicSnapshot): Step {
@@ -220,11 +228,17 @@ export class CatchUp {
       this.#askSnapshot(subscription, standing)
       return 'level'
     }
+    if (!kept && topic.declared.policy.keyed) return this.#tooSlow()
+    const part = snapshot.parts[standing.part++] as SnapshotPart
+    if (standing.part < snapshot.parts.length) {
+      this.#host.tell({ type: 'snapshot', subscription, data: part.data, event: part.event })
+      return 'moved'
+    }
     topic.flush()
     // The client stands at the snapshot first, and where the reset goes on from only once it is told: a client that is
     // cut between the two must not resume behind the loss.
     subscription.release(snapshot.from)
-    this.#host.tell({ type: 'snapshot', subscription, data: snapshot.data, event: snapshot.event })
+    this.#host.tell({ type: 'snapshot', subscription, data: part.data, event: part.event })
     if (kept) return 'moved'
     subscription.stand(topic.position)
     this.#host.tell({ type: 'reset', subscription, reason: 'expired' })

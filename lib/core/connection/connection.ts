@@ -187,7 +187,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.closed) return
     const awaited = this.#awaits(name)
     this.#joins.take(name)
-    if (this.remove(name) || awaited) this.tell({ type: 'revoked', topic: name })
+    if (this.remove(name, 'taken') || awaited) this.tell({ type: 'revoked', topic: name })
     if (this.#joins.full) this.sendAway(judgedAnew)
   }
 
@@ -222,10 +222,10 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   }
 
   /** False where it did not listen to that. */
-  remove (name: string): boolean {
+  remove (name: string, how: 'left' | 'taken' = 'left'): boolean {
     this.#joins.leave(name)
     const subscription = this.#listening.find(name)
-    return subscription !== undefined && this.#listening.remove(subscription)
+    return subscription !== undefined && this.#listening.remove(subscription, how)
   }
 
   // --- writing ---------------------------------------------------------------------------

@@ -96,7 +96,7 @@ export class Entrance {
     const subscription = client.add(
       topic,
       typeof cursor === 'object' && found ? cursor.id : undefined,
-      !replayed && topic.declared.snapshot !== undefined
+      !replayed && topic.declared.hasState
     )
     if (reason !== undefined) subscription.lost = typeof cursor === 'object' ? cursor.id : ''
     return { subscription, recovered, reason }

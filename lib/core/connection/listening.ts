@@ -13,12 +13,23 @@ import { CatchUp, type CatchUpHost } from './catch-up.ts'
 import type { Output } from './output.ts'
 import { Subscription, type SubscriptionHost } from './subscription.ts'
 
+/** How a client has left a topic: by its own or the app's wish, by an order that took it, or with its connection. */
+export type Departed = 'left' | 'taken' | 'ended'
+
+/** A connection, as those see it who are told what it listens to. */
+export interface Listener {
+  /** Why it ended. */
+  readonly reason: CloseReason | undefined
+  /** False where it did not listen to that. */
+  remove (name: string): boolean
+}
+
 /** The node, as what a client listens to sees it. */
 export interface ListeningNode {
   readonly observe: Observer
   readonly fanOut: FanOut
-  entered (topic: ActiveTopic): void
-  left (topic: ActiveTopic): void
+  entered (topic: ActiveTopic, listener: Listener): void
+  left (topic: ActiveTopic, listener: Listener, how: Departed): void
   /** The bytes of this event cannot be made. */
   gaveUp (entry: Entry, topic: string, error: unknown): void
   deliveryFailed (error: unknown, topic: string): void
@@ -26,7 +37,7 @@ export interface ListeningNode {
 }
 
 /** The connection, as what it listens to sees it. */
-export interface ListeningHost extends Observed {
+export interface ListeningHost extends Observed, Listener {
   readonly receiver: Receiver
   readonly closed: boolean
   readonly output: Output
@@ -62,7 +73,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   get grouped (): boolean { return this.#encoder !== undefined }
 
   get names (): string[] {
-    return this.#subscriptions.map(({ topic }) => topic.name)
+    return this.#subscriptions.flatMap(({ topic: { name, declared } }) => declared.policy.companion ? [] : [name])
   }
 
   find (name: string): Subscription | undefined {
@@ -89,29 +100,30 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     if (this.closed) return subscription
     // `concat` makes an array of the exact size. A spread would leave room for sixteen more.
     this.#subscriptions = this.#subscriptions.concat(subscription)
-    this.#node.entered(topic)
+    this.#node.entered(topic, this.#host)
     return subscription
   }
 
   /** False where it has left already. */
-  remove (subscription: Subscription): boolean {
+  remove (subscription: Subscription, how: Departed): boolean {
     if (this.closed) return false
     this.leaveGroups()
     // `leaveGroups` has written what waited for the client. Where that was too much, the connection has ended, and with
     // it the subscription.
     if (!this.listens(subscription)) return false
     this.#subscriptions = this.#subscriptions.filter((other) => other !== subscription)
-    this.#node.left(subscription.topic)
     this.#node.observe.unsubscribed(this.#host, subscription.topic.name)
     this.settle()
+    this.#node.left(subscription.topic, this.#host, how)
     return true
   }
 
   /** The connection has ended. */
   clear (): void {
     if (this.#encoder) this.#dissolve(this.#encoder)
-    for (const { topic } of this.#subscriptions) this.#node.left(topic)
+    const subscriptions = this.#subscriptions
     this.#subscriptions = NONE
+    for (const { topic } of subscriptions) this.#node.left(topic, this.#host, 'ended')
   }
 
   #dissolve (encoder: Encoder): void {
@@ -216,7 +228,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     // Leave first: a conflated event that still waits would be written with the positions that are told here.
     this.leaveGroups()
     topic.flush()
-    if (topic.declared.snapshot) subscription.hold()
+    if (topic.declared.hasState) subscription.hold()
     else if (topic.durable) subscription.stand(topic.position)
     this.#tellReset(subscription, reason)
     this.settle()

@@ -20,8 +20,8 @@ export type Standing =
   | { readonly is: 'level' }
   /** At a place of its own: behind, conflated, or before something that it has missed and has not been told of. */
   | { readonly is: 'apart', at: Id, search?: Search }
-  /** Waits for a snapshot. `tries`: those that were taken in vain. */
-  | { readonly is: 'held', tries: number, snapshot: 'wanted' | 'asked' | TopicSnapshot }
+  /** Waits for a snapshot, or for the rest of it. `tries`: those that were taken in vain. */
+  | { readonly is: 'held', tries: number, snapshot: 'wanted' | 'asked' | TopicSnapshot, part: number }
 
 export type Apart = Standing & { is: 'apart' }
 export type Held = Standing & { is: 'held' }
@@ -174,11 +174,11 @@ export class Subscription implements Member, Recipient {
   #lose (entry: Entry, error: unknown): void {
     this.#host.gaveUp(entry, this.topic.name, error)
     // Where there is a snapshot, it makes good the loss. Otherwise the loss is told, and the client goes on.
-    if (this.topic.declared.snapshot) this.#host.reset(this, 'lost')
+    if (this.topic.declared.hasState) this.#host.reset(this, 'lost')
     else this.#host.tellLoss(this)
   }
 }
 
 function toBeHeld (): Held {
-  return { is: 'held', tries: 0, snapshot: 'wanted' }
+  return { is: 'held', tries: 0, snapshot: 'wanted', part: 0 }
 }

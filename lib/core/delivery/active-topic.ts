@@ -1,5 +1,5 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
-import type { EphemeralEvent, Id, LogEvent, Page, ReadLimits } from '../adapter.ts'
+import type { EphemeralEvent, Id, LogEvent, Page, ReadLimits, StatePage } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
 import { sourceBrokenOff, sourceEnded, type CloseReason } from '../close-reasons.ts'
 import { ABORTED, ephemeralEntry, FINAL_EVENTS, type Entry } from '../event.ts'
@@ -12,7 +12,10 @@ import { bytesOf } from './bytes.ts'
 import type { Group, Member } from './member.ts'
 import { PartialMessage, SharedMessage } from './messages.ts'
 import { Replays, type ReplayStep } from './replays.ts'
+import { KeyedSnapshots } from './keyed-snapshots.ts'
+import { KeyedState, type KeyedStateHost } from './keyed-state.ts'
 import { Snapshots, type TopicSnapshot } from './snapshots.ts'
+import { newestOfEach } from '../state-codec.ts'
 import type { Turns } from './turns.ts'
 
 /** What topics report to, and what they ask. */
@@ -26,6 +29,7 @@ export interface DeliveryHost {
   listen (name: string, durable: boolean): Promise<Id>
   unlisten (name: string): void
   read (name: string, after: Id | null, limits: ReadLimits): Promise<Page>
+  readState (name: string, from: string | null, count: number): Promise<StatePage>
   readFailed (error: unknown, name: string): void
 }
 
@@ -55,7 +59,8 @@ export class ActiveTopic implements HeardTopic {
   readonly #host: DeliveryHost
   readonly #groups = new Map<Encoder, Group>()
   #replays: Replays | undefined
-  #snapshots: Snapshots | undefined
+  #snapshots: Snapshots | KeyedSnapshots | undefined
+  #state: KeyedState | undefined
   #pending: Entry[] = NONE
   #pendingBytes = 0
   /** Something that waits is not for everybody. */
@@ -76,6 +81,7 @@ export class ActiveTopic implements HeardTopic {
   }
 
   get durable (): boolean { return this.log !== undefined }
+  get keyed (): boolean { return this.declared.policy.keyed !== undefined && !this.declared.policy.companion }
 
   async #open (): Promise<void> {
     const head = await this.#host.listen(this.name, this.durable)
@@ -87,6 +93,7 @@ export class ActiveTopic implements HeardTopic {
   close (): void {
     clearTimeout(this.#later)
     this.log?.close()
+    this.#state?.forget()
   }
 
   // --- events in ---------------------------------------------------------------
@@ -255,8 +262,44 @@ export class ActiveTopic implements HeardTopic {
 
   /** Those who ask at the same moment share one. */
   snapshot (): Promise<TopicSnapshot> {
-    this.#snapshots ??= new Snapshots(this.#snapshotHost(), this.log as TopicLog)
+    this.#snapshots ??= this.#makeSnapshots(this.log as TopicLog)
     return this.#snapshots.take()
+  }
+
+  #makeSnapshots (log: TopicLog): Snapshots | KeyedSnapshots {
+    const { keyed } = this.declared.policy
+    return keyed
+      ? new KeyedSnapshots(this.name, keyed.event, this.state, log)
+      : new Snapshots(this.#snapshotHost(), log)
+  }
+
+  /** Of a keyed topic. */
+  get state (): KeyedState {
+    this.#state ??= new KeyedState(this.#stateHost(), this.log as TopicLog)
+    return this.#state
+  }
+
+  #stateHost (): KeyedStateHost {
+    const { keyed } = this.declared.policy
+    return {
+      maxKeys: keyed?.bounds.maxKeys ?? 0,
+      codec: keyed?.codec ?? (() => newestOfEach),
+      settle: keyed?.settle ?? 0,
+      read: async (from, count) => await this.#host.readState(this.name, from, count),
+      readFailed: (error) => this.#host.readFailed(error, this.name)
+    }
+  }
+
+  /** Bytes of what is kept of it here, and can be read again. */
+  get keptBytes (): number {
+    return (this.log?.recent.bytes ?? 0) + (this.#state?.bytes ?? 0)
+  }
+
+  /** Lets go of all that can be read again. */
+  forget (): void {
+    this.log?.forget()
+    this.#state?.forget()
+    if (this.#state) this.#snapshots = undefined
   }
 
   #snapshotHost (): ConstructorParameters<typeof Snapshots>[0] {
@@ -273,7 +316,7 @@ export class ActiveTopic implements HeardTopic {
 
   #logHost (): LogHost {
     return {
-      append: (entry) => this.#push(entry),
+      append: (entry) => this.#append(entry),
       reset: (reason) => this.#reset(reason),
       read: async (after, limits) => await this.#host.read(this.name, after, limits),
       readFailed: (error) => this.#host.readFailed(error, this.name),
@@ -281,8 +324,14 @@ export class ActiveTopic implements HeardTopic {
     }
   }
 
+  #append (entry: Entry): void {
+    this.#state?.append(entry)
+    this.#push(entry)
+  }
+
   /** Tells everybody in the groups; those who catch up find out by themselves. */
   #reset (reason: ResetReason): void {
+    this.#state?.reset()
     this.#host.turns.fanOut.finish()
     const members = this.#members()
     // All of them leave their groups first: an event of another topic would tell a client this one's new position, and

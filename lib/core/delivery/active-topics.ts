@@ -89,8 +89,8 @@ export class ActiveTopics {
       if (bytes <= this.#maxRecentBytes) break
       // Somebody is about to join, and counts on finding here what it has missed.
       if (topic.holds > 0) continue
-      bytes -= topic.log?.recent.bytes ?? 0
-      topic.log?.forget()
+      bytes -= topic.keptBytes
+      topic.forget()
     }
     this.#host.observe.counts.ringBytes = bytes
   }
@@ -111,9 +111,9 @@ function idle (topic: ActiveTopic): void {
   if (topic.listeners === 0 && topic.holds === 0) topic.idleSince = performance.now()
 }
 
-function recentBytes ({ log }: ActiveTopic): number {
-  const recent = log?.recent
+function recentBytes (topic: ActiveTopic): number {
+  const recent = topic.log?.recent
   recent?.expire()
   recent?.rest()
-  return recent?.bytes ?? 0
+  return topic.keptBytes
 }

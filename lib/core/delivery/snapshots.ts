@@ -12,9 +12,14 @@ export interface TakenSnapshot {
   readonly at: Id | undefined
 }
 
-export interface TopicSnapshot {
+export interface SnapshotPart {
   readonly data: Uint8Array
   readonly event: string | undefined
+}
+
+export interface TopicSnapshot {
+  /** One at least. */
+  readonly parts: readonly SnapshotPart[]
   /** Where the live events start for whoever is given this. */
   readonly from: Id
 }
@@ -67,10 +72,11 @@ export class Snapshots {
     const log = this.#log
     const from = log.last
     const { data, event, at } = await this.#host.take()
-    if (at === undefined) return { data, event, from }
+    const parts = [{ data, event }]
+    if (at === undefined) return { parts, from }
     // The state may be ahead of this node, or older than the recent events. A state whose place is not found is at
     // least as new as `from`.
     if (log.locate(at) === undefined) await log.reach(at)
-    return { data, event, from: log.locate(at) === undefined ? from : at }
+    return { parts, from: log.locate(at) === undefined ? from : at }
   }
 }

@@ -8,6 +8,7 @@ import type { Id, LogEvent, Page, ReadLimits, Retention } from '../adapter.ts'
 import { durableEntry, type Entry } from '../event.ts'
 import { compareIds, hasOrder } from '../id.ts'
 import { RecentEvents } from './recent-events.ts'
+import { untilRead } from './until-read.ts'
 import type { ResetReason } from '../wire.ts'
 
 export interface LogHost {
@@ -26,8 +27,6 @@ const READ: ReadLimits = { count: 512, bytes: 1 << 20 }
 /** Events that may wait while a repair reads; past it they are dropped and read again. */
 const MAX_HELD = 1024
 const MAX_HELD_BYTES = 1 << 20
-const RETRY_FIRST_MS = 50
-const RETRY_MAX_MS = 500
 
 export class TopicLog {
   /** The id delivered last. */
@@ -261,14 +260,8 @@ export class TopicLog {
   }
 
   async #read (after: Id | null): Promise<Page | undefined> {
-    for (let pause = RETRY_FIRST_MS; !this.#closed; pause = Math.min(pause * 2, RETRY_MAX_MS)) {
-      try {
-        return await this.#host.read(after, READ)
-      } catch (error) {
-        this.#host.readFailed(error)
-        await new Promise((resolve) => setTimeout(resolve, pause).unref())
-      }
-    }
-    return undefined
+    return await untilRead(
+      () => !this.#closed, async () => await this.#host.read(after, READ), (error) => this.#host.readFailed(error)
+    )
   }
 }

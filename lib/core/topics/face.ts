@@ -1,5 +1,5 @@
 /** What the app is handed of a topic: what its public type says, and no way to what is behind it. */
-import type { HistoryPage, Published } from '../published.ts'
+import type { HistoryPage, Published, StatePage } from '../published.ts'
 import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
 
 /** What a topic does for the app. */
@@ -7,6 +7,9 @@ export interface TopicFaceHost {
   publish (
     target: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
   ): Promise<Published>
+  remove (target: Pick<TopicAt, 'topic' | 'params'>, key: unknown, options?: unknown): Promise<Published>
+  state (at: TopicAt, options?: unknown): Promise<StatePage>
+  presence (at: TopicAt, options?: unknown): Promise<object>
   history (at: TopicAt, options?: unknown): Promise<HistoryPage>
   subscribe (at: TopicAt, options?: unknown): AsyncIterable<object>
 }
@@ -47,6 +50,18 @@ export class TopicFace {
   // Not async: that would be one promise more for each publish.
   publish (params: Params, event: string, data: unknown, options?: unknown): Promise<Published> {
     return this.#host.publish({ topic: this.#topic, params }, event, data, options)
+  }
+
+  async remove (params: Params, key: string, options?: unknown): Promise<Published> {
+    return await this.#host.remove({ topic: this.#topic, params }, key, options)
+  }
+
+  async state (params: Params, options?: unknown): Promise<StatePage> {
+    return await this.#host.state(this.#topic.at(params), options)
+  }
+
+  async presence (params: Params, options?: unknown): Promise<object> {
+    return await this.#host.presence(this.#topic.at(params), options)
   }
 
   async history (params: Params, options?: unknown): Promise<HistoryPage> {

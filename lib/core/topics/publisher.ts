@@ -1,14 +1,14 @@
 /** The way out of a publish: checked, encoded once, and handed to the adapter. And the way back into the past. */
-import type { Adapter, AppendOptions, Id, LogEvent, Retention } from '../adapter.ts'
-import { readHistoryOptions, readPublishOptions, type PublishKeys } from '../call-options.ts'
+import type { Adapter, AppendOptions, Id, LogEvent } from '../adapter.ts'
+import { readHistoryOptions, readPublishOptions, readRemoveOptions, type PublishKeys } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
-import type { Receiver } from '../event.ts'
+import { REMOVED, type Receiver } from '../event.ts'
 import type { Observer } from '../observe.ts'
-import { decode, type Payload } from '../payload.ts'
+import { decode, encodeJson, type Payload } from '../payload.ts'
 import type { HistoryEvent, HistoryPage, Published } from '../published.ts'
-import type { TopicAt } from './topic.ts'
+import type { TopicAt, TopicPolicy } from './topic.ts'
 import { nextTurn } from '../turn.ts'
-import { Closed, HistoryUnavailable, PublishOptionInvalid } from '../../errors.ts'
+import { Closed, HistoryUnavailable, NotKeyed, PublishOptionInvalid } from '../../errors.ts'
 
 export interface PublisherHost {
   readonly adapter: Adapter
@@ -50,14 +50,44 @@ export class Publisher {
     if (keys.expect !== undefined && !topic.durable) {
       throw new PublishOptionInvalid('expect', 'needs a topic with history')
     }
+    if (topic.policy.keyed && keys.key === undefined) {
+      throw new PublishOptionInvalid('key', `is needed: the topic "${topic.pattern}" is keyed`)
+    }
     const encoding = topic.encode(name, event, data)
     const payload = encoding instanceof Promise ? await encoding : encoding
     const size = payload.data.byteLength
-    const published = await append(adapter, topic.retention, name, event, payload, keys)
+    const published = await append(adapter, topic.policy, name, event, payload, keys)
     const id = published ? published.id : undefined
     observe.published(name, event, id, size)
     const turn = this.#yieldAfter(size)
     if (turn) await turn
+    return { id }
+  }
+
+  /**
+   * A key of a keyed topic holds nothing from here on: an event, too.
+   * @throws Closed, NotKeyed, PublishOptionInvalid, TopicParamsInvalid, Conflict
+   */
+  async remove (
+    { topic, params }: Pick<TopicAt, 'topic' | 'params'>, key: unknown, options?: unknown
+  ): Promise<Published> {
+    const { adapter, observe } = this.#host
+    const { keyed, retention } = topic.policy
+    const name = topic.name(params)
+    if (this.#host.stopping) throw new Closed()
+    if (!keyed || !retention) throw new NotKeyed(topic.pattern)
+    const { dedupe, expect } = readRemoveOptions(key, options)
+    const data = encodeJson(name, REMOVED, { topic: name, key })
+    const { id } = await adapter.publish(name, REMOVED, data, {
+      retention,
+      format: 'json',
+      key: key as string,
+      keyed: { change: 'remove', bounds: keyed.bounds },
+      ...(dedupe === undefined ? {} : { dedupe }),
+      ...(expect === undefined ? {} : { expect })
+    })
+    if (id === '') return { id: undefined }
+    observe.published(name, REMOVED, id, data.byteLength)
     return { id }
   }
 
@@ -81,7 +111,8 @@ export class Publisher {
     const { after, limit } = readHistoryOptions(options)
     if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
     const page = await this.#host.adapter.read(name, after, { count: limit, bytes: HISTORY_BYTES })
-    const events = page.events.flatMap((event) => pastEvent(event) ?? [])
+    const keyed = topic.policy.keyed !== undefined
+    const events = page.events.flatMap((event) => pastEvent(event, keyed) ?? [])
     // An event that cannot be read is left out, as if it were no longer kept.
     return { events, linked: page.linked && events.length === page.events.length, more: page.more }
   }
@@ -104,7 +135,7 @@ export class Publisher {
   }
 }
 
-function append (adapter: Adapter, retention: Retention | undefined, name: string, event: string,
+function append (adapter: Adapter, { retention, keyed }: TopicPolicy, name: string, event: string,
   { data, format }: Payload, { key, dedupe, except: connection, expect }: PublishKeys): Promise<{ id: Id } | void> {
   // Most have none of them.
   if (retention && key === undefined && dedupe === undefined && connection === undefined && expect === undefined) {
@@ -119,13 +150,15 @@ function append (adapter: Adapter, retention: Retention | undefined, name: strin
     format,
     ...more,
     ...(dedupe === undefined ? {} : { dedupe }),
-    ...(expect === undefined ? {} : { expect })
+    ...(expect === undefined ? {} : { expect }),
+    ...(keyed ? { keyed: { change: 'put', bounds: keyed.bounds } } : {})
   })
 }
 
-function pastEvent (event: LogEvent): HistoryEvent | undefined {
+function pastEvent (event: LogEvent, keyed: boolean): HistoryEvent | undefined {
+  const { id, name, key } = event
   try {
-    return { id: event.id, event: event.name, data: decode(event) }
+    return { id, event: name, data: decode(event), ...(keyed && key !== undefined ? { key } : {}) }
   } catch {
     return undefined
   }

@@ -1,11 +1,12 @@
 /** A declared topic: its pattern, its policy, and the names that it makes of params. */
 import { EventDataInvalid, EventUnknown, TopicParamsInvalid } from '../../errors.ts'
-import type { Id, Retention } from '../adapter.ts'
+import type { Id, KeyedBounds, Retention } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
 import { eventNameFault, printable } from '../event-name.ts'
 import { andThen, type MaybePromise } from '../maybe-promise.ts'
 import { OrderOfUse } from '../order-of-use.ts'
 import { bounded, encode, encodeBy, encodeJson, type Codec, type Payload } from '../payload.ts'
+import type { StateCodec } from '../state-codec.ts'
 import { encodeParam, isParam, MAX_NAME_BYTES, paramName, readPattern } from './pattern.ts'
 
 export type Params = Record<string, string>
@@ -18,7 +19,7 @@ export interface TopicAt {
 }
 
 type Authorize = (
-  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }
+  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' | 'presence' }
 ) => unknown
 
 export interface TopicPolicy {
@@ -33,12 +34,26 @@ export interface TopicPolicy {
    */
   authorize: Authorize | 'anyone' | undefined
   snapshot: ((params: Params) => unknown) | undefined
+  /** It keeps the newest event of each key. */
+  keyed?: KeyedPolicy
+  /** The topics that a client hears are not said to be this one: it goes along with another. */
+  companion?: boolean
   /** It is of use only from its start to its end: a client without a place in it is given all of it. */
   whole?: boolean
   /** Check what is sent against its schema. */
   validate: boolean
   /** Listeners are written to at most once in so many ms. */
   coalesce?: number
+}
+
+export interface KeyedPolicy {
+  readonly bounds: KeyedBounds
+  /** As what its state is sent. */
+  readonly event: string | undefined
+  /** Default: each event is its key's newest. */
+  readonly codec?: () => StateCodec
+  /** ms that a state which has begun anew is left alone. Default 0. */
+  readonly settle?: number
 }
 
 /** What a topic asks of its node. */
@@ -80,6 +95,8 @@ export class DeclaredTopic {
 
   get durable (): boolean { return this.policy.retention !== undefined }
   get retention (): Retention | undefined { return this.policy.retention }
+  /** A client without a usable cursor is given the present state first. */
+  get hasState (): boolean { return this.policy.snapshot !== undefined || this.policy.keyed !== undefined }
   get snapshot (): TopicPolicy['snapshot'] { return this.policy.snapshot }
 
   // Threat: a param that holds "/" or "%2F" must not reach another topic, so each is percent-encoded; and a name that

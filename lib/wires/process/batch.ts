@@ -2,7 +2,7 @@
 import type { Format } from '../../core/adapter.ts'
 import { isPlace, type Entry } from '../../core/event.ts'
 import { decode } from '../../core/payload.ts'
-import type { Chunk, Encoder } from '../../core/wire.ts'
+import type { Chunk, Encoder, HeardTopic } from '../../core/wire.ts'
 
 /** One event for a consumer. */
 export interface Parcel {
@@ -10,10 +10,12 @@ export interface Parcel {
   readonly name: string
   readonly data: Uint8Array
   readonly format: Format
+  /** In a keyed topic. */
+  readonly stateKey?: string | undefined
 }
 
 /** What a consumer is handed of a parcel. */
-export interface Item { id: string | undefined, event: string, data: unknown }
+export interface Item { id: string | undefined, event: string, data: unknown, key?: string }
 
 /** Some events that follow each other. All consumers of a topic are given the same one. */
 export interface Batch extends Chunk {
@@ -35,15 +37,22 @@ export function sizeOf ({ data, name }: Parcel): number {
 
 /** An object of the consumer's own: others must not see what it does to the data. */
 export function itemOf (parcel: Parcel): Item {
-  return { id: parcel.id, event: parcel.name, data: decode(parcel) }
+  const { id, name: event, stateKey: key } = parcel
+  const data = decode(parcel)
+  return key === undefined ? { id, event, data } : { id, event, data, key }
 }
 
 class BatchEncoder implements Encoder<Batch> {
   readonly shared = true
 
-  encode (entries: readonly Entry[]): Batch {
-    return batchOf(entries.some(isPlace) ? entries.filter((entry) => !isPlace(entry)) : entries)
+  encode (entries: readonly Entry[], { keyed }: HeardTopic): Batch {
+    const events = entries.some(isPlace) ? entries.filter((entry) => !isPlace(entry)) : entries
+    return batchOf(keyed ? events.map(keyedParcel) : events)
   }
+}
+
+function keyedParcel ({ id, name, data, format, key: stateKey }: Entry): Parcel {
+  return { id, name, data, format, stateKey }
 }
 
 export const batches: Encoder<Batch> = new BatchEncoder()

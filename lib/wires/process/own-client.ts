@@ -32,7 +32,7 @@ export class OwnClient implements Client {
     const join = connection.joining(at.name)
     try {
       await connection.whenBegun()
-      await joinLater(this.#hub, connection, join, at, undefined, undefined)
+      await joinLater(this.#hub, connection, join, [{ at, cursor: undefined }], undefined)
     } finally {
       connection.joined(join)
     }

@@ -71,6 +71,8 @@ export class ProcessWire {
       context: this.#context,
       kind: 'process',
       live,
+      // It hears one topic.
+      presence: false,
       topicsFor: Object.assign(() => [wanted.at], { limit: this.#limit })
     }
     return andThen(Arrival.of(plan, request), (arrival) => {

@@ -25,6 +25,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   schema?: Record<string, unknown>
   onRequest?: unknown
   exposeHeadRoute?: boolean
+  presence?: unknown
   topics?: unknown
   source?: Source
   resumable?: unknown
@@ -38,7 +39,7 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
   return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
     const {
-      topics, source, resumable, handler, retry, open, hosts, format,
+      topics, source, resumable, handler, retry, open, hosts, format, presence,
       heartbeat: _heartbeat, maxBuffered: _maxBuffered, slow: _slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
@@ -47,6 +48,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     const plan: StreamPlan = {
       context,
       kind: 'sse',
+      presence: context.presenceMode(presence),
       encoders,
       live: liveOf(context, options),
       retry: retry === undefined ? context.settings.retry : context.retry(retry),

@@ -135,7 +135,7 @@ export class ChannelConnection {
 const CURSOR_BYTES = 576
 
 /** What an `open` may take, whatever `limits.messageBytes` says. */
-export const openBytes = (maxTopics: number): number => 64 + maxTopics * CURSOR_BYTES
+export const openBytes = (cursors: number): number => 64 + cursors * CURSOR_BYTES
 
 const NO_CURSORS: ReadonlyMap<string, string> = new Map()
 

@@ -13,6 +13,7 @@ import type { ChannelLimits } from '../../types/channel.ts'
 import { Arrival, type ArrivalPlan, type LiveCallbacks } from '../../routes/arrival.ts'
 import { makeRoutes, type RouteCollector, type RouteLabel } from '../../routes/collector.ts'
 import type { WireContext } from '../../routes/context.ts'
+import type { PresenceMode } from '../../routes/presence.ts'
 import { declaredOf, planTopics } from '../../routes/topics-option.ts'
 import { eventNameFault, printable } from '../../core/event-name.ts'
 import { unknownIn, whyUnknown } from '../../known.ts'
@@ -34,6 +35,7 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   preHandler?: unknown
   validatorCompiler?: unknown
   onRequest?: unknown
+  presence?: unknown
   topics?: unknown
   subscribe?: unknown
   messages?: Record<string, { schema?: unknown, handler?: Message['handler'], relay?: RelayOption }>
@@ -51,7 +53,7 @@ interface Plan extends ChannelPlan, ArrivalPlan, OriginPolicy {
 export function channelDecorator (context: WireContext, collector: RouteCollector, upgrades: Upgrades) {
   return function channel (this: FastifyInstance, url: string, options: ChannelRouteOptions): FastifyInstance {
     const {
-      topics, subscribe, messages, binary, limits, origins, hosts,
+      topics, subscribe, messages, binary, limits, origins, hosts, presence,
       heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'channel', url }
@@ -62,10 +64,12 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
     const plan: Plan = {
       context,
       kind: 'websocket',
+      presence: context.presenceMode(presence),
       hub: context.hub,
       upgrades,
       limits: ownLimits,
       maxTopics: context.settings.maxTopics,
+      maxCursors: maxCursors(context.settings.maxTopics, context.presenceMode(presence)),
       live: context.live(Object.fromEntries(
         Object.entries({ heartbeat, maxBuffered, slow }).filter(([, value]) => value !== undefined)
       )),
@@ -83,7 +87,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       server: new WebSocketServer({
         noServer: true,
         clientTracking: false,
-        maxPayload: Math.max(ownLimits.messageBytes, openBytes(context.settings.maxTopics)),
+        maxPayload: Math.max(ownLimits.messageBytes, openBytes(context.settings.maxTopics * (presence ? 2 : 1))),
         perMessageDeflate: false,
         handleProtocols: (offered) => offeredOf(offered)?.subprotocol ?? false
       })
@@ -109,6 +113,14 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
     }
     return this
   }
+}
+
+/** The most topics an `open` may name, where `maxTopics` is not more. */
+const MIN_CURSORS = 64
+
+/** And as many that say who is there. */
+function maxCursors (maxTopics: number, presence: PresenceMode): number {
+  return Math.max(MIN_CURSORS, maxTopics) * (presence ? 2 : 1)
 }
 
 function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions): void {

@@ -34,6 +34,8 @@ export interface SessionPlan {
   readonly subscribe: readonly DeclaredTopic[]
   readonly limits: Limits
   readonly maxTopics: number
+  /** Topics that an `open` may name. */
+  readonly maxCursors: number
   readonly hub: Hub
 }
 
@@ -49,9 +51,6 @@ interface SessionHost {
 const NONE: Inbound[] = []
 
 type Inbound = { text: string } | { bytes: Uint8Array }
-
-/** The most topics an `open` may name, where `maxTopics` is not more. */
-const MIN_CURSORS = 64
 
 export class Session {
   readonly #plan: SessionPlan
@@ -117,7 +116,7 @@ export class Session {
     let asked: Asked | undefined
     try {
       if ('bytes' in inbound) return await this.#binary(inbound.bytes)
-      asked = this.#outlet.protocol.read(inbound.text, Math.max(MIN_CURSORS, this.#plan.maxTopics))
+      asked = this.#outlet.protocol.read(inbound.text, this.#plan.maxCursors)
       await this.#handle(asked)
     } catch (error) {
       this.#answer(error, asked?.ref)
@@ -131,6 +130,7 @@ export class Session {
       case 'ping': return this.#write(protocol.pong())
       case 'subscribe': return await this.#subscribe(asked)
       case 'unsubscribe': return this.#unsubscribe(asked)
+      case 'presence': return await this.#show(asked)
       case 'message': {
         this.#mustBeOpen()
         const result = await this.#message(asked.name, asked.data, asked.topic)
@@ -228,6 +228,14 @@ export class Session {
     const { name } = this.#resolve(topic)
     this.#connection.remove(name)
     this.#write(this.#outlet.protocol.unsubscribed(name, ref))
+  }
+
+  async #show ({ topic, state, ref }: Asked & { do: 'presence' }): Promise<void> {
+    this.#mustBeOpen()
+    const at = this.#resolve(topic)
+    const fault = await this.#arrival.show(at, state)
+    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
+    this.#write(this.#outlet.protocol.shown(at.name, ref))
   }
 
   #resolve (topic: unknown): TopicAt {

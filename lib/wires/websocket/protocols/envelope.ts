@@ -78,6 +78,10 @@ class Envelope implements Protocol {
   subscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'subscribed', topic, ref }) }
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'unsubscribed', topic, ref }) }
 
+  shown (topic: string, ref: Ref | undefined): Uint8Array | undefined {
+    return ref === undefined ? undefined : say({ op: 'presence', topic, ref })
+  }
+
   bye ({ code, text, reconnect }: CloseReason, retry: number | undefined): Uint8Array {
     return say({ op: 'bye', code, reason: text, reconnect, ...(retry === undefined ? {} : { retry }) })
   }
@@ -97,7 +101,7 @@ function readMessage ({ event, data, topic }: Json, ref: Ref | undefined): Asked
   return { do: 'message', name: event, data, topic, ref }
 }
 
-function readCommand ({ op, cursors, topic, id }: Json, ref: Ref | undefined, maxCursors: number): Asked {
+function readCommand ({ op, cursors, topic, id, state }: Json, ref: Ref | undefined, maxCursors: number): Asked {
   switch (op) {
     case 'open': return { do: 'open', cursors: readCursors(cursors, maxCursors), ref }
     case 'ping': return { do: 'ping', ref }
@@ -105,6 +109,7 @@ function readCommand ({ op, cursors, topic, id }: Json, ref: Ref | undefined, ma
       if (id !== undefined && typeof id !== 'string') throw new Fault('INVALID_FRAME', '"id" must be a string')
       return { do: 'subscribe', topic, id, ref }
     case 'unsubscribe': return { do: 'unsubscribe', topic, ref }
+    case 'presence': return { do: 'presence', topic, state, ref }
     default: throw new Fault('INVALID_FRAME', `no command "${printable(op)}"`)
   }
 }
@@ -143,7 +148,8 @@ function eventFrame (entry: Entry, topic: HeardTopic): Buffer {
   const position = entry.id === undefined
     ? ''
     : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
-  const start = prefixOf(topic, entry.name) + position
+  const key = topic.keyed && entry.key !== undefined ? `,"key":${JSON.stringify(entry.key)}` : ''
+  const start = prefixOf(topic, entry.name) + position + key
   if (entry.format !== 'binary') {
     return frame('text', Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
   }

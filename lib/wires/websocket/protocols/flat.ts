@@ -61,6 +61,7 @@ class Flat implements Protocol {
   pong (): undefined {}
   subscribed (): undefined {}
   unsubscribed (): undefined {}
+  shown (): undefined {}
   bye (): undefined {}
 }
 

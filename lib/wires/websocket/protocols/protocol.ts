@@ -12,6 +12,8 @@ export type Asked =
   | { do: 'ping', ref: Ref | undefined }
   | { do: 'subscribe', topic: unknown, id: string | undefined, ref: Ref | undefined }
   | { do: 'unsubscribe', topic: unknown, ref: Ref | undefined }
+  /** What the client says of itself in a topic. */
+  | { do: 'presence', topic: unknown, state: unknown, ref: Ref | undefined }
   /** `topic`: where a relay is to go. */
   | { do: 'message', name: string, data: unknown, topic: unknown, ref: Ref | undefined }
 
@@ -41,6 +43,8 @@ export interface Protocol {
   /** It hears this topic already: what it has been told of it still holds. */
   subscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
+  /** What the client has said of itself is shown to the others. */
+  shown (topic: string, ref: Ref | undefined): Uint8Array | undefined
   /** The last words before the close frame. `retry`: when to come back (ms). */
   bye (reason: CloseReason, retry: number | undefined): Uint8Array | undefined
 }

@@ -1,0 +1,55 @@
+/** The state of one keyed topic in memory: the newest event of each key, and what all of them cost. */
+import type { KeyedBounds, KeyedEvent, LogEvent } from '../core/adapter.ts'
+import { StateFull } from '../errors.ts'
+
+/** What a key costs in V8 besides its text and data, bytes. */
+const KEY_BYTES = 300
+const MAP_BYTES = 200
+
+export class MemoryState {
+  readonly #newest = new Map<string, KeyedEvent>()
+  #bounds: KeyedBounds
+  /** Of data. */
+  #data = 0
+  /** Of the keys' own text. */
+  #text = 0
+
+  constructor (bounds: KeyedBounds) {
+    this.#bounds = bounds
+  }
+
+  get lifetime (): number { return this.#bounds.lifetime }
+  get size (): number { return this.#newest.size }
+  /** What it costs, estimated. */
+  get bytes (): number { return MAP_BYTES + this.#data + this.#text + this.#newest.size * KEY_BYTES }
+  get (key: string): KeyedEvent | undefined { return this.#newest.get(key) }
+  get events (): KeyedEvent[] { return [...this.#newest.values()] }
+
+  has (key: string): boolean {
+    return this.#newest.has(key)
+  }
+
+  /** @throws StateFull where one more key, or so many bytes of data, are too many */
+  mustTake (topic: string, key: string, bytes: number, bounds: KeyedBounds): void {
+    this.#bounds = bounds
+    const before = this.#newest.get(key)
+    if (!before && this.#newest.size >= bounds.maxKeys) throw new StateFull(topic, `${bounds.maxKeys} keys (maxKeys)`)
+    if (this.#data - (before?.data.byteLength ?? 0) + bytes <= bounds.maxBytes) return
+    throw new StateFull(topic, `${bounds.maxBytes} bytes (maxBytes)`)
+  }
+
+  put ({ id, name, data, format }: Pick<LogEvent, 'id' | 'name' | 'data' | 'format'>, key: string): void {
+    this.remove(key)
+    this.#newest.set(key, { id, key, name, data, format })
+    this.#data += data.byteLength
+    this.#text += key.length
+  }
+
+  remove (key: string): void {
+    const before = this.#newest.get(key)
+    if (!before) return
+    this.#newest.delete(key)
+    this.#data -= before.data.byteLength
+    this.#text -= key.length
+  }
+}

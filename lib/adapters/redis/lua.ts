@@ -1,0 +1,66 @@
+/**
+ * What the scripts have in common, and how things lie in Redis. A log is a stream `<ms>-<seq>` with the fields `n`
+ * (nonce), `p` (prev), `c` (bytes appended before it) and `e` (the event), in this order; a later version may put others
+ * behind them. The head is `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from before
+ * that server>`, and what a later version puts behind. Bodies are never looked into, and never parsed.
+ *
+ * Threat: anybody's hand may have been on these keys. What is none of ours never makes a script fail: a head that
+ * cannot be read, or a log that takes no event any more, begins anew, which listeners are told as a loss; an entry that
+ * cannot be read is handed on as such.
+ */
+import { createHash } from 'node:crypto'
+
+export interface Script { readonly lua: string, readonly sha: string }
+
+export function script (lua: string): Script {
+  return { lua, sha: createHash('sha1').update(lua).digest('hex') }
+}
+
+/** A value of another type counts as none; so does a head that is none. */
+export const HEAD_OF = `
+local function valueOf (key)
+  local value = redis.pcall('GET', key)
+  return type(value) == 'string' and value
+end
+local function headOf (state)
+  if not state then return nil end
+  local id, ms, seq, total, base, server, bound =
+    string.match(state, '^((%d+)-(%d+)%.[%w_%-]+) (%d+) (%d+) ?(%S*) ?(%S*)')
+  if not id or #id > 128 or #ms > 15 or #seq > 15 or #total > 15 or #base > 15
+      or #server > 64 or #bound > 128 then return nil end
+  return id, ms, seq, total, base, server, bound
+end
+`
+
+/** Of an entry's fields: nonce, prev, bytes before it, body. Nothing of what a stranger added. */
+export const PARTS = `
+local function parts (fields)
+  if fields[1] ~= 'n' or fields[3] ~= 'p' or fields[5] ~= 'c' or fields[7] ~= 'e' then return nil end
+  return fields[2], fields[4], fields[6], fields[8]
+end
+`
+
+export const BEGIN_ANEW = `
+local function begin (log, head, nonce, ttl)
+  local id = '0-0.' .. nonce .. 'g'
+  redis.call('DEL', log)
+  redis.call('SET', head, id .. ' 0 0', 'PX', ttl)
+  return id
+end
+`
+
+/**
+ * The state of a keyed topic is a hash: of each key `<id> <body>` of its newest event, and under the empty name
+ * `<id of the head> <bytes of all events in it>`. State and log are one piece: where the two name different heads, one
+ * of them was lost, and both begin anew. A genesis needs no state.
+ *
+ * `stateBytes` is nil where the state does not belong to this head.
+ */
+export const STATE_OF = `
+local function stateBytes (state, head)
+  local value = redis.pcall('HGET', state, '')
+  local id, bytes = string.match(type(value) == 'string' and value or '', '^(%S+) (%d+)$')
+  if id == head and #bytes < 16 then return bytes end
+  if redis.pcall('EXISTS', state) == 0 and string.match(head, '^0%-0%.') then return '0' end
+end
+`

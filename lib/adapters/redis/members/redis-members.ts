@@ -1,0 +1,233 @@
+/** Members on Redis: what this node holds of each topic, the lease by which it does, and the reaping of nodes that died. */
+import type { Holding, LeaveReason, MemberChange, MemberStore, MemberTopic } from '../../../core/adapter.ts'
+import { memberEventStart } from '../../../core/member-events.ts'
+import type { RedisNode } from '../node.ts'
+import { Registry, type Dead } from './registry.ts'
+import { HeldTopic, type Batch, type HeldTopicHost, type HoldAnswer } from './held-topic.ts'
+import { HELD, HOLD, NODES, REAP } from './scripts.ts'
+
+export interface RedisMembersHost {
+  /** Resolves when it is worth trying again; never rejects. */
+  pause (attempt: number): Promise<void>
+  acknowledged (topic: string, id: string): void
+}
+
+type Told = (topic: MemberTopic, change: MemberChange) => void
+
+const LIFE_MS = 86_400_000
+/** Keys that are looked at in one step. */
+const PART_KEYS = 200
+/** Each topic is compared so often, ms, for what nobody told of; its life is renewed by that. */
+const COMPARE_MS = 60_000
+const NOTHING: Told = () => {}
+
+export class RedisMembers implements MemberStore, HeldTopicHost {
+  readonly settle: number
+  readonly #node: RedisNode
+  readonly #host: RedisMembersHost
+  readonly #registry: Registry
+  readonly #beatMs: number
+  readonly #topics = new Map<string, HeldTopic>()
+  /** Topics in which this node is indexed, under its present name. */
+  readonly #indexed = new Set<string>()
+  #told = NOTHING
+  /** How a topic is declared that this node holds nothing of. */
+  #describe: (topic: string) => MemberTopic | undefined = () => undefined
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+  #tokens = 0
+  readonly #strangers = new Map<string, ReadonlySet<string>>()
+  #rest: Iterator<HeldTopic> | undefined
+
+  /** `beat`: ms */
+  constructor (node: RedisNode, beat: number, host: RedisMembersHost) {
+    this.#beatMs = beat
+    this.settle = 2.5 * beat
+    this.#node = node
+    this.#host = host
+    this.#registry = new Registry(node, beat, {
+      renewed: (old) => this.#renewed(old),
+      reap: async (dead) => await this.#reap(dead)
+    })
+  }
+
+  watch (told: Told, describe: (topic: string) => MemberTopic | undefined): void {
+    this.#told = told
+    this.#describe = describe
+    this.#timer ??= setInterval(() => this.#beat(), this.#beatMs).unref()
+  }
+
+  hold (topic: MemberTopic, id: string, holding: Holding): void {
+    if (this.#closed) return
+    this.#registry.raiseGrace(topic.grace)
+    let held = this.#topics.get(topic.topic)
+    if (!held) this.#topics.set(topic.topic, held = new HeldTopic(topic, this))
+    held.hold(topic, id, holding)
+  }
+
+  async held (topic: string): Promise<void> {
+    await this.#topics.get(topic)?.settled()
+  }
+
+  /** Redis may have lost some of it. */
+  suspect (topics: readonly string[] | 'all'): void {
+    for (const topic of topics === 'all' ? this.#topics.keys() : topics) this.#topics.get(topic)?.doubt()
+  }
+
+  async close (): Promise<void> {
+    this.#closed = true
+    clearInterval(this.#timer)
+    if (this.#node.commands.up) await this.#registry.close()
+  }
+
+  // --- the beat ------------------------------------------------------------------------
+
+  #beat (): void {
+    if (this.#closed || !this.#node.commands.up) return
+    // Who holds nothing, and never did, is no node that anybody has to look after; but it looks after the others.
+    this.#registry.beat().catch(() => {})
+    const due = Math.ceil(this.#topics.size * this.#beatMs / COMPARE_MS)
+    for (let i = 0; i < due; i++) {
+      const topic = this.#nextTopic()
+      topic?.doubt()
+      if (topic) this.#scrub(topic.topic.topic).catch(() => {})
+    }
+  }
+
+  /** What was said under a name that stands nowhere (twice, a minute apart) holds nobody. */
+  async #scrub (topic: string): Promise<void> {
+    const said = await this.#node.commands.run(NODES, [this.#node.keys.of(topic).nodes], []) as Buffer[]
+    const strangers = said.map(String).filter((node) => !this.#registry.listed.has(node))
+    const before = this.#strangers.get(topic)
+    if (strangers.length > 0) this.#strangers.set(topic, new Set(strangers))
+    else this.#strangers.delete(topic)
+    for (const node of strangers) if (before?.has(node)) await this.#registry.buryNow(node, [topic])
+  }
+
+  #nextTopic (): HeldTopic | undefined {
+    this.#rest ??= this.#topics.values()
+    const { done, value } = this.#rest.next()
+    if (done) this.#rest = undefined
+    return value
+  }
+
+  #renewed (old: string): void {
+    this.#indexed.clear()
+    const topics = [...this.#topics.values()]
+    for (const topic of topics) topic.work()
+    for (const topic of topics) topic.doubt()
+    // The new name holds all of it first: nobody sees anything.
+    Promise.all(topics.map(async (topic) => await topic.settled()))
+      .then(async () => await this.#registry.buryNow(old)).catch(() => {})
+  }
+
+  // --- what its topics ask -------------------------------------------------------------
+
+  get node (): string { return this.#registry.id }
+
+  token (): string {
+    return `${this.#node.id}-${(this.#tokens++).toString(36)}`
+  }
+
+  async prepare (topic: string): Promise<boolean> {
+    const { id } = this.#registry
+    await this.#registry.ensure()
+    if (this.#registry.id !== id) return false
+    if (this.#indexed.has(topic)) return true
+    if (!await this.#registry.index(topic) || this.#registry.id !== id) return false
+    this.#indexed.add(topic)
+    return true
+  }
+
+  async send (topic: MemberTopic, { node, before, token, args }: Batch): Promise<HoldAnswer> {
+    const answer = await this.#node.commands.run(HOLD, this.#keys(topic.topic), [
+      ...this.#header(topic, node), before, token, ...args
+    ]) as [Buffer, Buffer, Buffer, Buffer[], Buffer[], Buffer[], Buffer[]]
+    const [is, said, birth, joined = [], left = [], lost = [], removed = []] = answer
+    if (String(is) === 'dead') return { is: 'dead' }
+    if (String(is) === 'lost') return { is: 'lost', token: String(said) }
+    this.#host.acknowledged(topic.topic, String(said))
+    const gone: Array<[LeaveReason, string[]]> = [
+      ['left', left.map(String)], ['lost', lost.map(String)], ['removed', removed.map(String)]
+    ]
+    return { is: 'done', birth: String(birth), joined: joined.map(String), gone }
+  }
+
+  #keys (topic: string): string[] {
+    const { log, head, state, nodes } = this.#node.keys.of(topic)
+    return [log, head, state, nodes]
+  }
+
+  #header ({ topic, subject, event, mode, maxMembers, retention }: MemberTopic, node: string): string[] {
+    const { commands, keys, announce } = this.#node
+    const start = `j ${Buffer.byteLength(event)} -\n${event}${memberEventStart(subject)}`
+    return [
+      this.#node.nonce(), keys.of(topic).channel, announce, String(LIFE_MS), commands.server, String(retention.limit), start,
+      mode, String(Math.min(maxMembers, Number.MAX_SAFE_INTEGER)), node
+    ]
+  }
+
+  async readHeld (topic: string, node: string): Promise<Map<string, string>> {
+    const held = new Map<string, string>()
+    for (let place = ''; ;) {
+      const [next, ...found] = await this.#node.commands.run(HELD, [this.#node.keys.of(topic).state], [
+        place, String(PART_KEYS), node
+      ]) as Buffer[]
+      for (let i = 0; i + 1 < found.length; i += 2) held.set(String(found[i]), String(found[i + 1]))
+      place = String(next)
+      if (place === '') return held
+    }
+  }
+
+  async died (): Promise<void> {
+    await this.#registry.died()
+  }
+
+  told (topic: MemberTopic, change: MemberChange): void {
+    this.#told(topic, change)
+  }
+
+  async pause (attempt: number): Promise<boolean> {
+    if (!this.#closed) await this.#host.pause(attempt)
+    return !this.#closed
+  }
+
+  empty (topic: string): void {
+    this.#topics.delete(topic)
+    this.#strangers.delete(topic)
+  }
+
+  // --- reaping -------------------------------------------------------------------------
+
+  async #reap (dead: Dead): Promise<void> {
+    for await (const topics of dead.topics()) {
+      for (const topic of topics) await this.#reapIn(topic, dead)
+    }
+  }
+
+  async #reapIn (name: string, dead: Dead): Promise<void> {
+    const topic = this.#topics.get(name)?.topic ?? this.#describe(name)
+    if (!topic) return
+    for (let place = ''; ;) {
+      const [next, id, ids] = await this.#patiently(async () =>
+        await this.#node.commands.run(REAP, this.#keys(name), [
+          ...this.#header(topic, dead.node), place, String(PART_KEYS), dead.reason
+        ]) as [Buffer, Buffer, Buffer[]])
+      this.#host.acknowledged(name, String(id))
+      if (ids.length > 0) this.#told(topic, { type: 'leave', ids: ids.map(String), reason: dead.reason })
+      if (!await this.#patiently(async () => await dead.step())) throw new Error('another node has taken over')
+      place = String(next)
+      if (place === '') return
+    }
+  }
+
+  async #patiently<T> (work: () => Promise<T>): Promise<T> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await work()
+      } catch (error) {
+        if (!await this.pause(attempt)) throw error
+      }
+    }
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * The nodes that hold members, and which of them are alive. Each raises its number at every beat. A number that does not
+ * move for some beats is that of a dead node: whoever marks it first reaps it, step by step, and a mark that does not
+ * move any more is taken over by the same rule.
+ */
+import { randomId } from '../../../core/id.ts'
+import type { RedisNode } from '../node.ts'
+import { BEAT, FORGET, INDEX, MARK, TOPICS } from './scripts.ts'
+
+export interface RegistryHost {
+  /** This node is another one from here on: what it holds must be said anew. */
+  renewed (old: string): void
+  /** A node is dead, and this one is to reap it. Resolves when none of it is left. */
+  reap (dead: Dead): Promise<void>
+}
+
+export type EndReason = 'left' | 'lost'
+
+/** A node that is being reaped. */
+export interface Dead {
+  readonly node: string
+  readonly reason: EndReason
+  /** Says that it goes on. False where another has taken over. */
+  step (): Promise<boolean>
+  /** Its topics, by parts. */
+  topics (): AsyncGenerator<readonly string[]>
+}
+
+/** Beats after which a number that has not moved is a dead node's. */
+const LEASE_BEATS = 3
+/** What is seen sooner after the last look is not another one. */
+const SOON = 0.8
+/** Having looked away for so many beats, a node knows nothing of the others' numbers. */
+const LATE = 2.5
+const LIFE_MS = 86_400_000
+const TOPICS_AT_ONCE = 500
+
+/** How often the same value was seen. */
+interface Seen { value: string, times: number }
+
+export class Registry {
+  readonly #node: RedisNode
+  readonly #host: RegistryHost
+  readonly #key: string
+  readonly #beatMs: number
+  readonly #seen = new Map<string, Seen>()
+  /** Those that stood there at the last beat, alive or being reaped. */
+  #listed: ReadonlySet<string> = new Set()
+  #id = newNode()
+  #state: 'new' | 'registered' | 'closed' = 'new'
+  /** ms that members stay which have lost their node. */
+  #grace = 0
+  #looked = -Infinity
+  /** Not to be judged before (performance.now): after a gap the others may have been away too. */
+  #blindUntil = 0
+  #beating: Promise<void> | undefined
+
+  constructor (node: RedisNode, beatMs: number, host: RegistryHost) {
+    this.#beatMs = beatMs
+    this.#node = node
+    this.#host = host
+    this.#key = node.keys.registry
+  }
+
+  get id (): string { return this.#id }
+  get listed (): ReadonlySet<string> { return this.#listed }
+
+  /** The longest of all topics. */
+  raiseGrace (ms: number): void {
+    this.#grace = Math.max(this.#grace, ms)
+  }
+
+  /** @throws what Redis answers */
+  async beat (): Promise<void> {
+    this.#beating ??= this.#beat().finally(() => { this.#beating = undefined })
+    await this.#beating
+  }
+
+  async #beat (): Promise<void> {
+    if (this.#state === 'closed') return
+    const all = await this.#say(this.#state === 'new' ? 'new' : '')
+    if (!all) return await this.#renew()
+    if (this.#state === 'new') this.#state = 'registered'
+    this.#listed = new Set(all.map(([node]) => node))
+    for (const [node, value] of this.#due(all, performance.now())) await this.#bury(node, value)
+  }
+
+  async #say (how: 'new' | ''): Promise<Array<[string, string]> | undefined> {
+    const { commands } = this.#node
+    const answer = await commands.run(BEAT, [this.#key], [this.#id, String(this.#grace), String(LIFE_MS), how])
+    return answer ? pairs(answer as Buffer[]) : undefined
+  }
+
+  /** This node was taken for dead, or Redis has lost it. */
+  async #renew (): Promise<void> {
+    const old = this.#id
+    this.#id = newNode()
+    this.#state = 'new'
+    try {
+      const all = await this.#say('new')
+      if (all && this.#state === 'new') this.#state = 'registered'
+    } finally {
+      // Also where it could not be said: what it holds is to be said under the new name, as soon as that is possible.
+      this.#host.renewed(old)
+    }
+  }
+
+  /** @throws what Redis answers */
+  async ensure (): Promise<void> {
+    if (this.#state === 'new') await this.beat()
+  }
+
+  /** False where this node was taken for dead: it is another one then. */
+  async index (topic: string): Promise<boolean> {
+    const { commands } = this.#node
+    const there = await commands.run(INDEX, [this.#key, this.#topicsOf(this.#id)], [this.#id, topic, String(LIFE_MS)])
+    if (Number(there) === 1) return true
+    await this.died()
+    return false
+  }
+
+  async died (): Promise<void> {
+    if (this.#beating) await this.#beating
+    else await this.#renew()
+  }
+
+  // --- the others ------------------------------------------------------------------------
+
+  #due (all: ReadonlyArray<[string, string]>, now: number): Array<[string, string]> {
+    const since = now - this.#looked
+    if (since < SOON * this.#beatMs) return []
+    this.#looked = now
+    if (since > LATE * this.#beatMs) this.#startOver(now)
+    for (const node of this.#seen.keys()) if (!all.some(([other]) => other === node)) this.#seen.delete(node)
+    const due = all.filter(([node, value]) => node !== this.#id && this.#see(node, value))
+    return now < this.#blindUntil ? [] : due
+  }
+
+  #startOver (now: number): void {
+    this.#seen.clear()
+    this.#blindUntil = now + LEASE_BEATS * this.#beatMs
+  }
+
+  /** True when it has not moved for long enough. */
+  #see (node: string, value: string): boolean {
+    const seen = this.#seen.get(node)
+    if (seen?.value !== value) {
+      this.#seen.set(node, { value, times: 0 })
+      return false
+    }
+    seen.times++
+    const grace = Number(/(\d+)$/.exec(value)?.[1] ?? 0)
+    return seen.times >= Math.max(LEASE_BEATS, Math.ceil(grace / this.#beatMs))
+  }
+
+  async #bury (node: string, value: string): Promise<void> {
+    const [, steps = '0', reason = 'lost'] = /^x(\d+) \S+ (left|lost) /.exec(value) ?? []
+    const grave = new Grave(this.#node, this.#key, this.#topicsOf(node), node, reason as EndReason, this.#id)
+    if (!await grave.mark(value, Number(steps) + 1)) return
+    this.#seen.delete(node)
+    // Not awaited: this node's own heart must go on.
+    this.#host.reap(grave).then(async () => await grave.forget()).catch(() => {})
+  }
+
+  /** This node's own old name, or one that stands nowhere any more. */
+  async buryNow (node: string, topics?: readonly string[]): Promise<void> {
+    const grave = new Grave(this.#node, this.#key, this.#topicsOf(node), node, 'lost', this.#id, topics)
+    await grave.mark('*', 1)
+    await this.#host.reap(grave)
+    await grave.forget()
+  }
+
+  #topicsOf (node: string): string {
+    return `${this.#key}:t:${node}`
+  }
+
+  /** Its members stay for the grace: a node that takes its place may have them by then. */
+  async close (): Promise<void> {
+    const registered = this.#state === 'registered'
+    this.#state = 'closed'
+    if (!registered) return
+    await this.#node.commands.run(MARK, [this.#key], [this.#id, '*', `x0 - left ${this.#grace}`]).catch(() => {})
+  }
+}
+
+class Grave implements Dead {
+  readonly node: string
+  readonly reason: EndReason
+  readonly #redis: RedisNode
+  readonly #registry: string
+  readonly #topics: string
+  readonly #reaper: string
+  #value = ''
+  #steps = 0
+
+  readonly #known: readonly string[]
+
+  /** `known`: topics that may not be among those that stand in Redis. */
+  constructor (
+    redis: RedisNode, registry: string, topics: string, node: string, reason: EndReason, reaper: string,
+    known: readonly string[] = []
+  ) {
+    this.#known = known
+    this.#redis = redis
+    this.#registry = registry
+    this.#topics = topics
+    this.node = node
+    this.reason = reason
+    this.#reaper = reaper
+  }
+
+  async mark (before: string, steps: number): Promise<boolean> {
+    const value = `x${steps} ${this.#reaper} ${this.reason} 0`
+    const marked = await this.#redis.commands.run(MARK, [this.#registry], [this.node, before, value])
+    if (Number(marked) !== 1) return false
+    this.#value = value
+    this.#steps = steps
+    return true
+  }
+
+  async step (): Promise<boolean> {
+    return await this.mark(this.#value, this.#steps + 1)
+  }
+
+  async * topics (): AsyncGenerator<readonly string[]> {
+    yield this.#known
+    for (let place = '0'; ;) {
+      const [next, ...topics] = await this.#redis.commands.run(TOPICS, [this.#topics], [place, String(TOPICS_AT_ONCE)]) as Buffer[]
+      yield topics.map(String)
+      place = String(next)
+      if (place === '0') return
+    }
+  }
+
+  async forget (): Promise<void> {
+    await this.#redis.commands.run(FORGET, [this.#registry, this.#topics], [this.node, this.#value])
+  }
+}
+
+/** Another one each time: what was said under an old name is never taken for a new one's. */
+function newNode (): string {
+  return randomId()
+}
+
+function pairs (flat: readonly Buffer[]): Array<[string, string]> {
+  return flat.flatMap((key, i) => i % 2 === 0 ? [[String(key), String(flat[i + 1])] as [string, string]] : [])
+}

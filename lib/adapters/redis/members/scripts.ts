@@ -1,0 +1,279 @@
+/**
+ * Members in Redis. Of a topic, all in its slot: log, head and state as those of any keyed topic, where the body of a
+ * member bears the nodes that hold it (`h=,a,b,`); and `nodes`, a hash of node → the token of its last batch, or `x<ms>`
+ * for one that was reaped here. In one slot for all topics: the registry, a hash of node → `<beats> <grace>`, or
+ * `x<steps> <reaper> <reason> <grace>` for one that is dead; and of each node the set of its topics.
+ *
+ * A token says: all that this node has said of the topic up to here is in the state. Where state, head or log are lost,
+ * the tokens go with them.
+ */
+import { HEAD_OF, script, STATE_OF } from '../lua.ts'
+
+/** Arguments that HOLD and REAP have in common, and what they make of them. */
+const HEADER = 10
+
+/**
+ * KEYS: log, head, state, nodes. ARGV: nonce, channel, 'PUBLISH' or 'SPUBLISH', ms that all of it lives, the server,
+ * events kept, what the body of an event starts with, `count` or `members`, members at most, the node.
+ *
+ * XADD comes first: where Redis is out of memory nothing has been written then.
+ */
+const BEGIN = `${HEAD_OF}${STATE_OF}
+local log, head, state, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local nonce, life, node = ARGV[1], ARGV[4], ARGV[10]
+local time = redis.call('TIME')
+local now = time[1] .. string.sub('00000' .. time[2], -6, -4)
+local id, ms, seq, total, base, server, bound = headOf(valueOf(head))
+if not id then
+  id, ms, seq, total, base = '0-0.' .. nonce .. 'g', '0', '0', '0', '0'
+  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
+end
+if not stateBytes(state, id) then
+  redis.call('DEL', state, nodes)
+  if string.sub(id, 1, 4) ~= '0-0.' then
+    redis.call('DEL', log)
+    id, ms, seq, total, base = '0-0.' .. nonce .. 'g', '0', '0', '0', '0'
+  end
+elseif redis.call('EXISTS', state) == 0 and redis.call('EXISTS', nodes) == 1 then
+  redis.call('DEL', nodes)
+end
+if server ~= ARGV[5] then server, bound = ARGV[5], id end
+local known = redis.pcall('HGET', nodes, node)
+if type(known) == 'table' then
+  redis.call('DEL', nodes)
+  known = false
+end
+-- Since when there are tokens: all that was held before was lost with those before them.
+local birth = redis.call('HGET', nodes, '')
+if not birth then
+  birth = now .. nonce
+end
+local told = {}
+local function add (rest)
+  if #now > #ms or (#now == #ms and now > ms) then ms, seq = now, '0' else seq = string.format('%d', seq + 1) end
+  local own, prev, body = nonce .. '_' .. (#told + 1), id, ARGV[7] .. rest
+  local added = redis.pcall('XADD', log, 'MAXLEN', '~', ARGV[6], ms .. '-' .. seq,
+    'n', own, 'p', prev, 'c', total, 'e', body)
+  if type(added) == 'table' and (string.find(added.err, 'WRONGTYPE', 1, true) or string.find(added.err, ' ID[ ,]')) then
+    redis.call('DEL', log)
+    -- What is in the state must stay older than what follows.
+    prev, seq, total, base = ms .. '-' .. seq .. '.' .. nonce .. 'g', string.format('%d', seq + 1), '0', '0'
+    bound = prev
+    added = redis.call('XADD', log, ms .. '-' .. seq, 'n', own, 'p', prev, 'c', total, 'e', body)
+  end
+  if type(added) == 'table' then error(added.err) end
+  id = ms .. '-' .. seq .. '.' .. own
+  total = string.format('%d', total + #body)
+  told[#told + 1] = id .. ' ' .. prev .. ' ' .. body
+end
+local function holding (value)
+  local at, holders, rest = string.match(value or '', '^(%S+) j %d+ %d+ h=(%S*)\\n(.*)$')
+  return at, holders, rest
+end
+local function value (at, key, holders, text)
+  return at .. ' j 6 ' .. #key .. ' h=' .. holders .. '\\nmember' .. key .. text
+end
+local function without (holders, one)
+  local from, to = string.find(holders, ',' .. one .. ',', 1, true)
+  return from and string.sub(holders, 1, from) .. string.sub(holders, to + 1) or holders
+end
+local size = math.max(redis.call('HLEN', state) - 1, 0)
+-- Joins and updates are texts of members, leaves are ids, as JSON.
+local function tell (joins, updates, leaves)
+  if ARGV[8] == 'count' then
+    local gone = #leaves.left + #leaves.lost + #leaves.removed
+    if #joins + gone > 0 then add(',"type":"count","count":' .. (size + #joins - gone) .. '}') end
+    return
+  end
+  for _, reason in ipairs({ 'left', 'lost', 'removed' }) do
+    if #leaves[reason] > 0 then
+      add(',"type":"leave","ids":[' .. table.concat(leaves[reason], ',') .. '],"reason":"' .. reason .. '"}')
+    end
+  end
+  if #updates > 0 then add(',"type":"update","members":[' .. table.concat(updates, ',') .. ']}') end
+  if #joins > 0 then add(',"type":"join","members":[' .. table.concat(joins, ',') .. ']}') end
+end
+local function finish ()
+  redis.call('HSET', nodes, '', birth)
+  redis.call('HSET', state, '', id .. ' 0')
+  redis.call('SET', head, id .. ' ' .. total .. ' ' .. base .. ' ' .. server .. ' ' .. bound, 'PX', life)
+  for _, key in ipairs({ log, state, nodes }) do redis.call('PEXPIRE', key, life) end
+  if #told == 1 then
+    redis.call(ARGV[3], ARGV[2], told[1])
+  elseif #told > 1 then
+    for i, one in ipairs(told) do told[i] = '\\n' .. #one .. ' ' .. one end
+    redis.call(ARGV[3], ARGV[2], '&' .. table.concat(told))
+  end
+end
+`
+
+/**
+ * What a node says of a topic. ARGV behind the header: the token of the batch before, or ''; this one's; then of each
+ * member `=` (there, shown as others show it), `+` (there, shown so), `-`, `r` or `l` (gone: left, removed, lost), its
+ * id, and its text, or where it is gone the id as JSON.
+ *
+ * Returns `done`, the last id, since when there are tokens, and the ids of those that have joined, have left, were lost,
+ * were removed; `lost` and the token that is there, where the batch before is not, and nothing was done; or `dead`.
+ */
+export const HOLD = script(`${BEGIN}
+if known == ARGV[${HEADER + 2}] then return { 'done', id, birth, {}, {}, {}, {} } end
+if known and string.sub(known, 1, 1) == 'x' then return { 'dead' } end
+if (known or '') ~= ARGV[${HEADER + 1}] then return { 'lost', known or '' } end
+local reasons = { ['-'] = 'left', r = 'removed', l = 'lost' }
+local joins, updates, leaves = {}, {}, { left = {}, lost = {}, removed = {} }
+local ids = { joined = {}, left = {}, lost = {}, removed = {} }
+local sets, news, dels = {}, {}, {}
+for i = ${HEADER + 3}, #ARGV, 3 do
+  local kind, key, text = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+  local at, holders, rest = holding(redis.call('HGET', state, key))
+  local reason = reasons[kind]
+  if reason then
+    local left = at and without(holders, node)
+    if left == ',' then
+      dels[#dels + 1] = key
+      table.insert(leaves[reason], text)
+      table.insert(ids[reason], key)
+    elseif at and left ~= holders then
+      sets[#sets + 1] = { key, at .. ' j 6 ' .. #key .. ' h=' .. left .. '\\n' .. rest }
+    end
+  elseif not at then
+    if size + #joins < tonumber(ARGV[9]) then
+      joins[#joins + 1] = text
+      table.insert(ids.joined, key)
+      news[#news + 1] = { key, ',' .. node .. ',', text }
+    end
+  else
+    if not string.find(holders, ',' .. node .. ',', 1, true) then holders = holders .. node .. ',' end
+    if kind == '+' and string.sub(rest, 7 + #key) ~= text then
+      updates[#updates + 1] = text
+      news[#news + 1] = { key, holders, text }
+    else
+      sets[#sets + 1] = { key, at .. ' j 6 ' .. #key .. ' h=' .. holders .. '\\n' .. rest }
+    end
+  end
+end
+tell(joins, updates, leaves)
+for _, one in ipairs(news) do redis.call('HSET', state, one[1], value(id, one[1], one[2], one[3])) end
+for _, one in ipairs(sets) do redis.call('HSET', state, one[1], one[2]) end
+for _, key in ipairs(dels) do redis.call('HDEL', state, key) end
+redis.call('HSET', nodes, node, ARGV[${HEADER + 2}])
+finish()
+return { 'done', id, birth, ids.joined, ids.left, ids.lost, ids.removed }
+`)
+
+/** Nodes that were reaped here are remembered for so long, ms: what they have said late is not taken. */
+const REMEMBERED_MS = 3_600_000
+
+/** In one place of a hash: it holds for one server alone. */
+const PLACE = `
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
+local function placeOf (text)
+  local server, place = string.match(text, '^(%w*) (%d+)$')
+  return server == run and place or '0'
+end
+local function nextOf (place) return place == '0' and '' or run .. ' ' .. place end
+`
+
+/**
+ * A node holds nothing any more. ARGV behind the header: where the part starts, or ''; keys of a part; the reason.
+ * Returns where the next part starts, or ''; the last id; and the ids of those who are not there any more.
+ */
+export const REAP = script(`${BEGIN}${PLACE}
+local reason = ARGV[${HEADER + 3}]
+redis.call('HSET', nodes, node, 'x' .. now)
+local found = redis.call('HSCAN', state, placeOf(ARGV[${HEADER + 1}]), 'COUNT', ARGV[${HEADER + 2}])
+local leaves, ids, sets, dels = { left = {}, lost = {}, removed = {} }, {}, {}, {}
+for i = 1, #found[2], 2 do
+  local key = found[2][i]
+  local at, holders, rest = holding(found[2][i + 1])
+  local left = at and key ~= '' and without(holders, node)
+  if left == ',' then
+    dels[#dels + 1] = key
+    table.insert(leaves[reason], cjson.encode(key))
+    table.insert(ids, key)
+  elseif left and left ~= holders then
+    sets[#sets + 1] = { key, at .. ' j 6 ' .. #key .. ' h=' .. left .. '\\n' .. rest }
+  end
+end
+tell({}, {}, leaves)
+for _, one in ipairs(sets) do redis.call('HSET', state, one[1], one[2]) end
+for _, key in ipairs(dels) do redis.call('HDEL', state, key) end
+if found[1] == '0' then
+  local all = redis.call('HGETALL', nodes)
+  for i = 1, #all, 2 do
+    local since = string.match(all[i + 1], '^x(%d+)$')
+    if since and now - since > ${REMEMBERED_MS} then redis.call('HDEL', nodes, all[i]) end
+  end
+end
+finish()
+return { nextOf(found[1]), id, ids }
+`)
+
+/** KEYS: nodes. Returns those whose words are believed. */
+export const NODES = script(`
+local all = redis.pcall('HGETALL', KEYS[1])
+local result = {}
+for i = 1, all.err and 0 or #all, 2 do
+  if all[i] ~= '' and string.sub(all[i + 1], 1, 1) ~= 'x' then result[#result + 1] = all[i] end
+end
+return result
+`)
+
+/** KEYS: state. ARGV: where the part starts, or ''; keys; node. Returns where the next starts, and id and text of each. */
+export const HELD = script(`${PLACE}
+local found = redis.pcall('HSCAN', KEYS[1], placeOf(ARGV[1]), 'COUNT', ARGV[2])
+if found.err then return { '' } end
+local result = { nextOf(found[1]) }
+for i = 1, #found[2], 2 do
+  local holders, rest = string.match(found[2][i + 1], '^%S+ j %d+ %d+ h=(%S*)\\n(.*)$')
+  if holders and found[2][i] ~= '' and string.find(holders, ',' .. ARGV[3] .. ',', 1, true) then
+    result[#result + 1] = found[2][i]
+    result[#result + 1] = string.sub(rest, 7 + #found[2][i])
+  end
+end
+return result
+`)
+
+// --- the registry ----------------------------------------------------------------------
+
+/** KEYS: registry. ARGV: node, grace, ms it lives, 'new' or ''. Returns all of it, or nothing where the node is dead. */
+export const BEAT = script(`
+local mine = redis.pcall('HGET', KEYS[1], ARGV[1])
+if type(mine) == 'table' then redis.call('DEL', KEYS[1]) end
+local beats = type(mine) == 'string' and string.match(mine, '^(%d+) ')
+if not beats and ARGV[4] ~= 'new' then return false end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', (beats or 0) + 1) .. ' ' .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return redis.call('HGETALL', KEYS[1])
+`)
+
+/** KEYS: registry, the node's topics. ARGV: node, topic, ms it lives. Returns 0 where the node is dead. */
+export const INDEX = script(`
+local mine = redis.call('HGET', KEYS[1], ARGV[1])
+if not mine or not string.match(mine, '^%d+ ') then return 0 end
+redis.call('SADD', KEYS[2], ARGV[2])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
+`)
+
+/** KEYS: registry. ARGV: node, what stands there or '*', what is to stand there. Returns 0 where something else does. */
+export const MARK = script(`
+local value = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[2] ~= '*' and value ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+`)
+
+/** KEYS: the node's topics. ARGV: where the part starts, count. */
+export const TOPICS = script(`
+local found = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+return { found[1], unpack(found[2]) }
+`)
+
+/** KEYS: registry, the node's topics. ARGV: node, what stands there. */
+export const FORGET = script(`
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HDEL', KEYS[1], ARGV[1])
+redis.call('DEL', KEYS[2])
+return 1
+`)

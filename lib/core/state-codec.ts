@@ -1,0 +1,31 @@
+/** How the events of a keyed topic change its state, and how that is written for those who join. */
+import type { Id, KeyedEvent } from './adapter.ts'
+import { REMOVED, type Entry } from './event.ts'
+import { jsonTextOf } from './payload.ts'
+
+/** Undefined: the key holds nothing any more. */
+export type Change = KeyedEvent | undefined
+
+export interface StateCodec {
+  /** Its events do not say all of it: what the app reads is read from the adapter each time. */
+  readonly partial?: boolean
+  changes (entry: Entry): ReadonlyArray<readonly [key: string, change: Change]>
+  /** JSON text: one part of several of the topic's state. */
+  part (topic: string, part: number, more: boolean, events: readonly KeyedEvent[]): string
+}
+
+/** Each event is its key's newest. */
+export const newestOfEach: StateCodec = {
+  changes (entry) {
+    const { key, id, name, data, format } = entry
+    if (key === undefined) return []
+    return [[key, name === REMOVED ? undefined : { id: id as Id, key, name, data, format }]]
+  },
+  part: (_topic, part, more, events) => `{"part":${part},"more":${more},"items":[${events.map(itemText).join(',')}]}`
+}
+
+function itemText (event: KeyedEvent): string {
+  const { key, name, format } = event
+  const encoding = format === 'binary' ? ',"encoding":"base64"' : ''
+  return `{"key":${JSON.stringify(key)},"event":${JSON.stringify(name)}${encoding},"data":${jsonTextOf(event)}}`
+}

@@ -1,0 +1,89 @@
+/**
+ * The members of one topic that are connected to this node, each by one connection or several. One that has lost its
+ * last connection stays for the grace: it may be reloading a page. While it does, and when it comes back, nobody is told
+ * anything.
+ */
+import type { LeaveReason, MemberStore, MemberTopic } from '../../core/adapter.ts'
+
+/** Who a connection is here. `info`: as JSON text. */
+export interface Membership { readonly id: string, readonly info: string | undefined }
+
+/** How a connection has left. `lost`: it may come back. */
+export type Departure = 'lost' | Exclude<LeaveReason, 'lost'>
+
+interface MemberHere {
+  readonly connections: Set<object>
+  info: string | undefined
+  /** What its client says of itself, as JSON text. */
+  state: string | undefined
+  /** What the store was told. */
+  shown: string
+  grace: NodeJS.Timeout | undefined
+}
+
+export class MembersHere {
+  readonly topic: MemberTopic
+  readonly #store: MemberStore
+  readonly #members = new Map<string, MemberHere>()
+
+  constructor (store: MemberStore, topic: MemberTopic) {
+    this.#store = store
+    this.topic = topic
+  }
+
+  get empty (): boolean { return this.#members.size === 0 }
+
+  enter (connection: object, { id, info }: Membership): void {
+    const known = this.#members.get(id)
+    if (!known) return this.#begin(connection, id, info)
+    clearTimeout(known.grace)
+    known.grace = undefined
+    known.connections.add(connection)
+    known.info = info
+    this.#show(id, known, 'ours')
+  }
+
+  #begin (connection: object, id: string, info: string | undefined): void {
+    const member: MemberHere = {
+      connections: new Set([connection]), info, state: undefined, shown: '', grace: undefined
+    }
+    this.#members.set(id, member)
+    this.#show(id, member, 'theirs')
+  }
+
+  #show (id: string, member: MemberHere, shows: 'ours' | 'theirs'): void {
+    const { info, state } = member
+    const data = `{"id":${JSON.stringify(id)}${info === undefined ? '' : `,"info":${info}`}` +
+      `${state === undefined ? '' : `,"state":${state}`}}`
+    if (data === member.shown) return
+    member.shown = data
+    this.#store.hold(this.topic, id, { is: 'there', data, shows })
+  }
+
+  /** What its client says of itself. False where it is no member. */
+  update (id: string, state: string): boolean {
+    const member = this.#members.get(id)
+    if (!member) return false
+    member.state = state
+    this.#show(id, member, 'ours')
+    return true
+  }
+
+  leave (connection: object, id: string, how: Departure): void {
+    const member = this.#members.get(id)
+    if (!member?.connections.delete(connection) || member.connections.size > 0) return
+    if (how !== 'lost' || this.topic.grace === 0) return this.#end(id, how === 'lost' ? 'left' : how)
+    member.grace = setTimeout(() => this.#end(id, 'left'), this.topic.grace).unref()
+  }
+
+  #end (id: string, reason: LeaveReason): void {
+    this.#members.delete(id)
+    this.#store.hold(this.topic, id, { is: 'gone', reason })
+  }
+
+  /** The node closes: what becomes of its members is the store's to say. */
+  close (): void {
+    for (const { grace } of this.#members.values()) clearTimeout(grace)
+    this.#members.clear()
+  }
+}

@@ -1,0 +1,188 @@
+/** Who is there: for each topic that is declared so, another one that says it, and the members connected to this node. */
+import {
+  memberStoreOf, type Adapter, type MemberChange, type MemberStore, type MemberTopic, type Retention
+} from '../../core/adapter.ts'
+import { callApart, type AppLog } from '../../core/callbacks.ts'
+import type { Departed, Feature, Listener } from '../../core/hub.ts'
+import type { ActiveTopic } from '../../core/delivery/active-topic.ts'
+import type { StatePage } from '../../core/published.ts'
+import { DeclaredTopic, type Params, type TopicAt, type TopicHost } from '../../core/topics/topic.ts'
+import { NoPresence, PresenceUnsupported } from '../../errors.ts'
+import { howMany, whoIsThere } from './codec.ts'
+import type { Member, PresencePolicy } from './policy.ts'
+import { MembersHere, type Departure, type Membership } from './members-here.ts'
+import { PREFIX, subjectOf } from './names.ts'
+
+export interface PresenceHost extends TopicHost {
+  readonly adapter: Adapter & { members?: MemberStore }
+  readonly log: AppLog
+  readonly stopping: boolean
+  readonly states: { read (at: TopicAt, options: unknown, call: string): Promise<StatePage> }
+  attach (feature: Feature): void
+}
+
+/** A topic that says who is in another one. */
+export interface Companion { readonly declared: DeclaredTopic, readonly policy: PresencePolicy }
+
+/** Of its events so many are kept: who comes back within that time is told what has changed, others who is there. */
+const RETENTION: Retention = Object.freeze({ limit: 1000, maxAge: 120_000, maxBytes: 4 << 20 })
+
+export class Presence implements Feature {
+  readonly #host: PresenceHost
+  readonly #store: MemberStore | undefined
+  /** By the topic that it is about, and by itself. */
+  readonly #companions = new Map<DeclaredTopic, Companion>()
+  readonly #policies = new Map<DeclaredTopic, PresencePolicy>()
+  readonly #here = new Map<string, MembersHere>()
+  /** Who a connection is in a topic that it joins. */
+  readonly #memberships = new WeakMap<object, Map<string, Membership>>()
+
+  constructor (host: PresenceHost) {
+    this.#host = host
+    this.#store = memberStoreOf(host.adapter)
+  }
+
+  /** @throws PresenceUnsupported */
+  declare (topic: DeclaredTopic, policy: PresencePolicy): void {
+    const { adapter } = this.#host
+    if (!this.#store) throw new PresenceUnsupported(topic.pattern, adapter.name)
+    if (this.#companions.size === 0) this.#begin(this.#store)
+    const { authorize } = topic.policy
+    const declared = new DeclaredTopic(this.#host, PREFIX + topic.pattern, {
+      retention: RETENTION,
+      schemas: undefined,
+      events: undefined,
+      authorize: typeof authorize === 'function'
+        ? (request, { params }) => authorize(request, { topic: topic.name(params), params, action: 'presence' })
+        : authorize,
+      snapshot: undefined,
+      keyed: {
+        bounds: { maxKeys: policy.maxMembers, maxBytes: Infinity, lifetime: Infinity },
+        event: policy.event,
+        codec: policy.mode === 'count' ? howMany : () => whoIsThere,
+        settle: this.#store.settle
+      },
+      companion: true,
+      validate: false
+    }, 'reserved')
+    this.#companions.set(topic, { declared, policy })
+    this.#policies.set(declared, policy)
+  }
+
+  /** Apps without presence pay nothing for it. */
+  #begin (store: MemberStore): void {
+    store.watch((topic, change) => this.#told(topic, change), (name) => this.#describe(name))
+    this.#host.attach(this)
+  }
+
+  companionOf (topic: DeclaredTopic): Companion | undefined {
+    return this.#companions.get(topic)
+  }
+
+  /** @throws NoPresence, OptionInvalid, Unavailable */
+  async members ({ topic, params }: TopicAt, options?: unknown): Promise<{ members: unknown[], size: number, more: boolean }> {
+    const companion = this.#companions.get(topic)
+    if (!companion) throw new NoPresence(topic.pattern)
+    const at = companion.declared.at(params)
+    const { items, size, more } = await this.#host.states.read(at, options, 'presence()')
+    return { members: items.map(({ data }) => data), size, more }
+  }
+
+  /** Says who the connection is in a topic, before it joins the companion. Without it, it only watches. */
+  expect (connection: object, { name }: TopicAt, membership: Membership): void {
+    let memberships = this.#memberships.get(connection)
+    if (!memberships) this.#memberships.set(connection, memberships = new Map())
+    memberships.set(name, membership)
+  }
+
+  /** What a client says of itself, as JSON text. False where it is no member. */
+  update (connection: object, { topic, params }: TopicAt, state: string): boolean {
+    const name = this.#companions.get(topic)?.declared.name(params) ?? ''
+    const membership = this.#memberships.get(connection)?.get(name)
+    return membership !== undefined && this.#here.get(name)?.update(membership.id, state) === true
+  }
+
+  // --- as connections come and go --------------------------------------------------------
+
+  joined (connection: Listener, { declared, params, name }: ActiveTopic): void {
+    const policy = this.#policies.get(declared)
+    const membership = policy && this.#memberships.get(connection)?.get(name)
+    if (policy && membership) this.#hereIn(name, params, policy).enter(connection, membership)
+  }
+
+  left (connection: Listener, { declared, params, name }: ActiveTopic, how: Departed): void {
+    // Its members go with the node, which comes back or does not.
+    if (this.#host.stopping) return
+    const companion = this.#companions.get(declared)
+    if (companion && how !== 'ended') this.#leave(connection, companion.declared.name(params), departureOf(how, connection))
+    else if (this.#policies.has(declared)) this.#depart(connection, name, departureOf(how, connection))
+  }
+
+  /** It has left the topic itself. */
+  #leave (connection: Listener, name: string, how: Departure): void {
+    this.#depart(connection, name, how)
+    connection.remove(name)
+  }
+
+  #depart (connection: Listener, name: string, how: Departure): void {
+    const memberships = this.#memberships.get(connection)
+    const membership = memberships?.get(name)
+    const here = this.#here.get(name)
+    if (!membership || !here) return
+    memberships?.delete(name)
+    here.leave(connection, membership.id, how)
+    if (here.empty) this.#here.delete(name)
+  }
+
+  #hereIn (name: string, params: Params, policy: PresencePolicy): MembersHere {
+    let here = this.#here.get(name)
+    if (!here) this.#here.set(name, here = this.#open(name, policy))
+    return here
+  }
+
+  #open (name: string, policy: PresencePolicy): MembersHere {
+    return new MembersHere(this.#store as MemberStore, memberTopic(name, policy))
+  }
+
+  #describe (name: string): MemberTopic | undefined {
+    const owner = name.startsWith(PREFIX) ? this.#host.owner(subjectOf(name)) : undefined
+    const companion = owner && this.#companions.get(owner)
+    return companion && memberTopic(name, companion.policy)
+  }
+
+  // --- what this node has appended -------------------------------------------------------
+
+  #told ({ subject, topic: name }: MemberTopic, change: MemberChange): void {
+    const owner = this.#host.owner(subject)
+    const companion = owner && this.#companions.get(owner)
+    if (!companion) return
+    const { onJoin, onLeave } = companion.policy
+    const failed = (what: string): string => `realtime: ${what} of topic "${name}" failed`
+    if (change.type === 'join' && onJoin) {
+      for (const text of change.members) {
+        callApart(this.#host.log, failed('onJoin'), () => onJoin(JSON.parse(text) as Member, { topic: subject }))
+      }
+    }
+    if (change.type === 'leave' && onLeave) {
+      for (const id of change.ids) {
+        callApart(this.#host.log, failed('onLeave'), () => onLeave({ id }, { topic: subject, reason: change.reason }))
+      }
+    }
+  }
+
+  closing (): undefined {
+    for (const here of this.#here.values()) here.close()
+    this.#here.clear()
+  }
+}
+
+function memberTopic (name: string, { event, mode, maxMembers, grace }: PresencePolicy): MemberTopic {
+  return { topic: name, subject: subjectOf(name), event, mode, maxMembers, grace, retention: RETENTION }
+}
+
+/** An end of the app's own is no loss: nobody who was sent away for good is waited for. */
+function departureOf (how: Departed, { reason }: Listener): Departure {
+  if (how === 'taken') return 'removed'
+  if (how === 'left') return 'left'
+  return reason?.name === 'closed-by-app' && !reason.reconnect ? 'removed' : 'lost'
+}

@@ -1,0 +1,105 @@
+/** Presence on Redis: members over several nodes, and what becomes of those of a node that dies, pauses or leaves. */
+import t, { type Test } from 'tap'
+import type { FastifyInstance } from 'fastify'
+import { Redis } from 'ioredis'
+import { redis } from '../../lib/adapters/redis/index.ts'
+import { connectChannel, type ChannelClient } from '../../lib/testing/index.ts'
+import type { PresenceOptions } from '../../lib/index.ts'
+import { live } from '../helpers/app.ts'
+import { RedisServer } from '../helpers/redis.ts'
+import { Roster } from '../helpers/roster.ts'
+import { Random, seedOf } from '../random/random.ts'
+import { PresenceSchedule } from './presence-random.ts'
+
+const server = await RedisServer.start(t)
+const stranger = new Redis(server.url)
+t.teardown(() => stranger.disconnect())
+const SCHEDULES = Number(process.env.SCHEDULES ?? 6)
+let prefixes = 0
+const freshPrefix = (): string => `presence${prefixes++}:`
+
+interface NodeOfTest { app: FastifyInstance, told: string[], join (user: string, path?: string): Promise<ChannelClient>, watch (): Promise<Roster> }
+
+async function startNode (t: Test, prefix: string, presence: PresenceOptions = {}, url = server.url): Promise<NodeOfTest> {
+  const told: string[] = []
+  const app = await live(t, { adapter: redis({ url, prefix, beat: 100 }), identify: (request) => ({ id: String(request.headers.user) }), retry: 50 })
+  const room = app.topic('rooms/:room', {
+    authorize: () => true,
+    presence: {
+      grace: 0,
+      onJoin: ({ id }) => told.push(`+${id}`),
+      onLeave: ({ id }, { reason }) => told.push(`-${id} ${reason}`),
+      ...presence
+    }
+  })
+  app.channel('/rooms/:room', { topics: room, presence: true })
+  app.channel('/watch/:room', { topics: room, presence: 'watch' })
+  await app.ready()
+  const join = async (user: string, path = '/rooms/1') => await connectChannel(app, path, { t, format: 'envelope', headers: { user } })
+  return { app, told, join, watch: async () => new Roster(await join('watcher', '/watch/1')) }
+}
+
+t.test('members are one list over all nodes, each told once, by identity', async (t) => {
+  const prefix = freshPrefix()
+  const [one, two] = [await startNode(t, prefix), await startNode(t, prefix)]
+  const rosters = [await one.watch(), await two.watch()]
+  const ada = await one.join('ada')
+  for (const roster of rosters) await roster.untilIds('ada')
+  const twin = await two.join('ada')
+  const bob = await two.join('bob')
+  for (const roster of rosters) await roster.untilIds('ada', 'bob')
+  await ada.close()
+  await bob.close()
+  for (const roster of rosters) await roster.untilIds('ada')
+  await twin.close()
+  for (const roster of rosters) await roster.untilIds()
+  for (const { changes } of rosters) t.same(changes, ['+ada', '+bob', '-bob', '-ada'])
+  t.same([...one.told, ...two.told].sort(), ['+ada', '+bob', '-ada left', '-bob left'])
+})
+
+t.test('FLUSHALL: all of them come back by themselves, and no join or leave is told that nobody made', { timeout: 60_000 }, async (t) => {
+  const own = await RedisServer.start(t)
+  const [one, two] = [await startNode(t, 'flush:', {}, own.url), await startNode(t, 'flush:', {}, own.url)]
+  const rosters = [await one.watch(), await two.watch()]
+  await one.join('ada')
+  await two.join('bob')
+  for (const roster of rosters) await roster.untilIds('ada', 'bob')
+  await own.ask(async (redis) => await redis.flushall())
+  const late = await two.join('carl')
+  t.ok(late)
+  for (const roster of rosters) await roster.until('three', ({ ids }) => ids.join() === 'ada,bob,carl', 20_000)
+  for (const { changes } of rosters) t.same(changes.filter((change) => /ada|bob/.test(change)).sort(), ['+ada', '+bob'])
+  t.same([...one.told, ...two.told].sort(), ['+ada', '+bob', '+carl'])
+})
+
+t.test('a node that closes: its members leave after the grace, with the reason left', { timeout: 60_000 }, async (t) => {
+  const prefix = freshPrefix()
+  const [one, two] = [await startNode(t, prefix), await startNode(t, prefix)]
+  const roster = await one.watch()
+  await two.join('ada')
+  await roster.untilIds('ada')
+  await two.app.close()
+  await roster.until('nobody', ({ ids }) => ids.length === 0, 30_000)
+  t.same(roster.changes, ['+ada', '-ada'])
+  t.same(one.told, ['-ada left'])
+})
+
+t.test('at each quiet point every list is the model\'s, whatever nodes and Redis did', { timeout: 600_000 }, async (t) => {
+  const seed = seedOf()
+  t.comment(`SEED=${seed}`)
+  let checks = 0
+  for (let n = 0; n < SCHEDULES; n++) {
+    const one = (seed + n) >>> 0
+    const schedule = new PresenceSchedule({ t, port: server.port, prefix: freshPrefix(), stranger }, new Random(one))
+    try {
+      await schedule.run(60)
+      checks += schedule.checks
+    } catch (error) {
+      return t.fail(`SEED=${one} SCHEDULES=1: ${(error as Error).stack}`)
+    } finally {
+      await schedule.close()
+    }
+  }
+  t.ok(checks >= SCHEDULES)
+  t.comment(`${SCHEDULES} schedules, ${checks} quiet points`)
+})
