@@ -25,14 +25,17 @@ type Change = KeyedEvent | undefined
 
 type State =
   | { readonly is: 'unread' }
+  | { readonly is: 'closed' }
   | { readonly is: 'read', readonly from: Id, readonly since: Map<string, Change>, readonly done: Promise<void> }
   | { readonly is: 'kept', readonly newest: Map<string, KeyedEvent> }
 
 const UNREAD: State = Object.freeze({ is: 'unread' })
+const CLOSED: State = Object.freeze({ is: 'closed' })
 /** Keys of a part: Redis takes less than 1 ms for it. */
 const PART_KEYS = 200
-/** A store may hold more than is allowed here, as after a limit was lowered. */
+/** A store may hold more than is allowed here, as after a limit was lowered: so many times as much, or as any may. */
 const MOST = 4
+const MOST_KEYS = 1_000_000
 const TRIES = 16
 /** How often the log is read on for what a part holds already. */
 const REPAIRS = 3
@@ -65,14 +68,17 @@ export class KeyedState {
   }
 
   /**
-   * Reads it, unless it is here already. Whoever asks meanwhile waits for the same.
-   * @throws Unavailable, what the adapter rejects with
+   * Reads it, unless it is here already; whoever asks meanwhile waits for the same. `use` is called in the very step in
+   * which the state is the log's: behind any other the log may have begun anew.
+   * @throws Unavailable, what the adapter rejects with, what `use` throws
    */
-  async ready (): Promise<ReadonlyMap<string, KeyedEvent>> {
+  async with<T> (use: (newest: ReadonlyMap<string, KeyedEvent>) => T): Promise<T> {
     for (let tries = 0; tries < TRIES; tries++) {
-      if (this.#state.is === 'kept') return this.#state.newest
-      if (this.#state.is === 'unread') this.#begin()
-      else await this.#state.done
+      const state = this.#state
+      if (state.is === 'kept') return use(state.newest)
+      if (state.is === 'closed') throw new Unavailable('the topic was closed')
+      if (state.is === 'read') await state.done
+      else this.#begin()
     }
     throw new Unavailable('the state of a keyed topic changes its log faster than it can be read')
   }
@@ -80,7 +86,7 @@ export class KeyedState {
   /** An event that the log has appended. */
   append (entry: Entry): void {
     const { key } = entry
-    if (key === undefined || this.#state.is === 'unread') return
+    if (key === undefined || this.#state.is === 'unread' || this.#state.is === 'closed') return
     const change = entry.name === REMOVED ? undefined : keyedEvent(entry, key)
     if (this.#state.is === 'read') this.#state.since.set(key, change)
     else this.#apply(this.#state.newest, key, change)
@@ -88,7 +94,16 @@ export class KeyedState {
 
   /** The log has begun anew, or its memory is needed: who asks next reads it again. */
   forget (): void {
-    this.#state = UNREAD
+    this.#let(UNREAD)
+  }
+
+  /** Nobody is to read it any more. */
+  close (): void {
+    this.#let(CLOSED)
+  }
+
+  #let (state: State): void {
+    if (this.#state.is !== 'closed') this.#state = state
     this.#sorted = undefined
     this.bytes = 0
   }
@@ -97,6 +112,8 @@ export class KeyedState {
 
   #begin (): void {
     const done = Promise.resolve().then(async () => await this.#read(state))
+    // Those who wait see the error. There may be nobody who does.
+    done.catch(() => {})
     const state: State & { is: 'read' } = { is: 'read', from: this.#log.last, since: new Map(), done }
     this.#state = state
   }
@@ -133,7 +150,7 @@ export class KeyedState {
       if (isNewer(state.from, page.head)) return await this.#lookAgain()
       for (const event of page.events) if (!isNewer(event.id, state.from)) gather(newest, event)
       seen += page.events.length + 1
-      if (seen > this.#host.maxKeys * MOST + PART_KEYS) throw new Unavailable('the state of a keyed topic is endless')
+      if (seen > Math.max(this.#host.maxKeys * MOST, MOST_KEYS)) throw new Unavailable('the state of a keyed topic is endless')
       if (page.next === undefined) return await this.#reached(page.head) ? newest : undefined
       next = page.next
     }

@@ -28,8 +28,7 @@ export class StateReader {
     return await this.#holding(at, async (topic) => {
       // What was published before is in it, also where this node has not heard of it yet.
       await topic.log?.repair()
-      await topic.state.ready()
-      return pageOf(topic, range)
+      return await topic.state.with(() => pageOf(topic, range))
     })
   }
 
