@@ -175,9 +175,8 @@ export class KeyedState {
     const before = newest.get(key)
     if (before) this.bytes -= sizeOf(before)
     if (!before !== !change) this.#sorted = undefined
-    // To its end: the order is that of the events.
-    newest.delete(key)
     if (change) newest.set(key, change)
+    else newest.delete(key)
     if (change) this.bytes += sizeOf(change)
     this.changes++
   }
