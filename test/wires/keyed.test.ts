@@ -238,6 +238,7 @@ t.test('a client that reads 10,000 keys slowly is sent them as it reads, and wha
       await new Promise((resolve) => setTimeout(resolve, 2))
       pause(client)
     }
+    for (let n = 0; n < 20; n++) await put(`key ${n}`, item(`key ${n}`, 'new'))
     resume(client)
     await until('the events', () => [...Array(20).keys()].every((n) => (view.map.get(`key ${n}`) as { fill: string }).fill === 'new'))
     t.same(view.keys, [...KEYS].sort(), path)
@@ -282,17 +283,19 @@ t.test('a client so slow that the history passes starts over, and is told to com
 t.test('slow: what a client that reads again has is the state, whatever the policy', async (t) => {
   for (const slow of ['latest', 'reset', 'replay'] as const) {
     for (const [path, open] of Object.entries(OPENINGS)) {
-      const { app, put } = await shopOf(t, { slow, history: { limit: 100_000 }, options: { maxBuffered: 128 * 1024 } })
+      const { app, put } = await shopOf(t, { slow, history: { limit: 100_000 }, options: { maxBuffered: 1 << 20 } })
       for (const key of ['stays', 'goes']) await put(key, item(key))
       const client = await open(t, app)
       const view = viewOf(client)
       await until('the state', () => view.whole)
       pause(client)
-      const fill = 'x'.repeat(20_000)
+      const fill = 'x'.repeat(5000)
+      const push = async (n: number): Promise<unknown> => await put(`k${n % 3}`, item(`k${n % 3}`, fill))
       let n = 0
-      const full = (): boolean => connectionsOf(app).some(({ buffered }) => buffered > 100_000)
-      while (!full() && n < 5000) await put(`k${n++ % 3}`, item(`k${(n - 1) % 3}`, fill))
-      for (let i = 0; i < 20; i++) await put(`k${i % 3}`, item(`k${i % 3}`, fill))
+      while (connectionsOf(app).some(({ buffered }) => buffered === 0)) await push(n++)
+      // More than maxBuffered.
+      for (let i = 0; i < 400; i++) await push(n++)
+      t.ok(connectionsOf(app).length === 1, `${slow} ${path}: it is kept`)
       await app.realtime.remove('prices', 'goes')
       await app.realtime.remove('prices', 'k0')
       await put('k1', item('k1', 'last'))
@@ -355,7 +358,7 @@ t.test('while parts wait: the other topic is heard, the topic is taken away, the
   const view = viewOf(channel)
   await stalled(app, channel, view)
   await app.realtime.publish('news', 'said', 1)
-  connectionsOf(app)[0]?.unsubscribe('prices')
+  await app.realtime.revoke({ connection: connectionsOf(app)[0]?.id as string }, 'prices')
   resume(channel)
   t.match(await channel.next({ event: 'said' }), { data: 1 })
   t.match(await channel.next({ op: 'unsubscribed' }), { topic: 'prices' })
