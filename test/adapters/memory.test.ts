@@ -343,7 +343,6 @@ async function removeKey (node: Adapter, topic: string, key: string): Promise<Id
 const keysOf = async (node: Adapter & Partial<KeyedStates>, topic: string): Promise<string[] | undefined> =>
   (await node.state?.(topic, null, 100))?.events.map(({ key }) => key)
 
-
 t.test('a state counts among the bytes, and what is replaced or removed counts no more', async (t) => {
   const { node, clock, sweep } = await sweepable(t, {})
   await putKey(node, 'k', 'a', 'x'.repeat(10_000))

@@ -266,6 +266,7 @@ t.test('a client so slow that the history passes starts over, and is told to com
     const hasty = viewOf(late)
     let over = false
     late.ended.then(() => { over = true }, () => {})
+    // eslint-disable-next-line no-unmodified-loop-condition -- its end says so
     while (!over && !hasty.whole) {
       await until('a part more, or the end', () => over || hasty.parts.length > 0)
       pause(late)

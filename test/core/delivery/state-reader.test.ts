@@ -50,7 +50,10 @@ t.test('what was published before is in it, however late the node hears of it; i
     get (target, name) {
       if (name === 'start') {
         return async (sink: Parameters<Adapter['start']>[0]) => await target.start({
-          ...sink, ephemeral () {}, suspect: (topics) => sink.suspect(topics), state: (...args) => sink.state(...args),
+          ...sink,
+          ephemeral () {},
+          suspect: (topics) => sink.suspect(topics),
+          state: (...args) => sink.state(...args),
           event: (...args) => { held.push(() => sink.event(...args)) }
         })
       }
