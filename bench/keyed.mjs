@@ -83,7 +83,7 @@ async function watched (work) {
   return { result, took, longest }
 }
 
-const joins = { 'the first join': async () => await join(), 'another': async () => await join(), '50 at once': async () => (await Promise.all(Array.from({ length: 50 }, join)))[0] }
+const joins = { 'the first join': async () => await join(), another: async () => await join(), '50 at once': async () => (await Promise.all(Array.from({ length: 50 }, join)))[0] }
 for (const [what, work] of Object.entries(joins)) {
   // Once more than the state is kept for is published: the first makes all of its bytes.
   const runs = []
