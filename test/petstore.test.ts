@@ -138,6 +138,23 @@ t.test('the inventory board', async t => {
   await seen(ben, '[data-item="hay"] output', '8')
   await shop.send('PATCH', '/v1/inventory/hay', { stock: 40 })
   await seen(ada, '[data-item="hay"] output', '40')
+
+  await ada.page.locator('[data-item="hay"] .price').click()
+  await seen(ben, '[data-item="hay"] .price', '$11')
+  t.equal((await shop.send('PATCH', '/v1/inventory/seed/price', { price: 2.5 })).status, 200)
+  t.equal((await shop.send('DELETE', '/v1/inventory/hay')).status, 200)
+  t.equal((await shop.send('DELETE', '/v1/inventory/hay')).status, 404)
+  t.equal((await shop.send('PATCH', '/v1/inventory/none/price', { price: 1 })).status, 404)
+  const late = await shop.open('Cleo')
+  for (const window of [ada, ben, late]) {
+    await seen(window, '[data-item="seed"] .price', '$2.5')
+    await window.page.locator('[data-item="hay"]').waitFor({ state: 'detached' })
+  }
+  await shop.send('PATCH', '/v1/inventory/hay', { stock: 3 })
+  for (const window of [ada, ben, late]) {
+    await seen(window, '[data-item="hay"] output', '3')
+    await seen(window, '[data-item="hay"] .price', '$11')
+  }
   shop.consolesAreEmpty()
 })
 

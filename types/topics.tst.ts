@@ -4,8 +4,8 @@ import type { FastifyRequest } from 'fastify'
 import type { JsonSchemaToTsProvider } from '@fastify/type-provider-json-schema-to-ts'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type {
-  AnyItem, AnyTopic, EventId, HistoryPage, Published, PublishOptions, RealtimeItem, Snapshot, SubscribeOptions, Topic, TopicRef,
-  TopicSubscription
+  AnyItem, AnyTopic, EventId, HistoryPage, Published, PublishOptions, RealtimeItem, Snapshot, StateItem, StatePage, StatePart,
+  SubscribeOptions, Topic, TopicItem, TopicOptions, TopicRef, TopicSubscription
 } from 'fastify-realtime'
 import { describe, expect, test } from 'tstyche'
 import { Type } from 'typebox'
@@ -254,5 +254,41 @@ describe('subscribe()', () => {
 
   test('by name it is untyped', () => {
     expect(app.realtime.subscribe('auctions/42')).type.toBe<TopicSubscription<AnyItem>>()
+  })
+})
+
+describe('keyed topics', () => {
+  const prices = typebox.topic('prices/:market', { keyed: true, events: { price: Type.Object({ amount: Type.Number() }) } })
+
+  test('options of keyed', () => {
+    expect<{ keyed: true }>().type.toBeAssignableTo<TopicOptions<object, object>>()
+    expect<{ keyed: { maxKeys: 5, maxBytes: 100, lifetime: 1000, event: 'all' } }>().type.toBeAssignableTo<TopicOptions<object, object>>()
+    expect<{ keyed: 'yes' }>().type.not.toBeAssignableTo<TopicOptions<object, object>>()
+    expect<{ keyed: { maxKeys: '5' } }>().type.not.toBeAssignableTo<TopicOptions<object, object>>()
+  })
+
+  test('state() gives pages, remove() what was published', () => {
+    expect(prices.state({ market: 'eu' }, { after: 'a', limit: 10 })).type.toBe<Promise<StatePage>>()
+    expect<StatePage['items']>().type.toBe<StateItem[]>()
+    expect(prices.state).type.not.toBeCallableWith({})
+    expect(prices.state).type.not.toBeCallableWith({ market: 'eu' }, { after: 1 })
+    expect(prices.remove({ market: 'eu' }, 'a', { dedupe: 'once', expect: null })).type.toBe<Promise<Published>>()
+    expect(prices.remove).type.not.toBeCallableWith({ market: 'eu' })
+    expect(prices.remove).type.not.toBeCallableWith({ market: 'eu' }, 'a', { except: 'c' })
+    expect(app.realtime.state('prices/eu')).type.toBe<Promise<StatePage>>()
+    expect(app.realtime.remove('prices/eu', 'a')).type.toBe<Promise<Published>>()
+  })
+
+  test('items narrow by their names, and have a key', () => {
+    for (const item of [] as Array<TopicItem<{ price: { amount: number } }>>) {
+      if (item.event === 'realtime:removed') expect(item.data).type.toBe<{ topic: string, key: string }>()
+      if (item.event === 'price') expect(item.data).type.toBe<{ amount: number }>()
+      if (item.event === 'price') expect(item.key).type.toBe<string | undefined>()
+    }
+  })
+
+  test('a part of the state', () => {
+    expect<StatePart['items'][number]>().type.toBe<{ key: string, event: string, data: unknown, encoding?: 'base64' }>()
+    expect<StatePart>().type.toBeAssignableTo<{ part: number, more: boolean }>()
   })
 })

@@ -29,16 +29,21 @@ export class MemoryState {
     return this.#newest.has(key)
   }
 
-  /** @throws StateFull where one more key, or so many bytes of data, are too many */
-  mustTake (topic: string, key: string, bytes: number, bounds: KeyedBounds): void {
+  /**
+   * `room`: what the adapter has for it, bytes.
+   * @throws StateFull where one more key, or so many bytes of data, are too many
+   */
+  mustTake (topic: string, key: string, bytes: number, bounds: KeyedBounds, room: number): void {
     this.#bounds = bounds
     const before = this.#newest.get(key)
     if (!before && this.#newest.size >= bounds.maxKeys) throw new StateFull(topic, `${bounds.maxKeys} keys (maxKeys)`)
-    if (this.#data - (before?.data.byteLength ?? 0) + bytes <= bounds.maxBytes) return
-    throw new StateFull(topic, `${bounds.maxBytes} bytes (maxBytes)`)
+    const more = bytes - (before?.data.byteLength ?? 0)
+    if (this.#data + more > bounds.maxBytes) throw new StateFull(topic, `${bounds.maxBytes} bytes (maxBytes)`)
+    const all = this.bytes + more + (before ? 0 : KEY_BYTES + key.length)
+    if (all > room) throw new StateFull(topic, `${Math.floor(room)} bytes in memory (maxBytes of memory())`)
   }
 
-  put ({ id, name, data, format }: Pick<LogEvent, 'id' | 'name' | 'data' | 'format'>, key: string): void {
+  put ({ id, name, data, format }: Omit<LogEvent, 'prev' | 'key' | 'except'> & { prev?: string, key?: string }, key: string): void {
     this.remove(key)
     this.#newest.set(key, { id, key, name, data, format })
     this.#data += data.byteLength

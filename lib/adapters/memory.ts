@@ -89,7 +89,8 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     const known = options.dedupe === undefined ? undefined : log?.known(options.dedupe, options.retention.maxAge)
     if (known !== undefined) return { id: known }
     if (options.expect !== undefined) this.#mustEnd(topic, options.expect)
-    if (options.keyed && !mayChange(topic, log?.state, data, options)) return { id: '' }
+    // No state is larger than what an eviction leaves: others could go, and it would still be too much.
+    if (options.keyed && !mayChange(topic, log?.state, data, options, this.#maxBytes * (1 - FREED))) return { id: '' }
     const event = this.#append(topic, log ?? this.#open(topic), name, data, options)
     if (this.#used > this.#maxBytes) this.#evict(topic)
     if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
@@ -313,10 +314,10 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
 
 /** False for the removal of a key that holds nothing. @throws StateFull */
 function mayChange (
-  topic: string, state: MemoryState | undefined, data: Uint8Array, { key = '', keyed }: AppendOptions
+  topic: string, state: MemoryState | undefined, data: Uint8Array, { key = '', keyed }: AppendOptions, room: number
 ): boolean {
   if (keyed?.change === 'remove') return state?.has(key) === true
-  if (keyed) (state ?? new MemoryState(keyed.bounds)).mustTake(topic, key, data.byteLength, keyed.bounds)
+  if (keyed) (state ?? new MemoryState(keyed.bounds)).mustTake(topic, key, data.byteLength, keyed.bounds, room)
   return true
 }
 

@@ -10,6 +10,8 @@ export const MAX_CURSOR_BYTES = 4096
 /** So many it can name, at 31 bytes each. An id of our adapters takes 25 to 33, nearly always 28 or less. */
 export const MAX_CURSOR_TOPICS = 128
 const VERSION = 'v1~'
+/** It names no topic: whoever comes back with it is new to all of them. */
+export const NO_PLACE = VERSION
 /** In place of the last topics, where the bound left no room for them: a client that names it was cut short. */
 const TRUNCATED = '+'
 const HASH_CHARS = 5
@@ -67,7 +69,7 @@ export function joinCursor (parts: readonly string[]): string {
 export type Positions = (name: string) => { id: Id } | 'unknown' | undefined
 
 export function readCursor (text: string | undefined, topics: number): Positions {
-  if (text === undefined || text === '') return () => undefined
+  if (text === undefined || text === '' || text === NO_PLACE) return () => undefined
   if (text.length > MAX_CURSOR_BYTES || !CURSOR.test(text)) return () => 'unknown'
   if (text.startsWith(VERSION)) return readPacked(text.slice(VERSION.length))
   // A bare id says nothing of a stream of several.

@@ -22,7 +22,7 @@ import { Publisher } from './topics/publisher.ts'
 import { isReadable } from './readable.ts'
 import { TopicRegistry } from './topics/registry.ts'
 import type { DeclaredTopic, TopicHost } from './topics/topic.ts'
-import { Closed, KeyedUnsupported, OptionInvalid } from '../errors.ts'
+import { Closed, KeyedUnsupported, OptionInvalid, Unavailable } from '../errors.ts'
 
 export interface HubSettings extends AdmissionLimits {
   readonly maxEventBytes: number
@@ -203,7 +203,10 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   async readState (name: string, from: string | null, count: number): Promise<StatePage> {
     const states = keyedStatesOf(this.adapter)
     if (!states) throw new KeyedUnsupported(name, this.adapter.name)
-    return await states.state(name, from, count)
+    // A read that is never answered would hold up all that join.
+    return await this.patience.wait(
+      states.state(name, from, count), () => new Unavailable('the adapter did not answer in time')
+    )
   }
 
   /** Not logged while the adapter is known to be away: once for an outage is enough. */

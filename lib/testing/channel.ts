@@ -147,9 +147,16 @@ export class ChannelClient {
     this.#receiveFrame({ ...header, data: data.subarray(4 + length) })
   }
 
+  #keepCursor ({ op, topic, id }: Frame): void {
+    if (typeof topic !== 'string') return
+    if (typeof id === 'string') this.cursors[topic] = id
+    // A part of a state: with the place that it had, it would never get the others.
+    else if (op === 'snapshot') delete this.cursors[topic]
+  }
+
   #receiveFrame (frame: Frame): void {
     const { op, topic, event, id, prev, key, data, ref } = frame
-    if (typeof topic === 'string' && typeof id === 'string') this.cursors[topic] = id
+    this.#keepCursor(frame)
     const position = {
       ...(id === undefined ? {} : { id: String(id) }),
       ...(prev === undefined ? {} : { prev: String(prev) })

@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { memory, type MemoryOptions } from '../../lib/adapters/memory.ts'
-import type { Adapter, Id, Sink } from '../../lib/core/adapter.ts'
+import type { Adapter, Id, KeyedStates, Sink } from '../../lib/core/adapter.ts'
 import { adapterConformance } from '../helpers/suites.ts'
 import { Random } from '../random/random.ts'
 
@@ -327,4 +327,84 @@ t.test('refuses bounds that are none, and options that it does not know', async 
     t.throws(() => memory({ maxBytes: value }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
     t.throws(() => memory({ headAge: value }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
   }
+})
+
+const KEYED = { maxKeys: 1000, maxBytes: 1 << 30, lifetime: 3_600_000 }
+
+async function putKey (node: Adapter, topic: string, key: string, data = 'x', keyed: Partial<typeof KEYED> = {}): Promise<Id> {
+  const bounds = { ...KEYED, ...keyed }
+  return (await node.publish(topic, 'set', Buffer.from(data), { retention: RETENTION, format: 'text', key, keyed: { change: 'put', bounds } })).id
+}
+
+async function removeKey (node: Adapter, topic: string, key: string): Promise<Id> {
+  return (await node.publish(topic, 'gone', Buffer.from(''), { retention: RETENTION, format: 'text', key, keyed: { change: 'remove', bounds: KEYED } })).id
+}
+
+const keysOf = async (node: Adapter & Partial<KeyedStates>, topic: string): Promise<string[] | undefined> =>
+  (await node.state?.(topic, null, 100))?.events.map(({ key }) => key)
+
+t.test('a state counts among the bytes, and what is replaced or removed counts no more', async (t) => {
+  const { node, clock, sweep } = await sweepable(t, {})
+  await putKey(node, 'k', 'a', 'x'.repeat(10_000))
+  const one = bytesOf(node)
+  t.ok(one > 20_000, 'its event is in the log, and in the state')
+  for (let i = 0; i < 5; i++) await putKey(node, 'k', 'a', 'x'.repeat(10_000))
+  t.ok(bytesOf(node) - one > 5 * 10_000 && bytesOf(node) - one < 5 * 11_000, 'the log alone has grown')
+  await removeKey(node, 'k', 'a')
+  clock.forward(RETENTION.maxAge + 1)
+  sweep()
+  t.equal(bytesOf(node), 0, 'nothing is left of it')
+})
+
+t.test('past maxBytes state and log of a topic go together, and it begins anew', async (t) => {
+  const node = memory({ maxBytes: 200_000 })
+  const suspected: unknown[] = []
+  await node.start({ ...SILENT, suspect: (topics) => { suspected.push(topics) } })
+  t.teardown(() => node.close())
+  const before = await putKey(node, 'old', 'a', 'x'.repeat(30_000))
+  await node.subscribe('old', true)
+  for (let i = 0; i < 6; i++) {
+    await node.subscribe(`new/${i}`, true)
+    await putKey(node, `new/${i}`, 'a', 'x'.repeat(30_000))
+  }
+  t.same(await keysOf(node, 'old'), [])
+  const { head, events, linked } = await node.read('old', before, ALL)
+  t.same([events, linked], [[], false])
+  t.not(head, before)
+  t.same(suspected[0], ['old'], 'its listeners are told')
+  t.same(await keysOf(node, 'new/5'), ['a'])
+  t.ok(bytesOf(node) <= 200_000)
+})
+
+t.test('no state outgrows the adapter: what would is refused, and what is there can change', async (t) => {
+  const node = memory({ maxBytes: 100_000 })
+  await node.start(SILENT)
+  t.teardown(() => node.close())
+  let keys = 0
+  await t.rejects(async () => { for (;; keys++) await putKey(node, 'k', String(keys), 'x'.repeat(2000)) }, { code: 'FST_ERR_REALTIME_STATE_FULL' })
+  t.ok(keys > 30 && keys < 45, `${keys} keys`)
+  t.ok(bytesOf(node) <= 100_000, `${bytesOf(node)} bytes`)
+  for (let i = 0; i < 10; i++) await putKey(node, 'k', '0', 'y'.repeat(2000))
+  await removeKey(node, 'k', '0')
+  await putKey(node, 'k', 'other', 'x'.repeat(2000))
+  t.equal((await keysOf(node, 'k'))?.length, keys)
+  t.ok(bytesOf(node) <= 100_000, `${bytesOf(node)} bytes`)
+})
+
+t.test('the sweep ends a state whose lifetime is over, and keeps one that lives on behind its events and headAge', async (t) => {
+  const { node, clock, sweep } = await sweepable(t, { headAge: 1000 })
+  const short = await putKey(node, 'short', 'a', 'x', { lifetime: 2000 })
+  const long = await putKey(node, 'long', 'a', 'x', { lifetime: Infinity })
+  clock.forward(1500)
+  sweep()
+  t.same([await keysOf(node, 'short'), await keysOf(node, 'long')], [['a'], ['a']])
+  clock.forward(1000)
+  sweep()
+  t.same([await keysOf(node, 'short'), await keysOf(node, 'long')], [[], ['a']])
+  t.match(await node.read('short', short, ALL), { linked: false })
+  clock.forward(RETENTION.maxAge)
+  sweep()
+  t.equal(await kept(node, 'long'), 0)
+  t.same(await keysOf(node, 'long'), ['a'])
+  t.match(await node.read('long', long, ALL), { linked: true, head: long })
 })

@@ -1,6 +1,6 @@
 /** Cursors of several topics as text, and the order among ids. */
 import t from 'tap'
-import { MAX_CURSOR_BYTES, cursorPart, joinCursor, readCursor, topicHash } from '../../lib/core/cursor.ts'
+import { MAX_CURSOR_BYTES, cursorPart, joinCursor, readCursor, topicHash, NO_PLACE } from '../../lib/core/cursor.ts'
 import { compareIds, hasOrder, idParts } from '../../lib/core/id.ts'
 import type { HeardTopic } from '../../lib/core/wire.ts'
 import { Random, seedOf } from '../random/random.ts'
@@ -91,7 +91,8 @@ t.test('whatever a client sends is a cursor, or unknown', async (t) => {
       if (!fine) t.fail(`${JSON.stringify(text)}: ${JSON.stringify(position)}`)
     }
   }
-  for (const foreign of ['v2~abcde1-0.x', 'x'.repeat(MAX_CURSOR_BYTES + 1), 'a b', 'v1~abcde', 'v1~', 'ü']) t.equal(readCursor(foreign, 2)('a'), 'unknown', foreign.slice(0, 20))
+  for (const foreign of ['v2~abcde1-0.x', 'x'.repeat(MAX_CURSOR_BYTES + 1), 'a b', 'v1~abcde', 'ü']) t.equal(readCursor(foreign, 2)('a'), 'unknown', foreign.slice(0, 20))
+  for (const topics of [1, 3]) t.equal(readCursor(NO_PLACE, topics)('a'), undefined, 'who has no place is new to all topics')
 })
 
 t.test('ids are ordered by time and number alone; others have no order', async (t) => {

@@ -151,8 +151,8 @@ export function memoryWorld (app: FastifyInstance): KeyedWorld {
   const flood = app.topic('flood', { keyed: true })
   const lose = async (): Promise<void> => {
     const data = 'x'.repeat(50_000)
-    for (let n = 0; n < 8; n++) await flood.publish({}, 'x', data, { key: String(n) })
-    for (let n = 0; n < 8; n++) await flood.remove({}, String(n))
+    for (let n = 0; n < 5; n++) await flood.publish({}, 'x', data, { key: String(n) })
+    for (let n = 0; n < 5; n++) await flood.remove({}, String(n))
   }
   return { nodes: [node], lose }
 }

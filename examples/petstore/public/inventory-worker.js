@@ -1,13 +1,14 @@
 /** One EventSource for all windows of this browser, which under HTTP/1.1 has only six connections for them. */
 const ports = new Set()
 const items = new Map()
+const prices = new Map()
 let state = 'connecting'
 let node
 open()
 
 self.onconnect = ({ ports: [port] }) => {
   ports.add(port)
-  port.postMessage({ state, node, items: [...items.values()] })
+  port.postMessage({ state, node, items: [...items.values()], prices: [...prices.values()] })
 }
 
 function open () {
@@ -18,8 +19,16 @@ function open () {
     if (source.readyState === EventSource.CLOSED) setTimeout(open, 2000)
   }
   source.addEventListener('node', ({ data }) => turn('live', JSON.parse(data).node))
-  source.addEventListener('inventory', ({ data }) => keep(JSON.parse(data).items))
-  source.addEventListener('stock', ({ data }) => keep([JSON.parse(data)]))
+  source.addEventListener('inventory', ({ data }) => keepAll(items, 'items', JSON.parse(data)))
+  source.addEventListener('price-list', ({ data }) => keepAll(prices, 'prices', JSON.parse(data)))
+  source.addEventListener('stock', ({ data }) => keep(items, 'items', [JSON.parse(data)]))
+  source.addEventListener('price', ({ data }) => keep(prices, 'prices', [JSON.parse(data)]))
+  source.addEventListener('realtime:removed', ({ data }) => {
+    const { topic, key } = JSON.parse(data)
+    if (topic !== 'inventory') return
+    items.delete(key)
+    tell({ gone: [key] })
+  })
 }
 
 function turn (now, by) {
@@ -28,9 +37,18 @@ function turn (now, by) {
   tell({ state, node })
 }
 
-function keep (changed) {
-  for (const item of changed) items.set(item.itemId, item)
-  tell({ items: changed })
+/** A part of a keyed topic's state: with the first, what was known is out of date. */
+function keepAll (known, name, { part, items: all }) {
+  if (part === 0) {
+    if (name === 'items') tell({ gone: [...known.keys()].filter(key => !all.some(item => item.key === key)) })
+    known.clear()
+  }
+  keep(known, name, all.map(({ data }) => data))
+}
+
+function keep (known, name, changed) {
+  for (const item of changed) known.set(item.itemId, item)
+  tell({ [name]: changed })
 }
 
 function tell (message) {

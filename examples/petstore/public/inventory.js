@@ -3,6 +3,7 @@ import { openStream, wireOf } from './live.js'
 import { api } from './person.js'
 
 const items = new Map()
+const prices = new Map()
 
 export function startInventory () {
   const wire = wireOf('inventory')
@@ -11,20 +12,47 @@ export function startInventory () {
     const worker = new SharedWorker('/inventory-worker.js', { name: 'inventory' })
     worker.port.onmessage = ({ data }) => {
       if (data.state !== undefined) wire(data.state, data.node)
+      for (const itemId of data.gone ?? []) drop(itemId)
       for (const item of data.items ?? []) show(item)
+      for (const priced of data.prices ?? []) showPrice(priced)
     }
   } else {
     openStream('/v1/inventory/stream', {
       state: wire,
-      on: { inventory: ({ items }) => items.forEach(show), stock: show }
+      on: {
+        inventory: ({ part, items: all }) => {
+          if (part === 0) for (const itemId of [...items.keys()]) drop(itemId)
+          for (const { data } of all) show(data)
+        },
+        'price-list': ({ items: all }) => all.forEach(({ data }) => showPrice(data)),
+        stock: show,
+        price: showPrice,
+        'realtime:removed': ({ topic, key }) => topic === 'inventory' && drop(key)
+      }
     })
   }
+}
+
+const rowOf = itemId => byId('inventory-board').querySelector(`[data-item="${CSS.escape(itemId)}"]`)
+
+function drop (itemId) {
+  items.delete(itemId)
+  rowOf(itemId)?.remove()
+}
+
+function showPrice (priced) {
+  const known = prices.get(priced.itemId)
+  prices.set(priced.itemId, priced)
+  const row = rowOf(priced.itemId)
+  if (row === null) return
+  row.querySelector('.price').textContent = `$${priced.price}`
+  if (known !== undefined && known.price !== priced.price) flash(row)
 }
 
 function show (item) {
   const known = items.get(item.itemId)
   items.set(item.itemId, item)
-  const row = byId('inventory-board').querySelector(`[data-item="${CSS.escape(item.itemId)}"]`) ?? addRow(item)
+  const row = rowOf(item.itemId) ?? addRow(item)
   row.querySelector('output').textContent = item.stock
   row.querySelector('.level').style.setProperty('--level', Math.min(1, item.stock / item.full))
   row.dataset.low = item.stock < item.full / 4
@@ -38,13 +66,20 @@ function addRow ({ itemId, name }) {
   }
   const row = el('li', { dataset: { item: itemId } },
     el('span', { className: 'item-name' }, name),
+    el('button', { type: 'button', className: 'price', ariaLabel: `Raise the price of ${name}`, onclick: raise(itemId) }),
     el('span', { className: 'level' }),
     el('div', { className: 'stepper', role: 'group', ariaLabel: `Stock of ${name}` },
       el('button', { type: 'button', ariaLabel: 'One less', onclick: change(-1) }, '−'),
       el('output', {}),
       el('button', { type: 'button', ariaLabel: 'One more', onclick: change(1) }, '+')))
   byId('inventory-board').append(row)
+  if (prices.has(itemId)) showPrice(prices.get(itemId))
   return row
+}
+
+const raise = itemId => () => {
+  api('PATCH', `/v1/inventory/${itemId}/price`, { price: (prices.get(itemId)?.price ?? 0) + 1 })
+    .catch(error => toast(error.message))
 }
 
 function flash (row) {

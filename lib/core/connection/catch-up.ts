@@ -222,7 +222,7 @@ export class CatchUp {
 
   #giveSnapshot (subscription: Subscription, standing: Held, snapshot: TopicSnapshot): Step {
     const { topic } = subscription
-    const kept = topic.log?.locate(snapshot.from) !== undefined
+    const kept = snapshot.parts.length > 0 && topic.log?.locate(snapshot.from) !== undefined
     if (!kept && ++standing.tries < SNAPSHOT_TRIES) {
       standing.snapshot = 'wanted'
       this.#askSnapshot(subscription, standing)

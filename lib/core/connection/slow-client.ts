@@ -93,7 +93,7 @@ class Closing implements SlowClient {
   makeUp (_missed: Recipient): void {}
 }
 
-/** From overflow on, an event replaces the older one of its topic, name and key. */
+/** From overflow on, an event replaces the older one of its topic, name and key; in a keyed topic, of its key. */
 class Conflating implements SlowClient {
   readonly missing = false
   readonly #waiting: Waiting
@@ -218,7 +218,8 @@ function sizeOf (entry: Entry): number {
 }
 
 function keyOf (to: Recipient, entry: Entry): string {
-  return `${to.topic.name}\u0000${entry.name}\u0000${entry.key ?? ''}`
+  const { name, keyed } = to.topic
+  return `${name}\u0000${keyed && !isPlace(entry) ? '' : entry.name}\u0000${entry.key ?? ''}`
 }
 
 /** Where a client stands before it is given these. */

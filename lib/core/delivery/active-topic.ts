@@ -14,7 +14,7 @@ import { PartialMessage, SharedMessage } from './messages.ts'
 import { Replays, type ReplayStep } from './replays.ts'
 import { KeyedSnapshots } from './keyed-snapshots.ts'
 import { KeyedState, type KeyedStateHost } from './keyed-state.ts'
-import { Snapshots, type TopicSnapshot } from './snapshots.ts'
+import { placed, Snapshots, type TopicSnapshot } from './snapshots.ts'
 import { newestOfEach } from '../state-codec.ts'
 import type { Turns } from './turns.ts'
 
@@ -59,7 +59,8 @@ export class ActiveTopic implements HeardTopic {
   readonly #host: DeliveryHost
   readonly #groups = new Map<Encoder, Group>()
   #replays: Replays | undefined
-  #snapshots: Snapshots | KeyedSnapshots | undefined
+  #snapshots: Snapshots | undefined
+  #parts: KeyedSnapshots | undefined
   #state: KeyedState | undefined
   #pending: Entry[] = NONE
   #pendingBytes = 0
@@ -93,7 +94,7 @@ export class ActiveTopic implements HeardTopic {
   close (): void {
     clearTimeout(this.#later)
     this.log?.close()
-    this.#state?.forget()
+    this.#state?.close()
   }
 
   // --- events in ---------------------------------------------------------------
@@ -262,15 +263,8 @@ export class ActiveTopic implements HeardTopic {
 
   /** Those who ask at the same moment share one. */
   snapshot (): Promise<TopicSnapshot> {
-    this.#snapshots ??= this.#makeSnapshots(this.log as TopicLog)
+    this.#snapshots ??= new Snapshots(this.#snapshotHost(this.log as TopicLog))
     return this.#snapshots.take()
-  }
-
-  #makeSnapshots (log: TopicLog): Snapshots | KeyedSnapshots {
-    const { keyed } = this.declared.policy
-    return keyed
-      ? new KeyedSnapshots(this.name, keyed.event, this.state, log)
-      : new Snapshots(this.#snapshotHost(), log)
   }
 
   /** Of a keyed topic. */
@@ -290,25 +284,35 @@ export class ActiveTopic implements HeardTopic {
     }
   }
 
+  /** Its state, as it is sent. */
+  get #stateParts (): KeyedSnapshots {
+    this.#parts ??= new KeyedSnapshots(
+      this.name, this.declared.policy.keyed?.event, this.state, this.log as TopicLog
+    )
+    return this.#parts
+  }
+
   /** Bytes of what is kept of it here, and can be read again. */
   get keptBytes (): number {
-    return (this.log?.recent.bytes ?? 0) + (this.#state?.bytes ?? 0)
+    return (this.log?.recent.bytes ?? 0) + (this.#state?.bytes ?? 0) + (this.#parts?.bytes ?? 0)
   }
 
   /** Lets go of all that can be read again. */
   forget (): void {
     this.log?.forget()
     this.#state?.forget()
-    if (this.#state) this.#snapshots = undefined
+    this.#parts = undefined
   }
 
-  #snapshotHost (): ConstructorParameters<typeof Snapshots>[0] {
+  #snapshotHost (log: TopicLog): ConstructorParameters<typeof Snapshots>[0] {
     const host = this.#host
     return {
       name: this.name,
       log: host.log,
       get stopping () { return host.stopping },
-      take: async () => await this.declared.takeSnapshot(this.params)
+      place: async () => this.declared.policy.keyed
+        ? await this.#stateParts.take()
+        : await placed(log, async () => await this.declared.takeSnapshot(this.params))
     }
   }
 

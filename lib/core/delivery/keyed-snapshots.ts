@@ -17,14 +17,22 @@ const FRACTION = 8
 /** Bytes of a key and its names in a part. */
 const OVERHEAD = 64
 
-interface Made extends TopicSnapshot { readonly changes: number, readonly keys: number }
+/** Older ones that clients are still given. The oldest is given up for one more: whoever reads it so slowly starts over. */
+const MOST_GIVEN = 4
+
+interface Made extends TopicSnapshot {
+  parts: readonly StatePart[]
+  readonly changes: number
+  readonly keys: number
+}
 
 export class KeyedSnapshots {
   readonly #topic: string
   readonly #event: string | undefined
   readonly #state: KeyedState
   readonly #log: TopicLog
-  #made: Made | undefined
+  /** The newest last. */
+  #given: Made[] = []
 
   constructor (topic: string, event: string | undefined, state: KeyedState, log: TopicLog) {
     this.#topic = topic
@@ -33,22 +41,44 @@ export class KeyedSnapshots {
     this.#log = log
   }
 
-  /** @throws Unavailable */
-  async take (): Promise<TopicSnapshot> {
-    const newest = await this.#state.ready()
-    if (!this.#made || !this.#isFresh(this.#made)) this.#made = this.#make([...newest.values()])
-    return this.#made
+  get bytes (): number {
+    return this.#given.flatMap(({ parts }) => parts).reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
+  /** @throws Unavailable */
+  async take (): Promise<TopicSnapshot> {
+    return await this.#state.with((newest) => {
+      const last = this.#given.at(-1)
+      return last && this.#isFresh(last) ? last : this.#make([...newest.values()])
+    })
+  }
+
+  /** There is time to read it before what follows it is gone. */
   #isFresh ({ from, changes, keys }: Made): boolean {
-    return !this.#state.codec.partial && this.#state.changes - changes <= Math.max(FEW_CHANGES, keys / FRACTION) &&
-      this.#log.locate(from) !== undefined
+    const { recent } = this.#log
+    const place = this.#log.locate(from)
+    return !this.#state.codec.partial && place !== undefined && recent.end - place <= recent.retention.limit / 2 &&
+      this.#state.changes - changes <= Math.max(FEW_CHANGES, keys / FRACTION)
   }
 
   #make (events: readonly KeyedEvent[]): Made {
     const runs = runsOf(events)
-    const parts = runs.map((run, part) => new StatePart(this.#topic, this.#state.codec, this.#event, run, part, part < runs.length - 1))
-    return { parts, from: this.#log.last, changes: this.#state.changes, keys: events.length }
+    const last = runs.length - 1
+    const parts = runs.map((run, part) =>
+      new StatePart(this.#topic, this.#state.codec, this.#event, run, part, part < last))
+    const made = { parts, from: this.#log.last, changes: this.#state.changes, keys: events.length }
+    this.#given.push(made)
+    this.#giveUp()
+    return made
+  }
+
+  /** Threat: a client that does not read would keep one for itself, each time. */
+  #giveUp (): void {
+    const { length } = this.#given
+    const kept = this.#given.filter(({ from }, i) =>
+      i >= length - MOST_GIVEN && this.#log.locate(from) !== undefined)
+    for (const made of this.#given) if (!kept.includes(made)) made.parts = []
+    this.#given = kept
   }
 }
 
@@ -72,6 +102,9 @@ class StatePart implements SnapshotPart {
     this.#part = part
     this.#more = more
   }
+
+  /** What it keeps, about. */
+  get bytes (): number { return this.#data?.byteLength ?? PART_BYTES }
 
   get data (): Uint8Array {
     this.#data ??= Buffer.from(this.#text())

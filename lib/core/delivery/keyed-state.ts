@@ -26,14 +26,17 @@ export interface KeyedStateHost {
 
 type State =
   | { readonly is: 'unread' }
+  | { readonly is: 'closed' }
   | { readonly is: 'read', readonly from: Id, readonly since: Map<string, Change>, readonly done: Promise<void> }
   | { readonly is: 'kept', readonly newest: Map<string, KeyedEvent> }
 
 const UNREAD: State = Object.freeze({ is: 'unread' })
+const CLOSED: State = Object.freeze({ is: 'closed' })
 /** Keys of a part: Redis takes less than 1 ms for it. */
 const PART_KEYS = 200
-/** A store may hold more than is allowed here, as after a limit was lowered. */
+/** A store may hold more than is allowed here, as after a limit was lowered: so many times as much, or as any may. */
 const MOST = 4
+const MOST_KEYS = 1_000_000
 const TRIES = 16
 /** How often the log is read on for what a part holds already. */
 const REPAIRS = 3
@@ -70,14 +73,17 @@ export class KeyedState {
   }
 
   /**
-   * Reads it, unless it is here already. Whoever asks meanwhile waits for the same.
-   * @throws Unavailable, what the adapter rejects with
+   * Reads it, unless it is here already; whoever asks meanwhile waits for the same. `use` is called in the very step in
+   * which the state is the log's: behind any other the log may have begun anew.
+   * @throws Unavailable, what the adapter rejects with, what `use` throws
    */
-  async ready (): Promise<ReadonlyMap<string, KeyedEvent>> {
+  async with<T> (use: (newest: ReadonlyMap<string, KeyedEvent>) => T): Promise<T> {
     for (let tries = 0; tries < TRIES; tries++) {
-      if (this.#state.is === 'kept') return this.#state.newest
-      if (this.#state.is === 'unread') this.#begin()
-      else await this.#state.done
+      const state = this.#state
+      if (state.is === 'kept') return use(state.newest)
+      if (state.is === 'closed') throw new Unavailable('the topic was closed')
+      if (state.is === 'read') await state.done
+      else this.#begin()
     }
     throw new Unavailable('the state of a keyed topic changes its log faster than it can be read')
   }
@@ -85,12 +91,13 @@ export class KeyedState {
   /** An event that the log has appended. */
   append (entry: Entry): void {
     const state = this.#state
-    if (state.is === 'unread') return
-    for (const [key, change] of this.codec.changes(entry)) {
+    if (state.is === 'unread' || state.is === 'closed') return
+    const changes = this.codec.changes(entry)
+    for (const [key, change] of changes) {
       if (state.is === 'read') state.since.set(key, change)
       else this.#apply(state.newest, key, change)
     }
-    this.changes++
+    if (changes.length > 0) this.changes++
   }
 
   /** The log has begun anew. */
@@ -101,7 +108,16 @@ export class KeyedState {
 
   /** Its memory is needed: who asks next reads it again. */
   forget (): void {
-    this.#state = UNREAD
+    this.#let(UNREAD)
+  }
+
+  /** Nobody is to read it any more. */
+  close (): void {
+    this.#let(CLOSED)
+  }
+
+  #let (state: State): void {
+    if (this.#state.is !== 'closed') this.#state = state
     this.#sorted = undefined
     this.bytes = 0
   }
@@ -111,6 +127,8 @@ export class KeyedState {
   #begin (): void {
     this.codec = this.#host.codec()
     const done = Promise.resolve().then(async () => await this.#read(state))
+    // Those who wait see the error. There may be nobody who does.
+    done.catch(() => {})
     const state: State & { is: 'read' } = { is: 'read', from: this.#log.last, since: new Map(), done }
     this.#state = state
   }
@@ -149,7 +167,7 @@ export class KeyedState {
       if (isNewer(state.from, page.head)) return await this.#lookAgain()
       for (const event of page.events) if (!isNewer(event.id, state.from)) gather(newest, event)
       seen += page.events.length + 1
-      if (seen > this.#host.maxKeys * MOST + PART_KEYS) throw new Unavailable('the state of a keyed topic is endless')
+      if (seen > Math.max(this.#host.maxKeys * MOST, MOST_KEYS)) throw new Unavailable('the state of a keyed topic is endless')
       if (page.next === undefined) return await this.#reached(page.head) ? newest : undefined
       next = page.next
     }
@@ -174,9 +192,8 @@ export class KeyedState {
     const before = newest.get(key)
     if (before) this.bytes -= sizeOf(before)
     if (!before !== !change) this.#sorted = undefined
-    // To its end: the order is that of the events.
-    newest.delete(key)
     if (change) newest.set(key, change)
+    else newest.delete(key)
     if (change) this.bytes += sizeOf(change)
   }
 }

@@ -18,7 +18,7 @@ export interface SnapshotPart {
 }
 
 export interface TopicSnapshot {
-  /** One at least. */
+  /** One at least; none once it is given up, and is to be taken anew. */
   readonly parts: readonly SnapshotPart[]
   /** Where the live events start for whoever is given this. */
   readonly from: Id
@@ -29,21 +29,17 @@ export interface SnapshotHost {
   readonly log: AppLog
   /** Those who wait have been told to come back. */
   readonly stopping: boolean
-  /** Asks the app. */
-  take (): Promise<TakenSnapshot>
+  place (): Promise<TopicSnapshot>
 }
 
 export class Snapshots {
   readonly #host: SnapshotHost
-  readonly #log: TopicLog
   #underWay: Promise<TopicSnapshot> | undefined
 
-  constructor (host: SnapshotHost, log: TopicLog) {
+  constructor (host: SnapshotHost) {
     this.#host = host
-    this.#log = log
   }
 
-  /** Takes one. The position is fixed before the app is asked. */
   take (): Promise<TopicSnapshot> {
     this.#underWay ??= inNobodysName(() => this.#takeOne())
     return this.#underWay
@@ -52,7 +48,7 @@ export class Snapshots {
   /** A failure is logged once, however many wait; whoever asks after it starts another. */
   async #takeOne (): Promise<TopicSnapshot> {
     try {
-      return await this.#place()
+      return await this.#host.place()
     } catch (error) {
       if (!this.#host.stopping) this.#logFailure(error)
       throw error
@@ -67,16 +63,16 @@ export class Snapshots {
       : 'realtime: a snapshot failed'
     this.#host.log.error({ err: error, topic: this.#host.name }, failed)
   }
+}
 
-  async #place (): Promise<TopicSnapshot> {
-    const log = this.#log
-    const from = log.last
-    const { data, event, at } = await this.#host.take()
-    const parts = [{ data, event }]
-    if (at === undefined) return { parts, from }
-    // The state may be ahead of this node, or older than the recent events. A state whose place is not found is at
-    // least as new as `from`.
-    if (log.locate(at) === undefined) await log.reach(at)
-    return { parts, from: log.locate(at) === undefined ? from : at }
-  }
+/** One that the app takes. The position is fixed before it is asked. */
+export async function placed (log: TopicLog, take: () => Promise<TakenSnapshot>): Promise<TopicSnapshot> {
+  const from = log.last
+  const { data, event, at } = await take()
+  const parts = [{ data, event }]
+  if (at === undefined) return { parts, from }
+  // The state may be ahead of this node, or older than the recent events. A state whose place is not found is at
+  // least as new as `from`.
+  if (log.locate(at) === undefined) await log.reach(at)
+  return { parts, from: log.locate(at) === undefined ? from : at }
 }

@@ -29,8 +29,7 @@ export class StateReader {
       // What was published before is in it, also where this node has not heard of it yet.
       await topic.log?.repair()
       if (topic.state.codec.partial) topic.state.forget()
-      await topic.state.ready()
-      return pageOf(topic, range)
+      return await topic.state.with(() => pageOf(topic, range))
     })
   }
 

@@ -86,9 +86,10 @@ export class Publisher {
       ...(dedupe === undefined ? {} : { dedupe }),
       ...(expect === undefined ? {} : { expect })
     })
-    if (id === '') return { id: undefined }
-    observe.published(name, REMOVED, id, data.byteLength)
-    return { id }
+    const turn = this.#yieldAfter(data.byteLength)
+    if (id !== '') observe.published(name, REMOVED, id, data.byteLength)
+    if (turn) await turn
+    return { id: id === '' ? undefined : id }
   }
 
   /** Appends what has been checked and encoded already. */

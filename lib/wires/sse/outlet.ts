@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http'
 import {
   clientLeft, connectionLost, shuttingDown, sourceBrokenOff, sourceEnded, sourceFailed, type CloseReason
 } from '../../core/close-reasons.ts'
-import { cursorPart, joinCursor } from '../../core/cursor.ts'
+import { cursorPart, joinCursor, NO_PLACE } from '../../core/cursor.ts'
 import type { Entry } from '../../core/event.ts'
 import type { Encoder, HeardSubscription, Notice, Outlet, OutletHost } from '../../core/wire.ts'
 import { HEARTBEAT, block, chunk, eventBlock, type Encoders } from './encode.ts'
@@ -135,7 +135,9 @@ export class SseOutlet implements Outlet {
 
   #snapshot ({ subscription, data, event }: Notice & { type: 'snapshot' }): Buffer {
     const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
-    const id = this.#cursor()
+    // Before the last part of a state the client has no place: with the one that it had it would be given what followed
+    // that, and never the parts that it lacks.
+    const id = this.#cursor() ?? NO_PLACE
     if (event !== undefined) return block({ id, event, data: text })
     return block({
       id,
