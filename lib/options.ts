@@ -30,6 +30,8 @@ export interface LiveSettings {
 export interface Settings extends LiveSettings {
   readonly adapter: Adapter | undefined
   readonly identify: NonNullable<RealtimeOptions['identify']>
+  readonly expiry: boolean
+  readonly expiryGrace: number
   readonly history: Retention | undefined
   readonly ringBytes: number
   readonly retry: number
@@ -50,13 +52,14 @@ export interface Settings extends LiveSettings {
 }
 
 const MiB = 1 << 20
+const SECOND_MS = 1000
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({
   messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64
 })
 const KNOWN = new Set<string>([
-  'adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
-  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout',
+  'adapter', 'identify', 'expiry', 'expiryGrace', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered',
+  'maxEventBytes', 'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout',
   'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'
@@ -68,6 +71,7 @@ const FRAMING = 1.5
 /** `hookTimeout`: Fastify's `pluginTimeout`, ms; 0 for none. */
 export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Settings {
   onlyKnown('', options, KNOWN)
+  const expiry = flag('expiry', options.expiry ?? true)
   const maxEventBytes = integer('maxEventBytes', options.maxEventBytes ?? 65_536, 1, 512 * MiB)
   const live = readLive(options, {
     heartbeat: 25_000, maxBuffered: Math.max(MiB, Math.ceil(maxEventBytes * FRAMING)), slow: 'close'
@@ -80,7 +84,9 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
   return Object.freeze({
     ...live,
     adapter: readAdapter(options.adapter),
-    identify: callable('identify', options.identify) ?? identifyUser,
+    identify: callable('identify', options.identify) ?? (expiry ? identifyUser : identifyUserForEver),
+    expiry,
+    expiryGrace: integer('expiryGrace', options.expiryGrace ?? 10_000, 0, 300_000),
     history: readHistory('history', options.history, DEFAULT_HISTORY),
     ringBytes: integer('ringBytes', options.ringBytes ?? 64 * MiB, 0),
     retry: readRetry(options.retry ?? 2000),
@@ -233,11 +239,23 @@ function readAdapter (adapter: Adapter | undefined): Adapter | undefined {
 }
 
 function identifyUser (request: FastifyRequest): RealtimeIdentity | undefined {
+  const identity = identifyUserForEver(request)
+  if (!identity) return undefined
+  const { iat, exp } = identity as { iat?: unknown, exp?: unknown }
+  // Without both, "exp" may be anything: the user may come from a database.
+  if (typeof iat === 'number' && typeof exp === 'number' && iat < exp) identity.expiresAt = exp * SECOND_MS
+  return identity
+}
+
+/** What `request.user` says of its own expiry under the names of ours is not ours: it may be of any kind. */
+function identifyUserForEver (request: FastifyRequest): RealtimeIdentity | undefined {
   const user = (request as { user?: unknown }).user
   if (typeof user !== 'object' || user === null) return undefined
-  const { id, sub } = user as { id?: unknown, sub?: unknown }
+  const { id, sub, iat } = user as { id?: unknown, sub?: unknown, iat?: unknown }
   const known = identityId(id) ?? identityId(sub)
-  return known === undefined ? undefined : { ...user, id: known }
+  if (known === undefined) return undefined
+  const { expiresAt, issuedAt, ...own } = user as Partial<RealtimeIdentity>
+  return { ...own, id: known, ...(typeof iat === 'number' && iat > 0 && { issuedAt: iat * SECOND_MS }) }
 }
 
 export function readAuthorize (value: unknown): TopicPolicy['authorize'] {

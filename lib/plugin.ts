@@ -7,6 +7,7 @@ import { eventNameFault, printable } from './core/event-name.ts'
 import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import { BegunRuns } from './features/resumable/begun-runs.ts'
+import { Grants } from './features/grants/grants.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
@@ -84,6 +85,7 @@ class App {
   readonly #settings: Settings
   readonly #hub: Hub
   readonly #runs: Runs
+  readonly #grants: Grants
   readonly #collector = new RouteCollector()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
@@ -98,6 +100,7 @@ class App {
     this.#hub = hub
     this.#runs = new Runs(hub)
     hub.attach(this.#runs)
+    this.#grants = new Grants(hub, settings.expiryGrace)
     this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
@@ -156,6 +159,7 @@ class App {
       hub: this.#hub,
       runs: this.#runs,
       begun: new BegunRuns(this.#hub, this.#runs),
+      grants: this.#grants,
       peers: new Peers(this.#hub),
       arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
       settings,

@@ -12,6 +12,9 @@ export type Ref = string | number
 /** Why events of a topic are lost to a client. */
 export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
 
+/** Why a client has one topic less, which it may join again. */
+export type LapseReason = 'expired'
+
 export type ErrorCode =
   | 'INVALID_JSON' | 'INVALID_FRAME' | 'INVALID_DATA' | 'UNKNOWN_MESSAGE' | 'UNKNOWN_TOPIC' | 'BINARY_UNSUPPORTED'
   | 'TOO_MANY_TOPICS' | 'RATE_LIMITED' | 'FORBIDDEN' | 'UNAVAILABLE' | 'INTERNAL'
@@ -20,8 +23,16 @@ export type ErrorCode =
 
 export type ServerFrame =
   | { op: 'open', connection: string, /** ms */ heartbeat: number }
-  | { op: 'subscribed', topic: string, id?: string | undefined, recovered?: boolean | undefined, ref?: Ref | undefined }
-  | { op: 'unsubscribed', topic: string, ref?: Ref | undefined }
+  | {
+    op: 'subscribed',
+    topic: string,
+    id?: string | undefined,
+    recovered?: boolean | undefined,
+    /** ms */
+    expires?: number | undefined,
+    ref?: Ref | undefined
+  }
+  | { op: 'unsubscribed', topic: string, ref?: Ref | undefined, reason?: LapseReason | undefined }
   | { op: 'reset', topic: string, id?: string | undefined, reason: ResetReason }
   | { op: 'at', topic: string, id?: string | undefined, why: 'conflated' | 'excepted' }
   | { op: 'snapshot', topic: string, id?: string | undefined, event?: string | undefined, data: unknown }

@@ -4,6 +4,7 @@ import type { Adapter, EphemeralEvent, Format, Id, LogEvent, Page, ReadLimits, S
 import { callApart, overWithin, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import { CONTROL, Node } from './cluster/node.ts'
 import type { Connection, ConnectionNode } from './connection/connection.ts'
+import { Deadlines } from './deadlines.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { Entrance, type Joined, type Joiner, type Joining } from './connection/joining.ts'
 import { Connections } from './connection/connections.ts'
@@ -54,6 +55,8 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly topics = new TopicRegistry()
   readonly heartbeat = new Heartbeat()
   readonly turns = new Turns((error, topic) => this.deliveryFailed(error, topic))
+  /** What of clients ends at a moment. */
+  readonly deadlines = new Deadlines((error) => this.log.error({ err: error }, 'realtime: an expiry failed'))
   readonly active: ActiveTopics
   readonly publisher: Publisher
   readonly entrance: Entrance
@@ -231,6 +234,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.patience.end(() => new Closed())
     await this.#waitForLeaving(closeTimeout - (performance.now() - since))
     this.heartbeat.stop()
+    this.deadlines.stop()
   }
 
   async #waitForLeaving (ms: number): Promise<void> {

@@ -3,8 +3,8 @@ import type { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Place } from '../core/admission.ts'
 import { keepContext } from '../core/async-context.ts'
-import { callApart } from '../core/callbacks.ts'
-import { clientLeft, type CloseReason } from '../core/close-reasons.ts'
+import { callApart, statusOf } from '../core/callbacks.ts'
+import { clientLeft, forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
 import { Connection, type Client, type ConnectionSettings } from '../core/connection/connection.ts'
 import type { Cursor } from '../core/connection/joining.ts'
 import type { Join } from '../core/connection/joins.ts'
@@ -12,13 +12,16 @@ import type { Hub } from '../core/hub.ts'
 import { randomId } from '../core/id.ts'
 import { readIdentity, type Identity } from '../core/identity.ts'
 import { andThen, onFailure, type MaybePromise } from '../core/maybe-promise.ts'
-import type { TopicAt } from '../core/topics/topic.ts'
+import type { Action, TopicAt } from '../core/topics/topic.ts'
 import type { WireKind } from '../core/wire.ts'
 import { Closed, ConnectionClosed, Forbidden } from '../errors.ts'
+import type { Grant } from '../features/grants/grant.ts'
+import type { Holding } from '../features/grants/holding.ts'
 import type { Connection as PublicConnection } from '../types/connection.ts'
-import { authorize, authorizeAgain, authorizeAll } from './authorize.ts'
+import { authorize, authorizeAll, type Asking } from './authorize.ts'
 import type { WireContext } from './context.ts'
 import { addressOf } from './peer.ts'
+import { logRefusal } from './refusal.ts'
 import type { TopicLimit } from './topic-limit.ts'
 import { resolveTopic, type TopicsFor } from './topics-option.ts'
 
@@ -44,8 +47,11 @@ export interface ArrivalPlan {
 
 const NO_TOPICS: TopicAt[] = []
 
-export function identify ({ hub, settings }: WireContext, request: FastifyRequest): MaybePromise<Identity | undefined> {
-  return andThen(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), readIdentity)
+export function identify (
+  { hub, settings, grants }: WireContext, request: FastifyRequest
+): MaybePromise<Identity | undefined> {
+  return andThen(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), (given) =>
+    grants.checked(readIdentity(given)))
 }
 
 const anonymous = (id: string): Identity => ({ id: `anonymous:${id}`, anonymous: true })
@@ -68,6 +74,8 @@ export class Arrival implements Client {
   /** The app has accepted the client. A topic that the app adds from now on joins by itself. */
   #accepted = false
   #accepting: Promise<void> | undefined
+  /** What allows it; kept only where something of that ends, or says something. */
+  #holding: Holding | undefined
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
@@ -99,7 +107,7 @@ export class Arrival implements Client {
     const { context } = plan
     const place = context.peers.admit(request)
     const arriving = onFailure(() => andThen(plan.topicsFor(request), (topics) =>
-      andThen(authorizeAll(context.hub, request, topics), () =>
+      andThen(authorizeAll({ hub: context.hub, request, claims: undefined }, topics), (grants) =>
         andThen(identify(context, request), (identity) => {
           const id = randomId()
           const client = identity ?? anonymous(id)
@@ -107,10 +115,49 @@ export class Arrival implements Client {
           const arrival = new Arrival(plan, request, place, client, id, topics)
           if (context.hub.stopping) throw new Closed()
           context.hub.admit(arrival.connection)
+          arrival.#isAllowed(grants)
           return arrival
         }))), () => place.giveBack())
     if (arriving instanceof Promise) place.keepOrigin()
     return arriving
+  }
+
+  /** What its identity and its topics are allowed by. */
+  #isAllowed (grants: ReadonlyMap<string, Grant> | undefined): void {
+    const { expiresAt } = this.identity
+    if (typeof expiresAt === 'number') this.#hold.identityEnds(expiresAt)
+    for (const [name, grant] of grants ?? []) this.#allow(name, grant)
+  }
+
+  /** Nothing is kept of a grant that says nothing. */
+  #allow (name: string, grant: Grant): void {
+    if (this.#holding || grant.expiresAt !== undefined || grant.info !== undefined) this.#hold.hold(name, grant)
+  }
+
+  get #hold (): Holding {
+    this.#holding ??= this.#context.grants.holding(this.connection)
+    return this.#holding
+  }
+
+  expires (name: string): number | undefined {
+    return this.#holding?.expires(name)
+  }
+
+  grant (name: string): Grant | undefined {
+    return this.#holding?.grant(name)
+  }
+
+  ended (): void {
+    this.#holding?.end()
+  }
+
+  get #asking (): Asking {
+    return { hub: this.#context.hub, request: this.#request, claims: undefined }
+  }
+
+  /** Asks the topic's `authorize`. @throws Forbidden, and what that throws with a status */
+  authorize (at: TopicAt, action: Action): Promise<Grant> {
+    return authorize(this.#asking, at, action)
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
@@ -162,8 +209,19 @@ export class Arrival implements Client {
     this.topics = NO_TOPICS
   }
 
+  /** Rights may have been taken while nobody could say so. */
   authorizeAgain (): void {
-    this.run(() => authorizeAgain(this.#context.hub, this.#request, this.connection))
+    this.run(() => this.#askAgain()).catch((error: unknown) => {
+      logRefusal(this.#request.log, error, 'realtime: refused by authorize, asked again')
+      if (statusOf(error) === 503) this.connection.sendAway(tryAgainLater)
+      else this.connection.end(forbidden)
+    })
+  }
+
+  async #askAgain (): Promise<void> {
+    const topics = this.connection.subscriptions.map(({ topic: { declared, params } }) => declared.at(params))
+    const grants = await authorizeAll(this.#asking, topics)
+    if (!this.connection.closed) for (const [name, grant] of grants ?? []) this.#allow(name, grant)
   }
 
   resolve (topic: unknown): string {
@@ -188,8 +246,9 @@ export class Arrival implements Client {
     this.#mustHaveRoom(at.name)
     const join = connection.joining(at.name)
     try {
-      await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
+      const grant = await this.run(() => this.authorize(at, 'subscribe'))
       if (hasLeft(join, connection)) return 'left'
+      this.#allow(at.name, grant)
       if (!this.#accepted && !connection.begun) return this.#add(at)
       // Its topics are being joined already: this one comes behind them.
       await connection.whenBegun()

@@ -5,6 +5,7 @@
  */
 export type * from './adapter.ts'
 export type * from './channel.ts'
+export type * from './claims.ts'
 export type * from './connection.ts'
 export type * from './fastify.ts'
 export type * from './identity.ts'

@@ -11,10 +11,21 @@ export interface RealtimeOptions {
   adapter?: Adapter
   /**
    * Who a request is; null or undefined: nobody. Anything else than an object with an `id` (a non-empty string of at
-   * most 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). Default:
+   * most 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). An `expiresAt` that is
+   * no moment is FST_ERR_REALTIME_EXPIRY_INVALID (500), one that is over FST_ERR_REALTIME_EXPIRED (401). Default:
    * `request.user`, when it has such an `id` or `sub`.
    */
   identify?: (request: FastifyRequest) => IdentityInput | null | undefined | Promise<IdentityInput | null | undefined>
+  /**
+   * Does the default `identify` take `exp` of `request.user`, where that has `iat` and `exp` as numbers, for the end of
+   * the identity? Its connections then end with 4401 when it has passed. Default true.
+   */
+  expiry?: boolean
+  /**
+   * How long a topic or a connection goes on after what allows it has ended, ms. Default 10000; 0 to 300000. For a
+   * client to bring a newer token meanwhile.
+   */
+  expiryGrace?: number
   /** History of topics that do not say. `false`: none. */
   history?: HistoryOptions | false
   /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */

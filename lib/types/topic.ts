@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { SlowPolicy } from '../core/connection/slow-client.ts'
 import type { HistoryPage, Published, PublishOptions } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
+import type { RealtimeClaims } from './claims.ts'
 
 export type { HistoryEvent, HistoryPage, Published, PublishOptions } from '../core/published.ts'
 
@@ -18,13 +19,33 @@ export interface HistoryOptions {
   maxBytes?: number
 }
 
+/** What a client is about to do in a topic: to hear it, to relay an event into it, to be seen in it. */
+export type Action = 'subscribe' | 'publish' | 'presence'
+
 export interface AuthorizeContext<Params> {
   /** The topic's full name. */
   topic: string
   params: Params
   /** `subscribe` at each subscription, `publish` at each relayed client event. */
-  action: 'subscribe' | 'publish'
+  action: Action
+  /** What the client's token says, where it brought one and the plugin has `tokens`. */
+  claims: RealtimeClaims | undefined
 }
+
+/** Allows a client, for a while. */
+export interface Grant {
+  allow: true
+  /**
+   * When it ends, ms since the epoch. The client is asked for something newer, or loses the topic `expiryGrace` later.
+   * @throws FST_ERR_REALTIME_EXPIRY_INVALID for what is no such moment, FST_ERR_REALTIME_EXPIRED for one that is over
+   */
+  expiresAt?: number
+  /** What the server says of the client in this topic; `connection.grant(topic).info`. */
+  info?: unknown
+}
+
+/** Only `true` and a grant allow. */
+export type Authorized = boolean | Grant
 
 /** What `snapshot` may return to name its event or say how far it reaches. */
 export interface Snapshot {
@@ -48,12 +69,15 @@ export interface TopicOptions<Params, Schemas> {
    */
   history?: HistoryOptions | false
   /**
-   * Asked at every subscription, on both wires, and for each relayed message. Only `true`, or a promise of it, allows;
-   * anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. `'anyone'`: every client may
+   * Asked at every subscription, on both wires, and for each relayed message. Only `true` or a {@link Grant}, or a
+   * promise of one, allows; anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. A
+   * grant that is not understood is FST_ERR_REALTIME_GRANT_INVALID (500). `'anyone'`: every client may
    * subscribe, and none may relay. A topic without it is guarded by the hooks of the routes that carry it, and cannot
    * be offered for a channel's `subscribe`.
    */
-  authorize?: ((request: FastifyRequest, context: AuthorizeContext<Params>) => boolean | Promise<boolean>) | 'anyone'
+  authorize?:
+    | ((request: FastifyRequest, context: AuthorizeContext<Params>) => Authorized | Promise<Authorized>)
+    | 'anyone'
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /**

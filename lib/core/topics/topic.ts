@@ -17,8 +17,11 @@ export interface TopicAt {
   readonly name: string
 }
 
-type Authorize = (
-  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' }
+/** What a client is about to do in a topic. */
+export type Action = 'subscribe' | 'publish' | 'presence'
+
+export type Authorize = (
+  request: unknown, context: { topic: string, params: Params, action: Action, claims: object | undefined }
 ) => unknown
 
 export interface TopicPolicy {

@@ -25,7 +25,7 @@ export async function head (plan: StreamPlan, request: FastifyRequest, reply: Fa
   const place = peers.admit(request)
   place.keepOrigin()
   try {
-    await authorizeAll(hub, request, await plan.topicsFor(request))
+    await authorizeAll({ hub, request, claims: undefined }, await plan.topicsFor(request))
     const identity = await identify(plan.context, request) ?? { id: '', anonymous: true }
     peers.identify(request, place, identity)
     if (await isOver(plan, request, identity)) reply.code(204).send()

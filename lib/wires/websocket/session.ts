@@ -12,7 +12,6 @@ import type { Check } from '../../core/validation.ts'
 import type { Limits } from '../../options.ts'
 import type { Ref } from '../../protocol.ts'
 import type { Arrival, Entered } from '../../routes/arrival.ts'
-import { authorize } from '../../routes/authorize.ts'
 import { logRefusal } from '../../routes/refusal.ts'
 import { sparing } from '../../routes/sparing-log.ts'
 import { Fault } from './fault.ts'
@@ -161,7 +160,7 @@ export class Session {
 
   async #relay ({ to, replace }: Relay, name: string, data: unknown, named: unknown): Promise<void> {
     const at = to(this.#request, this.#connection, named)
-    await authorize(this.#plan.hub, this.#request, at, 'publish')
+    await this.#arrival.authorize(at, 'publish')
     const sent = replace ? await replace(data, this.#context()) : data ?? null
     if (sent === undefined) return
     // Threat: the topic may have been taken from it while the app was asked.
@@ -203,14 +202,18 @@ export class Session {
     if (!own && !this.#plan.subscribe.includes(at.topic)) {
       throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
     }
-    if (this.#connection.has(at.name)) return this.#write(this.#outlet.protocol.subscribed(at.name, ref))
+    if (this.#connection.has(at.name)) return this.#tellSubscribed(at, ref)
     if (this.#rate?.takeTopic(this.#plan.maxTopics) === false) {
       throw new Fault('RATE_LIMITED', 'too many topics joined: slow down')
     }
     const entered = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
     // The app has put it out of the topic before it was in.
     if (entered === 'left') throw new Forbidden(at.name, 'subscribed to')
-    if (entered === 'there') this.#write(this.#outlet.protocol.subscribed(at.name, ref))
+    if (entered === 'there') this.#tellSubscribed(at, ref)
+  }
+
+  #tellSubscribed ({ name }: TopicAt, ref: Ref | undefined): void {
+    this.#write(this.#outlet.protocol.subscribed(name, ref, this.#connection.expires(name)))
   }
 
   async #join (at: TopicAt, cursor: Cursor, ref: Ref | undefined): Promise<Entered> {

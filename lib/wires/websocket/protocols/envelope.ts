@@ -39,13 +39,14 @@ class Envelope implements Protocol {
     switch (notice.type) {
       case 'opened': return say({ op: 'open', connection, heartbeat })
       case 'subscribed': {
-        const { subscription: { topic, position }, recovered, ref } = notice
+        const { subscription: { topic, position }, recovered, expires, ref } = notice
         // A client that is cut before the reset comes back with the id it has, and is told then.
         return say({
           op: 'subscribed',
           topic: topic.name,
           id: recovered === false ? undefined : position,
           recovered,
+          expires,
           ref: ref as Ref | undefined
         })
       }
@@ -56,7 +57,7 @@ class Envelope implements Protocol {
         op: 'at', topic: notice.subscription.topic.name, id: notice.subscription.position, why: notice.why
       })
       case 'snapshot': return snapshotFrame(notice)
-      case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic })
+      case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic, reason: notice.reason })
       case 'direct':
         return frame('text',
           Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
@@ -75,7 +76,10 @@ class Envelope implements Protocol {
 
   pong (): Uint8Array { return say({ op: 'pong' }) }
   // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
-  subscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'subscribed', topic, ref }) }
+  subscribed (topic: string, ref: Ref | undefined, expires: number | undefined): Uint8Array {
+    return say({ op: 'subscribed', topic, expires, ref })
+  }
+
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'unsubscribed', topic, ref }) }
 
   bye ({ code, text, reconnect }: CloseReason, retry: number | undefined): Uint8Array {

@@ -39,7 +39,7 @@ export interface Protocol {
   reply (asked: Asked & { do: 'message' }, result: unknown): Uint8Array | undefined
   pong (): Uint8Array | undefined
   /** It hears this topic already: what it has been told of it still holds. */
-  subscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
+  subscribed (topic: string, ref: Ref | undefined, expires: number | undefined): Uint8Array | undefined
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
   /** The last words before the close frame. `retry`: when to come back (ms). */
   bye (reason: CloseReason, retry: number | undefined): Uint8Array | undefined
