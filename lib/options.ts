@@ -32,6 +32,10 @@ export interface Settings extends LiveSettings {
   readonly identify: NonNullable<RealtimeOptions['identify']>
   readonly expiry: boolean
   readonly expiryGrace: number
+  /** As given: read by the feature, which is loaded where it is used. */
+  readonly tokens: unknown
+  readonly maxRevocations: number
+  readonly revocationAge: number
   readonly history: Retention | undefined
   readonly ringBytes: number
   readonly retry: number
@@ -53,14 +57,16 @@ export interface Settings extends LiveSettings {
 
 const MiB = 1 << 20
 const SECOND_MS = 1000
+const DAY_MS = 86_400_000
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({
   messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64
 })
 const KNOWN = new Set<string>([
-  'adapter', 'identify', 'expiry', 'expiryGrace', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered',
-  'maxEventBytes', 'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout',
-  'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
+  'adapter', 'identify', 'expiry', 'expiryGrace', 'tokens', 'maxRevocations', 'revocationAge', 'history', 'ringBytes',
+  'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes', 'maxTopics', 'maxConnections',
+  'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout', 'leaveTimeout', 'joinTimeout',
+  'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'
 ] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
@@ -87,6 +93,9 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     identify: callable('identify', options.identify) ?? (expiry ? identifyUser : identifyUserForEver),
     expiry,
     expiryGrace: integer('expiryGrace', options.expiryGrace ?? 10_000, 0, 300_000),
+    tokens: options.tokens,
+    maxRevocations: integer('maxRevocations', options.maxRevocations ?? 10_000, 1, 1_000_000),
+    revocationAge: integer('revocationAge', options.revocationAge ?? DAY_MS, 1000, 366 * DAY_MS),
     history: readHistory('history', options.history, DEFAULT_HISTORY),
     ringBytes: integer('ringBytes', options.ringBytes ?? 64 * MiB, 0),
     retry: readRetry(options.retry ?? 2000),
@@ -258,9 +267,13 @@ function identifyUserForEver (request: FastifyRequest): RealtimeIdentity | undef
   return { ...own, id: known, ...(typeof iat === 'number' && iat > 0 && { issuedAt: iat * SECOND_MS }) }
 }
 
-export function readAuthorize (value: unknown): TopicPolicy['authorize'] {
+/** `tokens`: does the plugin take them? */
+export function readAuthorize (value: unknown, tokens: boolean): TopicPolicy['authorize'] {
   if (value === undefined || value === 'anyone' || typeof value === 'function') return value as TopicPolicy['authorize']
-  throw new OptionInvalid('authorize', 'must be a function that says true to those who may, or "anyone"')
+  if (value === 'token' && tokens) return value
+  throw new OptionInvalid('authorize', value === 'token'
+    ? 'is "token", and the plugin has no option "tokens"'
+    : 'must be a function that says true to those who may, "anyone" or "token"')
 }
 
 export function integer (name: string, value: unknown, min: number, max = Infinity): number {

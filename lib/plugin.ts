@@ -8,6 +8,8 @@ import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import { BegunRuns } from './features/resumable/begun-runs.ts'
 import { Grants } from './features/grants/grants.ts'
+import { readTokens } from './features/grants/token-options.ts'
+import { Tokens } from './features/grants/tokens.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
@@ -43,7 +45,8 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   if (fastify.hasDecorator('realtime')) throw new AlreadyRegistered()
   const settings = readOptions(options, fastify.initialConfig.pluginTimeout)
   const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log, app: fastify })
-  const app = new App(fastify, settings, hub)
+  const tokens = settings.tokens === undefined ? undefined : await Tokens.of(readTokens(settings.tokens), hub.patience)
+  const app = new App(fastify, settings, hub, tokens)
   // Before anything can go wrong: an app that is closed while its start hangs closes the adapter.
   fastify.addHook('onClose', async () => await call(() => hub.close()))
   await startWithin(fastify.initialConfig.pluginTimeout, hub)
@@ -94,13 +97,14 @@ class App {
   readonly #checks: Array<() => void> = []
   #ready = false
 
-  constructor (fastify: FastifyInstance, settings: Settings, hub: Hub) {
+  constructor (fastify: FastifyInstance, settings: Settings, hub: Hub, tokens: Tokens | undefined) {
     this.#fastify = fastify
     this.#settings = settings
     this.#hub = hub
     this.#runs = new Runs(hub)
     hub.attach(this.#runs)
-    this.#grants = new Grants(hub, settings.expiryGrace)
+    this.#grants = makeGrants(hub, settings, tokens)
+    hub.attach(this.#grants)
     this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
@@ -201,7 +205,7 @@ class App {
       retention,
       schemas: options.events,
       events: this.#codecs(scope, pattern, options.events),
-      authorize: readAuthorize(options.authorize),
+      authorize: readAuthorize(options.authorize, this.#grants.tokens !== undefined),
       snapshot: callable('snapshot', options.snapshot),
       coalesce: readCoalesce(options.coalesce ?? 0),
       validate: this.#settings.validate
@@ -224,6 +228,14 @@ class App {
       return [name, codec]
     }))
   }
+}
+
+/** A token outlives no revocation. */
+function makeGrants (hub: Hub, settings: Settings, tokens: Tokens | undefined): Grants {
+  const { expiryGrace: grace, maxRevocations: most, revocationAge } = settings
+  const { maxLifetime = 0, clockTolerance = 0 } = tokens?.settings ?? {}
+  const revocation = { most, age: Math.max(revocationAge, maxLifetime + clockTolerance) }
+  return new Grants(hub, { grace, revocation }, tokens)
 }
 
 function readLiveFor (

@@ -13,11 +13,12 @@ export type Ref = string | number
 export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
 
 /** Why a client has one topic less, which it may join again. */
-export type LapseReason = 'expired'
+export type LapseReason = 'expired' | 'refused'
 
 export type ErrorCode =
   | 'INVALID_JSON' | 'INVALID_FRAME' | 'INVALID_DATA' | 'UNKNOWN_MESSAGE' | 'UNKNOWN_TOPIC' | 'BINARY_UNSUPPORTED'
-  | 'TOO_MANY_TOPICS' | 'RATE_LIMITED' | 'FORBIDDEN' | 'UNAVAILABLE' | 'INTERNAL'
+  | 'TOO_MANY_TOPICS' | 'RATE_LIMITED' | 'FORBIDDEN' | 'TOKEN_INVALID' | 'TOKEN_MISSING' | 'EXPIRED' | 'REVOKED'
+  | 'UNAVAILABLE' | 'INTERNAL'
 
 // --- what a server says ----------------------------------------------------------------
 
@@ -33,6 +34,7 @@ export type ServerFrame =
     ref?: Ref | undefined
   }
   | { op: 'unsubscribed', topic: string, ref?: Ref | undefined, reason?: LapseReason | undefined }
+  | { op: 'refreshed', /** ms */ expires?: number | undefined, ref?: Ref | undefined }
   | { op: 'reset', topic: string, id?: string | undefined, reason: ResetReason }
   | { op: 'at', topic: string, id?: string | undefined, why: 'conflated' | 'excepted' }
   | { op: 'snapshot', topic: string, id?: string | undefined, event?: string | undefined, data: unknown }
@@ -57,8 +59,9 @@ export interface FlatError {
 // --- what a client says ----------------------------------------------------------------
 
 export type ClientFrame =
-  | { op: 'open', /** by topic */ cursors?: Record<string, string> }
+  | { op: 'open', /** by topic */ cursors?: Record<string, string>, token?: string }
   | { op: 'ping' }
-  | { op: 'subscribe', topic: string, id?: string, ref?: Ref }
+  | { op: 'subscribe', topic: string, id?: string, token?: string, ref?: Ref }
+  | { op: 'refresh', token: string, ref?: Ref }
   | { op: 'unsubscribe', topic: string, ref?: Ref }
   | { event: string, data?: unknown, topic?: string, ref?: Ref }

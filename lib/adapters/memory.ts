@@ -1,11 +1,12 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Ownership, Page, ReadLimits, Sink
+  Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Marks, Ownership, Page, ReadLimits, Sink
 } from '../core/adapter.ts'
 import { isGenesis, randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { Conflict, NotOwner, OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
+import { MemoryMarks } from './memory-marks.ts'
 import { MemoryLog } from './memory-log.ts'
 
 export interface MemoryOptions {
@@ -36,7 +37,7 @@ export function memory (options: MemoryOptions = {}): Adapter {
   return new MemoryAdapter(options)
 }
 
-export class MemoryAdapter implements Adapter, Ownership {
+export class MemoryAdapter implements Adapter, Ownership, Marks {
   readonly name = 'memory'
   readonly #maxBytes: number
   readonly #headAge: number
@@ -52,6 +53,7 @@ export class MemoryAdapter implements Adapter, Ownership {
    */
   readonly #generations = new Uint32Array(GENERATIONS)
   readonly #owners = new OrderOfUse<string, { owner: string, until: number }>()
+  readonly #marks = new MemoryMarks()
   #counter = 0
   /** Of the logs. */
   #bytes = 0
@@ -159,6 +161,14 @@ export class MemoryAdapter implements Adapter, Ownership {
     if (next) await this.claim(topic, next.owner, next.ms)
   }
 
+  async mark (space: string, key: string, at: number, ms: number, most: number): Promise<boolean> {
+    return this.#marks.mark(space, key, at, ms, most)
+  }
+
+  async marks (space: string): Promise<ReadonlyMap<string, number>> {
+    return this.#marks.of(space)
+  }
+
   #ownerOf (topic: string): string | undefined {
     const owned = this.#owners.get(topic)
     return owned && owned.until > performance.now() ? owned.owner : undefined
@@ -169,6 +179,7 @@ export class MemoryAdapter implements Adapter, Ownership {
     this.#sink = undefined
     for (const order of [this.#logs, this.#holding, this.#keyed]) order.clear()
     this.#owners.clear()
+    this.#marks.clear()
     this.#subscribed.clear()
     this.#bytes = 0
   }

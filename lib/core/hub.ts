@@ -34,6 +34,10 @@ export interface HubSettings extends AdmissionLimits {
 
 /** What is built upon topics and connections, and is not known to them. */
 export interface Feature {
+  /** The node hears the others' orders. The app starts when this is over. */
+  start? (): Promise<void>
+  /** What others have ordered may have been missed, or what the adapter keeps may be lost. */
+  resync? (): void
   /** The app closes. Resolves when its clients may be sent away. */
   closing? (): Promise<unknown> | undefined
 }
@@ -99,6 +103,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     if (!this.#closed) this.#state = 'started'
     await this.adapter.start(this)
     if (!this.#closed) await this.node.start()
+    if (!this.#closed) await Promise.all(this.#features.map(async (feature) => await feature.start?.()))
     // The hub was closed meanwhile, so what was opened is closed.
     if (this.#closed) return await this.adapter.close()
     this.#sweep = setInterval(() => {
@@ -147,9 +152,19 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     const { name } = this.adapter
     this.down = state === 'down' ? (why && toError(why).message) ?? 'the adapter is away' : undefined
     this.observe.adapterIs(state, name, why)
-    if (state === 'up') return this.log.info({ adapter: name }, 'realtime: the adapter is back')
+    if (state === 'up') return this.#back()
     this.log.warn({ ...why && { err: why }, adapter: name },
       'realtime: the adapter is away; clients stay, and everything goes on when it is back')
+  }
+
+  #back (): void {
+    this.log.info({ adapter: this.adapter.name }, 'realtime: the adapter is back')
+    this.resync()
+  }
+
+  /** What was ordered meanwhile may have been missed. */
+  resync (): void {
+    for (const feature of this.#features) feature.resync?.()
   }
 
   // --- what its rooms ask and report -------------------------------------------------

@@ -10,18 +10,19 @@ import type { Cursor } from '../core/connection/joining.ts'
 import type { Join } from '../core/connection/joins.ts'
 import type { Hub } from '../core/hub.ts'
 import { randomId } from '../core/id.ts'
-import { readIdentity, type Identity } from '../core/identity.ts'
+import type { Identity } from '../core/identity.ts'
 import { andThen, onFailure, type MaybePromise } from '../core/maybe-promise.ts'
 import type { Action, TopicAt } from '../core/topics/topic.ts'
 import type { WireKind } from '../core/wire.ts'
 import { Closed, ConnectionClosed, Forbidden } from '../errors.ts'
 import type { Grant } from '../features/grants/grant.ts'
-import type { Holding } from '../features/grants/holding.ts'
 import type { Connection as PublicConnection } from '../types/connection.ts'
-import { authorize, authorizeAll, type Asking } from './authorize.ts'
+import { authorize, authorizeAll, isAsked } from './authorize.ts'
 import type { WireContext } from './context.ts'
 import { addressOf } from './peer.ts'
 import { logRefusal } from './refusal.ts'
+import { sparing } from './sparing-log.ts'
+import { judge, Standing, type Judged } from './standing.ts'
 import type { TopicLimit } from './topic-limit.ts'
 import { resolveTopic, type TopicsFor } from './topics-option.ts'
 
@@ -47,20 +48,10 @@ export interface ArrivalPlan {
 
 const NO_TOPICS: TopicAt[] = []
 
-export function identify (
-  { hub, settings, grants }: WireContext, request: FastifyRequest
-): MaybePromise<Identity | undefined> {
-  return andThen(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), (given) =>
-    grants.checked(readIdentity(given)))
-}
-
-const anonymous = (id: string): Identity => ({ id: `anonymous:${id}`, anonymous: true })
-
 /** A client on its way in: registered, allowed, with the topics that `connect` added. */
 export class Arrival implements Client {
-  readonly id: string
+  readonly id = randomId()
   readonly kind: WireKind
-  readonly identity: Identity
   readonly settings: ConnectionSettings
   readonly since: number
   readonly connection: Connection
@@ -74,27 +65,29 @@ export class Arrival implements Client {
   /** The app has accepted the client. A topic that the app adds from now on joins by itself. */
   #accepted = false
   #accepting: Promise<void> | undefined
-  /** What allows it; kept only where something of that ends, or says something. */
-  #holding: Holding | undefined
+  readonly #standing: Standing
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
   private constructor (
-    { context, kind, topicsFor, live }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity,
-    id: string, topics: TopicAt[]
+    { context, kind, topicsFor, live }: ArrivalPlan, request: FastifyRequest, place: Place, judged: Judged
   ) {
     this.#context = context
     this.#request = request
     this.#limit = topicsFor.limit
+    this.#standing = new Standing(context, request, this.id, judged)
     this.kind = kind
     this.place = place
-    this.topics = topics
-    this.id = id
-    this.identity = identity
+    this.topics = judged.topics
     this.settings = live
     this.since = context.arrivals.of(request)
     this.connection = new Connection(context.hub, this)
   }
+
+  get identity (): Identity { return this.#standing.identity }
+  get issuedAt (): number | undefined { return this.#standing.issuedAt }
+  /** What it may bring with its `open`: a token, and by that who it is. */
+  get brings (): 'nothing' | 'token' | 'identity' { return this.#standing.awaits }
 
   /** Found when first asked for, and kept: a socket that has closed has none. */
   get address (): string {
@@ -102,62 +95,87 @@ export class Arrival implements Client {
     return this.#address
   }
 
-  /** Takes a place for the client; then asks topics, `authorize` and `identify`. */
-  static of (plan: ArrivalPlan, request: FastifyRequest): MaybePromise<Arrival> {
+  /** Takes a place for the client; then asks the app about it. `opens`: it may bring a token with its `open`. */
+  static of (plan: ArrivalPlan, request: FastifyRequest, opens = false): MaybePromise<Arrival> {
     const { context } = plan
     const place = context.peers.admit(request)
-    const arriving = onFailure(() => andThen(plan.topicsFor(request), (topics) =>
-      andThen(authorizeAll({ hub: context.hub, request, claims: undefined }, topics), (grants) =>
-        andThen(identify(context, request), (identity) => {
-          const id = randomId()
-          const client = identity ?? anonymous(id)
-          context.peers.identify(request, place, client)
-          const arrival = new Arrival(plan, request, place, client, id, topics)
-          if (context.hub.stopping) throw new Closed()
-          context.hub.admit(arrival.connection)
-          arrival.#isAllowed(grants)
-          return arrival
-        }))), () => place.giveBack())
+    const arriving = onFailure(() => andThen(judge(context, request, plan.topicsFor, opens), (judged) => {
+      const arrival = new Arrival(plan, request, place, judged)
+      context.peers.identify(request, place, arrival.identity)
+      if (context.hub.stopping) throw new Closed()
+      context.hub.admit(arrival.connection)
+      arrival.#standing.begin(arrival.connection, judged.allowed)
+      return arrival
+    }), () => place.giveBack())
     if (arriving instanceof Promise) place.keepOrigin()
     return arriving
   }
 
-  /** What its identity and its topics are allowed by. */
-  #isAllowed (grants: ReadonlyMap<string, Grant> | undefined): void {
-    const { expiresAt } = this.identity
-    if (typeof expiresAt === 'number') this.#hold.identityEnds(expiresAt)
-    for (const [name, grant] of grants ?? []) this.#allow(name, grant)
-  }
-
-  /** Nothing is kept of a grant that says nothing. */
-  #allow (name: string, grant: Grant): void {
-    if (this.#holding || grant.expiresAt !== undefined || grant.info !== undefined) this.#hold.hold(name, grant)
-  }
-
-  get #hold (): Holding {
-    this.#holding ??= this.#context.grants.holding(this.connection)
-    return this.#holding
-  }
-
-  expires (name: string): number | undefined {
-    return this.#holding?.expires(name)
-  }
-
-  grant (name: string): Grant | undefined {
-    return this.#holding?.grant(name)
-  }
-
-  ended (): void {
-    this.#holding?.end()
-  }
-
-  get #asking (): Asking {
-    return { hub: this.#context.hub, request: this.#request, claims: undefined }
-  }
+  expires (name: string): number | undefined { return this.#standing.expires(name) }
+  grant (name: string): Grant | undefined { return this.#standing.grant(name) }
+  ended (): void { this.#standing.end() }
 
   /** Asks the topic's `authorize`. @throws Forbidden, and what that throws with a status */
   authorize (at: TopicAt, action: Action): Promise<Grant> {
-    return authorize(this.#asking, at, action)
+    return authorize(this.#standing.asking(), at, action)
+  }
+
+  /**
+   * The client says `open`, and may bring a token with it. What waited for that is judged.
+   * @throws TokenInvalid, Expired, Revoked, Forbidden, TooManyConnections, and what the app refuses it by
+   */
+  async open (token: string | undefined): Promise<void> {
+    const standing = this.#standing
+    const { awaits } = standing
+    if (awaits === 'nothing') return token === undefined ? undefined : await this.refresh(token).then(() => {})
+    const { hub, peers } = this.#context
+    standing.bear(this.connection, await standing.open(token))
+    if (awaits === 'identity') {
+      peers.identify(this.#request, this.place, this.identity)
+      // Orders did not know whom they concern.
+      hub.node.catchUp(this.connection, hub.node.missedBy(this.connection))
+    }
+    await this.#judge(this.topics.filter(({ topic }) => topic.policy.authorize === 'token'))
+  }
+
+  async #judge (topics: readonly TopicAt[]): Promise<void> {
+    const allowed = await this.run(() => authorizeAll(this.#standing.asking(), topics))
+    for (const [name, grant] of allowed ?? []) this.#allow(name, grant)
+  }
+
+  #allow (name: string, grant: Grant): void {
+    if (!this.connection.closed) this.#standing.allow(this.connection, name, grant)
+  }
+
+  /**
+   * A newer token in place of the one that came before. What it does not allow any more is taken. Resolves with the ms
+   * until the first end of what allows the client. @throws TokenInvalid, Expired, Revoked
+   */
+  async refresh (token: string): Promise<number | undefined> {
+    const standing = this.#standing
+    standing.bear(this.connection, await standing.check(token))
+    const asked = this.#heard().filter(isAsked)
+    // Those that a token opens first: nobody need be waited for.
+    asked.sort((a, b) => Number(b.topic.policy.authorize === 'token') - Number(a.topic.policy.authorize === 'token'))
+    for (const at of asked) await this.#askAnew(at)
+    return standing.firstEnd
+  }
+
+  /** Where nobody can say now, what was said before holds until it ends. */
+  async #askAnew (at: TopicAt): Promise<void> {
+    try {
+      this.#allow(at.name, await this.run(() => this.authorize(at, 'subscribe')))
+    } catch (error) {
+      if (statusOf(error) < 500) this.connection.lapse(at.name, 'refused')
+      else logRefusal(sparing(this.#request), error, 'realtime: authorize could not be asked anew')
+    }
+  }
+
+  /** What it hears, is about to hear, or is to begin with. */
+  #heard (): TopicAt[] {
+    const { topics } = this.#context.hub
+    return [...new Set([...this.#names(), ...this.connection.pending])]
+      .map((name) => topics.resolve(name))
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
@@ -219,9 +237,7 @@ export class Arrival implements Client {
   }
 
   async #askAgain (): Promise<void> {
-    const topics = this.connection.subscriptions.map(({ topic: { declared, params } }) => declared.at(params))
-    const grants = await authorizeAll(this.#asking, topics)
-    if (!this.connection.closed) for (const [name, grant] of grants ?? []) this.#allow(name, grant)
+    await this.#judge(this.connection.subscriptions.map(({ topic: { declared, params } }) => declared.at(params)))
   }
 
   resolve (topic: unknown): string {
@@ -241,12 +257,13 @@ export class Arrival implements Client {
    * The one way into a topic at run time.
    * @throws Forbidden, TooManyTopics, ConnectionClosed, Unavailable
    */
-  async join (at: TopicAt, cursor?: Cursor, ref?: unknown): Promise<Entered> {
+  async join (at: TopicAt, { cursor, ref, token }: Wish = {}): Promise<Entered> {
     const { connection } = this
     this.#mustHaveRoom(at.name)
     const join = connection.joining(at.name)
     try {
-      const grant = await this.run(() => this.authorize(at, 'subscribe'))
+      const claims = token === undefined ? undefined : await this.#standing.check(token)
+      const grant = await this.run(() => authorize(this.#standing.asking(claims), at, 'subscribe'))
       if (hasLeft(join, connection)) return 'left'
       this.#allow(at.name, grant)
       if (!this.#accepted && !connection.begun) return this.#add(at)
@@ -290,6 +307,13 @@ export class Arrival implements Client {
     const { topics } = this.#context.hub
     this.#limit.check(names.length, () => names.filter((one) => topics.resolve(one).topic.durable).length)
   }
+}
+
+/** How a client wants to join a topic. `token`: what allows it, for this topic alone. */
+export interface Wish {
+  readonly cursor?: Cursor
+  readonly ref?: unknown
+  readonly token?: string | undefined
 }
 
 /** `there`: the client was joined to the topic by another call meanwhile. `left`: the topic was left meanwhile. */

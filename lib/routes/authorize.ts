@@ -4,9 +4,10 @@ import { quiet, statusAsked } from '../core/callbacks.ts'
 import type { Hub } from '../core/hub.ts'
 import type { MaybePromise } from '../core/maybe-promise.ts'
 import type { Action, Authorize, DeclaredTopic, TopicAt } from '../core/topics/topic.ts'
-import { Forbidden } from '../errors.ts'
+import { Forbidden, TokenMissing } from '../errors.ts'
 import { endingBy, readAnswer, UNLIMITED, type Grant } from '../features/grants/grant.ts'
 import type { Claims } from '../features/grants/claims.ts'
+import { rightIn } from '../features/grants/rights.ts'
 import { sparing } from './sparing-log.ts'
 
 /** Declared topics whose `authorize` has answered undefined: said once for each. */
@@ -29,6 +30,7 @@ export async function authorize (asking: Asking, at: TopicAt, action: Action): P
   if (!ask || (ask === 'anyone' && action === 'subscribe')) return UNLIMITED
   // Threat: whoever may hear a topic that anyone may hear must not write into it as well.
   if (ask === 'anyone') throw refused(at, action)
+  if (ask === 'token') return byToken(asking.claims, at, action)
   const grant = await asked(asking, ask, at, action)
   if (grant) return grant
   throw refused(at, action)
@@ -51,6 +53,13 @@ async function asked (
   }
 }
 
+function byToken (claims: Claims | undefined, at: TopicAt, action: Action): Grant {
+  if (!claims) throw new TokenMissing(at.name)
+  const grant = rightIn(claims, at, action)
+  if (!grant) throw refused(at, action)
+  return grant
+}
+
 const DOING: Record<Action, string> = { subscribe: 'subscribed to', publish: 'published to', presence: 'entered' }
 
 function refused ({ name }: TopicAt, action: Action): Error {
@@ -69,9 +78,14 @@ function warnOnce (request: FastifyRequest, topic: DeclaredTopic): void {
 export function authorizeAll (
   asking: Asking, topics: readonly TopicAt[]
 ): MaybePromise<ReadonlyMap<string, Grant> | undefined> {
-  const asked = topics.filter(({ topic }) => typeof topic.policy.authorize === 'function')
+  const asked = topics.filter(isAsked)
   return asked.length === 0
     ? undefined
     : Promise.all(asked.map(async (at) => [at.name, await authorize(asking, at, 'subscribe')] as const))
       .then((grants) => new Map(grants))
+}
+
+/** Somebody is asked about this topic, or a token. */
+export function isAsked ({ topic: { policy: { authorize } } }: TopicAt): boolean {
+  return authorize === 'token' || typeof authorize === 'function'
 }

@@ -5,6 +5,7 @@ import type { ChannelLimits } from './channel.ts'
 import type { SlowPolicy } from './connection.ts'
 import type { IdentityInput } from './identity.ts'
 import type { HistoryOptions } from './topic.ts'
+import type { TokensOptions } from './tokens.ts'
 
 export interface RealtimeOptions {
   /** What joins nodes and keeps history. Default: `memory()`, one process. */
@@ -26,6 +27,21 @@ export interface RealtimeOptions {
    * client to bring a newer token meanwhile.
    */
   expiryGrace?: number
+  /**
+   * Tokens that say who a client is, and what it may hear: JWTs by HS256, or what `verify` checks. A client brings one
+   * as `Authorization: Bearer`, or in the frames `open`, `subscribe` and `refresh`. Default: none are taken.
+   */
+  tokens?: TokensOptions
+  /**
+   * Identities that may be revoked at a time (`realtime.disconnect(…, { revoke: true })`). Default 10000. Past it
+   * FST_ERR_REALTIME_REVOCATIONS_FULL.
+   */
+  maxRevocations?: number
+  /**
+   * How long what was issued before a revocation is refused, ms: as long as the longest login lives. Default 86400000,
+   * and no less than `tokens.maxLifetime`.
+   */
+  revocationAge?: number
   /** History of topics that do not say. `false`: none. */
   history?: HistoryOptions | false
   /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */

@@ -71,13 +71,15 @@ export interface TopicOptions<Params, Schemas> {
   /**
    * Asked at every subscription, on both wires, and for each relayed message. Only `true` or a {@link Grant}, or a
    * promise of one, allows; anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. A
-   * grant that is not understood is FST_ERR_REALTIME_GRANT_INVALID (500). `'anyone'`: every client may
+   * grant that is not understood is FST_ERR_REALTIME_GRANT_INVALID (500). `'token'`: who has brought a token that
+   * names the topic; it needs the plugin's `tokens`. `'anyone'`: every client may
    * subscribe, and none may relay. A topic without it is guarded by the hooks of the routes that carry it, and cannot
    * be offered for a channel's `subscribe`.
    */
   authorize?:
     | ((request: FastifyRequest, context: AuthorizeContext<Params>) => Authorized | Promise<Authorized>)
     | 'anyone'
+    | 'token'
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /**

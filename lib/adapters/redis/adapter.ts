@@ -1,6 +1,6 @@
 /** Several nodes on one Redis: the rooms of the adapter, put together. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, Ownership, Page, ReadLimits, Sink
+  Adapter, AppendOptions, EphemeralEvent, Id, Marks, Ownership, Page, ReadLimits, Sink
 } from '../../core/adapter.ts'
 import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { Appender } from './appender.ts'
@@ -13,6 +13,7 @@ import { HeadComparison } from './head-comparison.ts'
 import { Health } from './health.ts'
 import { ListenedTopics } from './listened-topics.ts'
 import { isGenesis, LogReader } from './log-reader.ts'
+import { RedisMarks } from './marks.ts'
 import type { Messages } from './messages.ts'
 import { RedisNode } from './node.ts'
 import { OpeningHeads } from './opening-heads.ts'
@@ -36,7 +37,7 @@ type State =
 
 const CLOSE_MS = 1000
 
-export class RedisAdapter implements Adapter, Ownership {
+export class RedisAdapter implements Adapter, Ownership, Marks {
   readonly name = 'redis'
   readonly #settings: RedisSettings
   readonly #commands: Commands
@@ -51,6 +52,7 @@ export class RedisAdapter implements Adapter, Ownership {
   readonly #comparison: HeadComparison
   readonly #beat: Beat
   readonly #ownership: RedisOwnership
+  readonly #marks: RedisMarks
   #state: State = { is: 'fresh' }
   #ticks: NodeJS.Timeout | undefined
   #suspected = 0
@@ -71,6 +73,7 @@ export class RedisAdapter implements Adapter, Ownership {
     this.#node = new RedisNode(this.#commands, settings.prefix)
     this.#failover = new Failover(this.#node)
     this.#ownership = new RedisOwnership(this.#node)
+    this.#marks = new RedisMarks(this.#node)
     this.#reader = new LogReader(this.#node, this.#decoder)
     this.#health = this.#makeHealth()
     this.#queue = this.#makeQueue()
@@ -234,6 +237,16 @@ export class RedisAdapter implements Adapter, Ownership {
 
   async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
     await this.#ownership.release(topic, owner, next)
+  }
+
+  // --- marks -----------------------------------------------------------------------------
+
+  async mark (space: string, key: string, at: number, ms: number, most: number): Promise<boolean> {
+    return await this.#marks.mark(space, key, at, ms, most)
+  }
+
+  async marks (space: string): Promise<ReadonlyMap<string, number>> {
+    return await this.#marks.marks(space)
   }
 
   // --- as the rooms report ---------------------------------------------------------------

@@ -28,6 +28,11 @@ export class Keys {
     return `${this.#prefix}{${topic.replace(/[%{}]/g, encodeURIComponent)}}`
   }
 
+  /** Of marks: a sorted set, apart from all topics. */
+  marks (space: string): string {
+    return `${this.#prefix}marks:{${space}}`
+  }
+
   of (topic: string): TopicKeys {
     let keys = this.#known.get(topic)
     if (keys) return keys

@@ -12,7 +12,7 @@ import { createHash } from 'node:crypto'
 
 export interface Script { readonly lua: string, readonly sha: string }
 
-function script (lua: string): Script {
+export function script (lua: string): Script {
   return { lua, sha: createHash('sha1').update(lua).digest('hex') }
 }
 

@@ -33,6 +33,8 @@ export interface Client extends Receiver {
   awaits? (name: string): boolean
   /** The full name of what the app named. */
   resolve (topic: unknown): string
+  /** When what proves its identity was issued, ms since the epoch; undefined where that does not say. */
+  readonly issuedAt?: number | undefined
   /** ms from now until what allows it to hear a topic ends; undefined where nothing says that it does. */
   expires? (name: string): number | undefined
   /** What the app has allowed it in a topic. */

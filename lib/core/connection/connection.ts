@@ -64,6 +64,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   get since (): number { return this.#client.since }
   get id (): string { return this.#client.id }
   get identity (): Identity { return this.#client.identity }
+  get issuedAt (): number | undefined { return this.#client.issuedAt }
   get address (): string { return this.#client.address }
   get place (): Client['place'] { return this.#client.place }
   get settings (): ConnectionSettings { return this.#client.settings }
@@ -164,7 +165,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.#joins.full) this.sendAway(judgedAnew)
   }
 
-  /** What allowed it to hear this topic is over. It may join it again; where it cannot be told of one topic, it ends. */
+  /** What allowed it to hear this topic is over; it may join it again. Where it cannot be told of that, it ends. */
   lapse (name: string, reason: LapseReason): void {
     if (this.closed || !this.concerns(name)) return
     if (!this.attached || !this.output.outlet.sheds) return this.sendAway(expired)

@@ -33,8 +33,9 @@ export interface TopicPolicy {
   events: Map<string, Codec> | undefined
   /**
    * Undefined: guarded by the hooks of the routes that carry it. `anyone`: a client may subscribe, and publish nothing.
+   * `token`: who has a token that names it.
    */
-  authorize: Authorize | 'anyone' | undefined
+  authorize: Authorize | 'anyone' | 'token' | undefined
   snapshot: ((params: Params) => unknown) | undefined
   /** It is of use only from its start to its end: a client without a place in it is given all of it. */
   whole?: boolean

@@ -29,7 +29,7 @@ export interface Times {
 }
 
 /** Checked claims, or why they are none. */
-export type Read = { readonly claims: Claims } | { readonly fault: string } | { readonly fault: 'has expired', expired: true }
+export type Read = { readonly claims: Claims } | { readonly fault: string, readonly expired?: true }
 
 const SECOND_MS = 1000
 

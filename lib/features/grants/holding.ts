@@ -71,6 +71,17 @@ export class Holding implements Due {
     return this.#fromNow(Math.min(this.#identityUntil, this.#held.get(topic)?.until ?? Infinity))
   }
 
+  /** ms from now until the first end of what allows it. */
+  get firstEnd (): number | undefined {
+    return this.#fromNow(this.#first)
+  }
+
+  get #first (): number {
+    let first = this.#identityUntil
+    for (const { until } of this.#held.values()) first = Math.min(first, until)
+    return first
+  }
+
   /** The connection has ended. */
   end (): void {
     this.#held.clear()
@@ -108,9 +119,7 @@ export class Holding implements Due {
 
   #arm (): void {
     if (this.#holder.closed) return
-    let first = this.#identityUntil
-    for (const { until } of this.#held.values()) first = Math.min(first, until)
-    const at = first + this.#host.grace
+    const at = this.#first + this.#host.grace
     if (this.#deadline?.at === at) return
     this.#disarm()
     if (at !== Infinity) this.#deadline = this.#host.deadlines.add(this, at)

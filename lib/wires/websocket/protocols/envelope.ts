@@ -80,6 +80,10 @@ class Envelope implements Protocol {
     return say({ op: 'subscribed', topic, expires, ref })
   }
 
+  refreshed (ref: Ref | undefined, expires: number | undefined): Uint8Array {
+    return say({ op: 'refreshed', expires, ref })
+  }
+
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'unsubscribed', topic, ref }) }
 
   bye ({ code, text, reconnect }: CloseReason, retry: number | undefined): Uint8Array {
@@ -101,16 +105,22 @@ function readMessage ({ event, data, topic }: Json, ref: Ref | undefined): Asked
   return { do: 'message', name: event, data, topic, ref }
 }
 
-function readCommand ({ op, cursors, topic, id }: Json, ref: Ref | undefined, maxCursors: number): Asked {
+function readCommand ({ op, cursors, topic, id, token }: Json, ref: Ref | undefined, maxCursors: number): Asked {
   switch (op) {
-    case 'open': return { do: 'open', cursors: readCursors(cursors, maxCursors), ref }
+    case 'open': return { do: 'open', cursors: readCursors(cursors, maxCursors), token: readToken(token), ref }
     case 'ping': return { do: 'ping', ref }
     case 'subscribe':
       if (id !== undefined && typeof id !== 'string') throw new Fault('INVALID_FRAME', '"id" must be a string')
-      return { do: 'subscribe', topic, id, ref }
+      return { do: 'subscribe', topic, id, token: readToken(token), ref }
+    case 'refresh': return { do: 'refresh', token: readToken(token ?? null) as string, ref }
     case 'unsubscribe': return { do: 'unsubscribe', topic, ref }
     default: throw new Fault('INVALID_FRAME', `no command "${printable(op)}"`)
   }
+}
+
+function readToken (token: unknown): string | undefined {
+  if (token === undefined || typeof token === 'string') return token
+  throw new Fault('INVALID_FRAME', '"token" must be a string')
 }
 
 function readCursors (value: unknown, most: number): ReadonlyMap<string, string> {

@@ -8,9 +8,10 @@ import type { Ref, ResetReason } from '../../../protocol.ts'
 
 /** What a client asks for. `ref`: by what it finds the answer. */
 export type Asked =
-  | { do: 'open', cursors: ReadonlyMap<string, string>, ref: Ref | undefined }
+  | { do: 'open', cursors: ReadonlyMap<string, string>, token: string | undefined, ref: Ref | undefined }
   | { do: 'ping', ref: Ref | undefined }
-  | { do: 'subscribe', topic: unknown, id: string | undefined, ref: Ref | undefined }
+  | { do: 'subscribe', topic: unknown, id: string | undefined, token: string | undefined, ref: Ref | undefined }
+  | { do: 'refresh', token: string, ref: Ref | undefined }
   | { do: 'unsubscribe', topic: unknown, ref: Ref | undefined }
   /** `topic`: where a relay is to go. */
   | { do: 'message', name: string, data: unknown, topic: unknown, ref: Ref | undefined }
@@ -28,7 +29,10 @@ export interface Protocol {
   readonly subprotocol: string | undefined
   /** Shared by all of its clients. */
   readonly encoder: Encoder<Uint8Array>
-  /** A client hears its topics when it says so, and says from where. Otherwise it hears them at once, from now on. */
+  /**
+   * A client hears its topics when it says so, says from where, and may bring a token then. Otherwise it hears them at
+   * once, from now on.
+   */
   readonly clientOpens: boolean
   /** `maxCursors`: as many as an `open` may name. @throws Fault, with the `ref` where there is one */
   read (text: string, maxCursors: number): Asked
@@ -40,6 +44,8 @@ export interface Protocol {
   pong (): Uint8Array | undefined
   /** It hears this topic already: what it has been told of it still holds. */
   subscribed (topic: string, ref: Ref | undefined, expires: number | undefined): Uint8Array | undefined
+  /** A newer token holds. `expires`: ms until the first end of what allows the client. */
+  refreshed (ref: Ref | undefined, expires: number | undefined): Uint8Array | undefined
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
   /** The last words before the close frame. `retry`: when to come back (ms). */
   bye (reason: CloseReason, retry: number | undefined): Uint8Array | undefined
