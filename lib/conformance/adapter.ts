@@ -9,6 +9,7 @@ import { expecting } from './adapter-expect.ts'
 import { history } from './adapter-history.ts'
 import { links } from './adapter-links.ts'
 import { listening } from './adapter-listening.ts'
+import { marking } from './adapter-marks.ts'
 import { reads } from './adapter-reads.ts'
 import { trial, type Trial } from './trial.ts'
 
@@ -23,6 +24,6 @@ const wait: Elapse = async (_t, ms) => { await sleep(ms) }
 
 /** The adapter suite. */
 export function adapterSuite (makeNodes: MakeNodes, { elapse = wait }: AdapterSuiteOptions = {}): Trial[] {
-  return Object.entries({ ...links, ...expecting, ...history, ...reads, ...listening })
+  return Object.entries({ ...links, ...expecting, ...history, ...reads, ...listening, ...marking })
     .map(([name, run]) => trial(name, async (t) => await run(t, await start(t, makeNodes, elapse))))
 }
