@@ -45,6 +45,7 @@ export interface Settings extends LiveSettings {
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
   readonly maxConnectionsPerIdentity: number
+  readonly messagesPerSecondPerIdentity: number
   readonly closeTimeout: number
   readonly leaveTimeout: number
   readonly joinTimeout: number
@@ -66,7 +67,7 @@ const KNOWN = new Set<string>([
   'adapter', 'identify', 'expiry', 'expiryGrace', 'tokens', 'maxRevocations', 'revocationAge', 'history', 'ringBytes',
   'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes', 'maxTopics', 'maxConnections',
   'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout', 'leaveTimeout', 'joinTimeout',
-  'validate', 'origins', 'hosts', 'limits', 'websocket',
+  'messagesPerSecondPerIdentity', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'
 ] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
@@ -105,6 +106,8 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
     maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? 1000, 1),
     maxConnectionsPerIdentity: integer('maxConnectionsPerIdentity', options.maxConnectionsPerIdentity ?? 100, 1),
+    messagesPerSecondPerIdentity:
+      integer('messagesPerSecondPerIdentity', options.messagesPerSecondPerIdentity ?? 500, 1),
     joinTimeout: integer('joinTimeout', options.joinTimeout ?? 5000, 1, 300_000),
     leaveTimeout: integer('leaveTimeout', options.leaveTimeout ?? 5000, 1, 300_000),
     closeTimeout: readCloseTimeout(options.closeTimeout, hookTimeout === 0 ? Infinity : hookTimeout),

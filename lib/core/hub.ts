@@ -13,6 +13,7 @@ import { ActiveTopics } from './delivery/active-topics.ts'
 import type { FanOut } from './delivery/fan-out.ts'
 import { Turns } from './delivery/turns.ts'
 import type { Entry } from './event.ts'
+import { IdentityRates } from './identity-rates.ts'
 import { Observer } from './observe.ts'
 import { Publisher } from './topics/publisher.ts'
 import { isReadable } from './readable.ts'
@@ -25,6 +26,7 @@ export interface HubSettings extends AdmissionLimits {
   readonly ringBytes: number
   readonly closeTimeout: number
   readonly leaveTimeout: number
+  readonly messagesPerSecondPerIdentity: number
   readonly joinTimeout: number
   readonly retry: number
   readonly log: AppLog
@@ -66,6 +68,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly entrance: Entrance
   readonly connections: Connections
   readonly admission: Admission
+  readonly rates: IdentityRates
   readonly node: Node
   /** The app closes. */
   stopping = false
@@ -90,6 +93,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.entrance = new Entrance(this)
     this.connections = new Connections(settings.retry)
     this.admission = new Admission(settings)
+    this.rates = new IdentityRates(settings.messagesPerSecondPerIdentity)
     this.node = new Node(this)
   }
 

@@ -57,6 +57,8 @@ export interface Counters {
   refused: number
   /** Topics and connections that have ended since what allowed them has. */
   expired: number
+  /** Messages of clients that were dropped, since there were too many of them. */
+  rateLimited: number
   /** Bytes of recent events that are kept. */
   ringBytes: number
   /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
@@ -81,6 +83,7 @@ export class Observer {
     dropped: 0,
     refused: 0,
     expired: 0,
+    rateLimited: 0,
     ringBytes: 0,
     ignored: 0
   }

@@ -77,6 +77,12 @@ export interface RealtimeOptions {
    * `anonymous: true` are not counted.
    */
   maxConnectionsPerIdentity?: number
+  /**
+   * Messages that one identity may send in a second, on average, over all of its channels on this node; twice as many
+   * in one burst. Default 500. Past it an `error` frame answers, `RATE_LIMITED`. Those with `anonymous: true` are not
+   * counted; each connection has `limits` of its own besides.
+   */
+  messagesPerSecondPerIdentity?: number
   /** See {@link SlowPolicy}. Default `close`. */
   slow?: SlowPolicy
   /**

@@ -87,12 +87,18 @@ export class Session {
   receive (data: Buffer, binary: boolean): void {
     if (this.#connection.closed) return
     this.#rate ??= new Rate(this.#plan.limits)
-    if (!this.#rate.take()) {
-      return this.#refuse(new Fault('RATE_LIMITED', 'too many messages: slow down'), undefined, true)
-    }
+    const whose = this.#tooMany(this.#rate)
+    if (whose) return this.#refuse(new Fault('RATE_LIMITED', `too many messages${whose}: slow down`), undefined, true)
     if (this.#queue === NONE) this.#queue = []
     this.#queue.push(binary ? { bytes: data } : { text: data.toString() })
     this.#work()
+  }
+
+  /** Of whom there are too many messages; undefined where this one is within the rates. */
+  #tooMany (rate: Rate): string | undefined {
+    if (!rate.take()) return ' on this connection'
+    const { id, anonymous } = this.#connection.identity
+    return anonymous === true || this.#plan.hub.rates.take(id) ? undefined : ' of this identity'
   }
 
   #work (): void {
@@ -289,6 +295,7 @@ export class Session {
 
   #refuse (fault: Fault, ref: Ref | undefined, rate: boolean): void {
     this.#tell(fault.code, fault.message, ref)
+    if (rate) this.#plan.hub.observe.counts.rateLimited++
     if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
 }
