@@ -148,6 +148,8 @@ t.test('orders that are not understood are ignored, and as many identities are k
   t.equal(app.realtime.stats().ignored - before, WRONG.length)
   for (let i = 0; i < 100; i++) await node.order({ op: 'revoke', identity: `user ${i}`, at: Date.now() })
   t.equal(revocationOf(app).identities.size, 3)
+  t.equal(await codeOf(async () => await app.realtime.disconnect({ identity: 'ada' }, { revoke: true })), 'FST_ERR_REALTIME_REVOCATIONS_FULL')
+  await app.realtime.disconnect({ identity: 'user 99' }, { revoke: true })
   t.equal(await codeOf(async () => await app.realtime.disconnect({ identity: 'one more', topic: 'lobby' }, { revoke: true })), 'FST_ERR_REALTIME_TARGET')
   t.equal(await codeOf(async () => await app.realtime.disconnect({ topic: 'lobby' }, { revoke: true })), 'FST_ERR_REALTIME_TARGET')
   for (const revoke of [1, 'yes', null]) t.equal(await codeOf(async () => await app.realtime.disconnect({ identity: 'ada' }, { revoke } as never)), 'FST_ERR_REALTIME_OPTION_INVALID')

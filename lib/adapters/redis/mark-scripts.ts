@@ -6,8 +6,8 @@ import { script } from './scripts.ts'
  * server's clock: the nodes' may differ.
  */
 export const MARK = script(`
-local kind = redis.call('TYPE', KEYS[1])
-if (kind.ok or kind) ~= 'zset' then redis.call('DEL', KEYS[1]) end
+local known = redis.pcall('ZCARD', KEYS[1])
+if type(known) == 'table' and string.find(known.err, 'WRONGTYPE') then redis.call('DEL', KEYS[1]) end
 local now = redis.call('TIME')[1] * 1000
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[3]))
 if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[4]) then return 0 end
@@ -19,5 +19,6 @@ return 1
 /** KEYS: marks. */
 export const MARKS = script(`
 local found = redis.pcall('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
-return found.err and {} or found
+if not found.err then return found end
+return string.find(found.err, 'WRONGTYPE') and {} or found
 `)

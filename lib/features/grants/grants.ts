@@ -99,9 +99,9 @@ export class Grants implements HoldingHost, Feature {
   }
 }
 
-/** What a token says of its bearer. Its rights are no part of that. */
+/** What a token says of its bearer, who is somebody. Its rights are no part of that. */
 function bearerOf (claims: Claims): Identity {
-  const { realtime, ...own } = claims
+  const { realtime, anonymous, ...own } = claims as Claims & { anonymous?: unknown }
   const issuedAt = issueOf(claims)
   return { ...own, id: claims.sub, expiresAt: endOf(claims), ...(issuedAt !== undefined && { issuedAt }) }
 }

@@ -61,6 +61,7 @@ export class Revocation {
   async revoke (identity: string): Promise<void> {
     const { age, most } = this.#settings
     const at = Date.now()
+    if (this.identities.isFullFor(identity)) throw new RevocationsFull(most)
     if (this.#marks && !await this.#marks.mark(SPACE, identity, at, age, most)) throw new RevocationsFull(most)
     await this.#host.node.order({ op: ORDER, identity, at })
   }

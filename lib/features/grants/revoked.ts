@@ -35,6 +35,12 @@ export class RevokedIdentities {
     return at !== undefined && (issuedAt === undefined || issuedAt <= at)
   }
 
+  /** One that is not known yet would take the place of another. */
+  isFullFor (identity: string): boolean {
+    this.#forgetOld()
+    return this.#known.size >= this.#most && !this.#known.has(identity)
+  }
+
   /** False where as much is known already. */
   add (identity: string, at: number): boolean {
     this.#forgetOld()
