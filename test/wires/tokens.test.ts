@@ -1,7 +1,7 @@
 /** Tokens: who brings one, on which wire and in which frame, hears what it names, and for as long as it says. */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
-import type { RealtimeOptions } from '../../lib/index.ts'
+import { memory, type RealtimeOptions } from '../../lib/index.ts'
 import { connectChannel, connectStream, type ChannelClient } from '../../lib/testing/index.ts'
 import { calls, gate, live, refusalOf } from '../helpers/app.ts'
 import { hubOf, insidesOf } from '../helpers/insides.ts'
@@ -220,6 +220,48 @@ t.test('a refresh with narrower claims takes topics; another\'s, and what does n
   await room.publish({ id: '2' }, 'said', 'secret')
   await room.publish({ id: '1' }, 'said', 'hello')
   t.equal((await client.next('said')).data, 'hello')
+})
+
+t.test('a topic that is still being joined is taken by a narrower token too', async (t) => {
+  const [asked, passed] = [gate(), gate()]
+  const adapter = memory()
+  const subscribe = adapter.subscribe.bind(adapter)
+  adapter.subscribe = async (topic, durable) => {
+    if (topic === 'rooms/2') {
+      asked.open()
+      await passed.passed
+    }
+    return await subscribe(topic, durable)
+  }
+  const app = await live(t, { adapter, tokens: { secret: SECRET } })
+  const room = app.topic('rooms/:id', { authorize: 'token' })
+  const joining = gate<Promise<void>>()
+  app.channel('/', { subscribe: room, messages: { go: { handler: (_data, { connection }) => { joining.open(connection.subscribe(room.at({ id: '2' }))) } } } })
+  const client = await connectChannel(app, '/', { t, format: 'envelope', token: made(holding(rights(['rooms/:id']))) })
+  await client.next('realtime:open')
+  await client.request('go')
+  await asked.passed
+  tell(client, { op: 'refresh', token: made(holding(rights(['rooms/1']))) })
+  await client.next('realtime:refreshed')
+  passed.open()
+  await (await joining.passed)
+  t.same(app.realtime.connections()[0]?.topics, [])
+  await room.publish({ id: '2' }, 'said', 'secret')
+  await client.close()
+  t.notMatch(JSON.stringify(client.events), /secret/)
+})
+
+t.test('what brings a token late and never says open costs no more than any other', async (t) => {
+  const { app, connected } = await rooms(t)
+  const never = gate<string>()
+  const connecting = connectChannel(app, '/channel/1', { t, format: 'envelope', token: async () => await never.passed })
+  while (insidesOf(app).length === 0) await new Promise(setImmediate)
+  t.equal(hubOf(app).admission.size, 1)
+  await app.realtime.disconnect({ connection: app.realtime.connections()[0]?.id as string })
+  while (hubOf(app).admission.size > 0) await new Promise(setImmediate)
+  t.same([insidesOf(app).length, connected.all.length, hubOf(app).deadlines.size], [0, 0, 0])
+  never.open('')
+  await connecting
 })
 
 t.test('an expired token, and one that is cut, in open: come back with another, or do not', async (t) => {
