@@ -91,6 +91,17 @@ export const HttpVersionTooOld = make('HTTP_VERSION',
   'this stream needs HTTP/1.1 or newer: over HTTP/1.0 an answer that was broken off looks like one that is whole. ' +
   'Is it a proxy that asks so, have it speak HTTP/1.1 (nginx: proxy_http_version 1.1)', 505)
 export const Forbidden = make('FORBIDDEN', 'topic "%s" may not be %s by this client', 403)
+export const GrantInvalid = make('GRANT_INVALID',
+  '%s allows in a way that is not understood: %s. Return true, or { allow: true, expiresAt?, info? }.')
+export const ExpiryInvalid = make('EXPIRY_INVALID',
+  '%s gave "%s" that is %s. Give ms since the epoch, e.g. Date.now() + 60000, or exp * 1000 of a token.')
+export const TokenInvalid = make('TOKEN_INVALID', 'the token %s', 401)
+export const TokenMissing = make('TOKEN_MISSING',
+  'topic "%s" is opened by a token alone: bring one, as "authorization: Bearer …" or in the open frame', 401)
+export const Revoked = make('REVOKED', '%s was revoked. Log in again.', 401)
+export const RevocationsFull = make('REVOCATIONS_FULL',
+  '%s identities are revoked already (maxRevocations). Raise it, or have all tokens signed by another key.', 503)
+export const Expired = make('EXPIRED', '%s has expired. Log in again, or bring a newer token.', 401)
 export const TooManyTopics = make('TOO_MANY_TOPICS', '%s topics on one connection are more than %s', 400)
 export const TooManyConnections = make('TOO_MANY_CONNECTIONS', 'too many connections%s', 503)
 export const Pipelined = make('PIPELINED',

@@ -1,19 +1,16 @@
 /** Every default and check of the plugin's options, once. */
 import type { FastifyRequest } from 'fastify'
 import type { Adapter, Retention } from './core/adapter.ts'
-import { PRESENCE } from './core/event.ts'
 import { readHost, readOrigin } from './core/origin.ts'
 import type { TopicPolicy } from './core/topics/topic.ts'
-import { checkEventName } from './core/event-name.ts'
 import { identityId } from './core/identity.ts'
-import type { Check } from './core/validation.ts'
 import { OptionInvalid } from './errors.ts'
 import { isRecord, onlyKnown, record } from './known.ts'
 import type { ChannelLimits } from './types/channel.ts'
 import type { SlowPolicy } from './types/connection.ts'
 import type { RealtimeIdentity } from './types/identity.ts'
 import type { RealtimeOptions } from './types/options.ts'
-import type { HistoryOptions, KeyedOptions, PresenceOptions } from './types/topic.ts'
+import type { HistoryOptions } from './types/topic.ts'
 
 export interface Limits {
   readonly messageBytes: number
@@ -33,6 +30,12 @@ export interface LiveSettings {
 export interface Settings extends LiveSettings {
   readonly adapter: Adapter | undefined
   readonly identify: NonNullable<RealtimeOptions['identify']>
+  readonly expiry: boolean
+  readonly expiryGrace: number
+  /** As given: read by the feature, which is loaded where it is used. */
+  readonly tokens: unknown
+  readonly maxRevocations: number
+  readonly revocationAge: number
   readonly history: Retention | undefined
   readonly ringBytes: number
   readonly retry: number
@@ -42,6 +45,7 @@ export interface Settings extends LiveSettings {
   readonly maxConnections: number
   readonly maxConnectionsPerAddress: number
   readonly maxConnectionsPerIdentity: number
+  readonly messagesPerSecondPerIdentity: number
   readonly closeTimeout: number
   readonly leaveTimeout: number
   readonly joinTimeout: number
@@ -53,15 +57,17 @@ export interface Settings extends LiveSettings {
 }
 
 const MiB = 1 << 20
-const WEEK_MS = 604_800_000
+const SECOND_MS = 1000
+const DAY_MS = 86_400_000
 const DEFAULT_HISTORY: Retention = Object.freeze({ limit: 256, maxAge: 120_000, maxBytes: MiB })
 const DEFAULT_LIMITS: Limits = Object.freeze({
   messageBytes: 65_536, messagesPerSecond: 50, burst: 100, topicsPerMinute: 240, faults: 50, queue: 64
 })
 const KNOWN = new Set<string>([
-  'adapter', 'identify', 'history', 'ringBytes', 'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes',
-  'maxTopics', 'maxConnections', 'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout',
-  'leaveTimeout', 'joinTimeout', 'validate', 'origins', 'hosts', 'limits', 'websocket',
+  'adapter', 'identify', 'expiry', 'expiryGrace', 'tokens', 'maxRevocations', 'revocationAge', 'history', 'ringBytes',
+  'heartbeat', 'retry', 'open', 'maxBuffered', 'maxEventBytes', 'maxTopics', 'maxConnections',
+  'maxConnectionsPerAddress', 'maxConnectionsPerIdentity', 'slow', 'closeTimeout', 'leaveTimeout', 'joinTimeout',
+  'messagesPerSecondPerIdentity', 'validate', 'origins', 'hosts', 'limits', 'websocket',
   // What Fastify's register takes for itself.
   'prefix', 'logLevel', 'logSerializers'
 ] satisfies Array<keyof RealtimeOptions | 'prefix' | 'logLevel' | 'logSerializers'>)
@@ -72,6 +78,7 @@ const FRAMING = 1.5
 /** `hookTimeout`: Fastify's `pluginTimeout`, ms; 0 for none. */
 export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Settings {
   onlyKnown('', options, KNOWN)
+  const expiry = flag('expiry', options.expiry ?? true)
   const maxEventBytes = integer('maxEventBytes', options.maxEventBytes ?? 65_536, 1, 512 * MiB)
   const live = readLive(options, {
     heartbeat: 25_000, maxBuffered: Math.max(MiB, Math.ceil(maxEventBytes * FRAMING)), slow: 'close'
@@ -84,7 +91,12 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
   return Object.freeze({
     ...live,
     adapter: readAdapter(options.adapter),
-    identify: callable('identify', options.identify) ?? identifyUser,
+    identify: callable('identify', options.identify) ?? (expiry ? identifyUser : identifyUserForEver),
+    expiry,
+    expiryGrace: integer('expiryGrace', options.expiryGrace ?? 10_000, 0, 300_000),
+    tokens: options.tokens,
+    maxRevocations: integer('maxRevocations', options.maxRevocations ?? 10_000, 1, 1_000_000),
+    revocationAge: integer('revocationAge', options.revocationAge ?? DAY_MS, 1000, 366 * DAY_MS),
     history: readHistory('history', options.history, DEFAULT_HISTORY),
     ringBytes: integer('ringBytes', options.ringBytes ?? 64 * MiB, 0),
     retry: readRetry(options.retry ?? 2000),
@@ -94,6 +106,8 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
     maxConnections: integer('maxConnections', options.maxConnections ?? 50_000, 1),
     maxConnectionsPerAddress: integer('maxConnectionsPerAddress', options.maxConnectionsPerAddress ?? 1000, 1),
     maxConnectionsPerIdentity: integer('maxConnectionsPerIdentity', options.maxConnectionsPerIdentity ?? 100, 1),
+    messagesPerSecondPerIdentity:
+      integer('messagesPerSecondPerIdentity', options.messagesPerSecondPerIdentity ?? 500, 1),
     joinTimeout: integer('joinTimeout', options.joinTimeout ?? 5000, 1, 300_000),
     leaveTimeout: integer('leaveTimeout', options.leaveTimeout ?? 5000, 1, 300_000),
     closeTimeout: readCloseTimeout(options.closeTimeout, hookTimeout === 0 ? Infinity : hookTimeout),
@@ -147,73 +161,6 @@ export function readHistory (
     maxAge: integer(`${name}.maxAge`, value.maxAge ?? DEFAULT_HISTORY.maxAge, 1),
     maxBytes: integer(`${name}.maxBytes`, value.maxBytes ?? DEFAULT_HISTORY.maxBytes, 1)
   })
-}
-
-/** @throws OptionInvalid, EventNameInvalid */
-export function readKeyed (value: unknown): TopicPolicy['keyed'] {
-  if (value === undefined || value === false) return undefined
-  if (value === true) return readKeyed({})
-  record('keyed', value)
-  onlyKnown('keyed', value, new Set(['maxKeys', 'maxBytes', 'lifetime', 'event']))
-  const { maxKeys, maxBytes, lifetime, event } = value as KeyedOptions
-  if (event !== undefined) checkEventName(event)
-  return Object.freeze({
-    bounds: Object.freeze({
-      maxKeys: integer('keyed.maxKeys', maxKeys ?? 10_000, 1, 1_000_000),
-      maxBytes: integer('keyed.maxBytes', maxBytes ?? 16 * MiB, 1),
-      lifetime: integer('keyed.lifetime', lifetime ?? WEEK_MS, 1)
-    }),
-    event
-  })
-}
-
-const PRESENCE_OPTIONS: ReadonlySet<string> = new Set([
-  'grace', 'mode', 'maxMembers', 'maxInfoBytes', 'maxStateBytes', 'event', 'id', 'info', 'state', 'onJoin', 'onLeave'
-] satisfies Array<keyof PresenceOptions>)
-
-export interface PresenceSettings {
-  readonly grace: number
-  readonly mode: 'members' | 'count'
-  readonly maxMembers: number
-  readonly maxInfoBytes: number
-  readonly maxStateBytes: number
-  readonly event: string
-  readonly id: PresenceOptions['id']
-  readonly info: PresenceOptions['info']
-  /** Of what clients say of themselves. */
-  readonly state: Check | undefined
-  readonly onJoin: PresenceOptions['onJoin']
-  readonly onLeave: PresenceOptions['onLeave']
-}
-
-/** `check`: of what clients say of themselves. @throws OptionInvalid, EventNameInvalid */
-export function readPresence (value: unknown, check: (schema: unknown) => Check): PresenceSettings | undefined {
-  if (value === undefined || value === false) return undefined
-  if (value === true) return readPresence({}, check)
-  record('presence', value)
-  onlyKnown('presence', value, PRESENCE_OPTIONS)
-  const { grace, mode, maxMembers, maxInfoBytes, maxStateBytes, event, id, info, state, onJoin, onLeave } =
-    value as PresenceOptions
-  if (event !== undefined) checkEventName(event)
-  return Object.freeze({
-    grace: integer('presence.grace', grace ?? 10_000, 0, 600_000),
-    mode: oneOf('presence.mode', mode ?? 'members', ['members', 'count'] as const),
-    maxMembers: integer('presence.maxMembers', maxMembers ?? 10_000, 1, 1_000_000),
-    maxInfoBytes: integer('presence.maxInfoBytes', maxInfoBytes ?? 1024, 2, 65_536),
-    maxStateBytes: integer('presence.maxStateBytes', maxStateBytes ?? 1024, 2, 65_536),
-    event: event ?? PRESENCE,
-    id: callable('presence.id', id),
-    info: callable('presence.info', info),
-    state: state === undefined ? undefined : check(state),
-    onJoin: callable('presence.onJoin', onJoin),
-    onLeave: callable('presence.onLeave', onLeave)
-  })
-}
-
-/** What a route's clients are in topics with presence. */
-export function readPresenceMode (value: unknown): 'member' | 'watch' | false {
-  const mode = oneOf('presence', value ?? false, [true, false, 'member', 'watch'] as const)
-  return mode === true ? 'member' : mode
 }
 
 export interface ResumableSettings {
@@ -304,16 +251,32 @@ function readAdapter (adapter: Adapter | undefined): Adapter | undefined {
 }
 
 function identifyUser (request: FastifyRequest): RealtimeIdentity | undefined {
-  const user = (request as { user?: unknown }).user
-  if (typeof user !== 'object' || user === null) return undefined
-  const { id, sub } = user as { id?: unknown, sub?: unknown }
-  const known = identityId(id) ?? identityId(sub)
-  return known === undefined ? undefined : { ...user, id: known }
+  const identity = identifyUserForEver(request)
+  if (!identity) return undefined
+  const { iat, exp } = identity as { iat?: unknown, exp?: unknown }
+  // Without both, "exp" may be anything: the user may come from a database.
+  if (typeof iat === 'number' && typeof exp === 'number' && iat < exp) identity.expiresAt = exp * SECOND_MS
+  return identity
 }
 
-export function readAuthorize (value: unknown): TopicPolicy['authorize'] {
+/** What `request.user` says of its own expiry under the names of ours is not ours: it may be of any kind. */
+function identifyUserForEver (request: FastifyRequest): RealtimeIdentity | undefined {
+  const user = (request as { user?: unknown }).user
+  if (typeof user !== 'object' || user === null) return undefined
+  const { id, sub, iat } = user as { id?: unknown, sub?: unknown, iat?: unknown }
+  const known = identityId(id) ?? identityId(sub)
+  if (known === undefined) return undefined
+  const { expiresAt, issuedAt, ...own } = user as Partial<RealtimeIdentity>
+  return { ...own, id: known, ...(typeof iat === 'number' && iat > 0 && { issuedAt: iat * SECOND_MS }) }
+}
+
+/** `tokens`: does the plugin take them? */
+export function readAuthorize (value: unknown, tokens: boolean): TopicPolicy['authorize'] {
   if (value === undefined || value === 'anyone' || typeof value === 'function') return value as TopicPolicy['authorize']
-  throw new OptionInvalid('authorize', 'must be a function that says true to those who may, or "anyone"')
+  if (value === 'token' && tokens) return value
+  throw new OptionInvalid('authorize', value === 'token'
+    ? 'is "token", and the plugin has no option "tokens"'
+    : 'must be a function that says true to those who may, "anyone" or "token"')
 }
 
 export function integer (name: string, value: unknown, min: number, max = Infinity): number {

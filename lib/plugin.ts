@@ -9,6 +9,9 @@ import { Hub } from './core/hub.ts'
 import type { Codec } from './core/payload.ts'
 import { BegunRuns } from './features/resumable/begun-runs.ts'
 import { Presence } from './features/presence/presence.ts'
+import { Grants } from './features/grants/grants.ts'
+import { readTokens } from './features/grants/token-options.ts'
+import { Tokens } from './features/grants/tokens.ts'
 import { Runs } from './features/resumable/runs.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
@@ -17,9 +20,10 @@ import type { Compile } from './compilers.ts'
 import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, KeyedUnsupported, OptionInvalid, Unavailable } from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import {
-  callable, readAuthorize, readCoalesce, readHistory, readHosts, readKeyed, readLimits, readLive, readOpen, readOptions,
-  readOrigins, readPresence, readPresenceMode, readResumable, readRetry, type Settings
+  callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions,
+  readOrigins, readResumable, readRetry, type Settings
 } from './options.ts'
+import { readKeyed, readPresence, readPresenceMode } from './topic-options.ts'
 import { onlyKnown, record } from './known.ts'
 import { LazyCodec, Schemas } from './schemas.ts'
 import { drain } from './shutdown/drain.ts'
@@ -44,7 +48,8 @@ export const plugin: FastifyPluginAsync<RealtimeOptions> = async (fastify, optio
   if (fastify.hasDecorator('realtime')) throw new AlreadyRegistered()
   const settings = readOptions(options, fastify.initialConfig.pluginTimeout)
   const hub = new Hub(settings.adapter ?? memory(), { ...settings, log: fastify.log, app: fastify })
-  const app = new App(fastify, settings, hub)
+  const tokens = settings.tokens === undefined ? undefined : await Tokens.of(readTokens(settings.tokens), hub.patience)
+  const app = new App(fastify, settings, hub, tokens)
   // Before anything can go wrong: an app that is closed while its start hangs closes the adapter.
   fastify.addHook('onClose', async () => await call(() => hub.close()))
   await startWithin(fastify.initialConfig.pluginTimeout, hub)
@@ -87,6 +92,7 @@ class App {
   readonly #hub: Hub
   readonly #runs: Runs
   readonly #presence: Presence
+  readonly #grants: Grants
   readonly #collector = new RouteCollector()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
@@ -95,13 +101,15 @@ class App {
   readonly #checks: Array<() => void> = []
   #ready = false
 
-  constructor (fastify: FastifyInstance, settings: Settings, hub: Hub) {
+  constructor (fastify: FastifyInstance, settings: Settings, hub: Hub, tokens: Tokens | undefined) {
     this.#fastify = fastify
     this.#settings = settings
     this.#hub = hub
     this.#runs = new Runs(hub)
     hub.attach(this.#runs)
     this.#presence = new Presence(hub)
+    this.#grants = makeGrants(hub, settings, tokens)
+    hub.attach(this.#grants)
     this.#upgrades = Upgrades.of(fastify, settings.joinTimeout)
   }
 
@@ -165,6 +173,7 @@ class App {
       presence: this.#presence,
       presenceMode: readPresenceMode,
       begun: new BegunRuns(this.#hub, this.#runs),
+      grants: this.#grants,
       peers: new Peers(this.#hub),
       arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
       settings,
@@ -208,7 +217,7 @@ class App {
       retention,
       schemas: options.events,
       events: this.#codecs(scope, pattern, options.events),
-      authorize: readAuthorize(options.authorize),
+      authorize: readAuthorize(options.authorize, this.#grants.tokens !== undefined),
       snapshot: callable('snapshot', options.snapshot),
       coalesce: readCoalesce(options.coalesce ?? 0),
       validate: this.#settings.validate,
@@ -244,6 +253,14 @@ class App {
       return [name, codec]
     }))
   }
+}
+
+/** A token outlives no revocation. */
+function makeGrants (hub: Hub, settings: Settings, tokens: Tokens | undefined): Grants {
+  const { expiryGrace: grace, maxRevocations: most, revocationAge } = settings
+  const { maxLifetime = 0, clockTolerance = 0 } = tokens?.settings ?? {}
+  const revocation = { most, age: Math.max(revocationAge, maxLifetime + clockTolerance) }
+  return new Grants(hub, { grace, revocation }, tokens)
 }
 
 function readLiveFor (

@@ -12,16 +12,29 @@ export type Ref = string | number
 /** Why events of a topic are lost to a client. */
 export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
 
+/** Why a client has one topic less, which it may join again. */
+export type LapseReason = 'expired' | 'refused'
+
 export type ErrorCode =
   | 'INVALID_JSON' | 'INVALID_FRAME' | 'INVALID_DATA' | 'UNKNOWN_MESSAGE' | 'UNKNOWN_TOPIC' | 'BINARY_UNSUPPORTED'
-  | 'TOO_MANY_TOPICS' | 'RATE_LIMITED' | 'FORBIDDEN' | 'UNAVAILABLE' | 'INTERNAL'
+  | 'TOO_MANY_TOPICS' | 'RATE_LIMITED' | 'FORBIDDEN' | 'TOKEN_INVALID' | 'TOKEN_MISSING' | 'EXPIRED' | 'REVOKED'
+  | 'UNAVAILABLE' | 'INTERNAL'
 
 // --- what a server says ----------------------------------------------------------------
 
 export type ServerFrame =
   | { op: 'open', connection: string, /** ms */ heartbeat: number }
-  | { op: 'subscribed', topic: string, id?: string | undefined, recovered?: boolean | undefined, ref?: Ref | undefined }
-  | { op: 'unsubscribed', topic: string, ref?: Ref | undefined }
+  | {
+    op: 'subscribed',
+    topic: string,
+    id?: string | undefined,
+    recovered?: boolean | undefined,
+    /** ms */
+    expires?: number | undefined,
+    ref?: Ref | undefined
+  }
+  | { op: 'unsubscribed', topic: string, ref?: Ref | undefined, reason?: LapseReason | undefined }
+  | { op: 'refreshed', /** ms */ expires?: number | undefined, ref?: Ref | undefined }
   | { op: 'presence', topic: string, ref: Ref }
   | { op: 'reset', topic: string, id?: string | undefined, reason: ResetReason }
   | { op: 'at', topic: string, id?: string | undefined, why: 'conflated' | 'excepted' }
@@ -47,9 +60,10 @@ export interface FlatError {
 // --- what a client says ----------------------------------------------------------------
 
 export type ClientFrame =
-  | { op: 'open', /** by topic */ cursors?: Record<string, string> }
+  | { op: 'open', /** by topic */ cursors?: Record<string, string>, token?: string }
   | { op: 'ping' }
-  | { op: 'subscribe', topic: string, id?: string, ref?: Ref }
+  | { op: 'subscribe', topic: string, id?: string, token?: string, ref?: Ref }
+  | { op: 'refresh', token: string, ref?: Ref }
   | { op: 'unsubscribe', topic: string, ref?: Ref }
   | { op: 'presence', topic: string, state: unknown, ref?: Ref }
   | { event: string, data?: unknown, topic?: string, ref?: Ref }

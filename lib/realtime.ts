@@ -1,5 +1,5 @@
 /** `app.realtime`: what its public type says, and no way to what is behind it. */
-import { customReason, readReason } from './core/call-options.ts'
+import { customReason, readDisconnect } from './core/call-options.ts'
 import type { Target } from './core/cluster/orders.ts'
 import { printable } from './core/event-name.ts'
 import type { Hub } from './core/hub.ts'
@@ -7,6 +7,8 @@ import { identityId } from './core/identity.ts'
 import { topicAt } from './core/topics/face.ts'
 import type { TopicAt } from './core/topics/topic.ts'
 import { OptionInvalid, TargetInvalid } from './errors.ts'
+import type { Grants } from './features/grants/grants.ts'
+import { signToken } from './features/grants/sign.ts'
 import type { BegunRuns } from './features/resumable/begun-runs.ts'
 import { checkRunKey, runOf } from './features/resumable/names.ts'
 import type { Runs } from './features/resumable/runs.ts'
@@ -17,6 +19,7 @@ import type { AnyItem, SubscribeOptions, TopicSubscription } from './types/topic
 import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
 
 interface RunsOfNode { readonly runs: Runs, readonly begun: BegunRuns }
+interface Features extends RunsOfNode { readonly grants: Grants }
 
 /** Who makes subscriptions within the process. */
 interface Subscribing {
@@ -27,11 +30,13 @@ interface Subscribing {
 export class RealtimeFace implements Realtime {
   readonly #hub: Hub
   readonly #runs: RunsOfNode
+  readonly #grants: Grants
   readonly #process: Subscribing
 
-  constructor (hub: Hub, runs: RunsOfNode, process: Subscribing) {
+  constructor (hub: Hub, features: Features, process: Subscribing) {
     this.#hub = hub
-    this.#runs = runs
+    this.#runs = features
+    this.#grants = features.grants
     this.#process = process
     Object.freeze(this)
   }
@@ -64,9 +69,14 @@ export class RealtimeFace implements Realtime {
   readonly countLocal: Realtime['countLocal'] = (name) => this.#hub.listenersHere(this.#hub.topics.resolve(name).name)
 
   readonly disconnect: Realtime['disconnect'] = async (target, reason) => {
-    const { code, text, reconnect } = customReason(readReason('disconnect()', reason))
-    await this.#hub.node.order({ op: 'disconnect', target: readTarget(this.#hub, target), code, text, reconnect })
+    const { revoke, ...why } = readDisconnect(reason)
+    const { code, text, reconnect } = customReason(why)
+    const whose = readTarget(this.#hub, target)
+    if (revoke) await this.#grants.revocation.revoke(onlyIdentity(whose))
+    await this.#hub.node.order({ op: 'disconnect', target: whose, code, text, reconnect })
   }
+
+  readonly sign: Realtime['sign'] = (options) => signToken(this.#grants, this.#hub.topics, options)
 
   readonly revoke: Realtime['revoke'] = async (target, topic) => {
     const order = { op: 'unsubscribe', target: readTarget(this.#hub, target), topic: topicName(this.#hub, topic) }
@@ -99,6 +109,12 @@ function readTarget (hub: Hub, target: RealtimeTarget): Target {
   const given = Object.entries(target ?? {}).map(([word, value]) => [word, readWord(hub, word, value)] as const)
   if (given.length === 0 || given.some(([, value]) => value === undefined)) throw new TargetInvalid('')
   return Object.fromEntries(given)
+}
+
+/** What was issued says whose it is, and nothing of connections or topics. @throws TargetInvalid */
+function onlyIdentity ({ identity, connection, topic }: Target): string {
+  if (identity !== undefined && connection === undefined && topic === undefined) return identity
+  throw new TargetInvalid('; with "revoke" it is an identity alone')
 }
 
 function readWord (hub: Hub, word: string, value: unknown): string | undefined {

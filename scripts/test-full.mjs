@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { findChromium } from './chromium.mjs'
+import { findInterpreters } from './interpreters.mjs'
 import { findRedis } from './redis.mjs'
 import { bin, install, node, npm, readJson, requireNode, root } from './project.mjs'
 
@@ -87,6 +88,7 @@ async function prepare () {
     if (!program) return false
     process.env[variable] = program
   }
+  if (!await findInterpreters()) return false
   if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
   return await unpack() && await writeRecipes()
 }

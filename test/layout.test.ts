@@ -24,7 +24,7 @@ const rooms: Room[] = [
   { files: /^realtime\.ts$/, imports: /^(core|features|routes|types)\/|^(errors|known)\.ts$/ },
   { files: /^websocket-plugin\.ts$/, imports: /^(core\/callbacks|errors)\.ts$/ },
   { files: /^(errors|protocol)\.ts$/, imports: nothing },
-  { files: /^(options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known)\.ts)/ },
+  { files: /^(options|topic-options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known)\.ts)/ },
   { files: /^types\//, imports: /^(core\/|types\/|protocol\.ts)/ },
   { files: /^shutdown\//, imports: /^core\/[^/]+$/ },
   // The contracts name plain values and each other.

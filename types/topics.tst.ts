@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import type { JsonSchemaToTsProvider } from '@fastify/type-provider-json-schema-to-ts'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type {
-  AnyItem, AnyTopic, EventId, HistoryPage, Published, PublishOptions, RealtimeItem, Snapshot, StateItem, StatePage, StatePart,
+  AnyItem, AnyTopic, EventId, HistoryPage, Published, PublishOptions, RealtimeClaims, RealtimeItem, Snapshot, StateItem, StatePage, StatePart,
   SubscribeOptions, Topic, TopicItem, TopicOptions, TopicRef, TopicSubscription
 } from 'fastify-realtime'
 import { describe, expect, test } from 'tstyche'
@@ -61,7 +61,8 @@ describe('params of the pattern', () => {
         expect(request).type.toBe<FastifyRequest>()
         expect(context.params).type.toBe<{ orderId: string }>()
         expect(context.topic).type.toBe<string>()
-        expect(context.action).type.toBe<'subscribe' | 'publish'>()
+        expect(context.action).type.toBe<'subscribe' | 'publish' | 'presence'>()
+        expect(context.claims).type.toBe<RealtimeClaims | undefined>()
         return true
       }
     })
@@ -211,8 +212,11 @@ describe('topic options', () => {
     expect(app.topic).type.toBeCallableWith('a/:id', { authorize: (_request: unknown, { params }: { params: { id: string } }) => user?.rooms.includes(params.id) ?? false })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: async () => user?.rooms.includes('a') })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: async () => {} })
-    expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => ({ allow: true }) })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => user })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => ({ allow: false }) })
+    expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => ({ allow: true as const, expiresAt: new Date() }) })
+    expect(app.topic).type.toBeCallableWith('a', { authorize: () => ({ allow: true as const, expiresAt: 1, info: { name: 'Ada' } }) })
+    expect(app.topic).type.toBeCallableWith('a', { authorize: async () => ({ allow: true as const }) })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: () => 1 })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: 'everybody' })
     expect(app.topic).type.not.toBeCallableWith('a', { authorize: true })

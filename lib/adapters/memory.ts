@@ -1,11 +1,13 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, LogEvent, MemberTopic, Ownership, Page, ReadLimits, Sink, StatePage
+  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, LogEvent, Marks, MemberTopic, Ownership, Page, ReadLimits,
+  Sink, StatePage
 } from '../core/adapter.ts'
 import { isGenesis, randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { Conflict, NotOwner, OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
+import { MemoryMarks } from './memory-marks.ts'
 import { MemoryLog } from './memory-log.ts'
 import { MemoryMembers, type MemberLog } from './memory-members.ts'
 import { MemoryState } from './memory-state.ts'
@@ -38,7 +40,7 @@ export function memory (options: MemoryOptions = {}): Adapter {
   return new MemoryAdapter(options)
 }
 
-export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
+export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   readonly name = 'memory'
   readonly #maxBytes: number
   readonly #headAge: number
@@ -59,6 +61,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
   readonly #generations = new Uint32Array(GENERATIONS)
   readonly #owners = new OrderOfUse<string, { owner: string, until: number }>()
   readonly members = new MemoryMembers(this.#memberLog())
+  readonly #marks = new MemoryMarks()
   #counter = 0
   /** Of the logs. */
   #bytes = 0
@@ -207,6 +210,14 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     if (next) await this.claim(topic, next.owner, next.ms)
   }
 
+  async mark (space: string, key: string, at: number, ms: number, most: number): Promise<boolean> {
+    return this.#marks.mark(space, key, at, ms, most)
+  }
+
+  async marks (space: string): Promise<ReadonlyMap<string, number>> {
+    return this.#marks.of(space)
+  }
+
   #ownerOf (topic: string): string | undefined {
     const owned = this.#owners.get(topic)
     return owned && owned.until > performance.now() ? owned.owner : undefined
@@ -220,6 +231,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates {
     this.#states.clear()
     this.#heldLogs.clear()
     this.members.close()
+    this.#marks.clear()
     this.#subscribed.clear()
     this.#bytes = 0
   }

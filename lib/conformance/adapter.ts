@@ -10,6 +10,7 @@ import { history } from './adapter-history.ts'
 import { keyed as keyedStates } from './adapter-keyed.ts'
 import { links } from './adapter-links.ts'
 import { listening } from './adapter-listening.ts'
+import { marking } from './adapter-marks.ts'
 import { reads } from './adapter-reads.ts'
 import { trial, type Trial } from './trial.ts'
 
@@ -25,7 +26,11 @@ export interface AdapterSuiteOptions {
 const wait: Elapse = async (_t, ms) => { await sleep(ms) }
 
 /** The adapter suite. */
-export function adapterSuite (makeNodes: MakeNodes, { elapse = wait, keyed = true }: AdapterSuiteOptions = {}): Trial[] {
-  return Object.entries({ ...links, ...expecting, ...history, ...reads, ...listening, ...keyed ? keyedStates : {} })
+export function adapterSuite (
+  makeNodes: MakeNodes, { elapse = wait, keyed = true }: AdapterSuiteOptions = {}
+): Trial[] {
+  return Object.entries({
+    ...links, ...expecting, ...history, ...reads, ...listening, ...marking, ...keyed ? keyedStates : {}
+  })
     .map(([name, run]) => trial(name, async (t) => await run(t, await start(t, makeNodes, elapse))))
 }

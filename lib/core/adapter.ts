@@ -238,6 +238,25 @@ export function memberStoreOf (adapter: Adapter & { members?: MemberStore }): Me
   return adapter.members
 }
 
+/**
+ * Marks that every node is to know, those that start later too: for each key the latest moment. The adapter keeps them;
+ * who makes one tells the other nodes himself.
+ */
+export interface Marks {
+  /**
+   * Keeps the moment (ms since the epoch) for so many ms behind it, unless a later one is kept for this key. Resolves
+   * once it is kept; with false where `most` other keys are kept already, and then nothing is.
+   */
+  mark (space: string, key: string, at: number, ms: number, most: number): Promise<boolean>
+  /** All that are kept. What is none of ours is left out. */
+  marks (space: string): Promise<ReadonlyMap<string, number>>
+}
+
+/** The marks that an adapter keeps; without them a node that starts later knows nothing of those made before. */
+export function marksOf (adapter: Adapter & Partial<Marks>): Marks | undefined {
+  return adapter.mark && adapter.marks ? adapter as Marks : undefined
+}
+
 /** The ownership that an adapter offers; without it this node is the only one that runs sources. */
 export function ownershipOf (adapter: Adapter & Partial<Ownership>): Ownership | undefined {
   return adapter.claim && adapter.owner && adapter.release ? adapter as Ownership : undefined

@@ -16,6 +16,7 @@ const PUBLISH: ReadonlySet<string> = new Set(['dedupe', 'key', 'except', 'expect
 const HISTORY: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<keyof HistoryRange>)
 const STATE: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<keyof StateRange>)
 const REASON: ReadonlySet<string> = new Set(['code', 'text', 'reconnect'] satisfies Array<keyof Reason>)
+const DISCONNECT: ReadonlySet<string> = new Set([...REASON, 'revoke'])
 /** Most publishes have none. */
 const NO_KEYS: PublishKeys = Object.freeze({})
 const DEFAULT_LIMIT = 100
@@ -83,9 +84,19 @@ function checkLimit (call: string, limit: unknown): number {
 export function readReason (call: 'close()' | 'disconnect()', reason: unknown): Reason {
   if (reason === undefined) return {}
   record(call, reason)
-  onlyKnown(call, reason, REASON)
+  onlyKnown(call, reason, call === 'close()' ? REASON : DISCONNECT)
   const { code, text, reconnect } = reason as Reason
   return { code, text, reconnect }
+}
+
+/** @throws OptionInvalid */
+export function readDisconnect (options: unknown): Reason & { revoke: boolean } {
+  const reason = readReason('disconnect()', options)
+  const { revoke } = (options ?? {}) as { revoke?: unknown }
+  if (revoke !== undefined && typeof revoke !== 'boolean') {
+    throw new OptionInvalid('disconnect().revoke', 'must be true or false')
+  }
+  return { ...reason, revoke: revoke === true }
 }
 
 // --- close reasons of the app's own ------------------------------------------------

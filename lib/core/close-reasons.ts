@@ -33,6 +33,7 @@ export const shuttingDown = reason('shutting-down', 1012, true, 'the server is s
 export const tryAgainLater = reason('try-again-later', 1013, true, 'the server cannot take this connection now')
 export const judgedAnew = reason('judged-anew', 1013, true, 'come back, and be judged anew')
 export const tooManyFaults = reason('too-many-faults', 4400, false, 'too many faulty messages')
+export const expired = reason('expired', 4401, true, 'what allowed this client has expired')
 export const forbidden = reason('forbidden', 4403, false, 'refused')
 export const openTimeout = reason('open-timeout', 4408, false, 'no open frame in time')
 export const slowClient = reason('slow-client', 4409, true, 'the client does not read')

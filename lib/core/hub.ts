@@ -7,6 +7,7 @@ import {
 import { callApart, overWithin, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import { CONTROL, Node } from './cluster/node.ts'
 import type { Connection, ConnectionNode } from './connection/connection.ts'
+import { Deadlines } from './deadlines.ts'
 import { Heartbeat } from './connection/heartbeat.ts'
 import { Entrance, type Joined, type Joiner, type Joining } from './connection/joining.ts'
 import { Connections } from './connection/connections.ts'
@@ -17,6 +18,7 @@ import type { FanOut } from './delivery/fan-out.ts'
 import { StateReader } from './delivery/state-reader.ts'
 import { Turns } from './delivery/turns.ts'
 import type { Entry } from './event.ts'
+import { IdentityRates } from './identity-rates.ts'
 import { Observer } from './observe.ts'
 import { Publisher } from './topics/publisher.ts'
 import { isReadable } from './readable.ts'
@@ -29,6 +31,7 @@ export interface HubSettings extends AdmissionLimits {
   readonly ringBytes: number
   readonly closeTimeout: number
   readonly leaveTimeout: number
+  readonly messagesPerSecondPerIdentity: number
   readonly joinTimeout: number
   readonly retry: number
   readonly log: AppLog
@@ -44,6 +47,10 @@ export interface Feature {
   joined? (connection: Listener, topic: ActiveTopic): void
   /** It does not listen to it any more. */
   left? (connection: Listener, topic: ActiveTopic, how: Departed): void
+  /** The node hears the others' orders. The app starts when this is over. */
+  start? (): Promise<void>
+  /** What others have ordered may have been missed, or what the adapter keeps may be lost. */
+  resync? (): void
   /** The app closes. Resolves when its clients may be sent away. */
   closing? (): Promise<unknown> | undefined
 }
@@ -65,12 +72,15 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly topics = new TopicRegistry()
   readonly heartbeat = new Heartbeat()
   readonly turns = new Turns((error, topic) => this.deliveryFailed(error, topic))
+  /** What of clients ends at a moment. */
+  readonly deadlines = new Deadlines((error) => this.log.error({ err: error }, 'realtime: an expiry failed'))
   readonly active: ActiveTopics
   readonly publisher: Publisher
   readonly states: StateReader
   readonly entrance: Entrance
   readonly connections: Connections
   readonly admission: Admission
+  readonly rates: IdentityRates
   readonly node: Node
   /** The app closes. */
   stopping = false
@@ -98,6 +108,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.entrance = new Entrance(this)
     this.connections = new Connections(settings.retry)
     this.admission = new Admission(settings)
+    this.rates = new IdentityRates(settings.messagesPerSecondPerIdentity)
     this.node = new Node(this)
   }
 
@@ -112,6 +123,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     if (!this.#closed) this.#state = 'started'
     await this.adapter.start(this)
     if (!this.#closed) await this.node.start()
+    if (!this.#closed) await Promise.all(this.#features.map(async (feature) => await feature.start?.()))
     // The hub was closed meanwhile, so what was opened is closed.
     if (this.#closed) return await this.adapter.close()
     this.#sweep = setInterval(() => {
@@ -160,9 +172,19 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     const { name } = this.adapter
     this.down = state === 'down' ? (why && toError(why).message) ?? 'the adapter is away' : undefined
     this.observe.adapterIs(state, name, why)
-    if (state === 'up') return this.log.info({ adapter: name }, 'realtime: the adapter is back')
+    if (state === 'up') return this.#back()
     this.log.warn({ ...why && { err: why }, adapter: name },
       'realtime: the adapter is away; clients stay, and everything goes on when it is back')
+  }
+
+  #back (): void {
+    this.log.info({ adapter: this.adapter.name }, 'realtime: the adapter is back')
+    this.resync()
+  }
+
+  /** What was ordered meanwhile may have been missed. */
+  resync (): void {
+    for (const feature of this.#features) feature.resync?.()
   }
 
   // --- what its rooms ask and report -------------------------------------------------
@@ -265,6 +287,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.patience.end(() => new Closed())
     await this.#waitForLeaving(closeTimeout - (performance.now() - since))
     this.heartbeat.stop()
+    this.deadlines.stop()
   }
 
   async #waitForLeaving (ms: number): Promise<void> {

@@ -1,7 +1,14 @@
 /** Who a client is, as the app says it: with an id of text, so that orders and comparisons find it everywhere. */
 import { IdentityInvalid } from '../errors.ts'
 
-export interface Identity { id: string, anonymous?: boolean }
+export interface Identity {
+  id: string
+  anonymous?: boolean
+  /** When what proves it ends, ms since the epoch. */
+  expiresAt?: number
+  /** When what proves it was issued, ms since the epoch. */
+  issuedAt?: number
+}
 
 /** What an order to another node may name. */
 const MAX_ID = 4096

@@ -55,6 +55,10 @@ export interface Counters {
   dropped: number
   /** Clients that were not let in. */
   refused: number
+  /** Topics and connections that have ended since what allowed them has. */
+  expired: number
+  /** Messages of clients that were dropped, since there were too many of them. */
+  rateLimited: number
   /** Bytes of recent events that are kept. */
   ringBytes: number
   /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
@@ -78,6 +82,8 @@ export class Observer {
     slowClosed: 0,
     dropped: 0,
     refused: 0,
+    expired: 0,
+    rateLimited: 0,
     ringBytes: 0,
     ignored: 0
   }

@@ -8,9 +8,9 @@
 import type { Id } from './adapter.ts'
 import type { CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
-import type { ResetReason } from '../protocol.ts'
+import type { LapseReason, ResetReason } from '../protocol.ts'
 
-export type { ResetReason } from '../protocol.ts'
+export type { LapseReason, ResetReason } from '../protocol.ts'
 
 /** What a wire writes: bytes, or whatever else has a size. The core makes nothing of it, and never looks inside. */
 export interface Chunk {
@@ -65,13 +65,15 @@ export type Notice =
     subscription: HeardSubscription,
     recovered: boolean | undefined,
     snapshot: boolean,
+    /** ms from now until what allows it ends; undefined where nothing says that it does. */
+    expires: number | undefined,
     ref: unknown
   }
   | { type: 'reset', subscription: HeardSubscription, reason: ResetReason }
   | { type: 'snapshot', subscription: HeardSubscription, data: Uint8Array, event: string | undefined }
   | { type: 'at', subscription: HeardSubscription, why: 'conflated' }
-  /** The server took it from the client. */
-  | { type: 'revoked', topic: string }
+  /** The server took it from the client. `reason`: why, where the client may join it again. */
+  | { type: 'revoked', topic: string, reason?: LapseReason }
   | { type: 'direct', event: string, data: Uint8Array }
 
 /** The connection, as its outlet sees it. */
@@ -98,6 +100,8 @@ export type WireKind = 'sse' | 'websocket' | 'process'
 /** One connection's end of a wire. */
 export interface Outlet {
   readonly kind: WireKind
+  /** Its client can be told that it has one topic less. Where it cannot, the connection ends instead. */
+  readonly sheds?: boolean
   /** The group encoder for a connection with these subscriptions: all are live but those that are held. */
   encoder (subscriptions: readonly HeardSubscription[]): Encoder
   /** The encoder is not used by this connection any more. */

@@ -3,23 +3,27 @@ import type { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { Place } from '../core/admission.ts'
 import { keepContext } from '../core/async-context.ts'
-import { callApart } from '../core/callbacks.ts'
-import { clientLeft, type CloseReason } from '../core/close-reasons.ts'
+import { callApart, statusOf } from '../core/callbacks.ts'
+import { clientLeft, forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
 import { Connection, type Client, type ConnectionSettings } from '../core/connection/connection.ts'
-import type { Cursor, Wanted } from '../core/connection/joining.ts'
-import type { Join } from '../core/connection/joins.ts'
-import type { Hub } from '../core/hub.ts'
+import type { Cursor } from '../core/connection/joining.ts'
 import { randomId } from '../core/id.ts'
-import { readIdentity, type Identity } from '../core/identity.ts'
+import type { Identity } from '../core/identity.ts'
 import { andThen, onFailure, type MaybePromise } from '../core/maybe-promise.ts'
-import type { TopicAt } from '../core/topics/topic.ts'
+import type { Action, TopicAt } from '../core/topics/topic.ts'
 import type { WireKind } from '../core/wire.ts'
-import { Closed, ConnectionClosed, Forbidden } from '../errors.ts'
+import { Closed } from '../errors.ts'
+import type { Claims } from '../features/grants/claims.ts'
+import type { Grant } from '../features/grants/grant.ts'
 import type { Connection as PublicConnection } from '../types/connection.ts'
-import { authorize, authorizeAgain, authorizeAll } from './authorize.ts'
+import { authorize, authorizeAll, isAsked } from './authorize.ts'
 import type { WireContext } from './context.ts'
+import { hasLeft, joinLater, type Entered, type Wish } from './join-later.ts'
 import { addressOf } from './peer.ts'
 import { companionsOf, haveCompanions, show, type PresenceMode } from './presence.ts'
+import { logRefusal } from './refusal.ts'
+import { sparing } from './sparing-log.ts'
+import { judge, Standing, type Judged } from './standing.ts'
 import type { TopicLimit } from './topic-limit.ts'
 import { resolveTopic, type TopicsFor } from './topics-option.ts'
 
@@ -47,17 +51,10 @@ export interface ArrivalPlan {
 
 const NO_TOPICS: TopicAt[] = []
 
-export function identify ({ hub, settings }: WireContext, request: FastifyRequest): MaybePromise<Identity | undefined> {
-  return andThen(hub.patience.call<unknown>('"identify"', () => settings.identify(request)), readIdentity)
-}
-
-const anonymous = (id: string): Identity => ({ id: `anonymous:${id}`, anonymous: true })
-
 /** A client on its way in: registered, allowed, with the topics that `connect` added. */
 export class Arrival implements Client {
-  readonly id: string
+  readonly id = randomId()
   readonly kind: WireKind
-  readonly identity: Identity
   readonly settings: ConnectionSettings
   readonly since: number
   readonly connection: Connection
@@ -72,26 +69,30 @@ export class Arrival implements Client {
   /** The app has accepted the client. A topic that the app adds from now on joins by itself. */
   #accepted = false
   #accepting: Promise<void> | undefined
+  readonly #standing: Standing
   /** The request's async context; kept only where something may be called in it later. */
   #origin: AsyncResource | undefined
 
   private constructor (
-    { context, kind, topicsFor, live, presence }: ArrivalPlan, request: FastifyRequest, place: Place, identity: Identity,
-    id: string, topics: TopicAt[]
+    { context, kind, topicsFor, live, presence }: ArrivalPlan, request: FastifyRequest, place: Place, judged: Judged
   ) {
     this.#context = context
     this.#request = request
     this.#limit = topicsFor.limit
     this.#presence = presence
+    this.#standing = new Standing(context, request, this.id, judged)
     this.kind = kind
     this.place = place
-    this.topics = topics
-    this.id = id
-    this.identity = identity
+    this.topics = judged.topics
     this.settings = live
     this.since = context.arrivals.of(request)
     this.connection = new Connection(context.hub, this)
   }
+
+  get identity (): Identity { return this.#standing.identity }
+  get issuedAt (): number | undefined { return this.#standing.issuedAt }
+  /** What it may bring with its `open`: a token, and by that who it is. */
+  get brings (): 'nothing' | 'token' | 'identity' { return this.#standing.awaits }
 
   /** Found when first asked for, and kept: a socket that has closed has none. */
   get address (): string {
@@ -99,33 +100,32 @@ export class Arrival implements Client {
     return this.#address
   }
 
-  /** Takes a place for the client; then asks topics, `authorize` and `identify`. */
-  static of (plan: ArrivalPlan, request: FastifyRequest): MaybePromise<Arrival> {
+  /** Takes a place for the client; then asks the app about it. `opens`: it may bring a token with its `open`. */
+  static of (plan: ArrivalPlan, request: FastifyRequest, opens = false): MaybePromise<Arrival> {
     const { context } = plan
     const place = context.peers.admit(request)
-    const arriving = onFailure(() => andThen(plan.topicsFor(request), (topics) =>
-      andThen(authorizeAll(context.hub, request, topics), () =>
-        andThen(identify(context, request), (identity) => {
-          const id = randomId()
-          const client = identity ?? anonymous(id)
-          context.peers.identify(request, place, client)
-          const arrival = new Arrival(plan, request, place, client, id, topics)
-          return andThen(arrival.#withCompanions(topics), () => arrival.#admitted())
-        }))), () => place.giveBack())
+    const arriving = onFailure(() => andThen(judge(context, request, plan.topicsFor, opens), (judged) => {
+      const arrival = new Arrival(plan, request, place, judged)
+      context.peers.identify(request, place, arrival.identity)
+      // Who it is may not be known before its `open`.
+      const companions = judged.awaits === 'identity' ? undefined : arrival.#withCompanions()
+      return andThen(companions, () => arrival.#admitted(judged))
+    }), () => place.giveBack())
     if (arriving instanceof Promise) place.keepOrigin()
     return arriving
   }
 
   /** @throws Closed, Unavailable */
-  #admitted (): this {
+  #admitted ({ allowed }: Judged): this {
     const { hub } = this.#context
     if (hub.stopping) throw new Closed()
     hub.admit(this.connection)
+    this.#standing.begin(this.connection, allowed)
     return this
   }
 
   /** Who is in its topics it hears too, where the route says so. */
-  #withCompanions (topics: readonly TopicAt[]): MaybePromise<void> {
+  #withCompanions (topics: readonly TopicAt[] = this.topics): MaybePromise<void> {
     if (!haveCompanions(this.#context.presence, topics, this.#presence)) return
     return this.#companionsOf(topics).then((companions) => {
       this.topics = [...this.topics, ...companions]
@@ -133,8 +133,79 @@ export class Arrival implements Client {
     })
   }
 
-  #companionsOf (topics: readonly TopicAt[]): Promise<TopicAt[]> {
-    return companionsOf(this.#context, this.#request, this.connection, topics, this.#presence)
+  #companionsOf (topics: readonly TopicAt[], claims?: Claims): Promise<TopicAt[]> {
+    const { presence } = this.#context
+    const asking = this.#standing.asking(claims)
+    return this.run(() => companionsOf(presence, asking, this.connection, topics, this.#presence))
+  }
+
+  expires (name: string): number | undefined { return this.#standing.expires(name) }
+  grant (name: string): Grant | undefined { return this.#standing.grant(name) }
+  ended (): void { this.#standing.end() }
+
+  /** Asks the topic's `authorize`. @throws Forbidden, and what that throws with a status */
+  authorize (at: TopicAt, action: Action): Promise<Grant> {
+    return authorize(this.#standing.asking(), at, action)
+  }
+
+  /**
+   * The client says `open`, and may bring a token with it. What waited for that is judged.
+   * @throws TokenInvalid, Expired, Revoked, Forbidden, TooManyConnections, and what the app refuses it by
+   */
+  async open (token: string | undefined): Promise<void> {
+    const standing = this.#standing
+    const { awaits } = standing
+    if (awaits === 'nothing') return token === undefined ? undefined : await this.refresh(token).then(() => {})
+    const { hub, peers } = this.#context
+    standing.bear(this.connection, await standing.open(token))
+    if (awaits === 'identity') {
+      peers.identify(this.#request, this.place, this.identity)
+      // Orders did not know whom they concern.
+      hub.node.catchUp(this.connection, hub.node.missedBy(this.connection))
+    }
+    const byToken = this.topics.filter(({ topic }) => topic.policy.authorize === 'token')
+    await this.#judge(byToken)
+    await this.#withCompanions(awaits === 'identity' ? this.topics : byToken)
+  }
+
+  async #judge (topics: readonly TopicAt[]): Promise<void> {
+    const allowed = await this.run(() => authorizeAll(this.#standing.asking(), topics))
+    for (const [name, grant] of allowed ?? []) this.#allow(name, grant)
+  }
+
+  #allow (name: string, grant: Grant): void {
+    if (!this.connection.closed) this.#standing.allow(this.connection, name, grant)
+  }
+
+  /**
+   * A newer token in place of the one that came before. What it does not allow any more is taken. Resolves with the ms
+   * until the first end of what allows the client. @throws TokenInvalid, Expired, Revoked
+   */
+  async refresh (token: string): Promise<number | undefined> {
+    const standing = this.#standing
+    standing.bear(this.connection, await standing.check(token))
+    const asked = this.#heard().filter(isAsked)
+    // Those that a token opens first: nobody need be waited for.
+    asked.sort((a, b) => Number(b.topic.policy.authorize === 'token') - Number(a.topic.policy.authorize === 'token'))
+    for (const at of asked) await this.#askAnew(at)
+    return standing.firstEnd
+  }
+
+  /** Where nobody can say now, what was said before holds until it ends. */
+  async #askAnew (at: TopicAt): Promise<void> {
+    try {
+      this.#allow(at.name, await this.run(() => this.authorize(at, 'subscribe')))
+    } catch (error) {
+      if (statusOf(error) < 500) this.connection.lapse(at.name, 'refused')
+      else logRefusal(sparing(this.#request), error, 'realtime: authorize could not be asked anew')
+    }
+  }
+
+  /** What it hears, is about to hear, or is to begin with. */
+  #heard (): TopicAt[] {
+    const { topics } = this.#context.hub
+    return [...new Set([...this.#names(), ...this.connection.pending])]
+      .map((name) => topics.resolve(name))
   }
 
   /** Lets the app accept it. From then on `onDisconnect` will run, exactly once. */
@@ -186,8 +257,17 @@ export class Arrival implements Client {
     this.topics = NO_TOPICS
   }
 
+  /** Rights may have been taken while nobody could say so. */
   authorizeAgain (): void {
-    this.run(() => authorizeAgain(this.#context.hub, this.#request, this.connection))
+    this.run(() => this.#askAgain()).catch((error: unknown) => {
+      logRefusal(this.#request.log, error, 'realtime: refused by authorize, asked again')
+      if (statusOf(error) === 503) this.connection.sendAway(tryAgainLater)
+      else this.connection.end(forbidden)
+    })
+  }
+
+  async #askAgain (): Promise<void> {
+    await this.#judge(this.connection.subscriptions.map(({ topic: { declared, params } }) => declared.at(params)))
   }
 
   resolve (topic: unknown): string {
@@ -207,14 +287,18 @@ export class Arrival implements Client {
    * The one way into a topic at run time.
    * @throws Forbidden, TooManyTopics, ConnectionClosed, Unavailable
    */
-  async join (at: TopicAt, cursor?: Cursor, ref?: unknown): Promise<Entered> {
+  async join (at: TopicAt, { cursor, ref, token }: Wish = {}): Promise<Entered> {
     const { connection } = this
     this.#mustHaveRoom(at.name)
     const join = connection.joining(at.name)
     try {
-      await this.run(() => authorize(this.#context.hub, this.#request, at, 'subscribe'))
-      const companions = haveCompanions(this.#context.presence, [at], this.#presence) ? await this.#companionsOf([at]) : []
+      const claims = token === undefined ? undefined : await this.#standing.check(token)
+      const grant = await this.run(() => authorize(this.#standing.asking(claims), at, 'subscribe'))
+      const companions = haveCompanions(this.#context.presence, [at], this.#presence)
+        ? await this.#companionsOf([at], claims)
+        : NO_TOPICS
       if (hasLeft(join, connection)) return 'left'
+      this.#allow(at.name, grant)
       if (!this.#accepted && !connection.begun) return this.#add(at, companions)
       // Its topics are being joined already: this one comes behind them.
       await connection.whenBegun()
@@ -265,30 +349,4 @@ export class Arrival implements Client {
     const { topics } = this.#context.hub
     this.#limit.check(names.length, () => names.filter((one) => topics.resolve(one).topic.durable).length)
   }
-}
-
-/** `there`: the client was joined to the topic by another call meanwhile. `left`: the topic was left meanwhile. */
-export type Entered = 'in' | 'there' | 'left'
-
-/** True when the topic was left meanwhile. @throws Forbidden when it was taken, ConnectionClosed */
-function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
-  if (connection.closed) throw new ConnectionClosed()
-  if (fate === 'taken') throw new Forbidden(name, 'subscribed to')
-  return fate === 'left'
-}
-
-export async function joinLater (
-  { entrance }: Hub, connection: Connection, join: Join, wanted: readonly Wanted[], ref: unknown
-): Promise<Entered> {
-  if (hasLeft(join, connection)) return 'left'
-  const joining = await entrance.prepare(wanted)
-  if (join.fate !== 'pending' || connection.closed) {
-    entrance.release(joining)
-    hasLeft(join, connection)
-    return 'left'
-  }
-  const joined = entrance.join(connection, joining)
-  connection.announce(joined, ref)
-  connection.settle()
-  return joined.length > 0 ? 'in' : 'there'
 }

@@ -4,6 +4,7 @@ import type { Hub } from '../core/hub.ts'
 import type { Check } from '../core/validation.ts'
 import type { BegunRuns } from '../features/resumable/begun-runs.ts'
 import type { Runs, RunSettings } from '../features/resumable/runs.ts'
+import type { Grants } from '../features/grants/grants.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits } from '../types/channel.ts'
 import type { Arrivals } from './arrivals.ts'
@@ -18,6 +19,7 @@ export interface WireContext {
   readonly presence: Presence
   readonly presenceMode: (value: unknown) => PresenceMode
   readonly begun: BegunRuns
+  readonly grants: Grants
   readonly peers: Peers
   readonly arrivals: Arrivals
   readonly settings: Settings

@@ -1,6 +1,4 @@
 /** Who a client is in the topics that it comes for: shown and seeing, seeing alone, or neither. */
-import type { FastifyRequest } from 'fastify'
-import type { Patience } from '../core/callbacks.ts'
 import type { Connection } from '../core/connection/connection.ts'
 import { isPublishKey } from '../core/event-name.ts'
 import { jsonOf } from '../core/payload.ts'
@@ -8,25 +6,20 @@ import type { TopicAt } from '../core/topics/topic.ts'
 import type { PresencePolicy } from '../features/presence/policy.ts'
 import type { Presence } from '../features/presence/presence.ts'
 import { Forbidden, MemberInvalid } from '../errors.ts'
-import { authorize } from './authorize.ts'
+import { UNLIMITED, type Grant } from '../features/grants/grant.ts'
+import { authorize, type Asking } from './authorize.ts'
 
 /** What a route makes of its clients, or a client asks for. */
 export type PresenceMode = 'member' | 'watch' | false
-
-export interface PresenceContext {
-  readonly hub: { readonly patience: Patience }
-  readonly presence: Presence
-}
 
 /**
  * The topics that say who is in those of a client, as far as it may know; from here on it is expected in them.
  * @throws MemberInvalid, and what the app throws
  */
 export async function companionsOf (
-  context: PresenceContext, request: FastifyRequest, connection: Connection, topics: readonly TopicAt[],
-  mode: PresenceMode
+  presence: Presence, asking: Asking, connection: Connection, topics: readonly TopicAt[], mode: PresenceMode
 ): Promise<TopicAt[]> {
-  const found = await Promise.all(topics.map(async (at) => await companionOf(context, request, connection, at, mode)))
+  const found = await Promise.all(topics.map(async (at) => await companionOf(presence, asking, connection, at, mode)))
   return found.flatMap((at) => at ?? [])
 }
 
@@ -36,28 +29,33 @@ export function haveCompanions (presence: Presence, topics: readonly TopicAt[], 
 }
 
 async function companionOf (
-  { hub, presence }: PresenceContext, request: FastifyRequest, connection: Connection, { topic, params }: TopicAt,
-  mode: PresenceMode
+  presence: Presence, asking: Asking, connection: Connection, subject: TopicAt, mode: PresenceMode
 ): Promise<TopicAt | undefined> {
-  const companion = mode === false ? undefined : presence.companionOf(topic)
+  const companion = mode === false ? undefined : presence.companionOf(subject.topic)
   if (!companion) return undefined
-  const at = companion.declared.at(params)
-  try {
-    await authorize(hub, request, at, 'subscribe')
-  } catch (error) {
-    // It may hear the topic, and not know who else does.
-    if (error instanceof Forbidden) return undefined
-    throw error
-  }
-  if (mode === 'member') await expect(hub.patience, presence, companion.policy, request, connection, at)
+  const grant = await grantOf(asking, subject)
+  if (!grant) return undefined
+  const at = companion.declared.at(subject.params)
+  if (mode === 'member') await expect(presence, companion.policy, asking, connection, at, grant)
   return at
 }
 
+/** Undefined where it may hear the topic, and not know who else does. */
+async function grantOf (asking: Asking, at: TopicAt): Promise<Grant | undefined> {
+  try {
+    // The route says so, and whoever may hear the topic may: nobody is asked.
+    return at.topic.policy.authorize === 'anyone' ? UNLIMITED : await authorize(asking, at, 'presence')
+  } catch (error) {
+    if (error instanceof Forbidden) return undefined
+    throw error
+  }
+}
+
 async function expect (
-  patience: Patience, presence: Presence, policy: PresencePolicy, request: FastifyRequest, connection: Connection,
-  at: TopicAt
+  presence: Presence, policy: PresencePolicy, asking: Asking, connection: Connection, at: TopicAt, grant: Grant
 ): Promise<void> {
   const { identity } = connection
+  const { patience } = asking.hub
   const what = `"presence.id" of topic "${at.name}"`
   const id: unknown = policy.id ? await patience.call(what, () => policy.id?.(identity)) : identity.id
   // Nobody that is to be shown: it watches.
@@ -65,14 +63,16 @@ async function expect (
   if (!isPublishKey(id)) {
     throw new MemberInvalid(at.name, 'the id of a member must be a string of 1 to 255 bytes without control characters')
   }
-  presence.expect(connection, at, { id, info: await infoOf(patience, policy, request, connection, at) })
+  presence.expect(connection, at, { id, info: await infoOf(policy, asking, connection, at, grant) })
 }
 
+/** What the server says of it, or the grant, or the token. */
 async function infoOf (
-  patience: Patience, policy: PresencePolicy, request: FastifyRequest, { identity }: Connection, { name }: TopicAt
+  policy: PresencePolicy, { hub, request }: Asking, { identity }: Connection, { name }: TopicAt, grant: Grant
 ): Promise<string | undefined> {
-  if (!policy.info) return undefined
-  const info: unknown = await patience.call(`"presence.info" of topic "${name}"`, () => policy.info?.(identity, request))
+  const info: unknown = policy.info
+    ? await hub.patience.call(`"presence.info" of topic "${name}"`, () => policy.info?.(identity, request))
+    : grant.info
   if (info === undefined) return undefined
   const text = jsonOf(name, 'info', info)
   const bytes = Buffer.byteLength(text)

@@ -13,6 +13,8 @@ export interface ConnectChannelOptions {
   headers?: Record<string, string>
   /** Last ids by topic to resume from (envelope). */
   cursors?: Record<string, string>
+  /** A token to bring with `open` (envelope), or what gives one each time that the client connects. */
+  token?: string | (() => string | Promise<string>)
   /** How long `next()` waits, ms. Default 5000. */
   timeout?: number
   /** A test context (`t` of tap or node:test): the client closes when the test ends. */
@@ -20,7 +22,7 @@ export interface ConnectChannelOptions {
 }
 
 const KNOWN: ReadonlySet<string> = new Set([
-  'format', 'headers', 'cursors', 'timeout', 't'
+  'format', 'headers', 'cursors', 'token', 'timeout', 't'
 ] satisfies Array<keyof ConnectChannelOptions>)
 
 /** Thrown when the upgrade was answered by an ordinary response. */
@@ -129,7 +131,10 @@ export class ChannelClient {
       this.#inbox.end(`the channel was closed: ${code} ${String(reason)}`)
       resolve({ code, reason: String(reason) })
     }))
-    if (this.#envelope) this.sendRaw(JSON.stringify({ op: 'open', cursors: this.cursors }))
+    if (!this.#envelope) return
+    const { token } = this.#options
+    const brought = typeof token === 'function' ? await token() : token
+    this.sendRaw(JSON.stringify({ op: 'open', cursors: this.cursors, token: brought }))
   }
 
   #receive (data: Buffer, binary: boolean): void {

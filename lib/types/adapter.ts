@@ -1,4 +1,4 @@
 /** The adapter contract: what joins nodes and keeps history. */
 export type {
-  Adapter, AppendOptions, EphemeralEvent, LogEvent, Ownership, Page, ReadLimits, Retention, Sink
+  Adapter, AppendOptions, EphemeralEvent, LogEvent, Marks, Ownership, Page, ReadLimits, Retention, Sink
 } from '../core/adapter.ts'

@@ -1,9 +1,11 @@
 /** A client's connection, and why it ends. */
 import type { WireKind } from '../core/wire.ts'
+import type { TopicGrant } from '../core/connection/face.ts'
 import type { RealtimeIdentity } from './identity.ts'
 import type { AnyTopicRef } from './topic.ts'
 
 export type { CloseReason } from '../core/close-reasons.ts'
+export type { TopicGrant } from '../core/connection/face.ts'
 export type { SlowPolicy } from '../core/connection/slow-client.ts'
 export type { WireKind } from '../core/wire.ts'
 
@@ -37,6 +39,11 @@ export interface Connection {
    */
   subscribe (topic: AnyTopicRef | string): Promise<void>
   unsubscribe (topic: AnyTopicRef | string): void
+  /**
+   * What `authorize`, or the client's token, has said of the client in a topic; undefined where that was `true` alone.
+   * @throws FST_ERR_REALTIME_TOPIC_UNKNOWN
+   */
+  grant (topic: AnyTopicRef | string): TopicGrant | undefined
   /**
    * Ends the connection, with the WebSocket code 1000 unless told otherwise. `reconnect: true` asks an envelope client
    * (and an SSE client, which knows nothing else) to come back. `text` takes at most 123 bytes of UTF-8, as a close

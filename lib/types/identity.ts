@@ -9,6 +9,16 @@ export interface RealtimeIdentity {
   id: string
   /** True when `identify` named nobody; `id` is then unique to the connection. */
   anonymous?: boolean
+  /**
+   * When what proves it ends, ms since the epoch: the connection ends then, with 4401 `expired`, and is judged anew.
+   * Default: it stays for as long as the connection does.
+   */
+  expiresAt?: number
+  /**
+   * When what proves it was issued, ms since the epoch. `realtime.disconnect(…, { revoke: true })` refuses what was
+   * issued before.
+   */
+  issuedAt?: number
 }
 
 /**

@@ -5,6 +5,7 @@
  */
 export type * from './adapter.ts'
 export type * from './channel.ts'
+export type * from './claims.ts'
 export type * from './connection.ts'
 export type * from './fastify.ts'
 export type * from './identity.ts'
@@ -14,4 +15,5 @@ export type * from './realtime.ts'
 export type { RealtimeRequest, RouteMethod, TopicNames, TopicsOption } from './route.ts'
 export type * from './schemas.ts'
 export type * from './stream.ts'
+export type { ManySecrets, OneSecret, OwnClaims, OwnVerify, SignOptions, TokensOptions, TokenTopic } from './tokens.ts'
 export type * from './topic.ts'

@@ -5,16 +5,43 @@ import type { ChannelLimits } from './channel.ts'
 import type { SlowPolicy } from './connection.ts'
 import type { IdentityInput } from './identity.ts'
 import type { HistoryOptions } from './topic.ts'
+import type { TokensOptions } from './tokens.ts'
 
 export interface RealtimeOptions {
   /** What joins nodes and keeps history. Default: `memory()`, one process. */
   adapter?: Adapter
   /**
    * Who a request is; null or undefined: nobody. Anything else than an object with an `id` (a non-empty string of at
-   * most 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). Default:
+   * most 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). An `expiresAt` that is
+   * no moment is FST_ERR_REALTIME_EXPIRY_INVALID (500), one that is over FST_ERR_REALTIME_EXPIRED (401). Default:
    * `request.user`, when it has such an `id` or `sub`.
    */
   identify?: (request: FastifyRequest) => IdentityInput | null | undefined | Promise<IdentityInput | null | undefined>
+  /**
+   * Does the default `identify` take `exp` of `request.user`, where that has `iat` and `exp` as numbers, for the end of
+   * the identity? Its connections then end with 4401 when it has passed. Default true.
+   */
+  expiry?: boolean
+  /**
+   * How long a topic or a connection goes on after what allows it has ended, ms. Default 10000; 0 to 300000. For a
+   * client to bring a newer token meanwhile.
+   */
+  expiryGrace?: number
+  /**
+   * Tokens that say who a client is, and what it may hear: JWTs by HS256, or what `verify` checks. A client brings one
+   * as `Authorization: Bearer`, or in the frames `open`, `subscribe` and `refresh`. Default: none are taken.
+   */
+  tokens?: TokensOptions
+  /**
+   * Identities that may be revoked at a time (`realtime.disconnect(…, { revoke: true })`). Default 10000. Past it
+   * FST_ERR_REALTIME_REVOCATIONS_FULL.
+   */
+  maxRevocations?: number
+  /**
+   * How long what was issued before a revocation is refused, ms: as long as the longest login lives. Default 86400000,
+   * and no less than `tokens.maxLifetime`.
+   */
+  revocationAge?: number
   /** History of topics that do not say. `false`: none. */
   history?: HistoryOptions | false
   /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */
@@ -50,6 +77,12 @@ export interface RealtimeOptions {
    * `anonymous: true` are not counted.
    */
   maxConnectionsPerIdentity?: number
+  /**
+   * Messages that one identity may send in a second, on average, over all of its channels on this node; twice as many
+   * in one burst. Default 500. Past it an `error` frame answers, `RATE_LIMITED`. Those with `anonymous: true` are not
+   * counted; each connection has `limits` of its own besides.
+   */
+  messagesPerSecondPerIdentity?: number
   /** See {@link SlowPolicy}. Default `close`. */
   slow?: SlowPolicy
   /**

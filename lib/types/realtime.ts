@@ -1,6 +1,7 @@
 /** `app.realtime`: what concerns all topics and connections. */
 import type { Counters } from '../core/observe.ts'
 import type { Connection } from './connection.ts'
+import type { SignOptions } from './tokens.ts'
 import type {
   AnyItem, AnyTopicRef, EventId, HistoryPage, Published, PublishOptions, StatePage, SubscribeOptions,
   TopicSubscription
@@ -61,10 +62,20 @@ export interface Realtime {
    * Ends connections on every node, also of clients whose hooks are still running: of an identity, one connection, or
    * the listeners of a topic; where several are given, all must fit. Resolves when the order is given. `reason` as in
    * `connection.close()`.
+   *
+   * `revoke: true`, for an identity alone: what was issued to it before (tokens by their `iat`, identities by their
+   * `issuedAt`) is refused as well, on every node, for `revocationAge`. A new login works.
    * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_CLOSE_CODE, FST_ERR_REALTIME_CLOSE_REASON,
-   * FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_UNAVAILABLE
+   * FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_REVOCATIONS_FULL, FST_ERR_REALTIME_UNAVAILABLE
    */
-  disconnect (target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean }): Promise<void>
+  disconnect (
+    target: RealtimeTarget, reason?: { code?: number, text?: string, reconnect?: boolean, revoke?: boolean }
+  ): Promise<void>
+  /**
+   * A token for a client, signed by the plugin's key.
+   * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_UNKNOWN
+   */
+  sign (options: SignOptions): string
   /**
    * Takes a topic from connections on every node, also of clients whose hooks are still running. It stays taken from a
    * connection for as long as that lasts: neither the client nor `connection.subscribe()` can join it again.

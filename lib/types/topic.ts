@@ -4,6 +4,7 @@ import type { RealtimeIdentity } from './identity.ts'
 import type { SlowPolicy } from '../core/connection/slow-client.ts'
 import type { HistoryPage, Published, PublishOptions, StatePage } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
+import type { RealtimeClaims } from './claims.ts'
 
 export type { HistoryEvent, HistoryPage, Published, PublishOptions, StateItem, StatePage } from '../core/published.ts'
 
@@ -75,14 +76,36 @@ export interface PresenceOptions {
   /** Likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
   onLeave?: (member: { id: string }, context: { topic: string, reason: 'left' | 'lost' | 'removed' }) => unknown
 }
+/** What a client is about to do in a topic: to hear it, to relay an event into it, to be seen in it. */
+export type Action = 'subscribe' | 'publish' | 'presence'
 
 export interface AuthorizeContext<Params> {
   /** The topic's full name. */
   topic: string
   params: Params
-  /** `subscribe` at each subscription, `publish` at each relayed client event, `presence` where it would be shown or see. */
-  action: 'subscribe' | 'publish' | 'presence'
+  /**
+   * `subscribe` at each subscription, `publish` at each relayed client event, `presence` where it would be shown or see
+   * who is there.
+   */
+  action: Action
+  /** What the client's token says, where it brought one and the plugin has `tokens`. */
+  claims: RealtimeClaims | undefined
 }
+
+/** Allows a client, for a while. */
+export interface Grant {
+  allow: true
+  /**
+   * When it ends, ms since the epoch. The client is asked for something newer, or loses the topic `expiryGrace` later.
+   * @throws FST_ERR_REALTIME_EXPIRY_INVALID for what is no such moment, FST_ERR_REALTIME_EXPIRED for one that is over
+   */
+  expiresAt?: number
+  /** What the server says of the client in this topic; `connection.grant(topic).info`. */
+  info?: unknown
+}
+
+/** Only `true` and a grant allow. */
+export type Authorized = boolean | Grant
 
 /** What `snapshot` may return to name its event or say how far it reaches. */
 export interface Snapshot {
@@ -106,12 +129,17 @@ export interface TopicOptions<Params, Schemas> {
    */
   history?: HistoryOptions | false
   /**
-   * Asked at every subscription, on both wires, and for each relayed message. Only `true`, or a promise of it, allows;
-   * anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. `'anyone'`: every client may
+   * Asked at every subscription, on both wires, and for each relayed message. Only `true` or a {@link Grant}, or a
+   * promise of one, allows; anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. A
+   * grant that is not understood is FST_ERR_REALTIME_GRANT_INVALID (500). `'token'`: who has brought a token that
+   * names the topic; it needs the plugin's `tokens`. `'anyone'`: every client may
    * subscribe, and none may relay. A topic without it is guarded by the hooks of the routes that carry it, and cannot
    * be offered for a channel's `subscribe`.
    */
-  authorize?: ((request: FastifyRequest, context: AuthorizeContext<Params>) => boolean | Promise<boolean>) | 'anyone'
+  authorize?:
+    | ((request: FastifyRequest, context: AuthorizeContext<Params>) => Authorized | Promise<Authorized>)
+    | 'anyone'
+    | 'token'
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /**

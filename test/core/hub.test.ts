@@ -11,6 +11,7 @@ const SETTINGS: HubSettings = {
   maxConnections: 3,
   maxConnectionsPerAddress: 2,
   maxConnectionsPerIdentity: 100,
+  messagesPerSecondPerIdentity: 500,
   leaveTimeout: 5000,
   closeTimeout: 100,
   joinTimeout: 5000,

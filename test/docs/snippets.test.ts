@@ -20,8 +20,9 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'node.mjs', 'orders.browser.js',
-    'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs'
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'node.mjs', 'orders.browser.js',
+    'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
+    'sessions.mjs', 'tokens.mjs'
   ])
 })
 
@@ -56,6 +57,53 @@ t.test('hooks, identify and authorize', async (t) => {
   t.equal(await status('/users/ada/events?token=token-b'), 403)
   const hello = await listen(t, `${url}/users/ada/events?token=token-a`).next('hello')
   t.same(JSON.parse(hello.data), { name: 'ada' })
+})
+
+t.test('cookies and sessions, and signing out everywhere', async (t) => {
+  const url = await serve(t, 'sessions.mjs')
+  t.equal((await fetch(`${url}/inbox`)).status, 401)
+  const login = await fetch(`${url}/login/ada`, { method: 'POST' })
+  const cookie = String(login.headers.get('set-cookie')).split(';')[0] as string
+  const stream = await fetch(`${url}/inbox`, { headers: { cookie, accept: 'text/event-stream' } })
+  t.equal(stream.status, 200)
+  t.equal((await fetch(`${url}/sign-out-everywhere`, { method: 'POST', headers: { cookie } })).status, 200)
+  t.match(await stream.text(), /realtime:open/, 'it has ended')
+  t.equal((await fetch(`${url}/inbox`, { headers: { cookie } })).status, 401)
+})
+
+t.test('JWTs by @fastify/jwt: refused when they have expired, and when they were revoked', async (t) => {
+  const url = await serve(t, 'jwt.mjs')
+  const login = async (query = '') => {
+    const { token } = await (await fetch(`${url}/login/ada${query}`, { method: 'POST' })).json() as { token: string }
+    return { authorization: `Bearer ${token}`, accept: 'text/event-stream' }
+  }
+  const headers = await login()
+  const stream = await fetch(`${url}/news`, { headers })
+  t.equal(stream.status, 200)
+  t.equal((await fetch(`${url}/sign-out-everywhere`, { method: 'POST', headers })).status, 200)
+  await stream.text()
+  const { code } = await (await fetch(`${url}/news`, { headers })).json() as { code: string }
+  t.equal(code, 'FST_ERR_REALTIME_REVOKED')
+  t.equal((await fetch(`${url}/news`)).status, 401)
+})
+
+t.test('tokens, as a bearer, in the query and in frames', async (t) => {
+  const url = await serve(t, 'tokens.mjs')
+  const tokenFor = async (user: string, room: number) => (await (await fetch(`${url}/token/${user}/${room}`, { method: 'POST' })).json() as { token: string }).token
+  const token = await tokenFor('ada', 1)
+  t.equal((await fetch(`${url}/rooms/2?token=${token}`)).status, 403)
+  t.equal((await fetch(`${url}/rooms/1`)).status, 401)
+  const cut = new AbortController()
+  const { status, body } = await fetch(`${url}/rooms/1?token=${token}`, { headers: { accept: 'text/event-stream' }, signal: cut.signal })
+  t.equal(status, 200)
+  t.equal((await fetch(`${url}/say/1?text=hello`, { method: 'POST' })).status, 200)
+  let text = ''
+  for await (const part of body as AsyncIterable<Uint8Array>) {
+    text += Buffer.from(part).toString()
+    if (text.includes('{"text":"hello"}')) break
+  }
+  t.match(text, /event: said/)
+  cut.abort()
 })
 
 t.test('a snapshot, joined exactly to the live events', async (t) => {

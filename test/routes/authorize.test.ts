@@ -18,9 +18,18 @@ type Ask = (request: FastifyRequest, context: AuthorizeContext<{ id: string }>) 
 /** Answers that are not `true`, as untyped apps give them. */
 const REFUSALS: ReadonlyArray<[string, unknown]> = [
   ['undefined', undefined], ['null', null], ['0', 0], ['1', 1], ['-0', -0], ['NaN', NaN], ['0n', 0n], ['1n', 1n], ['an empty string', ''], ['"true"', 'true'],
-  ['"anyone"', 'anyone'], ['an empty object', {}], ['an empty array', []], ['[true]', [true]], ['{ allowed: false }', { allowed: false }], ['{ allow: true }', { allow: true }],
+  ['"anyone"', 'anyone'], ['an empty object', {}], ['an empty array', []], ['[true]', [true]], ['{ allowed: false }', { allowed: false }], ['{ allow: false }', { allow: false }], ['{ allow: 1 }', { allow: 1 }], ['{ allow: "true" }', { allow: 'true' }],
+  ['an inherited allow', Object.create({ allow: true })], ['an array that allows', Object.assign([], { allow: true })], ['an expiry alone', { expiresAt: Date.now() + 60_000 }],
+  ['an allow that throws', { get allow () { throw new Error('no') } }], ['an expiry that throws', { allow: true, get expiresAt () { throw new Error('no') } }],
+  ['a revoked proxy', revoked()],
   ['a boxed true', Object(true)], ['a symbol', Symbol('yes')], ['a function', () => true], ['a Map', new Map([['allow', true]])], ['false', false], ['a Date', new Date(0)]
 ]
+
+function revoked (): object {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  return proxy
+}
 
 async function refused (t: Test, what: string, answer: () => unknown): Promise<void> {
   const app = await live(t)

@@ -1,6 +1,6 @@
 /** Several nodes on one Redis: the rooms of the adapter, put together. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, Ownership, Page, ReadLimits, Sink, StatePage
+  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, Marks, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../../core/adapter.ts'
 import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { Appender } from './appender.ts'
@@ -14,6 +14,7 @@ import { Health } from './health.ts'
 import { ListenedTopics } from './listened-topics.ts'
 import { RedisMembers } from './members/redis-members.ts'
 import { isGenesis, LogReader } from './log-reader.ts'
+import { RedisMarks } from './marks.ts'
 import type { Messages } from './messages.ts'
 import { RedisNode } from './node.ts'
 import { OpeningHeads } from './opening-heads.ts'
@@ -37,7 +38,7 @@ type State =
 
 const CLOSE_MS = 1000
 
-export class RedisAdapter implements Adapter, Ownership, KeyedStates {
+export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
   readonly name = 'redis'
   readonly #settings: RedisSettings
   readonly #commands: Commands
@@ -53,6 +54,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates {
   readonly #beat: Beat
   readonly #ownership: RedisOwnership
   readonly members: RedisMembers
+  readonly #marks: RedisMarks
   #state: State = { is: 'fresh' }
   #ticks: NodeJS.Timeout | undefined
   #suspected = 0
@@ -73,6 +75,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates {
     this.#node = new RedisNode(this.#commands, settings.prefix)
     this.#failover = new Failover(this.#node)
     this.#ownership = new RedisOwnership(this.#node)
+    this.#marks = new RedisMarks(this.#node)
     this.#reader = new LogReader(this.#node, this.#decoder)
     this.#health = this.#makeHealth()
     this.#queue = this.#makeQueue()
@@ -248,6 +251,16 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates {
 
   async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
     await this.#ownership.release(topic, owner, next)
+  }
+
+  // --- marks -----------------------------------------------------------------------------
+
+  async mark (space: string, key: string, at: number, ms: number, most: number): Promise<boolean> {
+    return await this.#marks.mark(space, key, at, ms, most)
+  }
+
+  async marks (space: string): Promise<ReadonlyMap<string, number>> {
+    return await this.#marks.marks(space)
   }
 
   // --- as the rooms report ---------------------------------------------------------------

@@ -35,6 +35,11 @@ export class Keys {
   /** The nodes that hold members. No topic has this name. */
   get registry (): string { return this.#channel('realtime:nodes') }
 
+  /** Of marks: a sorted set, apart from all topics. */
+  marks (space: string): string {
+    return `${this.#prefix}marks:{${space}}`
+  }
+
   of (topic: string): TopicKeys {
     let keys = this.#known.get(topic)
     if (keys) return keys

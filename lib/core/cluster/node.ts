@@ -50,6 +50,8 @@ export interface NodeHost {
   /** The connections on which orders are carried out. */
   readonly clients: ReadonlySet<Ordered>
   listenersHere (topic: string): number
+  /** Orders of features may be lost too. */
+  resync (): void
   retryAfter (clients: number): number
 }
 
@@ -182,6 +184,7 @@ export class Node {
       'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again, ' +
       'and who cannot be asked comes back')
     this.#revocations.lose()
+    this.#guard(() => this.#host.resync())
     const { size } = clients
     for (const connection of [...clients]) this.#guard(() => connection.judgeAnew(this.#host.retryAfter(size)))
   }

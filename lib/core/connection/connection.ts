@@ -2,50 +2,23 @@
 import type { Id } from '../adapter.ts'
 import { customReason, type Reason } from '../call-options.ts'
 import { statusOf } from '../callbacks.ts'
-import { internalError, judgedAnew, slowClient, tryAgainLater, type CloseReason } from '../close-reasons.ts'
+import { expired, internalError, judgedAnew, slowClient, tryAgainLater, type CloseReason } from '../close-reasons.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Receiver } from '../event.ts'
 import type { Identity } from '../identity.ts'
-import type { Chunk, Notice, Outlet, OutletHost, WireKind } from '../wire.ts'
+import type { Chunk, LapseReason, Notice, Outlet, OutletHost, WireKind } from '../wire.ts'
+import type { Client, ConnectionSettings } from './client.ts'
+import { Early } from './early.ts'
 import { Ending } from './ending.ts'
-import { ConnectionFace, type FaceHost } from './face.ts'
+import { ConnectionFace, type FaceHost, type TopicGrant } from './face.ts'
 import type { Hand, Heartbeat } from './heartbeat.ts'
 import type { Joined, Joiner, Joining } from './joining.ts'
 import { Joins, type Join } from './joins.ts'
 import { Listening, type ListeningHost, type ListeningNode } from './listening.ts'
-import type { OutboxSettings } from './outbox.ts'
 import { Output, type OutputHost } from './output.ts'
 import type { Subscription } from './subscription.ts'
 
-export interface ConnectionSettings extends OutboxSettings {
-  /** ms between two signs of life; 0 where none are needed. */
-  readonly heartbeat: number
-}
-
-/** Who the client is, and its way back to the app; made by the routes. */
-export interface Client extends Receiver {
-  readonly id: string
-  readonly kind: WireKind
-  readonly identity: Identity
-  readonly address: string
-  /** The place that it takes up; given back when the connection is gone. The app's own subscriptions take up none. */
-  readonly place: { left (): void } | undefined
-  readonly settings: ConnectionSettings
-  /** How many orders were given before its request arrived: later ones concern it. */
-  readonly since: number
-  /** Joins a topic as this client, `authorize` and all. */
-  subscribe (topic: unknown): Promise<void>
-  /** Asks `authorize` once more for all that it listens to; ends the connection where that refuses. */
-  authorizeAgain (): void
-  /** Runs app code in the async context of its request. */
-  run? (code: () => void): void
-  /** A topic that it was to hear is left. False once the app has accepted it. */
-  forget? (name: string): boolean
-  /** Is this one of the topics that it is to begin with? */
-  awaits? (name: string): boolean
-  /** The full name of what the app named. */
-  resolve (topic: unknown): string
-}
+export type { Client, ConnectionSettings } from './client.ts'
 
 /** The node, as its connections see it. */
 export interface ConnectionNode extends ListeningNode {
@@ -60,11 +33,6 @@ export interface ConnectionNode extends ListeningNode {
   ended (connection: Connection): void
 }
 
-/** Shared by all connections that have none: most never do. */
-const NONE: readonly never[] = []
-/** Sends that may wait for a connection to begin. */
-const MAX_EARLY = 1024
-
 export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner, FaceHost {
   readonly output = new Output(this)
   readonly #node: ConnectionNode
@@ -73,7 +41,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   #begun = false
   #face: ConnectionFace | undefined
   #hand: Hand | undefined
-  #early: readonly Notice[] = NONE
+  readonly #early = new Early()
   readonly #joins = new Joins()
   readonly #ending = new Ending()
   /** The order to end it that was given before it had a wire. */
@@ -96,6 +64,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   get since (): number { return this.#client.since }
   get id (): string { return this.#client.id }
   get identity (): Identity { return this.#client.identity }
+  get issuedAt (): number | undefined { return this.#client.issuedAt }
   get address (): string { return this.#client.address }
   get place (): Client['place'] { return this.#client.place }
   get settings (): ConnectionSettings { return this.#client.settings }
@@ -133,8 +102,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.#joins.begun()
     this.tell({ type: 'opened', subscriptions: this.subscriptions })
     this.announce(joined)
-    for (const notice of this.#early) this.tell(notice)
-    this.#early = NONE
+    for (const notice of this.#early.take()) this.tell(notice)
     // Not before the opening is written: whoever watches may send to the client now.
     this.#node.observe.connected(this)
     this.settle()
@@ -154,10 +122,16 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   /** Tells what became of each subscription's cursor. */
   announce (joined: readonly Joined[], ref?: unknown): void {
     for (const { subscription, recovered, reason } of joined) {
-      this.tell({ type: 'subscribed', subscription, recovered, snapshot: subscription.held, ref })
+      const expires = this.expires(subscription.topic.name)
+      this.tell({ type: 'subscribed', subscription, recovered, snapshot: subscription.held, expires, ref })
       subscription.lost = undefined
       if (reason) this.tell({ type: 'reset', subscription, reason })
     }
+  }
+
+  /** ms from now until what allows it to hear this topic ends. */
+  expires (name: string): number | undefined {
+    return this.#client.expires?.(name)
   }
 
   // --- orders --------------------------------------------------------------------------
@@ -189,6 +163,15 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.#joins.take(name)
     if (this.remove(name, 'taken') || awaited) this.tell({ type: 'revoked', topic: name })
     if (this.#joins.full) this.sendAway(judgedAnew)
+  }
+
+  /** What allowed it to hear this topic is over; it may join it again. Where it cannot be told of that, it ends. */
+  lapse (name: string, reason: LapseReason): void {
+    if (this.closed || !this.concerns(name)) return
+    if (!this.attached || !this.output.outlet.sheds) return this.sendAway(expired)
+    const awaited = this.#awaits(name)
+    if (awaited) this.#joins.leaveEarly(name)
+    if (this.remove(name, 'taken') || awaited) this.tell({ type: 'revoked', topic: name, reason })
   }
 
   /** Orders may be lost, so `authorize` is asked again. Where it cannot be, the client is told to come back. */
@@ -237,15 +220,9 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   tell (notice: Notice): void {
     if (this.closed) return
-    if (!this.#begun) return this.#tellLater(notice)
+    if (!this.#begun) return this.#early.add(notice) ? undefined : this.end(slowClient)
     const bytes = this.output.outlet.notice(notice)
     if (bytes) this.output.write(bytes, notice.type !== 'direct')
-  }
-
-  /** What the app sends while it accepts the connection goes out behind the opening. */
-  #tellLater (notice: Notice): void {
-    this.#early = [...this.#early, notice]
-    if (this.#early.length > MAX_EARLY) this.end(slowClient)
   }
 
   dropped (topic: string): void {
@@ -281,6 +258,10 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     const name = this.#client.resolve(topic)
     if (!this.#begun && !this.#client.forget?.(name)) this.#joins.leaveEarly(name)
     this.remove(name)
+  }
+
+  grant (topic: unknown): TopicGrant | undefined {
+    return this.#client.grant?.(this.#client.resolve(topic))
   }
 
   closeFor (reason: Reason): void {
@@ -330,6 +311,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   #close (reason: CloseReason): void {
     this.#reason = reason
     this.#ending.set(reason)
+    this.#client.ended?.()
     this.#listening.clear()
     this.output.outbox = undefined
     this.#node.closing(this)

@@ -6,6 +6,14 @@ import { encodeJson } from '../payload.ts'
 import type { Notice, WireKind } from '../wire.ts'
 import { ConnectionClosed } from '../../errors.ts'
 
+/** What allows a client in a topic. */
+export interface TopicGrant {
+  /** When it ends, ms since the epoch. */
+  readonly expiresAt?: number
+  /** What `authorize`, or the client's token, says of the client. */
+  readonly info?: unknown
+}
+
 /** The connection, as its face sees it. */
 export interface FaceHost {
   readonly id: string
@@ -21,6 +29,8 @@ export interface FaceHost {
   subscribe (topic: unknown): Promise<void>
   /** What the app named is left. */
   unsubscribe (topic: unknown): void
+  /** What the app has allowed in what it named. */
+  grant (topic: unknown): TopicGrant | undefined
   closeFor (reason: Reason): void
 }
 
@@ -62,6 +72,10 @@ export class ConnectionFace {
 
   unsubscribe (topic: unknown): void {
     this.#host.unsubscribe(topic)
+  }
+
+  grant (topic: unknown): TopicGrant | undefined {
+    return this.#host.grant(topic)
   }
 
   close (reason?: object): void {

@@ -87,7 +87,8 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   /** `authorize` can be asked about all that it listens to. */
   get askable (): boolean {
     return this.#subscriptions.length > 0 &&
-      this.#subscriptions.every(({ topic }) => typeof topic.declared.policy.authorize === 'function')
+      this.#subscriptions.every(({ topic: { declared: { policy } } }) =>
+        policy.companion === true || typeof policy.authorize === 'function')
   }
 
   // --- joining and leaving -----------------------------------------------------------

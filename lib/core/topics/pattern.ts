@@ -60,8 +60,8 @@ export function encodeParam (param: string, value: string): string {
 }
 
 // encodeURIComponent leaves "." as it is; a segment of only dots would be resolved away by anything that treats the
-// name as a path.
+// name as a path. Threat: it leaves "*" too, and a topic's name could be the text of a pattern, which a token may name.
 export function encodeSegment (text: string): string {
-  const encoded = encodeURIComponent(text)
+  const encoded = encodeURIComponent(text).replaceAll('*', '%2A')
   return /^\.+$/.test(encoded) ? encoded.replaceAll('.', '%2E') : encoded
 }

@@ -18,8 +18,11 @@ export interface TopicAt {
   readonly name: string
 }
 
-type Authorize = (
-  request: unknown, context: { topic: string, params: Params, action: 'subscribe' | 'publish' | 'presence' }
+/** What a client is about to do in a topic. */
+export type Action = 'subscribe' | 'publish' | 'presence'
+
+export type Authorize = (
+  request: unknown, context: { topic: string, params: Params, action: Action, claims: object | undefined }
 ) => unknown
 
 export interface TopicPolicy {
@@ -31,8 +34,9 @@ export interface TopicPolicy {
   events: Map<string, Codec> | undefined
   /**
    * Undefined: guarded by the hooks of the routes that carry it. `anyone`: a client may subscribe, and publish nothing.
+   * `token`: who has a token that names it.
    */
-  authorize: Authorize | 'anyone' | undefined
+  authorize: Authorize | 'anyone' | 'token' | undefined
   snapshot: ((params: Params) => unknown) | undefined
   /** It keeps the newest event of each key. */
   keyed?: KeyedPolicy

@@ -52,9 +52,11 @@ export class Presence implements Feature {
       retention: RETENTION,
       schemas: undefined,
       events: undefined,
+      // Asked anew where rights may have been taken. Where nobody is asked, it goes as the topic goes.
       authorize: typeof authorize === 'function'
-        ? (request, { params }) => authorize(request, { topic: topic.name(params), params, action: 'presence' })
-        : authorize,
+        ? (request, { params, claims }) =>
+            authorize(request, { topic: topic.name(params), params, action: 'presence', claims })
+        : undefined,
       snapshot: undefined,
       keyed: {
         bounds: { maxKeys: policy.maxMembers, maxBytes: Infinity, lifetime: Infinity },

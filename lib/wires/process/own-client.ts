@@ -3,7 +3,7 @@ import { Connection, type Client, type ConnectionSettings } from '../../core/con
 import type { Hub } from '../../core/hub.ts'
 import { randomId } from '../../core/id.ts'
 import type { Identity } from '../../core/identity.ts'
-import { joinLater } from '../../routes/arrival.ts'
+import { joinLater } from '../../routes/join-later.ts'
 import { resolveTopic } from '../../routes/topics-option.ts'
 
 export class OwnClient implements Client {

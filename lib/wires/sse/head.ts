@@ -5,8 +5,7 @@ import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { readCursor } from '../../core/cursor.ts'
 import { Closed } from '../../errors.ts'
-import { identify } from '../../routes/arrival.ts'
-import { authorizeAll } from '../../routes/authorize.ts'
+import { anonymous, judge } from '../../routes/standing.ts'
 import { presentRun, runFor } from './run.ts'
 import { lastEventId } from './last-event-id.ts'
 import type { StreamPlan } from './start.ts'
@@ -25,8 +24,7 @@ export async function head (plan: StreamPlan, request: FastifyRequest, reply: Fa
   const place = peers.admit(request)
   place.keepOrigin()
   try {
-    await authorizeAll(hub, request, await plan.topicsFor(request))
-    const identity = await identify(plan.context, request) ?? { id: '', anonymous: true }
+    const { identity = anonymous('') } = await judge(plan.context, request, plan.topicsFor)
     peers.identify(request, place, identity)
     if (await isOver(plan, request, identity)) reply.code(204).send()
     else reply.headers(HEADERS).send(Readable.from([]))

@@ -8,6 +8,7 @@ import type { Connection } from '../../core/connection/connection.ts'
 import type { Joining } from '../../core/connection/joining.ts'
 import { andThen, type MaybePromise } from '../../core/maybe-promise.ts'
 import type { Arrival, RouteCallbacks } from '../../routes/arrival.ts'
+import { Expired } from '../../errors.ts'
 import { logRefusal } from '../../routes/refusal.ts'
 import { WebSocketOutlet } from './outlet.ts'
 import type { Protocol } from './protocols/protocol.ts'
@@ -51,6 +52,8 @@ export class ChannelConnection {
       place.arrived()
       return connection.begin([])
     }
+    // Who it is says its token, which it may bring with its `open`.
+    if (this.#arrival.brings === 'identity') return this.#waitForOpen()
     try {
       const accepting = andThen(this.#arrival.connect(this.#plan.callbacks), () => this.#accepted())
       if (accepting) accepting.catch((error: unknown) => this.#refuse(error))
@@ -64,20 +67,34 @@ export class ChannelConnection {
     place.arrived()
     if (connection.closed) return
     if (!this.outlet.protocol.clientOpens) return andThen(this.#join(NO_CURSORS), () => this.#session.accept())
+    this.#waitForOpen()
+  }
+
+  #waitForOpen (): void {
+    const { connection, place } = this.#arrival
+    place.arrived()
     this.#opening = openTimer(connection)
     this.#session.accept()
   }
 
   /** The client has said `open`. */
-  async opened (cursors: ReadonlyMap<string, string>): Promise<void> {
+  async opened (cursors: ReadonlyMap<string, string>, token: string | undefined): Promise<void> {
     clearTimeout(this.#opening)
     this.#opening = undefined
     try {
+      await this.#judged(token)
       await this.#join(cursors)
     } catch (error) {
       // Open, and with nothing to hear, it would wait for ever.
-      this.#refuse(error, reasons.internalError)
+      this.#refuse(error, statusOf(error) < 500 ? reasons.forbidden : reasons.internalError)
     }
+  }
+
+  /** What waited for its token is judged, and if that says who it is, `onConnect` as well. */
+  async #judged (token: string | undefined): Promise<void> {
+    const { brings } = this.#arrival
+    if (token !== undefined || brings !== 'nothing') await this.#arrival.open(token)
+    if (brings === 'identity') await this.#arrival.connect(this.#plan.callbacks)
   }
 
   /** Joins the channel's topics, from the client's cursors where it named some. */
@@ -127,7 +144,9 @@ export class ChannelConnection {
   #refuse (error: unknown, otherwise = reasons.forbidden): void {
     this.#arrival.place.arrived()
     logRefusal(this.#request.log, error, 'realtime: the connection was refused')
-    this.#arrival.connection.end(statusOf(error) === 503 ? reasons.tryAgainLater : otherwise)
+    const { connection } = this.#arrival
+    if (error instanceof Expired) connection.sendAway(reasons.expired)
+    else connection.end(statusOf(error) === 503 ? reasons.tryAgainLater : otherwise)
   }
 }
 
@@ -135,7 +154,7 @@ export class ChannelConnection {
 const CURSOR_BYTES = 576
 
 /** What an `open` may take, whatever `limits.messageBytes` says. */
-export const openBytes = (cursors: number): number => 64 + cursors * CURSOR_BYTES
+export const openBytes = (cursors: number, tokenBytes: number): number => 64 + cursors * CURSOR_BYTES + tokenBytes
 
 const NO_CURSORS: ReadonlyMap<string, string> = new Map()
 

@@ -30,6 +30,8 @@ export class WebSocketOutlet implements Outlet {
     socket.on('drain', drained)
   }
 
+  get sheds (): boolean { return this.protocol.clientOpens }
+
   /** The peer lives. */
   heard (): void {
     this.#silent = false

@@ -1,30 +1,8 @@
 /** Inbound limits of one client: token buckets, and a tally of faults. */
+import { Bucket } from '../../core/bucket.ts'
 import type { Limits } from '../../options.ts'
 
 const FAULT_WINDOW_MS = 60_000
-
-/** Holds so many tokens, and gets so many a second. */
-export class Bucket {
-  readonly #size: number
-  readonly #perSecond: number
-  #tokens: number
-  #filledAt = performance.now()
-
-  constructor (size: number, perSecond: number) {
-    this.#size = this.#tokens = size
-    this.#perSecond = perSecond
-  }
-
-  /** False when none is left. */
-  take (): boolean {
-    const now = performance.now()
-    this.#tokens = Math.min(this.#size, this.#tokens + Math.max(0, now - this.#filledAt) / 1000 * this.#perSecond)
-    this.#filledAt = now
-    if (this.#tokens < 1) return false
-    this.#tokens--
-    return true
-  }
-}
 
 export class Rate {
   readonly #limits: Limits

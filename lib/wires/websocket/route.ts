@@ -87,7 +87,9 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       server: new WebSocketServer({
         noServer: true,
         clientTracking: false,
-        maxPayload: Math.max(ownLimits.messageBytes, openBytes(context.settings.maxTopics * (presence ? 2 : 1))),
+        maxPayload: Math.max(ownLimits.messageBytes, openBytes(
+          context.settings.maxTopics * (presence ? 2 : 1), context.grants.tokens?.settings.maxBytes ?? 0
+        )),
         perMessageDeflate: false,
         handleProtocols: (offered) => offeredOf(offered)?.subprotocol ?? false
       })
@@ -219,7 +221,7 @@ async function upgrade (plan: Plan, request: FastifyRequest, reply: FastifyReply
   if (pending.socket.destroyed) throw new Closed()
   checkOrigin(plan, request)
   const protocol = checkHandshake(request)
-  const arriving = Arrival.of(plan, request)
+  const arriving = Arrival.of(plan, request, protocol.clientOpens)
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   const { connection } = arrival
   if (connection.closed || pending.socket.destroyed || reply.sent) {

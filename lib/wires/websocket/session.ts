@@ -3,16 +3,15 @@ import type { FastifyRequest } from 'fastify'
 import { quiet, statusOf, toError } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection/connection.ts'
-import type { Cursor } from '../../core/connection/joining.ts'
 import { printable } from '../../core/event-name.ts'
 import type { Hub } from '../../core/hub.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
 import type { DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { Check } from '../../core/validation.ts'
 import type { Limits } from '../../options.ts'
-import type { Ref } from '../../protocol.ts'
-import type { Arrival, Entered } from '../../routes/arrival.ts'
-import { authorize } from '../../routes/authorize.ts'
+import type { ErrorCode, Ref } from '../../protocol.ts'
+import type { Arrival } from '../../routes/arrival.ts'
+import type { Entered, Wish } from '../../routes/join-later.ts'
 import { logRefusal } from '../../routes/refusal.ts'
 import { sparing } from '../../routes/sparing-log.ts'
 import { Fault } from './fault.ts'
@@ -42,7 +41,7 @@ export interface SessionPlan {
 /** Whose session it is. */
 interface SessionHost {
   /** Starts the delivery, at a client's `open`. */
-  opened (cursors: ReadonlyMap<string, string>): MaybePromise<void>
+  opened (cursors: ReadonlyMap<string, string>, token: string | undefined): MaybePromise<void>
   /** A message was handled: the queue may have room again. */
   handled (): void
 }
@@ -88,12 +87,18 @@ export class Session {
   receive (data: Buffer, binary: boolean): void {
     if (this.#connection.closed) return
     this.#rate ??= new Rate(this.#plan.limits)
-    if (!this.#rate.take()) {
-      return this.#refuse(new Fault('RATE_LIMITED', 'too many messages: slow down'), undefined, true)
-    }
+    const whose = this.#tooMany(this.#rate)
+    if (whose) return this.#refuse(new Fault('RATE_LIMITED', `too many messages${whose}: slow down`), undefined, true)
     if (this.#queue === NONE) this.#queue = []
     this.#queue.push(binary ? { bytes: data } : { text: data.toString() })
     this.#work()
+  }
+
+  /** Of whom there are too many messages; undefined where this one is within the rates. */
+  #tooMany (rate: Rate): string | undefined {
+    if (!rate.take()) return ' on this connection'
+    const { id, anonymous } = this.#connection.identity
+    return anonymous === true || this.#plan.hub.rates.take(id) ? undefined : ' of this identity'
   }
 
   #work (): void {
@@ -126,9 +131,10 @@ export class Session {
   async #handle (asked: Asked): Promise<void> {
     const { protocol } = this.#outlet
     switch (asked.do) {
-      case 'open': return await this.#open(asked.cursors)
+      case 'open': return await this.#open(asked)
       case 'ping': return this.#write(protocol.pong())
       case 'subscribe': return await this.#subscribe(asked)
+      case 'refresh': return await this.#refresh(asked)
       case 'unsubscribe': return this.#unsubscribe(asked)
       case 'presence': return await this.#show(asked)
       case 'message': {
@@ -161,7 +167,7 @@ export class Session {
 
   async #relay ({ to, replace }: Relay, name: string, data: unknown, named: unknown): Promise<void> {
     const at = to(this.#request, this.#connection, named)
-    await authorize(this.#plan.hub, this.#request, at, 'publish')
+    await this.#arrival.authorize(at, 'publish')
     const sent = replace ? await replace(data, this.#context()) : data ?? null
     if (sent === undefined) return
     // Threat: the topic may have been taken from it while the app was asked.
@@ -191,31 +197,48 @@ export class Session {
 
   // --- commands -----------------------------------------------------------------
 
-  async #open (cursors: ReadonlyMap<string, string>): Promise<void> {
+  async #open ({ cursors, token }: Asked & { do: 'open' }): Promise<void> {
     if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'open already')
-    await this.#host.opened(cursors)
+    await this.#host.opened(cursors, token)
   }
 
-  async #subscribe ({ topic, id, ref }: Asked & { do: 'subscribe' }): Promise<void> {
+  async #refresh ({ token, ref }: Asked & { do: 'refresh' }): Promise<void> {
+    this.#mustBeOpen()
+    // All of its topics are asked about again: as costly as to join one.
+    this.#takeTopic()
+    const expires = await this.#arrival.refresh(token)
+    this.#write(this.#outlet.protocol.refreshed(ref, expires))
+  }
+
+  async #subscribe ({ topic, id, token, ref }: Asked & { do: 'subscribe' }): Promise<void> {
     this.#mustBeOpen()
     const at = this.#resolve(topic)
     const own = this.#arrival.topics.some(({ name }) => name === at.name)
     if (!own && !this.#plan.subscribe.includes(at.topic)) {
       throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
     }
-    if (this.#connection.has(at.name)) return this.#write(this.#outlet.protocol.subscribed(at.name, ref))
+    if (this.#connection.has(at.name)) return this.#tellSubscribed(at, ref)
+    this.#takeTopic()
+    const cursor = id === undefined || !at.topic.durable ? undefined : { id }
+    const entered = await this.#join(at, { cursor, ref, token })
+    // The app has put it out of the topic before it was in.
+    if (entered === 'left') throw new Forbidden(at.name, 'subscribed to')
+    if (entered === 'there') this.#tellSubscribed(at, ref)
+  }
+
+  #tellSubscribed ({ name }: TopicAt, ref: Ref | undefined): void {
+    this.#write(this.#outlet.protocol.subscribed(name, ref, this.#connection.expires(name)))
+  }
+
+  #takeTopic (): void {
     if (this.#rate?.takeTopic(this.#plan.maxTopics) === false) {
       throw new Fault('RATE_LIMITED', 'too many topics joined: slow down')
     }
-    const entered = await this.#join(at, id === undefined || !at.topic.durable ? undefined : { id }, ref)
-    // The app has put it out of the topic before it was in.
-    if (entered === 'left') throw new Forbidden(at.name, 'subscribed to')
-    if (entered === 'there') this.#write(this.#outlet.protocol.subscribed(at.name, ref))
   }
 
-  async #join (at: TopicAt, cursor: Cursor, ref: Ref | undefined): Promise<Entered> {
+  async #join (at: TopicAt, wish: Wish): Promise<Entered> {
     try {
-      return await this.#arrival.join(at, cursor, ref)
+      return await this.#arrival.join(at, wish)
     } catch (error) {
       throw error instanceof TooManyTopics
         ? new Fault('TOO_MANY_TOPICS', `more than ${this.#plan.maxTopics} topics`)
@@ -268,7 +291,8 @@ export class Session {
   #faultOf (error: Error & { code?: unknown }): Fault {
     const { code, message } = error
     if (error instanceof Fault) return error
-    if (code === 'FST_ERR_REALTIME_FORBIDDEN') return new Fault('FORBIDDEN', message)
+    const own = OWN_WORDS.get(String(code))
+    if (own !== undefined) return new Fault(own, message)
     if (statusOf(error) < 500 && typeof code === 'string') return new Fault(code, message)
     sparing(this.#request).error({ err: error }, 'realtime: a message handler failed')
     return new Fault('INTERNAL', 'the server failed')
@@ -280,9 +304,16 @@ export class Session {
 
   #refuse (fault: Fault, ref: Ref | undefined, rate: boolean): void {
     this.#tell(fault.code, fault.message, ref)
+    if (rate) this.#plan.hub.observe.counts.rateLimited++
     if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
 }
+
+/** Errors that clients know by the protocol's own words. */
+const OWN_WORDS: ReadonlyMap<string, ErrorCode> = new Map(
+  (['FORBIDDEN', 'TOKEN_INVALID', 'TOKEN_MISSING', 'EXPIRED', 'REVOKED'] satisfies ErrorCode[])
+    .map((word) => [`FST_ERR_REALTIME_${word}`, word])
+)
 
 // Threat: whoever may be refused, or make a handler fail, without end tries one topic, or one message, after the other.
 /**

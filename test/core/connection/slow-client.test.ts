@@ -155,7 +155,7 @@ async function start (t: Test, limit = 10_000) {
     Object.assign(adapter, { [name]: (inner[name] as (...args: unknown[]) => unknown).bind(inner) })
   }
   const hub = new Hub(adapter, {
-    maxEventBytes: 65_536, ringBytes: 1 << 30, maxConnections: 100, maxConnectionsPerAddress: 100, maxConnectionsPerIdentity: 100, leaveTimeout: 5000, closeTimeout: 100, joinTimeout: 5000, retry: 1000, log: LOG
+    maxEventBytes: 65_536, ringBytes: 1 << 30, maxConnections: 100, maxConnectionsPerAddress: 100, maxConnectionsPerIdentity: 100, messagesPerSecondPerIdentity: 500, leaveTimeout: 5000, closeTimeout: 100, joinTimeout: 5000, retry: 1000, log: LOG
   })
   for (const pattern of ['a', 'b', 'c']) {
     hub.topics.add(new DeclaredTopic(hub, pattern, {

@@ -176,7 +176,7 @@ t.test('a topic that was taken while authorize was asked is not spoken in', asyn
 t.test('`authorize` judges each relay, a topic without it leaves that to the declaration, and "anyone" is for subscribing alone', async (t) => {
   const log = new Log()
   const asked: unknown[] = []
-  const answers: Record<string, unknown> = { true: true, undefined, 0: 0, object: { allow: true }, word: 'true' }
+  const answers: Record<string, unknown> = { true: true, undefined, 0: 0, object: { allow: 1 }, word: 'true' }
   const app = await serve(t, {}, (app) => {
     app.topic('rooms/:id', {
       authorize: ((_request: unknown, { topic, params, action }: { topic: string, params: { id: string }, action: string }) => {

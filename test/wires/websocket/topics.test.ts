@@ -65,7 +65,7 @@ t.test('a client joins and leaves topics that the channel allows', async (t) => 
 t.test('a hostile name joins a topic of its own, under the name it has in full', async (t) => {
   const app = await rooms(t)
   const channel = await join(t, app, '/lobby')
-  for (const [asked, name] of [['rooms/*', 'rooms/*'], ['rooms/:id', 'rooms/%3Aid'], ['rooms/\u0000', 'rooms/%00'], ['rooms/%2e%2e', 'rooms/%2E%2E'], ['rooms/a%2fb', 'rooms/a%2Fb'], ['rooms/é', 'rooms/%C3%A9']] as const) {
+  for (const [asked, name] of [['rooms/*', 'rooms/%2A'], ['rooms/:id', 'rooms/%3Aid'], ['rooms/\u0000', 'rooms/%00'], ['rooms/%2e%2e', 'rooms/%2E%2E'], ['rooms/a%2fb', 'rooms/a%2Fb'], ['rooms/é', 'rooms/%C3%A9']] as const) {
     channel.send({ op: 'subscribe', topic: asked })
     t.match(await channel.next(), { op: 'subscribed', topic: name })
     t.equal(app.realtime.countLocal(name), 1)

@@ -39,13 +39,14 @@ class Envelope implements Protocol {
     switch (notice.type) {
       case 'opened': return say({ op: 'open', connection, heartbeat })
       case 'subscribed': {
-        const { subscription: { topic, position }, recovered, ref } = notice
+        const { subscription: { topic, position }, recovered, expires, ref } = notice
         // A client that is cut before the reset comes back with the id it has, and is told then.
         return say({
           op: 'subscribed',
           topic: topic.name,
           id: recovered === false ? undefined : position,
           recovered,
+          expires,
           ref: ref as Ref | undefined
         })
       }
@@ -56,7 +57,7 @@ class Envelope implements Protocol {
         op: 'at', topic: notice.subscription.topic.name, id: notice.subscription.position, why: notice.why
       })
       case 'snapshot': return snapshotFrame(notice)
-      case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic })
+      case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic, reason: notice.reason })
       case 'direct':
         return frame('text',
           Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
@@ -75,7 +76,14 @@ class Envelope implements Protocol {
 
   pong (): Uint8Array { return say({ op: 'pong' }) }
   // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
-  subscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'subscribed', topic, ref }) }
+  subscribed (topic: string, ref: Ref | undefined, expires: number | undefined): Uint8Array {
+    return say({ op: 'subscribed', topic, expires, ref })
+  }
+
+  refreshed (ref: Ref | undefined, expires: number | undefined): Uint8Array {
+    return say({ op: 'refreshed', expires, ref })
+  }
+
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'unsubscribed', topic, ref }) }
 
   shown (topic: string, ref: Ref | undefined): Uint8Array | undefined {
@@ -101,17 +109,23 @@ function readMessage ({ event, data, topic }: Json, ref: Ref | undefined): Asked
   return { do: 'message', name: event, data, topic, ref }
 }
 
-function readCommand ({ op, cursors, topic, id, state }: Json, ref: Ref | undefined, maxCursors: number): Asked {
+function readCommand ({ op, cursors, topic, id, state, token }: Json, ref: Ref | undefined, maxCursors: number): Asked {
   switch (op) {
-    case 'open': return { do: 'open', cursors: readCursors(cursors, maxCursors), ref }
+    case 'open': return { do: 'open', cursors: readCursors(cursors, maxCursors), token: readToken(token), ref }
     case 'ping': return { do: 'ping', ref }
     case 'subscribe':
       if (id !== undefined && typeof id !== 'string') throw new Fault('INVALID_FRAME', '"id" must be a string')
-      return { do: 'subscribe', topic, id, ref }
+      return { do: 'subscribe', topic, id, token: readToken(token), ref }
+    case 'refresh': return { do: 'refresh', token: readToken(token ?? null) as string, ref }
     case 'unsubscribe': return { do: 'unsubscribe', topic, ref }
     case 'presence': return { do: 'presence', topic, state, ref }
     default: throw new Fault('INVALID_FRAME', `no command "${printable(op)}"`)
   }
+}
+
+function readToken (token: unknown): string | undefined {
+  if (token === undefined || typeof token === 'string') return token
+  throw new Fault('INVALID_FRAME', '"token" must be a string')
 }
 
 function readCursors (value: unknown, most: number): ReadonlyMap<string, string> {

@@ -60,6 +60,7 @@ class Flat implements Protocol {
 
   pong (): undefined {}
   subscribed (): undefined {}
+  refreshed (): undefined {}
   unsubscribed (): undefined {}
   shown (): undefined {}
   bye (): undefined {}

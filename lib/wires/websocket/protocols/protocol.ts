@@ -8,9 +8,10 @@ import type { Ref, ResetReason } from '../../../protocol.ts'
 
 /** What a client asks for. `ref`: by what it finds the answer. */
 export type Asked =
-  | { do: 'open', cursors: ReadonlyMap<string, string>, ref: Ref | undefined }
+  | { do: 'open', cursors: ReadonlyMap<string, string>, token: string | undefined, ref: Ref | undefined }
   | { do: 'ping', ref: Ref | undefined }
-  | { do: 'subscribe', topic: unknown, id: string | undefined, ref: Ref | undefined }
+  | { do: 'subscribe', topic: unknown, id: string | undefined, token: string | undefined, ref: Ref | undefined }
+  | { do: 'refresh', token: string, ref: Ref | undefined }
   | { do: 'unsubscribe', topic: unknown, ref: Ref | undefined }
   /** What the client says of itself in a topic. */
   | { do: 'presence', topic: unknown, state: unknown, ref: Ref | undefined }
@@ -30,7 +31,10 @@ export interface Protocol {
   readonly subprotocol: string | undefined
   /** Shared by all of its clients. */
   readonly encoder: Encoder<Uint8Array>
-  /** A client hears its topics when it says so, and says from where. Otherwise it hears them at once, from now on. */
+  /**
+   * A client hears its topics when it says so, says from where, and may bring a token then. Otherwise it hears them at
+   * once, from now on.
+   */
   readonly clientOpens: boolean
   /** `maxCursors`: as many as an `open` may name. @throws Fault, with the `ref` where there is one */
   read (text: string, maxCursors: number): Asked
@@ -41,7 +45,9 @@ export interface Protocol {
   reply (asked: Asked & { do: 'message' }, result: unknown): Uint8Array | undefined
   pong (): Uint8Array | undefined
   /** It hears this topic already: what it has been told of it still holds. */
-  subscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
+  subscribed (topic: string, ref: Ref | undefined, expires: number | undefined): Uint8Array | undefined
+  /** A newer token holds. `expires`: ms until the first end of what allows the client. */
+  refreshed (ref: Ref | undefined, expires: number | undefined): Uint8Array | undefined
   unsubscribed (topic: string, ref: Ref | undefined): Uint8Array | undefined
   /** What the client has said of itself is shown to the others. */
   shown (topic: string, ref: Ref | undefined): Uint8Array | undefined

@@ -1,0 +1,35 @@
+/** How many messages one identity may send, over all of its connections to this node. */
+import { Bucket } from './bucket.ts'
+import { OrderOfUse } from './order-of-use.ts'
+
+/** In one burst: what it may send in so many seconds. */
+const BURST_S = 2
+/** Looked at with each message: more than come in with it. */
+const LOOKS = 2
+
+export class IdentityRates {
+  readonly #perSecond: number
+  /** Those of identities that have sent something lately, the one that is silent for longest first. */
+  readonly #buckets = new OrderOfUse<string, Bucket>()
+
+  /** Infinity: as many as they like. */
+  constructor (perSecond: number) {
+    this.#perSecond = perSecond
+  }
+
+  /** Identities that are remembered. */
+  get size (): number { return this.#buckets.size }
+
+  /** True when one more message of this identity is within its rate. */
+  take (identity: string): boolean {
+    if (this.#perSecond === Infinity) return true
+    this.#forgetSilent()
+    const bucket = this.#buckets.get(identity) ?? new Bucket(this.#perSecond * BURST_S, this.#perSecond)
+    this.#buckets.set(identity, bucket)
+    return bucket.take()
+  }
+
+  #forgetSilent (): void {
+    for (let look = 0; look < LOOKS && this.#buckets.oldest?.full; look++) this.#buckets.shift()
+  }
+}

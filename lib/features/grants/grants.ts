@@ -1,0 +1,107 @@
+/** Who may, and until when: the feature, as routes and the app use it. */
+import type { Deadlines } from '../../core/deadlines.ts'
+import type { Feature } from '../../core/hub.ts'
+import type { Identity } from '../../core/identity.ts'
+import { andThen, type MaybePromise } from '../../core/maybe-promise.ts'
+import type { Observer } from '../../core/observe.ts'
+import { Revoked, TokenInvalid } from '../../errors.ts'
+import { endOf, issueOf, type Claims } from './claims.ts'
+import { readExpiry, readMoment } from './expiry.ts'
+import { Holding, type Holder, type HoldingHost } from './holding.ts'
+import { Revocation, type RevocationHost, type RevocationSettings } from './revocation.ts'
+import type { Bringing, Tokens } from './tokens.ts'
+
+export interface GrantsHost extends RevocationHost {
+  readonly observe: Observer
+}
+
+export interface GrantsSettings {
+  /** How long what has ended goes on, ms. */
+  readonly grace: number
+  readonly revocation: RevocationSettings
+}
+
+export class Grants implements HoldingHost, Feature {
+  readonly deadlines: Deadlines
+  readonly grace: number
+  /** Undefined where clients bring none. */
+  readonly tokens: Tokens | undefined
+  readonly revocation: Revocation
+  readonly #host: GrantsHost
+
+  constructor (host: GrantsHost, { grace, revocation }: GrantsSettings, tokens: Tokens | undefined) {
+    this.#host = host
+    this.deadlines = host.deadlines
+    this.grace = grace
+    this.tokens = tokens
+    this.revocation = new Revocation(host, revocation)
+  }
+
+  async start (): Promise<void> {
+    await this.revocation.start()
+  }
+
+  resync (): void {
+    this.revocation.resync()
+  }
+
+  holding (holder: Holder): Holding {
+    return new Holding(this, holder)
+  }
+
+  expired (): void {
+    this.#host.observe.counts.expired++
+  }
+
+  // --- who it is -------------------------------------------------------------------
+
+  /** The claims that a request brings, where tokens are taken. @throws TokenInvalid, Expired, Revoked */
+  brought (request: Bringing): MaybePromise<Claims | undefined> {
+    const token = this.tokens?.find(request)
+    return token === undefined ? undefined : this.verify(token, request)
+  }
+
+  /** @throws TokenInvalid, Expired, Revoked */
+  verify (token: string, request: unknown): MaybePromise<Claims> {
+    if (!this.tokens) throw new TokenInvalid('cannot be checked: this server takes none')
+    return andThen(this.tokens.verify(token, request), (claims) => {
+      this.#mustHold('the token', claims.sub, issueOf(claims))
+      return claims
+    })
+  }
+
+  /**
+   * Who the client is: what `identify` says, or else its token. It never is nobody where it brought a token.
+   * @throws TokenInvalid where it brought another user's; ExpiryInvalid, Expired, Revoked
+   */
+  identityOf (identity: Identity | undefined, claims: Claims | undefined): Identity | undefined {
+    const named = this.#checked(identity)
+    if (!claims) return named
+    this.#mustHold('the token', claims.sub, issueOf(claims))
+    if (!named || named.anonymous === true) return bearerOf(claims)
+    if (named.id !== claims.sub) throw new TokenInvalid('is another user\'s')
+    return named
+  }
+
+  /** What `identify` gave, with moments that are moments. */
+  #checked (identity: Identity | undefined): Identity | undefined {
+    if (!identity) return undefined
+    const { id, expiresAt } = identity
+    readExpiry(expiresAt, 'the identity', this.deadlines)
+    const issuedAt = readMoment(identity.issuedAt, 'the identity', 'issuedAt')
+    // What does not say when it was issued (a session) is the app's to end.
+    if (issuedAt !== undefined) this.#mustHold('the login', id, issuedAt)
+    return identity
+  }
+
+  #mustHold (what: string, identity: string, issuedAt: number | undefined): void {
+    if (this.revocation.identities.refuses(identity, issuedAt)) throw new Revoked(what)
+  }
+}
+
+/** What a token says of its bearer, who is somebody. Its rights are no part of that. */
+function bearerOf (claims: Claims): Identity {
+  const { realtime, anonymous, ...own } = claims as Claims & { anonymous?: unknown }
+  const issuedAt = issueOf(claims)
+  return { ...own, id: claims.sub, expiresAt: endOf(claims), ...(issuedAt !== undefined && { issuedAt }) }
+}
