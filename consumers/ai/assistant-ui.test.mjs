@@ -64,9 +64,14 @@ test('the model fails: it is an error with what was said, for a page that is loa
   assert.equal((await tab.until(isBroken)).text, first(5))
 })
 
-test('a connection that is cut is an error, with what was said', async () => {
+test('a connection that is cut is an error; a reload has the whole', async () => {
   const tab = await inMidAnswer()
   a.server.closeAllConnections()
   assert.equal((await tab.until(isBroken)).text, first(5))
   assert.match(JSON.stringify(tab.state.error), /network error/)
+  await tab.load()
+  await tab.until(shows(first(5)))
+  model.say()
+  await tab.until(isWhole)
+  assert.equal(model.runs, 1)
 })

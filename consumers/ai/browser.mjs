@@ -53,7 +53,11 @@ const JOIN = /\/stream$/
 export async function profile (browser, join = JOIN) {
   const context = await browser.newContext()
   const tabs = new Map()
-  await context.exposeBinding('tell', ({ page }, state) => tabs.get(page)?.told(state))
+  await context.exposeBinding('tellAs', ({ page }, document, state) => tabs.get(page)?.told(document, state))
+  await context.addInitScript(() => {
+    const document = globalThis.documentId = Math.random()
+    globalThis.tell = (state) => globalThis.tellAs(document, state)
+  })
   return {
     /** `url`: with the chat's id. Resolves when the page shows it. */
     async tab (url) {
@@ -75,15 +79,24 @@ class Tab {
   joins = 0
   #page
   #join
+  /** The document that the page had when it was last loaded: what that tells late, or is answered late, is of no account. */
+  #left
+  /** What the page has asked since. Undefined while it is on its way to its next document. */
+  #asked
   #looks = new Set()
 
   constructor (page, join) {
     this.#page = page
     this.#join = join
-    page.on('request', (request) => { if (join.test(request.url())) this.joins++ })
+    page.on('request', (request) => {
+      if (request.isNavigationRequest()) this.#asked = new Set()
+      this.#asked?.add(request)
+      if (join.test(request.url())) this.joins++
+    })
   }
 
-  told (state) {
+  told (document, state) {
+    if (document === this.#left) return
     if (state.status !== this.state?.status) this.statuses.push(state.status)
     this.state = state
     for (const look of this.#looks) look()
@@ -104,7 +117,9 @@ class Tab {
 
   /** Resolves when it has asked whether an answer is being given, and was answered. */
   async load (url) {
-    const asked = this.#page.waitForResponse((response) => this.#join.test(response.url()))
+    this.#left = await this.#page.evaluate(() => globalThis.documentId)
+    this.#asked = undefined
+    const asked = this.#page.waitForResponse((response) => this.#asked?.has(response.request()) && this.#join.test(response.url()))
     this.state = undefined
     this.statuses = []
     await (url ? this.#page.goto(url) : this.#page.reload())

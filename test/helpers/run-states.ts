@@ -23,14 +23,18 @@ type Then = 'speaks' | 'ends' | 'throws' | 'says too much' | 'is silent' | 'refu
 /** When a source goes on, by its key. */
 export class Gates {
   readonly #gates = new Map<string, ReturnType<typeof gate<unknown>>>()
+  #open = false
 
   of (id: string): ReturnType<typeof gate<unknown>> {
     const found = this.#gates.get(id) ?? gate<unknown>()
     this.#gates.set(id, found)
+    if (this.#open) found.open(undefined)
     return found
   }
 
+  /** Those too that nobody waits at yet. */
   openAll (): void {
+    this.#open = true
     for (const { open } of this.#gates.values()) open(undefined)
   }
 }

@@ -5,6 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { memory, type RealtimeOptions } from '../../../lib/index.ts'
 import { answerOf, ask, said, type Answer } from '../../helpers/answers.ts'
 import { calls, dial, listen, live, type RawClient } from '../../helpers/app.ts'
+import { checkCuts, declareChat } from '../../helpers/run-cuts.ts'
 import { faulty } from '../../helpers/run-faults.ts'
 import { Gates } from '../../helpers/run-states.ts'
 import { turns } from '../../random/random.ts'
@@ -254,6 +255,14 @@ t.test('a client that leaves before its run is open leaves none behind: who join
   t.same(model.asked, [])
   const next = await post(t, app, 2)
   await next.until('answer 2')
+})
+
+checkCuts(t, async (t, model) => {
+  const adapter = memory()
+  const app = await live(t, { adapter })
+  declareChat(app, model)
+  await listen(app)
+  return { owner: app, asker: app, adapter, model }
 })
 
 t.test('one route for both methods, and keys that are apart', async (t) => {
