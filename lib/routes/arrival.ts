@@ -6,7 +6,6 @@ import { keepContext } from '../core/async-context.ts'
 import { callApart, statusOf } from '../core/callbacks.ts'
 import { clientLeft, forbidden, tryAgainLater, type CloseReason } from '../core/close-reasons.ts'
 import { Connection, type Client, type ConnectionSettings } from '../core/connection/connection.ts'
-import type { Cursor } from '../core/connection/joining.ts'
 import { randomId } from '../core/id.ts'
 import type { Identity } from '../core/identity.ts'
 import { andThen, onFailure, type MaybePromise } from '../core/maybe-promise.ts'
@@ -134,9 +133,8 @@ export class Arrival implements Client {
   }
 
   #companionsOf (topics: readonly TopicAt[], claims?: Claims): Promise<TopicAt[]> {
-    const { presence } = this.#context
-    const asking = this.#standing.asking(claims)
-    return this.run(() => companionsOf(presence, asking, this.connection, topics, this.#presence))
+    return this.run(() => companionsOf(
+      this.#context.presence, this.#standing.asking(claims), this.connection, topics, this.#presence))
   }
 
   expires (name: string): number | undefined { return this.#standing.expires(name) }
