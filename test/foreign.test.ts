@@ -236,8 +236,8 @@ t.test('a stream of the shop is an event stream to the letter', async (t) => {
   let text = ''
   for await (const part of response.body.setEncoding('utf8')) {
     text += String(part)
-    if (text.includes('event: inventory') && text.endsWith('\n\n')) break
+    if (text.includes('event: inventory') && text.includes('event: price-list') && text.endsWith('\n\n')) break
   }
-  t.same(readEventStream(text).events.map(({ type }) => type), ['realtime:open', 'inventory'])
+  t.same(readEventStream(text).events.map(({ type }) => type).sort(), ['inventory', 'price-list', 'realtime:open'])
   t.notOk(text.includes('\r'))
 })
