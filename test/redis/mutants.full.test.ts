@@ -20,7 +20,9 @@ const beat = within('beat')
 const failover = within('failover')
 const link = within('link')
 const listened = within('listened-topics')
+const append = within('append-script')
 const lua = within('scripts')
+const common = within('lua')
 const queue = within('topic-queue')
 const single = within('single-commands')
 const subscriptions = within('subscriptions')
@@ -35,29 +37,29 @@ const XADD = "    local added = redis.pcall('XADD', log, 'MAXLEN'"
 const WATCH = 'this.#watch = setTimeout('
 
 const MUTANTS: readonly Mutant[] = [
-  { rule: 'a batch is applied once (the mark)', scenario: scenarios.appliedOnce, changes: [lua("  return string.match('\\\\n' .. done, '\\\\n' .. batch .. ' ([^\\\\n]*)') or ''\n", "  if last ~= batch then return '' end\n")] },
-  { rule: 'so is each of those on their way (the mark)', scenario: scenarios.eachAppliedOnce, changes: [lua("    record = record .. '\\\\n' .. line\n")] },
-  { rule: 'never behind a later batch of its node (the mark)', scenario: scenarios.neverBehindALaterOne, changes: [lua('tonumber(last) >= tonumber(batch)', 'last == batch')] },
-  { rule: 'a batch is applied behind the one that was sent before it', scenario: scenarios.behindTheOneBefore, changes: [lua("if ARGV[2] ~= '' and last ~= ARGV[2] then", 'if false then')] },
+  { rule: 'a batch is applied once (the mark)', scenario: scenarios.appliedOnce, changes: [append("  return string.match('\\\\n' .. done, '\\\\n' .. batch .. ' ([^\\\\n]*)') or ''\n", "  if last ~= batch then return '' end\n")] },
+  { rule: 'so is each of those on their way (the mark)', scenario: scenarios.eachAppliedOnce, changes: [append("    record = record .. '\\\\n' .. line\n")] },
+  { rule: 'never behind a later batch of its node (the mark)', scenario: scenarios.neverBehindALaterOne, changes: [append('tonumber(last) >= tonumber(batch)', 'last == batch')] },
+  { rule: 'a batch is applied behind the one that was sent before it', scenario: scenarios.behindTheOneBefore, changes: [append("if ARGV[2] ~= '' and last ~= ARGV[2] then", 'if false then')] },
   { rule: 'what failed goes again one by one', scenario: scenarios.orderOverRetries, changes: [queue('await this.#deliver(batch)', 'this.#deliver(batch).catch(() => {})')] },
   { rule: 'another server is asked for what was acknowledged', scenario: scenarios.forkIsNoticed, changes: [single('    if (this.#identity !== undefined && identity !== this.#identity) await this.#host.replaced(identity)\n')] },
   { rule: 'what was acknowledged is remembered', scenario: scenarios.forkIsNoticed, changes: [failover('    this.#acknowledged.set(topic, { id, at: performance.now() })\n')] },
-  { rule: 'a fork begins the log anew', scenario: scenarios.forkIsNoticed, changes: [lua('begin(log, head, ARGV[3], ARGV[4])\nredis.call(\'SET\', fork', "redis.call('SET', fork")] },
+  { rule: 'a fork begins the log anew', scenario: scenarios.forkIsNoticed, changes: [lua('begin(log, head, ARGV[3], ARGV[4])\nif held then', 'if held then')] },
   { rule: 'what was trimmed is not taken for lost', scenario: scenarios.trimmedIsNotLost, changes: [lua("if string.match(bound, '^%d+-%d+%.') and server ~= '' and server ~= '-' and ARGV[7] ~= '-' then", 'if false then')] },
   { rule: 'what is newer than a server began with is lost', scenario: scenarios.forkIsNoticed, changes: [lua('if server ~= ARGV[7] then bound = last end', "bound = '9999999999999-0'")] },
   { rule: 'a fork is announced', scenario: scenarios.forkIsToldOf, swift: NO_BEAT, changes: [lua("redis.call(ARGV[5], ARGV[6], '?')\nreturn 'forked'", "return 'forked'")] },
   { rule: 'topics that are live again are compared with their heads', scenario: scenarios.checkedWhenLiveAgain, swift: NO_BEAT, changes: [listened('      if (anew && listened.durable) this.#host.missed(listened)\n')] },
   { rule: 'quiet topics are compared with their heads', scenario: scenarios.quietTopicsAreComparedToo, swift: SWIFT_BEAT, changes: [beat('      await this.#comparison.compare(some)\n      await Promise.all(', '      await Promise.all(')] },
-  { rule: 'a genesis is never used again (publish)', scenario: scenarios.anotherGenesis, changes: [lua("id, ms, seq, total, base = '0-0.' .. ARGV[7]", "id, ms, seq, total, base = '0-0.g'"), lua("'0-0.' .. nonce .. 'g'", "'0-0.g'")] },
-  { rule: 'a genesis is never used again (read)', scenario: scenarios.anotherGenesis, changes: [lua("local id = '0-0.' .. nonce .. 'g'", "local id = '0-0.g'")] },
-  { rule: 'the head outlives the history', scenario: scenarios.headOutlivesHistory, changes: [appender('headLife: Math.max(HEAD_MS, life)', 'headLife: life')] },
+  { rule: 'a genesis is never used again (publish)', scenario: scenarios.anotherGenesis, changes: [append("if not id then\n  id, ms, seq, total, base = '0-0.' .. ARGV[7]", "if not id then\n  id, ms, seq, total, base = '0-0.g'"), common("'0-0.' .. nonce .. 'g'", "'0-0.g'")] },
+  { rule: 'a genesis is never used again (read)', scenario: scenarios.anotherGenesis, changes: [common("local id = '0-0.' .. nonce .. 'g'", "local id = '0-0.g'")] },
+  { rule: 'the head outlives the history', scenario: scenarios.headOutlivesHistory, changes: [appender('headLife: Math.max(HEAD_MS, life, timeToLive(keyed?.bounds.lifetime ?? 0))', 'headLife: life')] },
   {
     rule: 'XADD is first: what does not fit is not announced',
     scenario: scenarios.fullIsAllOrNothing,
-    changes: [lua(ANNOUNCE), lua(XADD, `    redis.call('${ANNOUNCEMENT}', ARGV[5], short .. '.' .. own .. ' ' .. prev .. ' ' .. body)\n${XADD}`)]
+    changes: [append(ANNOUNCE), append(XADD, `    redis.call('${ANNOUNCEMENT}', ARGV[5], short .. '.' .. own .. ' ' .. prev .. ' ' .. body)\n${XADD}`)]
   },
-  { rule: 'XADD is first: nothing that Redis lets pass goes before it', scenario: scenarios.fullIsAllOrNothing, changes: [lua("  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end", "  redis.call('DEL', log)")] },
-  { rule: 'an id is never below the head', scenario: scenarios.idsNeverGoBack, changes: [lua("if #now > #ms or (#now == #ms and now > ms) then ms, seq = now, '0' else seq = string.format('%d', seq + 1) end", "ms, seq = now, '0'")] },
+  { rule: 'XADD is first: nothing that Redis lets pass goes before it', scenario: scenarios.fullIsAllOrNothing, changes: [append("  if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end", "  redis.call('DEL', log)")] },
+  { rule: 'an id is never below the head', scenario: scenarios.idsNeverGoBack, changes: [append("if #now > #ms or (#now == #ms and now > ms) then ms, seq = now, '0' else seq = string.format('%d', seq + 1) end", "ms, seq = now, '0'")] },
   { rule: 'an id is its nonce too', scenario: scenarios.nonceTellsLogsApart, changes: [lua("if nonce and place[1] .. '.' .. nonce == after then", 'if place then')] },
   { rule: 'ioredis sends nothing again by itself', scenario: scenarios.atMostOnce, changes: [link('autoResendUnfulfilledCommands: false', 'autoResendUnfulfilledCommands: true'), link('maxRetriesPerRequest: 0', 'maxRetriesPerRequest: null')] },
   { rule: 'a silent link is cut', scenario: scenarios.silentLinksAreFound, swift: SWIFT_LINKS, changes: [link('socketTimeout: SILENCE_MS', 'socketTimeout: 3_600_000')] },
