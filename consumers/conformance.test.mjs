@@ -25,7 +25,9 @@ class Counting {
   close () { return this.#inner.close() }
 }
 
-for (const { name, run } of adapterSuite(() => [new Counting()])) test(`an adapter of one's own: ${name}`, run)
+// It keeps no states, so it carries no keyed topics.
+const own = adapterSuite(() => [new Counting()], { keyed: false })
+for (const { name, run } of own) test(`an adapter of one's own: ${name}`, run)
 
 if (process.env.REDIS_SOCKET) {
   const { version } = createRequire(import.meta.url)('ioredis/package.json')

@@ -7,6 +7,7 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { redis, type RedisAdapterOptions } from '../lib/adapters/redis/index.ts'
 import realtime from '../lib/index.ts'
+import { connectChannel } from '../lib/testing/index.ts'
 import { adapterConformance } from './helpers/suites.ts'
 import { cert, key } from './helpers/certificate.ts'
 import { freePort, RedisCluster, RedisServer, until } from './helpers/redis.ts'
@@ -43,6 +44,19 @@ t.test('a certificate of nobody we trust is refused, and the start says so', asy
   t.teardown(() => app.close())
   app.register(realtime, { adapter: redis({ url: `rediss://localhost:${tlsPort}`, connectTimeout: 500 }) })
   await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_REALTIME_UNAVAILABLE', message: /self-signed certificate/ })
+})
+
+t.test('presence, as the ACL user', async (t: Test) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(realtime, { adapter: redis({ url: `redis://realtime:secret@127.0.0.1:${server.port}`, beat: 50 }), identify: () => ({ id: 'ada' }) })
+  const room = app.topic('rooms/:room', { authorize: 'anyone', presence: { grace: 0 } })
+  app.channel('/rooms/:room', { topics: room, presence: true })
+  await app.ready()
+  const client = await connectChannel(app, '/rooms/1', { format: 'envelope' })
+  await until('her to be there', async () => (await room.presence({ room: '1' })).size === 1)
+  await client.close()
+  await until('her to have left', async () => (await room.presence({ room: '1' })).size === 0)
 })
 
 t.test('nothing that the ACL user needed was refused, and nothing more is allowed', async (t: Test) => {
