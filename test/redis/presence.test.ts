@@ -103,3 +103,44 @@ t.test('at each quiet point every list is the model\'s, whatever nodes and Redis
   t.ok(checks >= SCHEDULES)
   t.comment(`${SCHEDULES} schedules, ${checks} quiet points`)
 })
+
+t.test('of a room that everybody has left little stays, and not for long', async (t) => {
+  const prefix = freshPrefix()
+  const one = await startNode(t, prefix)
+  const client = await one.join('ada')
+  await new Roster(client).untilIds('ada')
+  const topics = async (): Promise<string[]> => (await Promise.all((await stranger.keys(`${prefix}{realtime:nodes}:t:*`)).map(async (key) => await stranger.smembers(key)))).flat()
+  t.same(await topics(), ['realtime:presence/rooms/1'])
+  await client.close()
+  while ((await topics()).length > 0) await new Promise((resolve) => setTimeout(resolve, 10))
+  for (const part of ['head', 'state', 'nodes', 'log']) {
+    const ms = await stranger.pttl(`${prefix}{realtime:presence/rooms/1}:${part}`)
+    t.ok(ms > 0 && ms <= 3_600_000, `${part}: ${ms}`)
+  }
+})
+
+t.test('whatever others write into the keys of presence, members are shown all the same', { timeout: 60_000 }, async (t) => {
+  const spoil: Record<string, (key: string) => Promise<unknown>> = {
+    'the registry is a list': async (prefix) => await stranger.multi().del(`${prefix}{realtime:nodes}`).rpush(`${prefix}{realtime:nodes}`, 'x').exec(),
+    'the registry holds rubbish': async (prefix) => await stranger.hset(`${prefix}{realtime:nodes}`, 'x', 'what?', 'y', 'x', 'z', 'x9 a left'),
+    'the tokens are a list': async (prefix) => await stranger.multi().del(`${prefix}{realtime:presence/rooms/1}:nodes`).rpush(`${prefix}{realtime:presence/rooms/1}:nodes`, 'x').exec(),
+    'the state is a list': async (prefix) => await stranger.multi().del(`${prefix}{realtime:presence/rooms/1}:state`).rpush(`${prefix}{realtime:presence/rooms/1}:state`, 'x').exec(),
+    'a member is rubbish': async (prefix) => await stranger.hset(`${prefix}{realtime:presence/rooms/1}:state`, 'ada', 'rubbish'),
+    'the log is a list': async (prefix) => await stranger.multi().del(`${prefix}{realtime:presence/rooms/1}:log`).rpush(`${prefix}{realtime:presence/rooms/1}:log`, 'x').exec(),
+    'the topics of the node are a list': async (prefix) => {
+      for (const key of await stranger.keys(`${prefix}{realtime:nodes}:t:*`)) await stranger.multi().del(key).rpush(key, 'x').exec()
+    }
+  }
+  for (const [what, run] of Object.entries(spoil)) {
+    const prefix = freshPrefix()
+    const [one, two] = [await startNode(t, prefix), await startNode(t, prefix)]
+    const roster = await two.watch()
+    await one.join('bob')
+    await roster.untilIds('bob')
+    await run(prefix)
+    await one.join('ada')
+    await roster.until(what, ({ ids }) => ids.join() === 'ada,bob', 20_000)
+    await Promise.all([one.app.close(), two.app.close()])
+    t.pass(what)
+  }
+})

@@ -24,14 +24,15 @@ interface MemberHere {
 export class MembersHere {
   readonly topic: MemberTopic
   readonly #store: MemberStore
+  readonly #empty: () => void
   readonly #members = new Map<string, MemberHere>()
 
-  constructor (store: MemberStore, topic: MemberTopic) {
+  /** `empty`: called when the last one is gone. */
+  constructor (store: MemberStore, topic: MemberTopic, empty: () => void) {
     this.#store = store
     this.topic = topic
+    this.#empty = empty
   }
-
-  get empty (): boolean { return this.#members.size === 0 }
 
   enter (connection: object, { id, info }: Membership): void {
     const known = this.#members.get(id)
@@ -79,6 +80,7 @@ export class MembersHere {
   #end (id: string, reason: LeaveReason): void {
     this.#members.delete(id)
     this.#store.hold(this.topic, id, { is: 'gone', reason })
+    if (this.#members.size === 0) this.#empty()
   }
 
   /** The node closes: what becomes of its members is the store's to say. */

@@ -133,7 +133,6 @@ export class Presence implements Feature {
     if (!membership || !here) return
     memberships?.delete(name)
     here.leave(connection, membership.id, how)
-    if (here.empty) this.#here.delete(name)
   }
 
   #hereIn (name: string, params: Params, policy: PresencePolicy): MembersHere {
@@ -143,7 +142,8 @@ export class Presence implements Feature {
   }
 
   #open (name: string, policy: PresencePolicy): MembersHere {
-    return new MembersHere(this.#store as MemberStore, memberTopic(name, policy))
+    const empty = (): void => { this.#here.delete(name) }
+    return new MembersHere(this.#store as MemberStore, memberTopic(name, policy), empty)
   }
 
   #describe (name: string): MemberTopic | undefined {

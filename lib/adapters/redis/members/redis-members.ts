@@ -195,6 +195,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   empty (topic: string): void {
     this.#topics.delete(topic)
     this.#strangers.delete(topic)
+    if (this.#indexed.delete(topic) && !this.#closed) this.#registry.unindex(topic)
   }
 
   // --- reaping -------------------------------------------------------------------------

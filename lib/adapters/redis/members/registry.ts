@@ -5,7 +5,7 @@
  */
 import { randomId } from '../../../core/id.ts'
 import type { RedisNode } from '../node.ts'
-import { BEAT, FORGET, INDEX, MARK, TOPICS } from './scripts.ts'
+import { BEAT, FORGET, INDEX, MARK, TOPICS, UNINDEX } from './scripts.ts'
 
 export interface RegistryHost {
   /** This node is another one from here on: what it holds must be said anew. */
@@ -117,6 +117,11 @@ export class Registry {
     if (Number(there) === 1) return true
     await this.died()
     return false
+  }
+
+  /** It holds nobody there any more. What comes later comes behind this. */
+  unindex (topic: string): void {
+    this.#node.commands.run(UNINDEX, [this.#topicsOf(this.#id)], [topic]).catch(() => {})
   }
 
   async died (): Promise<void> {

@@ -11,6 +11,8 @@ import { HEAD_OF, script, STATE_OF } from '../lua.ts'
 
 /** Arguments that HOLD and REAP have in common, and what they make of them. */
 const HEADER = 10
+/** How long a topic in which nobody is lives, ms. */
+const EMPTY_MS = 3_600_000
 
 /**
  * KEYS: log, head, state, nodes. ARGV: nonce, channel, 'PUBLISH' or 'SPUBLISH', ms that all of it lives, the server,
@@ -94,6 +96,8 @@ local function tell (joins, updates, leaves)
   if #joins > 0 then add(',"type":"join","members":[' .. table.concat(joins, ',') .. ']}') end
 end
 local function finish ()
+  -- Where nobody is there any more, and soon nobody remembers.
+  if redis.call('HLEN', state) <= 1 then life = '${EMPTY_MS}' end
   redis.call('HSET', nodes, '', birth)
   redis.call('HSET', state, '', id .. ' 0')
   redis.call('SET', head, id .. ' ' .. total .. ' ' .. base .. ' ' .. server .. ' ' .. bound, 'PX', life)
@@ -251,8 +255,18 @@ return redis.call('HGETALL', KEYS[1])
 export const INDEX = script(`
 local mine = redis.call('HGET', KEYS[1], ARGV[1])
 if not mine or not string.match(mine, '^%d+ ') then return 0 end
-redis.call('SADD', KEYS[2], ARGV[2])
+local added = redis.pcall('SADD', KEYS[2], ARGV[2])
+if type(added) == 'table' then
+  redis.call('DEL', KEYS[2])
+  redis.call('SADD', KEYS[2], ARGV[2])
+end
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
+`)
+
+/** KEYS: the node's topics. ARGV: a topic in which it holds nobody any more. */
+export const UNINDEX = script(`
+redis.pcall('SREM', KEYS[1], ARGV[1])
 return 1
 `)
 
@@ -266,7 +280,8 @@ return 1
 
 /** KEYS: the node's topics. ARGV: where the part starts, count. */
 export const TOPICS = script(`
-local found = redis.call('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local found = redis.pcall('SSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+if found.err then return { '0' } end
 return { found[1], unpack(found[2]) }
 `)
 
