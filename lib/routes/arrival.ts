@@ -22,7 +22,7 @@ import { addressOf } from './peer.ts'
 import { companionsOf, haveCompanions, show, type PresenceMode } from './presence.ts'
 import { logRefusal } from './refusal.ts'
 import { sparing } from './sparing-log.ts'
-import { judge, Standing, type Judged } from './standing.ts'
+import { judge, judgedNow, Standing, type Judged } from './standing.ts'
 import type { TopicLimit } from './topic-limit.ts'
 import { resolveTopic, type TopicsFor } from './topics-option.ts'
 
@@ -106,8 +106,7 @@ export class Arrival implements Client {
     const arriving = onFailure(() => andThen(judge(context, request, plan.topicsFor, opens), (judged) => {
       const arrival = new Arrival(plan, request, place, judged)
       context.peers.identify(request, place, arrival.identity)
-      // Who it is may not be known before its `open`.
-      const companions = judged.awaits === 'identity' ? undefined : arrival.#withCompanions()
+      const companions = arrival.#withCompanions(judgedNow(judged))
       return andThen(companions, () => arrival.#admitted(judged))
     }), () => place.giveBack())
     if (arriving instanceof Promise) place.keepOrigin()
@@ -324,7 +323,7 @@ export class Arrival implements Client {
     const index = this.topics.findIndex((at) => at.name === name)
     if (index === -1) return true
     const [{ topic, params }] = this.topics.splice(index, 1) as [TopicAt]
-    const companion = this.#context.presence.companionOf(topic)?.declared.name(params)
+    const companion = this.#context.presence.nameIn(topic, params)
     this.topics = this.topics.filter((at) => at.name !== companion)
     return true
   }

@@ -59,6 +59,11 @@ export function judge (
   })
 }
 
+/** The topics of which all is known before its `open`. */
+export function judgedNow ({ topics, awaits }: Judged): TopicAt[] {
+  return awaits === 'nothing' ? topics : awaits === 'token' ? topics.filter(isOpenNow) : []
+}
+
 function isOpenNow ({ topic }: TopicAt): boolean {
   return topic.policy.authorize !== 'token'
 }

@@ -34,8 +34,9 @@ export class Presence implements Feature {
   readonly #companions = new Map<DeclaredTopic, Companion>()
   readonly #policies = new Map<DeclaredTopic, PresencePolicy>()
   readonly #here = new Map<string, MembersHere>()
-  /** Who a connection is in a topic that it joins. */
-  readonly #memberships = new WeakMap<object, Map<string, Membership>>()
+  /** Who a connection will be in a topic that it is about to join, and who it is in those that it has joined. */
+  readonly #expected = new WeakMap<object, Map<string, Membership>>()
+  readonly #entered = new WeakMap<object, Map<string, Membership>>()
 
   constructor (host: PresenceHost) {
     this.#host = host
@@ -81,6 +82,15 @@ export class Presence implements Feature {
     return this.#companions.get(topic)
   }
 
+  /** What says who is in this one is called; undefined where nothing does, or where its name would be too long. */
+  nameIn (topic: DeclaredTopic, params: Params): string | undefined {
+    try {
+      return this.#companions.get(topic)?.declared.name(params)
+    } catch {
+      return undefined
+    }
+  }
+
   /** @throws NoPresence, OptionInvalid, Unavailable */
   async members ({ topic, params }: TopicAt, options?: unknown): Promise<{ members: unknown[], size: number, more: boolean }> {
     const companion = this.#companions.get(topic)
@@ -92,31 +102,32 @@ export class Presence implements Feature {
 
   /** Says who the connection is in a topic, before it joins the companion. Without it, it only watches. */
   expect (connection: object, { name }: TopicAt, membership: Membership): void {
-    let memberships = this.#memberships.get(connection)
-    if (!memberships) this.#memberships.set(connection, memberships = new Map())
-    memberships.set(name, membership)
+    put(this.#expected, connection, name, membership)
   }
 
   /** What a client says of itself, as JSON text. False where it is no member. */
   update (connection: object, { topic, params }: TopicAt, state: string): boolean {
-    const name = this.#companions.get(topic)?.declared.name(params) ?? ''
-    const membership = this.#memberships.get(connection)?.get(name)
+    const name = this.nameIn(topic, params) ?? ''
+    const membership = this.#entered.get(connection)?.get(name)
     return membership !== undefined && this.#here.get(name)?.update(membership.id, state) === true
   }
 
   // --- as connections come and go --------------------------------------------------------
 
-  joined (connection: Listener, { declared, params, name }: ActiveTopic): void {
+  joined (connection: Listener, { declared, name }: ActiveTopic): void {
     const policy = this.#policies.get(declared)
-    const membership = policy && this.#memberships.get(connection)?.get(name)
-    if (policy && membership) this.#hereIn(name, params, policy).enter(connection, membership)
+    const membership = policy && this.#expected.get(connection)?.get(name)
+    if (!policy || !membership) return
+    this.#expected.get(connection)?.delete(name)
+    put(this.#entered, connection, name, membership)
+    this.#hereIn(name, policy).enter(connection, membership)
   }
 
   left (connection: Listener, { declared, params, name }: ActiveTopic, how: Departed): void {
     // Its members go with the node, which comes back or does not.
     if (this.#host.stopping) return
-    const companion = this.#companions.get(declared)
-    if (companion && how !== 'ended') this.#leave(connection, companion.declared.name(params), departureOf(how, connection))
+    const companion = how === 'ended' ? undefined : this.nameIn(declared, params)
+    if (companion !== undefined) this.#leave(connection, companion, departureOf(how, connection))
     else if (this.#policies.has(declared)) this.#depart(connection, name, departureOf(how, connection))
   }
 
@@ -127,7 +138,7 @@ export class Presence implements Feature {
   }
 
   #depart (connection: Listener, name: string, how: Departure): void {
-    const memberships = this.#memberships.get(connection)
+    const memberships = this.#entered.get(connection)
     const membership = memberships?.get(name)
     const here = this.#here.get(name)
     if (!membership || !here) return
@@ -135,7 +146,7 @@ export class Presence implements Feature {
     here.leave(connection, membership.id, how)
   }
 
-  #hereIn (name: string, params: Params, policy: PresencePolicy): MembersHere {
+  #hereIn (name: string, policy: PresencePolicy): MembersHere {
     let here = this.#here.get(name)
     if (!here) this.#here.set(name, here = this.#open(name, policy))
     return here
@@ -180,6 +191,13 @@ export class Presence implements Feature {
 
 function memberTopic (name: string, { event, mode, maxMembers, grace }: PresencePolicy): MemberTopic {
   return { topic: name, subject: subjectOf(name), event, mode, maxMembers, grace, retention: RETENTION }
+}
+
+function put (
+  all: WeakMap<object, Map<string, Membership>>, connection: object, name: string, membership: Membership
+): void {
+  const known = all.get(connection) ?? new Map<string, Membership>()
+  all.set(connection, known.set(name, membership))
 }
 
 /** An end of the app's own is no loss: nobody who was sent away for good is waited for. */

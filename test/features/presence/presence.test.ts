@@ -194,6 +194,36 @@ t.test('onJoin and onLeave are called once for each that comes and goes', async 
   t.same(await heard.reach(3), ['+ada rooms/1', '-ada rooms/1 left', '+bob rooms/1'])
 })
 
+t.test('one whose public id is another each time is gone under each of them', async (t) => {
+  let ids = 0
+  const { room, join } = await start(t, { grace: 0, id: () => `guest ${++ids}` })
+  const ada = await join('ada', '/lobby')
+  for (let n = 0; n < 2; n++) ada.sendRaw(JSON.stringify({ op: 'subscribe', topic: 'rooms/1' }))
+  await new Roster(ada).until('one', ({ ids }) => ids.length === 1)
+  const watcher = new Roster(await join('eve', '/watch/1'))
+  await watcher.until('one', ({ told, ids }) => told && ids.length === 1)
+  await ada.close()
+  await watcher.untilIds()
+  t.same((await room.presence({ room: '1' })).members, [])
+})
+
+t.test('a topic whose name leaves no room for the prefix is heard, and has no presence', async (t) => {
+  const app = await live(t, { identify: () => ({ id: 'ada' }) })
+  const room = app.topic('rooms/:room', { presence: true })
+  const name = 'x'.repeat(240)
+  app.channel('/plain', { topics: room.at({ room: name }) })
+  app.channel('/shown', { topics: room.at({ room: name }), presence: true })
+  await app.ready()
+  const plain = await connectChannel(app, '/plain', { t, format: 'envelope' })
+  await plain.next('realtime:subscribed')
+  await room.publish({ room: name }, 'hello', 1)
+  await plain.next('hello')
+  await plain.close()
+  while (app.realtime.countLocal(`rooms/${name}`) > 0) await new Promise((resolve) => setImmediate(resolve))
+  t.same([app.realtime.connections().length, app.realtime.stats().closing], [0, 0])
+  await t.rejects(connectChannel(app, '/shown', { t, format: 'envelope' }), /400/)
+})
+
 t.test('mode count: how many, and not who', async (t) => {
   const { room, join } = await start(t, { grace: 0, mode: 'count' })
   const watcher = await join('eve', '/watch/1')

@@ -42,6 +42,13 @@ t.test('whose token ends has left, and so has who brings a narrower one', async 
   t.same(watcher.changes.filter((change) => !/eve/.test(change)), ['+ada', '-ada', '+bob', '-bob'])
 })
 
+t.test('who is known by other means brings what opens the room with open', async (t) => {
+  const { tokenOf, app } = await start(t, { identify: () => ({ id: 'ada' }) })
+  const token = await tokenOf('ada')
+  const roster = new Roster(await connectChannel(app, '/rooms/1', { t, format: 'envelope', token }))
+  await roster.untilIds('ada')
+})
+
 t.test('who has no token for the room is not shown there, and not told who is', async (t) => {
   const { tokenOf, join } = await start(t)
   const watcher = new Roster(await join(await tokenOf('eve')))

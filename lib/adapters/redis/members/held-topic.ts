@@ -33,8 +33,8 @@ export interface HeldTopicHost {
   send (topic: MemberTopic, batch: Batch): Promise<HoldAnswer>
   /** Members of this node that are in Redis, by id. */
   readHeld (topic: string, node: string): Promise<Map<string, string>>
-  /** This node was taken for dead. */
-  died (): Promise<void>
+  /** The node was taken for dead under this name. */
+  died (node: string): Promise<void>
   told (topic: MemberTopic, change: MemberChange): void
   /** Resolves when it is worth trying again; false once nobody wants it any more. */
   pause (attempt: number): Promise<boolean>
@@ -170,7 +170,7 @@ export class HeldTopic {
   async #take (batch: Batch, answer: HoldAnswer): Promise<void> {
     if (answer.is === 'done') return this.#done(batch, answer)
     for (const id of batch.ids) this.#dirty.add(id)
-    if (answer.is === 'dead') return await this.#host.died()
+    if (answer.is === 'dead') return await this.#host.died(batch.node)
     await this.#compare(batch.node, answer.token)
   }
 
@@ -186,6 +186,7 @@ export class HeldTopic {
         if (joined.includes(id) && !this.#lost.delete(id)) members.push(text)
       } else {
         this.#held.delete(id)
+        this.#lost.delete(id)
         this.#stored.delete(id)
         if (!this.#wanted.has(id) && !this.#dirty.has(id)) this.#gone.delete(id)
       }
@@ -205,7 +206,11 @@ export class HeldTopic {
     this.#token = token
     this.#stored = stored
     for (const id of stored.keys()) if (!this.#wanted.has(id)) this.#dirty.add(id)
-    for (const id of this.#wanted.keys()) if (!stored.has(id)) this.#dirty.add(id)
+    for (const [id, { shows, data }] of this.#wanted) {
+      const text = stored.get(id)
+      // What others hold too is theirs to show: two nodes would take turns without end.
+      if (text === undefined || (shows === 'ours' && text !== data)) this.#dirty.add(id)
+    }
     this.#doubtful = true
   }
 }

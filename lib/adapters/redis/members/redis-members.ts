@@ -19,6 +19,8 @@ const LIFE_MS = 86_400_000
 const PART_KEYS = 200
 /** Each topic is compared so often, ms, for what nobody told of; its life is renewed by that. */
 const COMPARE_MS = 60_000
+/** A topic is looked at once in `COMPARE_MS`. */
+const SIGHTINGS = 3
 const NOTHING: Told = () => {}
 
 export class RedisMembers implements MemberStore, HeldTopicHost {
@@ -36,7 +38,10 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #tokens = 0
-  readonly #strangers = new Map<string, ReadonlySet<string>>()
+  /** Topics whose turn it is to be compared. */
+  #due = 0
+  /** Of each topic the names that stand nowhere, and how often they were seen. */
+  readonly #strangers = new Map<string, ReadonlyMap<string, number>>()
   #rest: Iterator<HeldTopic> | undefined
 
   /** `beat`: ms */
@@ -86,22 +91,26 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     if (this.#closed || !this.#node.commands.up) return
     // Who holds nothing, and never did, is no node that anybody has to look after; but it looks after the others.
     this.#registry.beat().catch(() => {})
-    const due = Math.ceil(this.#topics.size * this.#beatMs / COMPARE_MS)
-    for (let i = 0; i < due; i++) {
+    this.#due += this.#topics.size * this.#beatMs / COMPARE_MS
+    for (; this.#due >= 1; this.#due--) {
       const topic = this.#nextTopic()
       topic?.doubt()
       if (topic) this.#scrub(topic.topic.topic).catch(() => {})
     }
   }
 
-  /** What was said under a name that stands nowhere (twice, a minute apart) holds nobody. */
+  /**
+   * What was said under a name that stands nowhere, each time that it was looked at for some minutes, holds nobody. A
+   * node whose name Redis has lost says all under another one long before.
+   */
   async #scrub (topic: string): Promise<void> {
     const said = await this.#node.commands.run(NODES, [this.#node.keys.of(topic).nodes], []) as Buffer[]
     const strangers = said.map(String).filter((node) => !this.#registry.listed.has(node))
     const before = this.#strangers.get(topic)
-    if (strangers.length > 0) this.#strangers.set(topic, new Set(strangers))
+    const seen = new Map(strangers.map((node) => [node, (before?.get(node) ?? 0) + 1]))
+    if (strangers.length > 0) this.#strangers.set(topic, seen)
     else this.#strangers.delete(topic)
-    for (const node of strangers) if (before?.has(node)) await this.#registry.buryNow(node, [topic])
+    for (const [node, times] of seen) if (times >= SIGHTINGS) await this.#registry.buryNow(node, [topic])
   }
 
   #nextTopic (): HeldTopic | undefined {
@@ -112,6 +121,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   }
 
   #renewed (old: string): void {
+    if (this.#closed) return
     this.#indexed.clear()
     const topics = [...this.#topics.values()]
     for (const topic of topics) topic.work()
@@ -179,8 +189,8 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     }
   }
 
-  async died (): Promise<void> {
-    await this.#registry.died()
+  async died (node: string): Promise<void> {
+    await this.#registry.died(node)
   }
 
   told (topic: MemberTopic, change: MemberChange): void {

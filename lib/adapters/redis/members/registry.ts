@@ -54,6 +54,7 @@ export class Registry {
   /** Not to be judged before (performance.now): after a gap the others may have been away too. */
   #blindUntil = 0
   #beating: Promise<void> | undefined
+  #renewing: Promise<void> | undefined
 
   constructor (node: RedisNode, beatMs: number, host: RegistryHost) {
     this.#beatMs = beatMs
@@ -79,8 +80,9 @@ export class Registry {
   async #beat (): Promise<void> {
     if (this.#state === 'closed') return
     const all = await this.#say(this.#state === 'new' ? 'new' : '')
+    if (this.#isClosed) return
     if (!all) return await this.#renew()
-    if (this.#state === 'new') this.#state = 'registered'
+    this.#state = 'registered'
     this.#listed = new Set(all.map(([node]) => node))
     for (const [node, value] of this.#due(all, performance.now())) await this.#bury(node, value)
   }
@@ -93,15 +95,21 @@ export class Registry {
 
   /** This node was taken for dead, or Redis has lost it. */
   async #renew (): Promise<void> {
+    this.#renewing ??= this.#takeAnotherName().finally(() => { this.#renewing = undefined })
+    await this.#renewing
+  }
+
+  async #takeAnotherName (): Promise<void> {
+    if (this.#isClosed) return
     const old = this.#id
     this.#id = newNode()
     this.#state = 'new'
     try {
       const all = await this.#say('new')
-      if (all && this.#state === 'new') this.#state = 'registered'
+      if (all && !this.#isClosed) this.#state = 'registered'
     } finally {
       // Also where it could not be said: what it holds is to be said under the new name, as soon as that is possible.
-      this.#host.renewed(old)
+      if (!this.#isClosed) this.#host.renewed(old)
     }
   }
 
@@ -113,9 +121,10 @@ export class Registry {
   /** False where this node was taken for dead: it is another one then. */
   async index (topic: string): Promise<boolean> {
     const { commands } = this.#node
-    const there = await commands.run(INDEX, [this.#key, this.#topicsOf(this.#id)], [this.#id, topic, String(LIFE_MS)])
+    const id = this.#id
+    const there = await commands.run(INDEX, [this.#key, this.#topicsOf(id)], [id, topic, String(LIFE_MS)])
     if (Number(there) === 1) return true
-    await this.died()
+    await this.died(id)
     return false
   }
 
@@ -124,10 +133,13 @@ export class Registry {
     this.#node.commands.run(UNINDEX, [this.#topicsOf(this.#id)], [topic]).catch(() => {})
   }
 
-  async died (): Promise<void> {
+  /** Under this name: many topics may find it out at once. */
+  async died (node: string): Promise<void> {
     if (this.#beating) await this.#beating
-    else await this.#renew()
+    if (node === this.#id) await this.#renew()
   }
+
+  get #isClosed (): boolean { return this.#state === 'closed' }
 
   // --- the others ------------------------------------------------------------------------
 

@@ -38,6 +38,10 @@ if not stateBytes(state, id) then
   end
 elseif redis.call('EXISTS', state) == 0 and redis.call('EXISTS', nodes) == 1 then
   redis.call('DEL', nodes)
+elseif redis.call('HLEN', state) > 1 and redis.pcall('HEXISTS', nodes, '') ~= 1 then
+  -- Who holds them is not known any more: one that died meanwhile would never be missed.
+  redis.call('DEL', state, nodes, log)
+  id, ms, seq, total, base = '0-0.' .. nonce .. 'g', '0', '0', '0', '0'
 end
 if server ~= ARGV[5] then server, bound = ARGV[5], id end
 local known = redis.pcall('HGET', nodes, node)
