@@ -199,6 +199,15 @@ t.test('a chat for any WebSocket', async t => {
   t.same(Buffer.from(await response.arrayBuffer()), png)
   ada.send({ type: 'typing', userId: 'user-456' })
   t.same(await ben.texts.find(({ type }) => type === 'typing'), { type: 'typing', userId: 'user-456' })
+  ben.send({ type: 'typing', userId: 'user-456' })
+  t.same(await ada.texts.find(({ type }) => type === 'typing'), { type: 'typing', userId: 'user-789' }, 'nobody types as another')
+
+  const said = (wanted: string) => ({ type, data }: Json) => type === 'realtime:presence' && (data as Json).type === wanted
+  t.match(await ada.texts.find(said('join')), { data: { members: [{ id: 'user-789' }] } })
+  // Whoever comes is in the list, or joins right behind it.
+  await ben.texts.find(frame => ['members', 'join'].some(type => said(type)(frame)) && JSON.stringify(frame).includes('"id":"user-789"'))
+  const list = (await ben.texts.find(said('members'))).data as { members: Json[] }
+  t.ok(list.members.some(({ id }) => id === 'user-456'), 'a late joiner sees who was there')
 })
 
 t.test('refusals are ordinary answers', async t => {

@@ -198,6 +198,10 @@ t.test('a support chat', async t => {
   const ada = await shop.open('Ada')
   const ben = await shop.open('Ben')
 
+  const people = ({ page }: Window) => page.locator('#chat-people li')
+  for (const window of [ada, ben]) for (const id of ['Ada', 'Ben']) await window.page.locator(`#chat-people [data-person="${id}"]`).waitFor()
+  t.same(await people(ada).allTextContents(), ['AYou', 'BBen'], 'who is in the room')
+
   const text = ada.page.locator('#chat-form input[name="text"]')
   await text.pressSequentially('Is Clover')
   await seen(ben, '#chat-typing', 'Ada is typing…')

@@ -1,4 +1,4 @@
-/** Support chat: messages with history, typing as client events, pictures as binary messages. */
+/** Support chat: messages with history, who is there, typing as client events, pictures as binary messages. */
 import createError from '@fastify/error'
 import { Type } from 'typebox'
 import type { Snapshot } from 'fastify-realtime'
@@ -33,13 +33,15 @@ export const support: FastifyPluginAsyncTypebox<Shop> = async (app, { node }) =>
       history: Past
     },
     history: { limit: kept, maxAge: 24 * 60 * 60_000, maxBytes: 2 ** 21 },
-    snapshot: past
+    snapshot: past,
+    presence: true
   })
 
   app.channel('/support/:roomId', {
     schema: { params: RoomParams },
     preHandler: requirePerson,
     topics: room,
+    presence: true,
     ...introducing(node),
     messages: {
       message: {
@@ -48,8 +50,11 @@ export const support: FastifyPluginAsyncTypebox<Shop> = async (app, { node }) =>
           await room.publish(params, 'message', { userId: connection.identity.id, text, at: Date.now() })
         }
       },
-      // Passed on as the client wrote it: good enough for a hint that fades, so nothing is decided by it.
-      typing: { schema: Type.Object({ userId: Type.String({ maxLength: 40 }) }), relay: true }
+      // Who is typing is said by the server, whatever the client has written.
+      typing: {
+        schema: Type.Object({ userId: Type.Optional(Type.String({ maxLength: 40 })) }),
+        relay: (_hint, { connection }) => ({ userId: connection.identity.id })
+      }
     },
     async binary (bytes, { connection, params }) {
       if (pictureType(bytes) === undefined) throw new NotAPicture()

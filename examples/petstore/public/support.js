@@ -1,6 +1,7 @@
 import { avatar, byId, clock, el, toast } from './dom.js'
 import { openChannel, wireOf } from './live.js'
 import { me } from './person.js'
+import { rosterOf, showPeople } from './roster.js'
 
 const largest = 60_000
 const sentAsTheyAre = ['image/png', 'image/jpeg', 'image/gif', 'image/webp']
@@ -10,6 +11,8 @@ export function startSupport () {
   const form = byId('chat-form')
   /** Pictures whose bytes came; the next `picture` of that size says whose they are. */
   let unclaimed = []
+
+  const roster = rosterOf(people => showPeople(byId('chat-people'), people))
 
   const channel = openChannel('/support/front-desk', {
     state: wireOf('support'),
@@ -27,6 +30,7 @@ export function startSupport () {
         unclaimed = unclaimed.filter(other => other !== bytes)
         add(bubble(message, bytes === undefined ? message.picture : URL.createObjectURL(new Blob([bytes]))), message.userId)
       },
+      'realtime:presence': ({ data }) => roster(data),
       typing: ({ userId }) => typing.by(userId),
       error: ({ message }) => toast(message)
     }
