@@ -17,7 +17,9 @@ import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
 import { DeclaredTopic, type Params } from './core/topics/topic.ts'
 import type { Compile } from './compilers.ts'
-import { AlreadyRegistered, AlreadyStarted, EventNameInvalid, KeyedUnsupported, OptionInvalid, Unavailable } from './errors.ts'
+import {
+  AlreadyRegistered, AlreadyStarted, EventNameInvalid, KeyedUnsupported, OptionInvalid, Unavailable
+} from './errors.ts'
 import { Http2Sessions } from './shutdown/http2-sessions.ts'
 import {
   callable, readAuthorize, readCoalesce, readHistory, readHosts, readLimits, readLive, readOpen, readOptions,
@@ -41,6 +43,10 @@ import { streamDecorator } from './wires/sse/route.ts'
 import { ProcessWire } from './wires/process/process-wire.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
 import { channelDecorator } from './wires/websocket/route.ts'
+
+const TOPIC_OPTIONS: ReadonlySet<string> = new Set([
+  'events', 'history', 'authorize', 'snapshot', 'coalesce', 'keyed', 'presence'
+] satisfies Array<keyof AnyTopicOptions>)
 
 type AnyTopicOptions = TopicOptions<Params, Record<string, unknown>>
 
@@ -206,7 +212,7 @@ class App {
   #topic (scope: FastifyInstance, pattern: string, options: AnyTopicOptions): DeclaredTopic {
     if (this.#ready) throw new AlreadyStarted('topic', printable(pattern))
     record('topic options', options)
-    onlyKnown('topic', options, new Set(['events', 'history', 'authorize', 'snapshot', 'coalesce', 'keyed', 'presence']))
+    onlyKnown('topic', options, TOPIC_OPTIONS)
     const retention = readHistory('history', options.history, this.#settings.history)
     if (options.snapshot !== undefined && !retention) {
       throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')

@@ -61,6 +61,10 @@ t.test('a file of lib/ is one room', async (t) => {
   t.same([...readLibrary()].filter(([, text]) => text.trimEnd().split('\n').length > MAX_LINES).map(([file]) => file), [])
 })
 
+t.test('a line of lib/ is short', async (t) => {
+  t.same([...readLibrary()].flatMap(([file, text]) => text.split('\n').flatMap((line, i) => line.length > 120 ? [`${file}:${i + 1}`] : [])), [])
+})
+
 t.test('a cast past the compiler is rare', async (t) => {
   const casts = [...readLibrary()].flatMap(([file, text]) => Array.from(text.matchAll(/\bas (never|unknown as)\b/g), () => file))
   t.ok(casts.length <= 5, casts.join(', '))

@@ -78,7 +78,9 @@ export class MemoryLog {
   }
 
   /** Many keys at once: what one event says of several. */
-  changeMany (id: Id, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds): void {
+  changeMany (
+    id: Id, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds
+  ): void {
     const state = this.state ??= new MemoryState(bounds)
     for (const [key, text] of put) state.put({ id, name, data: Buffer.from(text), format: 'json' }, key)
     for (const key of removed) state.remove(key)

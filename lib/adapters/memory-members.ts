@@ -55,7 +55,8 @@ export class MemoryMembers implements MemberStore {
 
   #applyTo (topic: MemberTopic, holdings: Array<[string, Holding]>): void {
     for (const reason of ['left', 'lost', 'removed'] as const) {
-      this.#leave(topic, holdings.flatMap(([id, holding]) => holding.is === 'gone' && holding.reason === reason ? [id] : []), reason)
+      const isGone = ([, holding]: [string, Holding]): boolean => holding.is === 'gone' && holding.reason === reason
+      this.#leave(topic, holdings.filter(isGone).map(([id]) => id), reason)
     }
     const there = holdings.flatMap(([id, holding]) => holding.is === 'there' ? [[id, holding.data] as const] : [])
     const known = there.filter(([id]) => this.#log.has(topic.topic, id))

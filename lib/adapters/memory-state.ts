@@ -6,6 +6,9 @@ import { StateFull } from '../errors.ts'
 const KEY_BYTES = 300
 const MAP_BYTES = 200
 
+/** Of an event what a state keeps. */
+type Stored = Omit<LogEvent, 'prev' | 'key' | 'except'> & { prev?: string, key?: string }
+
 export class MemoryState {
   readonly #newest = new Map<string, KeyedEvent>()
   #bounds: KeyedBounds
@@ -43,7 +46,7 @@ export class MemoryState {
     if (all > room) throw new StateFull(topic, `${Math.floor(room)} bytes in memory (maxBytes of memory())`)
   }
 
-  put ({ id, name, data, format }: Omit<LogEvent, 'prev' | 'key' | 'except'> & { prev?: string, key?: string }, key: string): void {
+  put ({ id, name, data, format }: Stored, key: string): void {
     this.remove(key)
     this.#newest.set(key, { id, key, name, data, format })
     this.#data += data.byteLength

@@ -7,7 +7,8 @@ const FULL = { code: 'FST_ERR_REALTIME_STATE_FULL', statusCode: 507 }
 
 async function set (node: Adapter, topic: string, key: string, data: string, more: object = {}): Promise<Id> {
   const keyed = { change: 'put', bounds: BOUNDS } as const
-  return (await node.publish(topic, 'set', bytes(data), { retention: RETENTION, format: 'json', key, keyed, ...more })).id
+  const options = { retention: RETENTION, format: 'json', key, keyed, ...more } as const
+  return (await node.publish(topic, 'set', bytes(data), options)).id
 }
 
 async function remove (node: Adapter, topic: string, key: string): Promise<Id> {
@@ -16,7 +17,9 @@ async function remove (node: Adapter, topic: string, key: string): Promise<Id> {
 }
 
 /** All of its parts, put together. */
-async function stateOf (node: Adapter, topic: string, count = 10): Promise<{ head: Id, events: Map<string, KeyedEvent> }> {
+async function stateOf (
+  node: Adapter, topic: string, count = 10
+): Promise<{ head: Id, events: Map<string, KeyedEvent> }> {
   const states = keyedStatesOf(node)
   if (!states) throw new Error('the adapter keeps no states: say so to the suite by "keyed: false"')
   const events = new Map<string, KeyedEvent>()
@@ -58,7 +61,8 @@ export const keyed: Story = {
     t.same(await shownOf(node, 'keyed/removed'), {})
     for (const sink of sinks) {
       await sink.ids('keyed/removed', [put, gone])
-      t.same(chained(sink.of('keyed/removed'), genesis).map(({ name, key }) => [name, key]), [['set', 'a'], ['gone', 'a']])
+      const heard = chained(sink.of('keyed/removed'), genesis).map(({ name, key }) => [name, key])
+      t.same(heard, [['set', 'a'], ['gone', 'a']])
     }
     await set(node, 'keyed/removed', 'a', '2')
     t.same(await shownOf(node, 'keyed/removed'), { a: '2' })
@@ -112,7 +116,9 @@ export const keyed: Story = {
       retention: RETENTION, format: 'binary', key: 'p', keyed: { change: 'put', bounds: BOUNDS }
     })
     const { events } = await stateOf(nodes.at(-1) as Adapter, 'keyed/kept')
-    t.same([...events.values()].map(({ key, name, format, data }) => [key, name, format, Buffer.from(data).toString('latin1')]).sort(), [
+    const shown = [...events.values()].map(({ key, name, format, data }) =>
+      [key, name, format, Buffer.from(data).toString('latin1')])
+    t.same(shown.sort(), [
       ['__proto__', 'set', 'json', '{"a":1}'],
       ['clé {1} 😀', 'set', 'text', 'a\r\nb\0'],
       ['p', 'picture', 'binary', Buffer.from(every).toString('latin1')]

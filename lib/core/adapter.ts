@@ -201,9 +201,12 @@ export interface MemberTopic {
 
 export type LeaveReason = 'left' | 'lost' | 'removed'
 
-/** What a node says of one member: it is there, as `data` shows it (JSON), or it is not. */
+/**
+ * What a node says of one member: it is there, as `data` shows it (JSON), or it is not. `theirs`: where others hold it
+ * already, it goes on being shown as they show it.
+ */
 export type Holding =
-  | { readonly is: 'there', readonly data: string, /** Others hold it already: it is shown as they show it. */ readonly shows: 'ours' | 'theirs' }
+  | { readonly is: 'there', readonly data: string, readonly shows: 'ours' | 'theirs' }
   | { readonly is: 'gone', readonly reason: LeaveReason }
 
 /** What a node has appended. At most once for each change in all nodes together. */
@@ -213,15 +216,15 @@ export type MemberChange =
 
 /**
  * Members of topics, held by the nodes that they are connected to. A member is there while some node holds it; a node
- * that dies holds nothing any more. The state of such a topic is a keyed one (see KeyedStates), and its events link like
- * any others: whoever reads the state and follows the log knows at each moment who is there.
+ * that dies holds nothing any more. The state of such a topic is a keyed one (see KeyedStates), and its events link
+ * like any others: whoever reads the state and follows the log knows at each moment who is there.
  */
 export interface MemberStore {
   /** ms after which a state that has begun anew says who is there. */
   readonly settle: number
   /**
-   * Called once, before anything is held. `told`: of what this node has appended. `describe`: a topic by its name, where
-   * this node has it declared; only then can it reap what a dead node held there.
+   * Called once, before anything is held. `told`: of what this node has appended. `describe`: a topic by its name,
+   * where this node has it declared; only then can it reap what a dead node held there.
    */
   watch (
     told: (topic: MemberTopic, change: MemberChange) => void, describe: (topic: string) => MemberTopic | undefined

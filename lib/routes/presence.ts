@@ -77,7 +77,8 @@ async function infoOf (
   const text = jsonOf(name, 'info', info)
   const bytes = Buffer.byteLength(text)
   if (bytes <= policy.maxInfoBytes) return text
-  throw new MemberInvalid(name, `the info of a member is ${bytes} bytes, more than maxInfoBytes (${policy.maxInfoBytes})`)
+  throw new MemberInvalid(name,
+    `the info of a member is ${bytes} bytes, more than maxInfoBytes (${policy.maxInfoBytes})`)
 }
 
 /**

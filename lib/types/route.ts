@@ -45,9 +45,9 @@ export interface LiveOptions<Request> {
    */
   hosts?: string[] | '*'
   /**
-   * What clients of this route are in topics that have `presence`: `true` or `'member'`: they are shown, and are told who
-   * is there. `'watch'`: they are told, and not shown. Default `false`: neither. An `authorize` of the topic is asked, with
-   * the action `presence`; who is refused hears the topic without it.
+   * What clients of this route are in topics that have `presence`: `true` or `'member'`: they are shown, and are told
+   * who is there. `'watch'`: they are told, and not shown. Default `false`: neither. An `authorize` of the topic is
+   * asked, with the action `presence`; who is refused hears the topic without it.
    */
   presence?: boolean | 'member' | 'watch'
   /** Runs before the first event is written; a throw refuses the connection. */

@@ -64,8 +64,8 @@ export interface ResumableOptions<Request> {
   /**
    * `'POST'`: a POST without a cursor begins a run, and stops the one before it under that key. Everything else joins
    * the present run: a GET, and a POST with a `Last-Event-ID`. A GET never starts a run. It is answered 204 where none
-   * runs or the last one has ended; one that was broken off it is given, and told so. Needs a `key`. A route for GET alone that names the `space` of another needs no `source`. Default: whoever
-   * asks first starts the run.
+   * runs or the last one has ended; one that was broken off it is given, and told so. Needs a `key`. A route for GET
+   * alone that names the `space` of another needs no `source`. Default: whoever asks first starts the run.
    */
   start?: 'POST'
   /**

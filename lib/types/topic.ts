@@ -53,7 +53,9 @@ export interface MemberPage {
 }
 
 export interface PresenceOptions {
-  /** How long a member stays that has lost its last connection, ms: it may be reloading. Default 10000, at most 600000. */
+  /**
+   * How long a member stays that has lost its last connection, ms: it may be reloading. Default 10000, at most 600000.
+   */
   grace?: number
   /** `count`: clients are told how many are there, not who. Default `members`. */
   mode?: 'members' | 'count'
@@ -63,9 +65,14 @@ export interface PresenceOptions {
   maxInfoBytes?: number
   /** Bytes of JSON that a client may say of itself. Default 1024, at most 65536. */
   maxStateBytes?: number
-  /** The name of the events that say who is there. Default `realtime:presence`. Clients of the flat format need no other. */
+  /**
+   * The name of the events that say who is there. Default `realtime:presence`. Clients of the flat format need no
+   * other.
+   */
   event?: string
-  /** A member's public id. Default: the identity's, which may be an e-mail address. Null or undefined: it is not shown. */
+  /**
+   * A member's public id. Default: the identity's, which may be an e-mail address. Null or undefined: it is not shown.
+   */
   id?: (identity: RealtimeIdentity) => string | null | undefined | Promise<string | null | undefined>
   /** What is shown of a member besides its id. Default: nothing. */
   info?: (identity: RealtimeIdentity, request: FastifyRequest) => unknown
@@ -143,8 +150,8 @@ export interface TopicOptions<Params, Schemas> {
   /** The topic's present state, sent first to a client that has no usable cursor. */
   snapshot?: (params: Params) => unknown
   /**
-   * Each event has a `key`, and the newest event of each key is kept: the topic's state, which is sent first to a client
-   * that has no usable cursor, in parts where it is large. Needs history; `memory()` and `redis()` carry it.
+   * Each event has a `key`, and the newest event of each key is kept: the topic's state, which is sent first to a
+   * client that has no usable cursor, in parts where it is large. Needs history; `memory()` and `redis()` carry it.
    */
   keyed?: boolean | KeyedOptions
   /**
@@ -258,8 +265,9 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
    */
   remove (params: Params, key: string, options?: Pick<PublishOptions, 'dedupe' | 'expect'>): Promise<Published>
   /**
-   * The state of a keyed topic, by pages in the order of their keys (by UTF-16 code units). `after`: the last key of the
-   * page before. `limit`: 1 to 10000, default 100. Each page is exact; what changes between two is in neither or both.
+   * The state of a keyed topic, by pages in the order of their keys (by UTF-16 code units). `after`: the last key of
+   * the page before. `limit`: 1 to 10000, default 100. Each page is exact; what changes between two is in neither or
+   * both.
    * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_UNAVAILABLE
    */

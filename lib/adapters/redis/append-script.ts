@@ -67,10 +67,10 @@ const KEYED_CHANGE = `
  * KEYS: log, head, mark, owner, dedupe keys, and of a keyed topic the state. ARGV: batch number, the number of the one
  * that must be there before it or '', the oldest number that is not acknowledged, nonce, channel, owner or '', nonce of
  * a genesis (another at each attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of
- * its data, body; and of a keyed topic `+` or `-` and the key that is put or removed. Behind the index may stand `=` and
- * the id that must be the last one, or `-`: there must be no event yet. Returns the ids, joined by spaces; of an event
- * that was not appended, since another id was the last, `!` and that one; of a keyed topic `~` where nothing was to be
- * removed, `#k` or `#b` where the state has too many keys or bytes.
+ * its data, body; and of a keyed topic `+` or `-` and the key that is put or removed. Behind the index may stand `=`
+ * and the id that must be the last one, or `-`: there must be no event yet. Returns the ids, joined by spaces; of an
+ * event that was not appended, since another id was the last, `!` and that one; of a keyed topic `~` where nothing was
+ * to be removed, `#k` or `#b` where the state has too many keys or bytes.
  *
  * The mark makes it safe to send batches behind each other, to send them again, and to have a given-up one arrive late:
  * a batch is applied once, behind the one that was sent before it, and never behind a later one of the same node. It

@@ -1,8 +1,8 @@
 /**
  * What the scripts have in common, and how things lie in Redis. A log is a stream `<ms>-<seq>` with the fields `n`
- * (nonce), `p` (prev), `c` (bytes appended before it) and `e` (the event), in this order; a later version may put others
- * behind them. The head is `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from before
- * that server>`, and what a later version puts behind. Bodies are never looked into, and never parsed.
+ * (nonce), `p` (prev), `c` (bytes appended before it) and `e` (the event), in this order; a later version may put
+ * others behind them. The head is `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from
+ * before that server>`, and what a later version puts behind. Bodies are never looked into, and never parsed.
  *
  * Threat: anybody's hand may have been on these keys. What is none of ours never makes a script fail: a head that
  * cannot be read, or a log that takes no event any more, begins anew, which listeners are told as a loss; an entry that

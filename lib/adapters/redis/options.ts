@@ -23,8 +23,8 @@ export interface RedisAdapterOptions {
   /** Bytes of events that may wait for Redis. Default 16777216. Past it a publish rejects at once. */
   maxPending?: number
   /**
-   * ms between two signs of life of a node, where topics have presence. A node that gives none for three of them is taken
-   * for dead, and its members leave. Default 2000, at most 30000.
+   * ms between two signs of life of a node, where topics have presence. A node that gives none for three of them is
+   * taken for dead, and its members leave. Default 2000, at most 30000.
    */
   beat?: number
   /** A publish resolves when so many replicas have it (Redis' WAIT). Not on a cluster. Default: none. */
@@ -63,8 +63,8 @@ const PLACES = ['url', 'connection', 'cluster', 'client'] as const
 export function readSettings (options: RedisAdapterOptions): RedisSettings {
   record('redis', options)
   onlyKnown('redis', options, KNOWN)
-  const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000, maxPending = 16 << 20, beat = 2000, wait } =
-    options
+  const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000 } = options
+  const { maxPending = 16 << 20, beat = 2000, wait } = options
   // Threat: a brace would be taken for the hash tag.
   if (typeof prefix !== 'string' || prefix === '' || prefix.length > 64 || /[{}\s]/.test(prefix)) {
     throw new OptionInvalid('redis.prefix', 'must be 1 to 64 characters without braces and spaces')

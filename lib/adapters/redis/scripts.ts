@@ -54,8 +54,8 @@ return result
 
 /**
  * KEYS: log, head, state. ARGV: where the part starts, as the part before said, or '', keys, nonce, ms that a new
- * genesis lives, 'PUBLISH' or 'SPUBLISH', channel. Returns the head, where the next part starts or '', and key and value
- * of each event. A place in a hash holds for one server alone: another one starts over.
+ * genesis lives, 'PUBLISH' or 'SPUBLISH', channel. Returns the head, where the next part starts or '', and key and
+ * value of each event. A place in a hash holds for one server alone: another one starts over.
  */
 export const STATE = script(`${HEAD_OF}${BEGIN_ANEW}${STATE_OF}
 local log, head, state = KEYS[1], KEYS[2], KEYS[3]
@@ -92,8 +92,8 @@ return heads
 `)
 
 /**
- * KEYS: log, head, fork, state. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms a
- * genesis lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more,
+ * KEYS: log, head, fork, state. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms
+ * a genesis lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more,
  * acknowledged events may be lost, and listeners that did not get them would link past the loss: the log begins anew,
  * once for each server. One that is not newer than what this server began with was trimmed: a server that lost it lost
  * all that came behind it too. The state of a keyed topic stays: what follows the new genesis must be newer.

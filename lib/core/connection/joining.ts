@@ -78,10 +78,10 @@ export class Entrance {
 
   /** In one synchronous step: every subscription stands at its cursor, or where its topic is. */
   join (client: Joiner, joining: readonly Joining[]): Joined[] {
-    const joined = joining
-      // Threat: a topic may have been taken from it since the app was asked. Every way into a topic comes through here.
-      .filter(({ topic }) => !client.has(topic.name) && client.admits(topic.name))
-      .map((one) => this.#join(client, one))
+    // Threat: a topic may have been taken from it since the app was asked, or be named twice. Every way into a topic
+    // comes through here.
+    const joined = joining.flatMap((one) =>
+      client.has(one.topic.name) || !client.admits(one.topic.name) ? [] : [this.#join(client, one)])
     this.release(joining)
     return joined
   }

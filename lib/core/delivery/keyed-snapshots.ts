@@ -1,7 +1,7 @@
 /**
  * A keyed topic's state, as it is sent to those who join: in parts, each of whose bytes are made once for all who are
- * given it. One that has been made goes on being given, while what followed it is at hand and little: whoever gets it is
- * given that too.
+ * given it. One that has been made goes on being given, while what followed it is at hand and little: whoever gets it
+ * is given that too.
  */
 import type { KeyedEvent } from '../adapter.ts'
 import type { TopicLog } from '../log/topic-log.ts'
@@ -17,7 +17,9 @@ const FRACTION = 8
 /** Bytes of a key and its names in a part. */
 const OVERHEAD = 64
 
-/** Older ones that clients are still given. The oldest is given up for one more: whoever reads it so slowly starts over. */
+/**
+ * Older ones that clients are still given. The oldest is given up for one more: whoever reads it so slowly starts over.
+ */
 const MOST_GIVEN = 4
 
 interface Made extends TopicSnapshot {

@@ -2,9 +2,9 @@
  * The state of a keyed topic on this node: the newest event of each key. It is read from the adapter once, joined
  * exactly to the log, and kept up with the log from then on.
  *
- * The join: the parts of the state are read at different times, while events come. The log's place before the first read
- * is the state's place. What a part holds that is newer is left out, since the log brings it; and nothing is handed out
- * before the log has brought all that was left out.
+ * The join: the parts of the state are read at different times, while events come. The log's place before the first
+ * read is the state's place. What a part holds that is newer is left out, since the log brings it; and nothing is
+ * handed out before the log has brought all that was left out.
  */
 import type { Id, KeyedEvent, StatePage } from '../adapter.ts'
 import type { Entry } from '../event.ts'
@@ -167,7 +167,9 @@ export class KeyedState {
       if (isNewer(state.from, page.head)) return await this.#lookAgain()
       for (const event of page.events) if (!isNewer(event.id, state.from)) gather(newest, event)
       seen += page.events.length + 1
-      if (seen > Math.max(this.#host.maxKeys * MOST, MOST_KEYS)) throw new Unavailable('the state of a keyed topic is endless')
+      if (seen > Math.max(this.#host.maxKeys * MOST, MOST_KEYS)) {
+        throw new Unavailable('the state of a keyed topic is endless')
+      }
       if (page.next === undefined) return await this.#reached(page.head) ? newest : undefined
       next = page.next
     }

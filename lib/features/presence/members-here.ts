@@ -1,7 +1,7 @@
 /**
  * The members of one topic that are connected to this node, each by one connection or several. One that has lost its
- * last connection stays for the grace: it may be reloading a page. While it does, and when it comes back, nobody is told
- * anything.
+ * last connection stays for the grace: it may be reloading a page. While it does, and when it comes back, nobody is
+ * told anything.
  */
 import type { LeaveReason, MemberStore, MemberTopic } from '../../core/adapter.ts'
 

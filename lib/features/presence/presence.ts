@@ -1,4 +1,6 @@
-/** Who is there: for each topic that is declared so, another one that says it, and the members connected to this node. */
+/**
+ * Who is there: for each topic that is declared so, another one that says it, and the members connected to this node.
+ */
 import {
   memberStoreOf, type Adapter, type MemberChange, type MemberStore, type MemberTopic, type Retention
 } from '../../core/adapter.ts'
@@ -23,6 +25,9 @@ export interface PresenceHost extends TopicHost {
 
 /** A topic that says who is in another one. */
 export interface Companion { readonly declared: DeclaredTopic, readonly policy: PresencePolicy }
+
+/** A page of those who are there. */
+interface Members { readonly members: unknown[], readonly size: number, readonly more: boolean }
 
 /** Of its events so many are kept: who comes back within that time is told what has changed, others who is there. */
 const RETENTION: Retention = Object.freeze({ limit: 1000, maxAge: 120_000, maxBytes: 4 << 20 })
@@ -92,7 +97,7 @@ export class Presence implements Feature {
   }
 
   /** @throws NoPresence, OptionInvalid, Unavailable */
-  async members ({ topic, params }: TopicAt, options?: unknown): Promise<{ members: unknown[], size: number, more: boolean }> {
+  async members ({ topic, params }: TopicAt, options?: unknown): Promise<Members> {
     const companion = this.#companions.get(topic)
     if (!companion) throw new NoPresence(topic.pattern)
     const at = companion.declared.at(params)

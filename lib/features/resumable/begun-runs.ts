@@ -5,8 +5,8 @@
  *
  * Each is appended behind the one that was the present, and behind no other: so each run has one successor, which stops
  * it. No order finds a run whose source is not open yet: it looks by itself before it opens. And a node looks again as
- * often as it renews its leases, since a successor may have died before it stopped anybody, and an adapter that is short
- * of room may have forgotten which run is the present.
+ * often as it renews its leases, since a successor may have died before it stopped anybody, and an adapter that is
+ * short of room may have forgotten which run is the present.
  */
 import type { Id, Retention } from '../../core/adapter.ts'
 import { randomId } from '../../core/id.ts'

@@ -4,9 +4,9 @@ import { ABORTED, FINAL_EVENTS } from '../../core/event.ts'
 import type { Ending } from './lease.ts'
 
 /**
- * `runs`: from when it is begun, before its first word too. `ended`: all was said, or it was stopped. `broken-off`: that
- * was not all, whether its source failed, or its node closed, or is lost. `nothing`: none was begun, it is over and
- * has said nothing, or what it said is not kept any more.
+ * `runs`: from when it is begun, before its first word too. `ended`: all was said, or it was stopped. `broken-off`:
+ * that was not all, whether its source failed, or its node closed, or is lost. `nothing`: none was begun, it is over
+ * and has said nothing, or what it said is not kept any more.
  */
 export type RunState = 'nothing' | 'runs' | Ending
 

@@ -104,7 +104,9 @@ export class StreamStart {
     return this.#findIn(at, cursor).then((found) => [{ at, cursor: found }])
   }
 
-  /** A foreign format has no words for a place that is lost. Who comes with one that this run does not know gets all. */
+  /**
+   * A foreign format has no words for a place that is lost. Who comes with one that this run does not know gets all.
+   */
   async #findIn (at: TopicAt, cursor: Cursor): Promise<Cursor> {
     if (typeof cursor !== 'object') return 'start'
     const { linked } = await this.#plan.context.hub.adapter.read(at.name, cursor.id, { count: 1, bytes: 1 })

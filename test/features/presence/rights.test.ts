@@ -49,6 +49,24 @@ t.test('who is known by other means brings what opens the room with open', async
   await roster.untilIds('ada')
 })
 
+t.test('a topic that the app adds before the client says who it is, is heard once', async (t) => {
+  const app = await live(t, { tokens: { secret: SECRET } })
+  const room = app.topic('rooms/:room', { authorize: 'anyone', presence: { grace: 0 } })
+  app.channel('/added', { messages: {}, presence: true, onConnect: async (connection) => await connection.subscribe(room.at({ room: '1' })) })
+  await app.ready()
+  const token = app.realtime.sign({ sub: 'ada', subscribe: [room.at({ room: '1' })], expiresIn: 60_000 })
+  const ada = await connectChannel(app, '/added', { t, format: 'envelope', token })
+  await new Roster(ada).untilIds('ada')
+  const bob = await connectChannel(app, '/added', { t, format: 'envelope', token: app.realtime.sign({ sub: 'bob', subscribe: [room.at({ room: '1' })], expiresIn: 60_000 }) })
+  await new Roster(bob).untilIds('ada', 'bob')
+  const roster = new Roster(ada)
+  await roster.untilIds('ada', 'bob')
+  await room.publish({ room: '1' }, 'last', 1)
+  await ada.next('last')
+  t.same(roster.changes.filter((change) => change === '+bob'), ['+bob'])
+  t.same(ada.events.filter(({ event }) => event === 'realtime:subscribed').map(({ topic }) => topic).sort(), ['realtime:presence/rooms/1', 'rooms/1'])
+})
+
 t.test('who has no token for the room is not shown there, and not told who is', async (t) => {
   const { tokenOf, join } = await start(t)
   const watcher = new Roster(await join(await tokenOf('eve')))

@@ -115,7 +115,7 @@ export class HeldTopic {
           this.#startAnew()
           batch = undefined
         }
-        if (!await this.#host.prepare(this.topic.topic)) continue
+        if (!await this.#host.prepare(this.topic.topic)) throw new Error('this node has another name now')
         batch ??= this.#nextBatch()
         await this.#take(batch, await this.#host.send(this.topic, batch))
         batch = undefined

@@ -1,4 +1,6 @@
-/** Members on Redis: what this node holds of each topic, the lease by which it does, and the reaping of nodes that died. */
+/**
+ * Members on Redis: what this node holds of each topic, the lease by which it does, and the reaping of nodes that died.
+ */
 import type { Holding, LeaveReason, MemberChange, MemberStore, MemberTopic } from '../../../core/adapter.ts'
 import { memberEventStart } from '../../../core/member-events.ts'
 import type { RedisNode } from '../node.ts'
@@ -172,8 +174,8 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     const { commands, keys, announce } = this.#node
     const start = `j ${Buffer.byteLength(event)} -\n${event}${memberEventStart(subject)}`
     return [
-      this.#node.nonce(), keys.of(topic).channel, announce, String(LIFE_MS), commands.server, String(retention.limit), start,
-      mode, String(Math.min(maxMembers, Number.MAX_SAFE_INTEGER)), node
+      this.#node.nonce(), keys.of(topic).channel, announce, String(LIFE_MS), commands.server, String(retention.limit),
+      start, mode, String(Math.min(maxMembers, Number.MAX_SAFE_INTEGER)), node
     ]
   }
 

@@ -1,7 +1,7 @@
 /**
- * The nodes that hold members, and which of them are alive. Each raises its number at every beat. A number that does not
- * move for some beats is that of a dead node: whoever marks it first reaps it, step by step, and a mark that does not
- * move any more is taken over by the same rule.
+ * The nodes that hold members, and which of them are alive. Each raises its number at every beat. A number that does
+ * not move for some beats is that of a dead node: whoever marks it first reaps it, step by step, and a mark that does
+ * not move any more is taken over by the same rule.
  */
 import { randomId } from '../../../core/id.ts'
 import type { RedisNode } from '../node.ts'
@@ -242,7 +242,8 @@ class Grave implements Dead {
   async * topics (): AsyncGenerator<readonly string[]> {
     yield this.#known
     for (let place = '0'; ;) {
-      const [next, ...topics] = await this.#redis.commands.run(TOPICS, [this.#topics], [place, String(TOPICS_AT_ONCE)]) as Buffer[]
+      const args = [place, String(TOPICS_AT_ONCE)]
+      const [next, ...topics] = await this.#redis.commands.run(TOPICS, [this.#topics], args) as Buffer[]
       yield topics.map(String)
       place = String(next)
       if (place === '0') return

@@ -1,8 +1,8 @@
 /**
  * Members in Redis. Of a topic, all in its slot: log, head and state as those of any keyed topic, where the body of a
- * member bears the nodes that hold it (`h=,a,b,`); and `nodes`, a hash of node → the token of its last batch, or `x<ms>`
- * for one that was reaped here. In one slot for all topics: the registry, a hash of node → `<beats> <grace>`, or
- * `x<steps> <reaper> <reason> <grace>` for one that is dead; and of each node the set of its topics.
+ * member bears the nodes that hold it (`h=,a,b,`); and `nodes`, a hash of node → the token of its last batch, or
+ * `x<ms>` for one that was reaped here. In one slot for all topics: the registry, a hash of node → `<beats> <grace>`,
+ * or `x<steps> <reaper> <reason> <grace>` for one that is dead; and of each node the set of its topics.
  *
  * A token says: all that this node has said of the topic up to here is in the state. Where state, head or log are lost,
  * the tokens go with them.
@@ -120,8 +120,9 @@ end
  * member `=` (there, shown as others show it), `+` (there, shown so), `-`, `r` or `l` (gone: left, removed, lost), its
  * id, and its text, or where it is gone the id as JSON.
  *
- * Returns `done`, the last id, since when there are tokens, and the ids of those that have joined, have left, were lost,
- * were removed; `lost` and the token that is there, where the batch before is not, and nothing was done; or `dead`.
+ * Returns `done`, the last id, since when there are tokens, and the ids of those that have joined, have left, were
+ * lost, were removed; `lost` and the token that is there, where the batch before is not, and nothing was done; or
+ * `dead`.
  */
 export const HOLD = script(`${BEGIN}
 if known == ARGV[${HEADER + 2}] then return { 'done', id, birth, {}, {}, {}, {} } end
@@ -227,7 +228,9 @@ end
 return result
 `)
 
-/** KEYS: state. ARGV: where the part starts, or ''; keys; node. Returns where the next starts, and id and text of each. */
+/**
+ * KEYS: state. ARGV: where the part starts, or ''; keys; node. Returns where the next starts, and id and text of each.
+ */
 export const HELD = script(`${PLACE}
 local found = redis.pcall('HSCAN', KEYS[1], placeOf(ARGV[1]), 'COUNT', ARGV[2])
 if found.err then return { '' } end
@@ -244,7 +247,9 @@ return result
 
 // --- the registry ----------------------------------------------------------------------
 
-/** KEYS: registry. ARGV: node, grace, ms it lives, 'new' or ''. Returns all of it, or nothing where the node is dead. */
+/**
+ * KEYS: registry. ARGV: node, grace, ms it lives, 'new' or ''. Returns all of it, or nothing where the node is dead.
+ */
 export const BEAT = script(`
 local mine = redis.pcall('HGET', KEYS[1], ARGV[1])
 if type(mine) == 'table' then redis.call('DEL', KEYS[1]) end
@@ -274,7 +279,9 @@ redis.pcall('SREM', KEYS[1], ARGV[1])
 return 1
 `)
 
-/** KEYS: registry. ARGV: node, what stands there or '*', what is to stand there. Returns 0 where something else does. */
+/**
+ * KEYS: registry. ARGV: node, what stands there or '*', what is to stand there. Returns 0 where something else does.
+ */
 export const MARK = script(`
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if ARGV[2] ~= '*' and value ~= ARGV[2] then return 0 end
