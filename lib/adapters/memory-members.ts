@@ -38,6 +38,9 @@ export class MemoryMembers implements MemberStore {
     this.#flush ??= Promise.resolve().then(() => this.#apply())
   }
 
+  /** What is held is never lost here. */
+  doubt (): void {}
+
   async held (): Promise<void> {
     await this.#flush
   }

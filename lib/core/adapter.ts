@@ -233,6 +233,8 @@ export interface MemberStore {
    * What this node holds from here on. Never rejects: while the store is away it is kept, and said when that is back.
    */
   hold (topic: MemberTopic, id: string, holding: Holding): void
+  /** The topic's log has begun anew: what this node holds there may be lost, and is compared. */
+  doubt (topic: string): void
   /** Resolves when what was said of the topic is in the store. */
   held (topic: string): Promise<void>
 }

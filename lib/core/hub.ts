@@ -47,6 +47,8 @@ export interface Feature {
   joined? (connection: Listener, topic: ActiveTopic): void
   /** It does not listen to it any more. */
   left? (connection: Listener, topic: ActiveTopic, how: Departed): void
+  /** A topic that is heard here has lost its log. */
+  begunAnew? (topic: ActiveTopic): void
   /** The node hears the others' orders. The app starts when this is over. */
   start? (): Promise<void>
   /** What others have ordered may have been missed, or what the adapter keeps may be lost. */
@@ -201,6 +203,10 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   entered (topic: ActiveTopic, listener: Listener): void {
     this.active.entered(topic)
     for (const feature of this.#watchers) feature.joined?.(listener, topic)
+  }
+
+  begunAnew (topic: ActiveTopic): void {
+    for (const feature of this.#watchers) feature.begunAnew?.(topic)
   }
 
   left (topic: ActiveTopic, listener: Listener, how: Departed): void {

@@ -84,6 +84,40 @@ t.test('a node that closes: its members leave after the grace, with the reason l
   t.same(one.told, ['-ada left'])
 })
 
+t.test('tokens that Redis has lost: each node that has members says so again at once, and none of them is gone', { timeout: 60_000 }, async (t) => {
+  const prefix = freshPrefix()
+  const nodes = [await startNode(t, prefix), await startNode(t, prefix), await startNode(t, prefix)] as const
+  const [one, two, three] = nodes
+  await one.join('ada')
+  await two.join('bob')
+  const roster = await three.watch()
+  await roster.untilIds('ada', 'bob')
+  await stranger.del(`${prefix}{realtime:presence/rooms/1}:nodes`)
+  await three.join('carl')
+  for (const { app } of nodes) {
+    const all = new Roster(await connectChannel(app, '/watch/1', { t, format: 'envelope', headers: { user: 'watcher' } }))
+    await all.until('all of them', ({ ids }) => ids.join() === 'ada,bob,carl', 20_000)
+  }
+  await roster.until('all of them', ({ ids }) => ids.join() === 'ada,bob,carl', 20_000)
+  t.same(nodes.flatMap(({ told }) => told).sort(), ['+ada', '+bob', '+carl'])
+})
+
+t.test('a closed node whose mark Redis has lost: its members are no ghosts', { timeout: 60_000 }, async (t) => {
+  for (const holds of [true, false]) {
+    const prefix = freshPrefix()
+    const [one, two] = [await startNode(t, prefix), await startNode(t, prefix)]
+    const roster = await one.watch()
+    if (holds) await one.join('bob')
+    await two.join('ada')
+    await roster.untilIds(...holds ? ['ada', 'bob'] : ['ada'])
+    await two.app.close()
+    await stranger.del(`${prefix}{realtime:nodes}`)
+    await roster.until('her gone', ({ ids }) => !ids.includes('ada'), 20_000)
+    t.same(roster.changes.filter((change) => change.startsWith('-')), ['-ada'], holds ? 'beside members of its own' : 'where it only watches')
+    await one.app.close()
+  }
+})
+
 t.test('at each quiet point every list is the model\'s, whatever nodes and Redis did', { timeout: 600_000 }, async (t) => {
   const seed = seedOf()
   t.comment(`SEED=${seed}`)

@@ -83,7 +83,8 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     this.#topics = this.#makeTopics()
     this.members = new RedisMembers(this.#node, settings.beat, {
       pause: async (attempt) => await this.#health.pause(attempt, this.#settings.publishTimeout),
-      acknowledged: (topic, id) => this.#failover.acknowledged(topic, id)
+      acknowledged: (topic, id) => this.#failover.acknowledged(topic, id),
+      listened: () => this.#topics.names
     })
     this.#beat = new Beat(this.#node, this.#topics, this.#comparison)
   }

@@ -45,6 +45,7 @@ export class ListenedTopics {
   }
 
   get size (): number { return this.#topics.size }
+  get names (): string[] { return Array.from(this.#topics.values(), ({ topic }) => topic) }
 
   all (): Iterator<ListenedTopic> {
     return this.#topics.values()

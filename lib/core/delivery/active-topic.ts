@@ -31,6 +31,8 @@ export interface DeliveryHost {
   read (name: string, after: Id | null, limits: ReadLimits): Promise<Page>
   readState (name: string, from: string | null, count: number): Promise<StatePage>
   readFailed (error: unknown, name: string): void
+  /** Its log: what was known of the topic is lost. */
+  begunAnew (topic: ActiveTopic): void
 }
 
 /** Never added to. */
@@ -96,8 +98,6 @@ export class ActiveTopic implements HeardTopic {
     this.log?.close()
     this.#state?.close()
   }
-
-  // --- events in ---------------------------------------------------------------
 
   event (event: LogEvent): void {
     this.log?.deliver(event)
@@ -336,6 +336,7 @@ export class ActiveTopic implements HeardTopic {
   /** Tells everybody in the groups; those who catch up find out by themselves. */
   #reset (reason: ResetReason): void {
     this.#state?.reset()
+    this.#host.begunAnew(this)
     this.#host.turns.fanOut.finish()
     const members = this.#members()
     // All of them leave their groups first: an event of another topic would tell a client this one's new position, and

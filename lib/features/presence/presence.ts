@@ -136,6 +136,10 @@ export class Presence implements Feature {
     else if (this.#policies.has(declared)) this.#depart(connection, name, departureOf(how, connection))
   }
 
+  begunAnew ({ declared, name }: ActiveTopic): void {
+    if (this.#policies.has(declared)) this.#store?.doubt(name)
+  }
+
   /** It has left the topic itself. */
   #leave (connection: Listener, name: string, how: Departure): void {
     this.#depart(connection, name, how)

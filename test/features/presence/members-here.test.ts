@@ -11,6 +11,7 @@ function start (grace: number) {
     settle: 0,
     watch: () => {},
     hold: (_topic, id, holding: Holding) => told.push(holding.is === 'there' ? `${id} ${holding.shows} ${holding.data}` : `${id} ${holding.reason}`),
+    doubt: () => {},
     held: async () => {}
   }
   const here = new MembersHere(store, memberTopicOf('rooms/1', { grace }), () => { empty++ })
@@ -56,7 +57,7 @@ t.test('when the grace of the last one is over, nothing is left', async (t) => {
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => clearInterval(alive))
   await new Promise<void>((resolve) => {
-    const kept = new MembersHere({ settle: 0, watch: () => {}, hold: () => {}, held: async () => {} }, memberTopicOf('rooms/2', { grace: 5 }), resolve)
+    const kept = new MembersHere({ settle: 0, watch: () => {}, hold: () => {}, doubt: () => {}, held: async () => {} }, memberTopicOf('rooms/2', { grace: 5 }), resolve)
     kept.enter(one, { id: 'ada', info: undefined })
     kept.leave(one, 'ada', 'lost')
   })

@@ -4,7 +4,7 @@
 import type { Holding, LeaveReason, MemberChange, MemberStore, MemberTopic } from '../../../core/adapter.ts'
 import { memberEventStart } from '../../../core/member-events.ts'
 import type { RedisNode } from '../node.ts'
-import { Registry, type Dead } from './registry.ts'
+import { LEASE_BEATS, Registry, type Dead } from './registry.ts'
 import { HeldTopic, type Batch, type HeldTopicHost, type HoldAnswer } from './held-topic.ts'
 import { HELD, HOLD, NODES, REAP } from './scripts.ts'
 
@@ -12,6 +12,8 @@ export interface RedisMembersHost {
   /** Resolves when it is worth trying again; never rejects. */
   pause (attempt: number): Promise<void>
   acknowledged (topic: string, id: string): void
+  /** Topics that are listened to here. */
+  listened (): readonly string[]
 }
 
 type Told = (topic: MemberTopic, change: MemberChange) => void
@@ -21,8 +23,8 @@ const LIFE_MS = 86_400_000
 const PART_KEYS = 200
 /** Each topic is compared so often, ms, for what nobody told of; its life is renewed by that. */
 const COMPARE_MS = 60_000
-/** A topic is looked at once in `COMPARE_MS`. */
-const SIGHTINGS = 3
+/** All topics are looked at for so many leases longer than a name that stands nowhere is waited for. */
+const LEASES_LONGER = 3
 const NOTHING: Told = () => {}
 
 export class RedisMembers implements MemberStore, HeldTopicHost {
@@ -40,11 +42,15 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #tokens = 0
-  /** Topics whose turn it is to be compared. */
+  /** Topics that have not had their turn to be compared, how many have it in a beat, and how many are due. */
+  #rest: string[] = []
+  #perBeat = 0
   #due = 0
-  /** Of each topic the names that stand nowhere, and how often they were seen. */
+  /** Of each topic the names that stand nowhere, and since when they were seen (performance.now). */
   readonly #strangers = new Map<string, ReadonlyMap<string, number>>()
-  #rest: Iterator<HeldTopic> | undefined
+  /** Since when (performance.now) it may be that Redis has lost who is alive: then all topics are looked at. */
+  #lookingSince = 0
+  #beats = 0
 
   /** `beat`: ms */
   constructor (node: RedisNode, beat: number, host: RedisMembersHost) {
@@ -61,6 +67,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   watch (told: Told, describe: (topic: string) => MemberTopic | undefined): void {
     this.#told = told
     this.#describe = describe
+    this.#startLooking()
     this.#timer ??= setInterval(() => this.#beat(), this.#beatMs).unref()
   }
 
@@ -74,6 +81,10 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
 
   async held (topic: string): Promise<void> {
     await this.#topics.get(topic)?.settled()
+  }
+
+  doubt (topic: string): void {
+    this.#topics.get(topic)?.doubt()
   }
 
   /** Redis may have lost some of it. */
@@ -93,37 +104,60 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     if (this.#closed || !this.#node.commands.up) return
     // Who holds nothing, and never did, is no node that anybody has to look after; but it looks after the others.
     this.#registry.beat().catch(() => {})
-    this.#due += this.#topics.size * this.#beatMs / COMPARE_MS
-    for (; this.#due >= 1; this.#due--) {
-      const topic = this.#nextTopic()
-      topic?.doubt()
-      if (topic) this.#scrub(topic.topic.topic).catch(() => {})
+    this.#compareSome()
+    this.#lookAtAll()
+  }
+
+  #startLooking (): void {
+    this.#lookingSince = performance.now()
+    this.#beats = 0
+  }
+
+  /** Once in a lease. */
+  #lookAtAll (): void {
+    const longest = this.#registry.patience + LEASES_LONGER * LEASE_BEATS * this.#beatMs
+    if (performance.now() - this.#lookingSince > longest || ++this.#beats % LEASE_BEATS !== 0) return
+    for (const name of this.#names()) this.#scrub(name).catch(() => {})
+  }
+
+  #compareSome (): void {
+    if (this.#rest.length === 0) {
+      this.#rest = this.#names()
+      this.#perBeat = this.#rest.length * this.#beatMs / COMPARE_MS
+    }
+    for (this.#due += this.#perBeat; this.#due >= 1; this.#due--) {
+      const name = this.#rest.pop()
+      if (name === undefined) return
+      this.#topics.get(name)?.doubt()
+      this.#scrub(name).catch(() => {})
     }
   }
 
+  /** Those that it holds members of, or that somebody here is told of. */
+  #names (): string[] {
+    const heard = this.#host.listened().filter((name) => this.#describe(name) !== undefined)
+    return [...new Set([...this.#topics.keys(), ...heard])]
+  }
+
   /**
-   * What was said under a name that stands nowhere, each time that it was looked at for some minutes, holds nobody. A
-   * node whose name Redis has lost says all under another one long before.
+   * What was said under a name that stands nowhere holds nobody, once that was so for long enough: a node whose name
+   * Redis has lost says all of it under another one before.
    */
   async #scrub (topic: string): Promise<void> {
     const said = await this.#node.commands.run(NODES, [this.#node.keys.of(topic).nodes], []) as Buffer[]
     const strangers = said.map(String).filter((node) => !this.#registry.listed.has(node))
-    const before = this.#strangers.get(topic)
-    const seen = new Map(strangers.map((node) => [node, (before?.get(node) ?? 0) + 1]))
+    const [before, now] = [this.#strangers.get(topic), performance.now()]
+    const seen = new Map(strangers.map((node) => [node, before?.get(node) ?? now]))
     if (strangers.length > 0) this.#strangers.set(topic, seen)
     else this.#strangers.delete(topic)
-    for (const [node, times] of seen) if (times >= SIGHTINGS) await this.#registry.buryNow(node, [topic])
-  }
-
-  #nextTopic (): HeldTopic | undefined {
-    this.#rest ??= this.#topics.values()
-    const { done, value } = this.#rest.next()
-    if (done) this.#rest = undefined
-    return value
+    for (const [node, since] of seen) {
+      if (now - since >= this.#registry.patience) await this.#registry.buryNow(node, [topic])
+    }
   }
 
   #renewed (old: string): void {
     if (this.#closed) return
+    this.#startLooking()
     this.#indexed.clear()
     const topics = [...this.#topics.values()]
     for (const topic of topics) topic.work()

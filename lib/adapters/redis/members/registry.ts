@@ -27,7 +27,7 @@ export interface Dead {
 }
 
 /** Beats after which a number that has not moved is a dead node's. */
-const LEASE_BEATS = 3
+export const LEASE_BEATS = 3
 /** What is seen sooner after the last look is not another one. */
 const SOON = 0.8
 /** Having looked away for so many beats, a node knows nothing of the others' numbers. */
@@ -65,6 +65,9 @@ export class Registry {
 
   get id (): string { return this.#id }
   get listed (): ReadonlySet<string> { return this.#listed }
+
+  /** For so long (ms) one that gives no sign of life is waited for. */
+  get patience (): number { return Math.max(LEASE_BEATS * this.#beatMs, this.#grace) }
 
   /** The longest of all topics. */
   raiseGrace (ms: number): void {

@@ -26,20 +26,25 @@ local nonce, life, node = ARGV[1], ARGV[4], ARGV[10]
 local time = redis.call('TIME')
 local now = time[1] .. string.sub('00000' .. time[2], -6, -4)
 local id, ms, seq, total, base, server, bound = headOf(valueOf(head))
+-- What was said before may be lost: the nodes that have members here are told to compare.
+local anew = not id
 if not id then
   id, ms, seq, total, base = '0-0.' .. nonce .. 'g', '0', '0', '0', '0'
   if redis.call('EXISTS', log) == 1 then redis.call('DEL', log) end
 end
 if not stateBytes(state, id) then
+  anew = true
   redis.call('DEL', state, nodes)
   if string.sub(id, 1, 4) ~= '0-0.' then
     redis.call('DEL', log)
     id, ms, seq, total, base = '0-0.' .. nonce .. 'g', '0', '0', '0', '0'
   end
 elseif redis.call('EXISTS', state) == 0 and redis.call('EXISTS', nodes) == 1 then
+  anew = true
   redis.call('DEL', nodes)
 elseif redis.call('HLEN', state) > 1 and redis.pcall('HEXISTS', nodes, '') ~= 1 then
   -- Who holds them is not known any more: one that died meanwhile would never be missed.
+  anew = true
   redis.call('DEL', state, nodes, log)
   id, ms, seq, total, base = '0-0.' .. nonce .. 'g', '0', '0', '0', '0'
 end
@@ -106,6 +111,7 @@ local function finish ()
   redis.call('HSET', state, '', id .. ' 0')
   redis.call('SET', head, id .. ' ' .. total .. ' ' .. base .. ' ' .. server .. ' ' .. bound, 'PX', life)
   for _, key in ipairs({ log, state, nodes }) do redis.call('PEXPIRE', key, life) end
+  if anew then redis.call(ARGV[3], ARGV[2], '?') end
   if #told == 1 then
     redis.call(ARGV[3], ARGV[2], told[1])
   elseif #told > 1 then
