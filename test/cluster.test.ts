@@ -59,6 +59,10 @@ for (const [name, open] of [['memory', openMemory], ['Redis', openRedis]] as con
     t.match(await a.setStock('hay', 0), { itemId: 'hay', name: 'Meadow hay', stock: 0 })
     t.match((await b.items()).find(({ itemId }) => itemId === 'hay'), { stock: 0 })
 
+    t.same(await Promise.all([a.sessions('ada'), b.sessions('ada')]), [0, 0])
+    await Promise.all([a.endSessions('ada'), b.endSessions('ada')])
+    t.same(await Promise.all([a.sessions('ada'), b.sessions('ada'), a.sessions('ben')]), [2, 2, 0])
+
     const unknown: Array<[string, Array<() => Promise<unknown>>]> = [
       ['PET_NOT_FOUND', [() => a.pet('x'), () => a.changePet('x', { price: 1 }), () => a.adopt('x'), () => a.placeOrder('ada', 'x')]],
       ['ORDER_NOT_FOUND', [() => a.order('x'), () => a.advanceOrder('x', 'shipped')]],

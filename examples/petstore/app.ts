@@ -1,10 +1,12 @@
 /** Builds the shop without listening, so that tests can have their own. */
+import { createHash, randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import fastifyStatic from '@fastify/static'
 import realtime, { type RealtimeOptions } from 'fastify-realtime'
 import { redis } from 'fastify-realtime/redis'
 import { auctions } from './auctions.ts'
+import { dashboard } from './dashboard.ts'
 import { inventory } from './inventory.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { Shop } from './node.ts'
@@ -41,18 +43,22 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
   const store = redisUrl === undefined ? new MemoryStore(options) : await RedisStore.open(redisUrl, options)
   app.addHook('onClose', async () => store.close())
 
-  await app.register(session)
+  // Without a secret of its own a restart signs everybody out; the page then signs in again by itself.
+  const secret = process.env.SESSION_SECRET ?? randomBytes(32).toString('hex')
   await app.register(realtime, {
     identify: request => request.person,
+    // A key of its own: what signs cookies signs nothing else.
+    tokens: { secret: createHash('sha256').update(`tokens ${secret}`).digest() },
     // Plain `websocket: true` routes too: the scanners'.
     websocket: { options: { maxPayload: 1024 } },
     ...(redisUrl !== undefined && { adapter: redis(redisUrl) }),
     ...options.realtime
   })
+  await app.register(session, { store, secret })
 
   // In a scope of their own: the page and the login are for those, too, of whom nothing is known yet.
   await app.register(async shop => {
-    shop.addHook('onRequest', whoIsAsking)
+    shop.addHook('onRequest', whoIsAsking(store))
     const shared: Shop = { store, node, auctionMs }
     await shop.register(notifications, shared)
     await shop.register(orders, shared)
@@ -60,6 +66,7 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
     await shop.register(scanner, shared)
     await shop.register(auctions, shared)
     await shop.register(support, shared)
+    await shop.register(dashboard, shared)
   })
 
   await app.register(fastifyStatic, {

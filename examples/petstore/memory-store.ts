@@ -11,6 +11,7 @@ export class MemoryStore implements Store {
   readonly #pets: Map<string, Pet>
   readonly #items: Map<string, Item>
   readonly #orders = new Map<string, Order>()
+  readonly #sessions = new Map<string, number>()
 
   constructor (options: StoreOptions = {}) {
     const { pets, items } = stock(options)
@@ -58,6 +59,14 @@ export class MemoryStore implements Store {
     }
     order.status = status
     return { ...order }
+  }
+
+  async sessions (userId: string): Promise<number> {
+    return this.#sessions.get(userId) ?? 0
+  }
+
+  async endSessions (userId: string): Promise<void> {
+    this.#sessions.set(userId, (this.#sessions.get(userId) ?? 0) + 1)
   }
 
   async items (): Promise<Item[]> {

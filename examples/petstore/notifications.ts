@@ -1,6 +1,7 @@
 /** Pets over HTTP, and a stream of what happens to them: what is for everybody and what is for one person. */
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { dashboardTopic, figuresOf } from './dashboard.ts'
 import { introducing, type Shop } from './node.ts'
 import { requirePerson, UserId } from './session.ts'
 import { petStatuses, type Pet } from './store.ts'
@@ -84,14 +85,20 @@ export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { stor
   async function tellStatus ({ petId, status }: Pet): Promise<void> {
     await Promise.all([
       pets.publish({}, 'status-change', { petId, status }),
-      pet.publish({ petId }, 'status-change', { petId, status })
+      pet.publish({ petId }, 'status-change', { petId, status }),
+      tellFigures()
     ])
   }
 
   async function tellPrice ({ petId, price }: Pet): Promise<void> {
     await Promise.all([
       pets.publish({}, 'price-change', { petId, price }),
-      pet.publish({ petId }, 'price-change', { petId, price })
+      pet.publish({ petId }, 'price-change', { petId, price }),
+      tellFigures()
     ])
+  }
+
+  async function tellFigures (): Promise<void> {
+    await app.realtime.publish(dashboardTopic, 'update', await figuresOf(store))
   }
 }

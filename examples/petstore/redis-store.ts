@@ -3,6 +3,7 @@
  * nothing has to be put there first, and a shop whose Redis lost its data is as new.
  *
  *     petstore:pet:<id>  petstore:item:<id>  petstore:order:<id>    hashes
+ *     petstore:sessions:<userId>                                    how often this person was signed out everywhere
  */
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
@@ -112,6 +113,16 @@ export class RedisStore implements Store {
     if (before === null) throw new OrderNotFound(orderId)
     if (orderStatuses.indexOf(status) <= orderStatuses.indexOf(before)) throw new OrderGoesForward(before, status)
     return { ...order, status }
+  }
+
+  // --- sessions ----------------------------------------------------------------
+
+  async sessions (userId: string): Promise<number> {
+    return Number(await this.#ask(redis => redis.get(`petstore:sessions:${userId}`)))
+  }
+
+  async endSessions (userId: string): Promise<void> {
+    await this.#ask(redis => redis.incr(`petstore:sessions:${userId}`))
   }
 
   // --- items -------------------------------------------------------------------

@@ -28,6 +28,11 @@ export interface Store {
   placeOrder (userId: string, petId: string): Promise<Order>
   advanceOrder (orderId: string, status: OrderStatus): Promise<Order>
 
+  /** Which of a person's sessions count: those that bear this number. */
+  sessions (userId: string): Promise<number>
+  /** None of those that there are counts any more. */
+  endSessions (userId: string): Promise<void>
+
   items (): Promise<Item[]>
   setStock (itemId: string, stock: number): Promise<Item>
 

@@ -29,7 +29,7 @@ export async function startShop (t: Test, options: PetStoreOptions = {}) {
     const window = await openWindow(browser, `${url}/?userId=${encodeURIComponent(userId)}`)
     windows.push(window)
     t.teardown(window.close)
-    for (const panel of ['notifications', 'inventory', 'auction', 'support']) await wire(window, panel, 'live')
+    for (const panel of ['notifications', 'inventory', 'auction', 'support', 'dashboard']) await wire(window, panel, 'live')
     await window.page.locator('#pet-list li').first().waitFor()
     return window
   }

@@ -1,5 +1,5 @@
 /** The browser's own EventSource and WebSocket, with what each leaves to the page. */
-import { asMe, signIn } from './person.js'
+import { asMe, stayIn } from './person.js'
 import { count } from './proof.js'
 
 const words = { idle: '', connecting: 'connecting', live: 'live', gone: 'reconnecting', done: 'finished' }
@@ -48,8 +48,7 @@ export function openStream (path, { on, state, isOver = async () => false }) {
   }
 
   async function reopen () {
-    await signIn().catch(() => {})
-    const over = await isOver()
+    const over = !await stayIn() || await isOver()
     if (closed) return
     if (over) state('idle')
     else open()
@@ -86,33 +85,51 @@ export function openChannel (path, { on, onBytes, onOpen, state }) {
 /**
  * A WebSocket that resumes: in `fastify-realtime.v1` an event has an id and names the one before it. On its return the
  * client says the last ids, and hears what it missed. `onFresh`: there is nothing to go on from (the first time, or
- * because events were lost for good), so the state has to be loaded.
+ * because events were lost for good), so the state has to be loaded. `token`: what to show at the door, if anything.
  */
-export function openResumingChannel (path, { on, onOpen, onFresh, state }) {
+export function openResumingChannel (path, { on, onOpen, onFresh, state, token = () => undefined }) {
   const cursors = {}
   const heard = new Set()
+  let refresh
 
   const socket = openSocket(path, {
     protocol: 'fastify-realtime.v1',
     state,
-    onOpen: () => socket.send(JSON.stringify({ op: 'open', cursors })),
+    onOpen: () => socket.send(JSON.stringify({ op: 'open', cursors, token: token() })),
     onMessage: data => hear(JSON.parse(data))
   })
 
   function hear ({ op, topic, id, prev, event, data, ...rest }) {
+    if (rest.expires !== undefined) refreshIn(rest.expires / 2)
     if (op === 'open') onOpen?.()
     else if (op === 'bye') socket.comeBack(rest.reconnect ? rest.retry : undefined)
     else if (op === 'error') on.error?.(rest)
+    else if (op === 'snapshot') show(topic, id, event, data)
     else if (op !== undefined) move(op, topic, id, rest)
     else if (event === 'node') state('live', data.node)
     else if (id === undefined || links(topic, id, prev)) on[event]?.(data)
+  }
+
+  /** Half of the time that a token lives has passed: a newer one takes its place, and nothing is interrupted. */
+  function refreshIn (ms) {
+    clearTimeout(refresh)
+    refresh = setTimeout(async () => {
+      if (await stayIn()) socket.send(JSON.stringify({ op: 'refresh', token: token() }))
+    }, ms)
+  }
+
+  /** The topic's present state, or a part of it: only behind the last part there is something to go on from. */
+  function show (topic, id, event, data) {
+    if (id === undefined) delete cursors[topic]
+    else cursors[topic] = id
+    on[event]?.(data)
   }
 
   /** The position moves without an event. */
   function move (op, topic, id, { recovered }) {
     if (id !== undefined) cursors[topic] = id
     if (op === 'reset') count('resets')
-    if (op === 'reset' || (op === 'subscribed' && recovered === undefined)) onFresh(topic)
+    if (op === 'reset' || (op === 'subscribed' && recovered === undefined)) onFresh?.(topic)
   }
 
   /** An event that was heard before is not told again; one that does not follow the last is a gap. Both are counted. */
@@ -130,7 +147,10 @@ export function openResumingChannel (path, { on, onOpen, onFresh, state }) {
 
   return {
     send: (event, data) => socket.send(JSON.stringify({ event, data })),
-    close: socket.close
+    close () {
+      clearTimeout(refresh)
+      socket.close()
+    }
   }
 }
 
@@ -161,8 +181,10 @@ function openSocket (path, { protocol, state, onOpen, onMessage }) {
   }
 
   async function reopen () {
-    await signIn().catch(() => {})
-    if (!closed) open()
+    const mayReturn = await stayIn()
+    if (closed) return
+    if (mayReturn) open()
+    else state('idle')
   }
 
   function close () {
@@ -179,8 +201,12 @@ function openSocket (path, { protocol, state, onOpen, onMessage }) {
     },
     /** The server said when to return, or (undefined) not to. */
     comeBack (ms) {
-      if (ms === undefined) close()
-      else wait = ms
+      if (ms !== undefined) wait = ms
+      else {
+        close()
+        state('idle')
+        stayIn()
+      }
     }
   }
 }

@@ -1,4 +1,5 @@
 import { startAuction } from './auction.js'
+import { startDashboard } from './dashboard.js'
 import { toast } from './dom.js'
 import { startInventory } from './inventory.js'
 import { startNotifications } from './notifications.js'
@@ -17,6 +18,7 @@ try {
 startNotifications({ onPetChange: applyPetChange, onLoad: loadPets })
 startInventory()
 startSupport()
+startDashboard()
 const pets = await loadPets()
 startOrder(pets)
 startAuction(pets)

@@ -1,5 +1,5 @@
 /** Who this window is. Two windows of one browser share their cookies, so each says which person it is. */
-import { avatar, byId } from './dom.js'
+import { avatar, byId, toast } from './dom.js'
 
 const animals = ['Otter', 'Heron', 'Badger', 'Lynx', 'Wren', 'Hare', 'Seal', 'Finch']
 
@@ -13,6 +13,12 @@ export function asMe (path) {
   return url
 }
 
+let token
+let asking
+
+/** What opens the dashboard; it lives for ten minutes. */
+export const myToken = () => token
+
 /** Sets the signed cookie. */
 export async function signIn () {
   const response = await fetch('/v1/session', {
@@ -20,7 +26,25 @@ export async function signIn () {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ userId: me })
   })
-  if (!response.ok) throw new Error((await response.json()).message)
+  const answer = await response.json()
+  if (!response.ok) throw new Error(answer.message)
+  token = answer.token
+}
+
+/**
+ * Asked before coming back, by several connections at once: a newer token, and whether this person is signed in still.
+ * A shop that has forgotten its sessions is signed in to again. Resolves with false for who was signed out everywhere.
+ */
+export function stayIn () {
+  asking ??= ask('GET', '/v1/session')
+    .then(answer => { token = answer.token })
+    .catch(async error => {
+      if (error.code === 'SIGNED_OUT') byId('signed-out').hidden = false
+      else if (error.status === 401) await signIn()
+    })
+    .then(() => byId('signed-out').hidden, () => true)
+    .finally(() => { asking = undefined })
+  return asking
 }
 
 /** What only asks is asked again where the shop cannot be reached; what changes something might be done twice. */
@@ -40,7 +64,7 @@ async function ask (method, path, body) {
     ...(body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
   })
   const answer = await response.json()
-  if (!response.ok) throw Object.assign(new Error(answer.message), { status: response.status })
+  if (!response.ok) throw Object.assign(new Error(answer.message), { status: response.status, code: answer.code })
   return answer
 }
 
@@ -53,6 +77,10 @@ export function showPerson () {
     const name = byId('who-name').value.trim()
     if (name !== '') location.assign(`/?userId=${encodeURIComponent(name)}`)
   })
+  byId('sign-out').addEventListener('click', () => {
+    api('DELETE', '/v1/sessions').catch(error => toast(error.message))
+  })
+  byId('sign-in').addEventListener('click', () => location.reload())
 }
 
 function somebody () {
