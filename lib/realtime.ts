@@ -83,8 +83,6 @@ export class RealtimeFace implements Realtime {
     await this.#hub.node.order(order)
   }
 
-  readonly unsubscribe: Realtime['revoke'] = this.revoke
-
   readonly connections = (): Connection[] => this.#hub.connections.all.map(({ face }) => face)
   readonly stats = (): RealtimeStats => statsOf(this.#hub)
 }

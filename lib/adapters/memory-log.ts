@@ -2,7 +2,7 @@
  * One topic's log in memory: its head, the events that are kept, the dedupe keys that hold, the state of a keyed topic,
  * and what all of it costs. A topic whose events are gone is its head alone.
  */
-import type { AppendOptions, Id, KeyedBounds, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
+import type { AppendOptions, EventId, KeyedBounds, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { MemoryState } from './memory-state.ts'
 
@@ -27,7 +27,7 @@ interface Kept {
 }
 
 interface Keys {
-  readonly known: OrderOfUse<string, { readonly id: Id, readonly at: number }>
+  readonly known: OrderOfUse<string, { readonly id: EventId, readonly at: number }>
   maxAge: number
   /** Of the keys' own text. */
   bytes: number
@@ -36,7 +36,7 @@ interface Keys {
 const NONE: readonly LogEvent[] = []
 
 export class MemoryLog {
-  head: Id
+  head: EventId
   /** When it was appended to last (performance.now). */
   touched = 0
   /** Of a keyed topic. */
@@ -47,7 +47,7 @@ export class MemoryLog {
   #kept: Kept | undefined
   #keys: Keys | undefined
 
-  constructor (topic: string, genesis: Id) {
+  constructor (topic: string, genesis: EventId) {
     this.head = genesis
     this.#fixed = HEAD_BYTES + topic.length
   }
@@ -79,7 +79,7 @@ export class MemoryLog {
 
   /** Many keys at once: what one event says of several. */
   changeMany (
-    id: Id, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds
+    id: EventId, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds
   ): void {
     const state = this.state ??= new MemoryState(bounds)
     for (const [key, text] of put) state.put({ id, name, data: Buffer.from(text), format: 'json' }, key)
@@ -174,12 +174,12 @@ export class MemoryLog {
   // --- dedupe keys -----------------------------------------------------------
 
   /** Under which id something was appended with this key, within the time for which that holds. */
-  known (key: string, maxAge: number): Id | undefined {
+  known (key: string, maxAge: number): EventId | undefined {
     const known = this.#keys?.known.get(key)
     return known && performance.now() - known.at <= maxAge ? known.id : undefined
   }
 
-  #remember (key: string, id: Id, { maxAge }: Retention): void {
+  #remember (key: string, id: EventId, { maxAge }: Retention): void {
     const keys = this.#keys ??= { known: new OrderOfUse(), maxAge, bytes: 0 }
     keys.maxAge = maxAge
     if (!keys.known.has(key)) keys.bytes += key.length
@@ -216,7 +216,7 @@ export class MemoryLog {
   // --- reading ---------------------------------------------------------------
 
   /** Where what follows `after` starts; undefined for an id that is not in the log. */
-  position (after: Id): number | undefined {
+  position (after: EventId): number | undefined {
     const { events } = this
     if (after === this.head) return events.length
     for (let i = events.length - 1; i >= 0; i--) if ((events[i] as LogEvent).prev === after) return i

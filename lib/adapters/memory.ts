@@ -1,7 +1,7 @@
 /** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, LogEvent, Marks, MemberTopic, Ownership, Page, ReadLimits,
-  Sink, StatePage
+  Adapter, AppendOptions, EphemeralEvent, EventId, KeyedStates, LogEvent, Marks, MemberTopic, Ownership, Page,
+  ReadLimits, Sink, StatePage
 } from '../core/adapter.ts'
 import { isGenesis, randomId } from '../core/id.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
@@ -53,7 +53,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   readonly #heldLogs = new Set<string>()
   /** Those that have a state. */
   readonly #states = new Set<string>()
-  readonly #subscribed = new Map<string, Id>()
+  readonly #subscribed = new Map<string, EventId>()
   /**
    * A topic without events needs no state: its genesis follows from its name and the number of logs lost among the
    * names of its hash. So a genesis is never used again, and a client that saw none of a topic's events can resume.
@@ -86,7 +86,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return { bytes: this.#used, topics: this.#logs.size }
   }
 
-  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
+  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: EventId }> {
     if (options.owner !== undefined && this.#ownerOf(topic) !== options.owner) throw new NotOwner(topic)
     const log = this.#logOf(topic)
     const known = options.dedupe === undefined ? undefined : log?.known(options.dedupe, options.retention.maxAge)
@@ -109,7 +109,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   }
 
   /** @throws Conflict */
-  #mustEnd (topic: string, expected: Id | null): void {
+  #mustEnd (topic: string, expected: EventId | null): void {
     const head = this.#head(topic)
     if (expected === null ? !isGenesis(head) : head !== expected) throw new Conflict(topic, head)
   }
@@ -135,7 +135,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     if (this.#subscribed.has(topic)) this.#sink?.ephemeral(topic, event)
   }
 
-  async subscribe (topic: string): Promise<Id> {
+  async subscribe (topic: string): Promise<EventId> {
     const head = this.#head(topic)
     // Pinned: the topic's first event links to what its listeners were told.
     this.#subscribed.set(topic, head)
@@ -146,7 +146,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     this.#subscribed.delete(topic)
   }
 
-  async read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+  async read (topic: string, after: EventId | null, limits: ReadLimits): Promise<Page> {
     const log = this.#logs.get(topic)
     if (!log) {
       const head = this.#head(topic)
@@ -189,7 +189,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     if (this.#subscribed.has(topic)) this.#sink?.event(topic, event)
   }
 
-  async heads (topics: string[]): Promise<Array<Id | null>> {
+  async heads (topics: string[]): Promise<Array<EventId | null>> {
     return topics.map((topic) => this.#logs.get(topic)?.head ?? null)
   }
 
@@ -236,11 +236,11 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     this.#bytes = 0
   }
 
-  #head (topic: string): Id {
+  #head (topic: string): EventId {
     return this.#logs.get(topic)?.head ?? this.#subscribed.get(topic) ?? this.#genesis(topic)
   }
 
-  #genesis (topic: string): Id {
+  #genesis (topic: string): EventId {
     const name = hash(topic)
     return `0-0.${this.#boot}g${(this.#generations[name % GENERATIONS] as number).toString(36)}h${name.toString(36)}`
   }

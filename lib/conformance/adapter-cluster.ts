@@ -1,6 +1,6 @@
 /** The nodes of one log under trial, what they tell, and how the trials write to them. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Sink } from '../core/adapter.ts'
+import type { Adapter, AppendOptions, EphemeralEvent, EventId, LogEvent, Sink } from '../core/adapter.ts'
 import type { Checks } from './trial.ts'
 
 /**
@@ -54,7 +54,7 @@ export class RecordingSink implements Sink {
     })
   }
 
-  ids (topic: string, ids: readonly Id[]): Promise<void> {
+  ids (topic: string, ids: readonly EventId[]): Promise<void> {
     return this.until(`${ids.length} events of ${topic}`, () => {
       const heard = new Set(this.of(topic).map(({ id }) => id))
       return ids.every((id) => heard.has(id))
@@ -89,22 +89,22 @@ export const text = (event: { data: Uint8Array }): string => Buffer.from(event.d
 
 export async function put (
   node: Adapter, topic: string, data: string, options: Partial<AppendOptions> = {}
-): Promise<Id> {
+): Promise<EventId> {
   return (await node.publish(topic, 'said', bytes(data), { ...OPTIONS, ...options })).id
 }
 
 /** One after the other. */
 export async function putAll (
   node: Adapter, topic: string, count: number, options: Partial<AppendOptions> = {}
-): Promise<Id[]> {
-  const ids: Id[] = []
+): Promise<EventId[]> {
+  const ids: EventId[] = []
   for (let i = 0; i < count; i++) ids.push(await put(node, topic, String(i), options))
   return ids
 }
 
 /** So that others get their turns. */
-export async function slowly (node: Adapter, topic: string, count: number): Promise<Id[]> {
-  const ids: Id[] = []
+export async function slowly (node: Adapter, topic: string, count: number): Promise<EventId[]> {
+  const ids: EventId[] = []
   for (let i = 0; i < count; i++) {
     ids.push(await put(node, topic, String(i)))
     if (i % 5 === 0) await sleep(0)
@@ -112,19 +112,19 @@ export async function slowly (node: Adapter, topic: string, count: number): Prom
   return ids
 }
 
-export const subscribeAll = (nodes: Adapter[], topic: string): Promise<Id[]> =>
+export const subscribeAll = (nodes: Adapter[], topic: string): Promise<EventId[]> =>
   Promise.all(nodes.map((node) => node.subscribe(topic, true)))
 
 /** The events in the order of their links, from `genesis`; a sink may hear them in any. */
-export function chained (events: readonly LogEvent[], genesis: Id): LogEvent[] {
+export function chained (events: readonly LogEvent[], genesis: EventId): LogEvent[] {
   const byPrev = new Map(events.map((event) => [event.prev, event]))
   const chain: LogEvent[] = []
   for (let next = byPrev.get(genesis); next; next = byPrev.get(next.id)) chain.push(next)
   return chain
 }
 
-const order = (id: Id): [number, number] => id.split('.')[0]?.split('-').map(Number) as [number, number]
-export const rises = (before: Id, after: Id): boolean => {
+const order = (id: EventId): [number, number] => id.split('.')[0]?.split('-').map(Number) as [number, number]
+export const rises = (before: EventId, after: EventId): boolean => {
   const [[ms, seq], [laterMs, laterSeq]] = [order(before), order(after)]
   return laterMs > ms || (laterMs === ms && laterSeq > seq)
 }

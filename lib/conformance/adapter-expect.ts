@@ -1,5 +1,5 @@
 /** Compare and append: an event goes behind the one that is expected to be the last, or nowhere. */
-import type { Adapter, Id } from '../core/adapter.ts'
+import type { Adapter, EventId } from '../core/adapter.ts'
 import { ALL, chained, put, rises, subscribeAll, text, type Story } from './adapter-cluster.ts'
 
 const CONFLICT = { code: 'FST_ERR_REALTIME_CONFLICT', statusCode: 409 }
@@ -57,8 +57,8 @@ export const expecting: Story = {
   'many writers on all nodes take turns: every event stands behind what its writer had seen': async (
     t, { nodes, sinks }
   ) => {
-    const [genesis] = await subscribeAll(nodes, 'expect/race') as [Id]
-    const expected = new Map<Id, Id>()
+    const [genesis] = await subscribeAll(nodes, 'expect/race') as [EventId]
+    const expected = new Map<EventId, EventId>()
     let conflicts = 0
     const write = async (node: Adapter, name: string): Promise<void> => {
       let seen = genesis
@@ -69,7 +69,7 @@ export const expecting: Story = {
           seen = id
           n++
         } catch (error) {
-          const { code, last } = error as { code?: string, last: Id }
+          const { code, last } = error as { code?: string, last: EventId }
           if (code !== CONFLICT.code) throw error
           conflicts++
           seen = last

@@ -1,5 +1,5 @@
 /** What is kept, for how long, and under which key it is published once. */
-import type { Adapter, Id } from '../core/adapter.ts'
+import type { Adapter, EventId } from '../core/adapter.ts'
 import { ALL, put, putAll, RETENTION, text, type Story } from './adapter-cluster.ts'
 
 export const history: Story = {
@@ -35,8 +35,8 @@ export const history: Story = {
     const page = await node.read('limit', null, ALL)
     t.same(page.events.map(({ id }) => id), ids.slice(-5))
     t.equal((await node.read('limit', genesis, ALL)).linked, false, 'what was trimmed away cannot be linked to')
-    t.equal((await node.read('limit', ids[5] as Id, ALL)).linked, false)
-    const edge = await node.read('limit', ids[6] as Id, ALL)
+    t.equal((await node.read('limit', ids[5] as EventId, ALL)).linked, false)
+    const edge = await node.read('limit', ids[6] as EventId, ALL)
     t.equal(edge.linked, true, 'the oldest kept still links to the last one trimmed')
     t.same(edge.events.map(({ id }) => id), ids.slice(-5))
   },
@@ -47,7 +47,7 @@ export const history: Story = {
     await elapse(400)
     const last = await put(node, 'age', 'last', { retention })
     t.same((await node.read('age', null, ALL)).events.map(text), ['last'])
-    t.equal((await node.read('age', first as Id, ALL)).linked, false)
+    t.equal((await node.read('age', first as EventId, ALL)).linked, false)
     await elapse(400)
     const quiet = await node.read('age', last, ALL)
     t.match(

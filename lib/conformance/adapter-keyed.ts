@@ -1,17 +1,17 @@
 /** The states of keyed topics: the newest event of each key, one piece with the log. */
-import { keyedStatesOf, type Adapter, type Id, type KeyedBounds, type KeyedEvent } from '../core/adapter.ts'
+import { keyedStatesOf, type Adapter, type EventId, type KeyedBounds, type KeyedEvent } from '../core/adapter.ts'
 import { ALL, bytes, chained, RETENTION, rises, subscribeAll, text, type Story } from './adapter-cluster.ts'
 
 const BOUNDS: KeyedBounds = { maxKeys: 1000, maxBytes: 1 << 20, lifetime: 60_000 }
 const FULL = { code: 'FST_ERR_REALTIME_STATE_FULL', statusCode: 507 }
 
-async function set (node: Adapter, topic: string, key: string, data: string, more: object = {}): Promise<Id> {
+async function set (node: Adapter, topic: string, key: string, data: string, more: object = {}): Promise<EventId> {
   const keyed = { change: 'put', bounds: BOUNDS } as const
   const options = { retention: RETENTION, format: 'json', key, keyed, ...more } as const
   return (await node.publish(topic, 'set', bytes(data), options)).id
 }
 
-async function remove (node: Adapter, topic: string, key: string): Promise<Id> {
+async function remove (node: Adapter, topic: string, key: string): Promise<EventId> {
   const keyed = { change: 'remove', bounds: BOUNDS } as const
   return (await node.publish(topic, 'gone', bytes('null'), { retention: RETENTION, format: 'json', key, keyed })).id
 }
@@ -19,7 +19,7 @@ async function remove (node: Adapter, topic: string, key: string): Promise<Id> {
 /** All of its parts, put together. */
 async function stateOf (
   node: Adapter, topic: string, count = 10
-): Promise<{ head: Id, events: Map<string, KeyedEvent> }> {
+): Promise<{ head: EventId, events: Map<string, KeyedEvent> }> {
   const states = keyedStatesOf(node)
   if (!states) throw new Error('the adapter keeps no states: say so to the suite by "keyed: false"')
   const events = new Map<string, KeyedEvent>()
@@ -55,7 +55,7 @@ export const keyed: Story = {
   },
 
   'a removal is an event like any other, and takes its key out of the state': async (t, { nodes, node, sinks }) => {
-    const [genesis] = await subscribeAll(nodes, 'keyed/removed') as [Id]
+    const [genesis] = await subscribeAll(nodes, 'keyed/removed') as [EventId]
     const put = await set(node, 'keyed/removed', 'a', '1')
     const gone = await remove(nodes.at(-1) as Adapter, 'keyed/removed', 'a')
     t.same(await shownOf(node, 'keyed/removed'), {})

@@ -1,11 +1,11 @@
 /** One chain of events for each topic: their ids, their order, and where each topic begins. */
-import type { Adapter, Id } from '../core/adapter.ts'
+import type { Adapter, EventId } from '../core/adapter.ts'
 import { ALL, chained, put, putAll, rises, SHAPE, subscribeAll, text, type Story } from './adapter-cluster.ts'
 
 export const links: Story = {
   'each event links to the one before, the first to the genesis': async (t, { nodes, node, sinks }) => {
     const heads = await subscribeAll(nodes, 'links')
-    const genesis = heads[0] as Id
+    const genesis = heads[0] as EventId
     t.same(new Set(heads), new Set([genesis]), 'every node is told the same genesis')
     t.match(genesis, SHAPE)
     const ids = await putAll(node, 'links', 20)
@@ -21,9 +21,9 @@ export const links: Story = {
   'ids have one shape, are never given twice, and rise within a topic': async (t, { nodes }) => {
     const topics = ['ids/a', 'ids/b', 'ids/c']
     const ids = (await Promise.all(topics.map(async (topic) => {
-      const own: Id[] = []
+      const own: EventId[] = []
       for (let i = 0; i < 60; i++) own.push(await put(nodes[i % nodes.length] as Adapter, topic, 'x'))
-      t.ok(own.slice(1).every((id, i) => rises(own[i] as Id, id)), `the ids of ${topic} rise`)
+      t.ok(own.slice(1).every((id, i) => rises(own[i] as EventId, id)), `the ids of ${topic} rise`)
       return own
     }))).flat()
     t.equal(new Set(ids).size, ids.length)
@@ -37,7 +37,7 @@ export const links: Story = {
     t.intercept(Date, 'now', { value: () => now() - 3_600_000 })
     const after = await putAll(node, 'clock', 3)
     const all = [before, ...after]
-    t.ok(after.every((id, i) => rises(all[i] as Id, id)), all.join(' '))
+    t.ok(after.every((id, i) => rises(all[i] as EventId, id)), all.join(' '))
     t.same((await node.read('clock', genesis, ALL)).events.map(({ id }) => id), all)
   },
 
@@ -51,7 +51,7 @@ export const links: Story = {
   },
 
   'publishes of all nodes at once make one chain': async (t, { nodes, sinks }) => {
-    const [genesis] = await subscribeAll(nodes, 'race') as [Id]
+    const [genesis] = await subscribeAll(nodes, 'race') as [EventId]
     const said = (n: number): string[] => Array.from({ length: 50 }, (_, i) => `${n}:${i}`)
     const ids = await Promise.all(nodes.flatMap((node, n) => said(n).map((data) => put(node, 'race', data))))
     for (const sink of sinks) {

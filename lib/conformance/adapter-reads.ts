@@ -1,13 +1,13 @@
 /** What a read gives back, from any place in a log. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Adapter, Id, LogEvent } from '../core/adapter.ts'
+import type { Adapter, EventId, LogEvent } from '../core/adapter.ts'
 import { ALL, bytes, put, putAll, RETENTION, slowly, subscribeAll, text, type Story } from './adapter-cluster.ts'
 
 export const reads: Story = {
   'reads from the oldest, from an id, from the head, and past an unknown id': async (t, { nodes, node }) => {
     const genesis = await node.subscribe('read', true)
     const ids = await putAll(node, 'read', 6)
-    const head = ids[5] as Id
+    const head = ids[5] as EventId
     for (const one of nodes) {
       const whole = await one.read('read', null, ALL)
       t.match(whole, { head, more: false })
@@ -15,7 +15,7 @@ export const reads: Story = {
       t.match(
         await one.read('read', genesis, ALL), { head, linked: true, more: false, events: ids.map((id) => ({ id })) }
       )
-      const some = await one.read('read', ids[2] as Id, ALL)
+      const some = await one.read('read', ids[2] as EventId, ALL)
       t.match(some, { head, linked: true, more: false })
       t.same(some.events.map(({ id }) => id), ids.slice(3), 'an id: what follows it')
       t.same(
@@ -33,15 +33,15 @@ export const reads: Story = {
   'pages by count and by bytes, and says when there is more': async (t, { node }) => {
     const ids = await putAll(node, 'pages', 10)
     for (const limits of [{ count: 3, bytes: 1 << 20 }, { count: 100, bytes: 3 }]) {
-      const seen: Id[] = []
+      const seen: EventId[] = []
       const sizes: number[] = []
-      for (let after: Id | null = null, more = true; more;) {
+      for (let after: EventId | null = null, more = true; more;) {
         const page = await node.read('pages', after, limits)
         t.equal(page.linked, true)
         t.equal(page.head, ids.at(-1))
         seen.push(...page.events.map(({ id }) => id))
         sizes.push(page.events.length)
-        after = seen.at(-1) as Id
+        after = seen.at(-1) as EventId
         more = page.more
       }
       t.same(seen, ids)
@@ -51,7 +51,8 @@ export const reads: Story = {
       await node.read('pages', null, { count: 1, bytes: 1 }), { events: [{ id: ids[0] }], more: true },
       'one event always fits'
     )
-    t.match(await node.read('pages', ids[8] as Id, { count: 1, bytes: 1 }), { events: [{ id: ids[9] }], more: false })
+    const last = await node.read('pages', ids[8] as EventId, { count: 1, bytes: 1 })
+    t.match(last, { events: [{ id: ids[9] }], more: false })
   },
 
   'the head is read before the events': async (t, { nodes, node }) => {
@@ -83,7 +84,7 @@ export const reads: Story = {
       { name: 'lines', data: bytes('a\r\nb\n\nc\0'), format: 'text' as const },
       { name: 'big', data: Buffer.alloc(1 << 20, 'ä'), format: 'text' as const }
     ]
-    const ids: Id[] = []
+    const ids: EventId[] = []
     for (const { name, data, ...options } of sent) {
       ids.push((await node.publish('kept', name, data, { retention: RETENTION, ...options })).id)
     }
@@ -102,11 +103,11 @@ export const reads: Story = {
       'a', 'a/b', 'a{b}', '{a}', 'a}b{', 'a:log', 'a%2Fb', 'ä/😀', 'x'.repeat(255),
       'toString', '__proto__', '*', '?', '\\'
     ]
-    const ids = new Map<string, Id>()
+    const ids = new Map<string, EventId>()
     for (const topic of names) await node.subscribe(topic, true)
     for (const topic of names) ids.set(topic, await put(node, topic, topic))
     for (const topic of names) {
-      await sink.ids(topic, [ids.get(topic) as Id])
+      await sink.ids(topic, [ids.get(topic) as EventId])
       t.same(sink.of(topic).map(text), [topic])
       t.same((await node.read(topic, null, ALL)).events.map(text), [topic])
     }

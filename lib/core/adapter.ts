@@ -1,6 +1,7 @@
 /** The adapter contract: what joins nodes and keeps history. Proven by the suite of lib/conformance/adapter.ts. */
 
-export type Id = string
+/** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
+export type EventId = string
 
 /** How an event's bytes are to be read: JSON text (default), plain text, or bytes. */
 export type Format = 'json' | 'text' | 'binary'
@@ -20,8 +21,8 @@ export interface Except {
  * log's genesis, which is never used again: a log that was lost and begins anew has another.
  */
 export interface LogEvent {
-  readonly id: Id
-  readonly prev: Id
+  readonly id: EventId
+  readonly prev: EventId
   readonly name: string
   readonly data: Uint8Array
   readonly format: Format
@@ -60,7 +61,7 @@ export interface AppendOptions {
    * Appends only if this is the topic's last id; null: only if it has no events (its head is a genesis). Else nothing
    * is appended, and the publish rejects with a Conflict. What `dedupe` knows already is no conflict.
    */
-  expect?: Id | null
+  expect?: EventId | null
   /** Appends only while the topic belongs to this owner (see Ownership). */
   owner?: string
   /** The topic keeps the newest event of each `key`, which is given (see KeyedStates). */
@@ -84,7 +85,7 @@ export interface Keyed {
 
 /** The newest event of a key. */
 export interface KeyedEvent {
-  readonly id: Id
+  readonly id: EventId
   readonly key: string
   readonly name: string
   readonly data: Uint8Array
@@ -94,7 +95,7 @@ export interface KeyedEvent {
 /** A part of a keyed topic's state. */
 export interface StatePage {
   /** The log's last id, read in the same step as the events. */
-  readonly head: Id
+  readonly head: EventId
   readonly events: readonly KeyedEvent[]
   /** Where the next part starts; undefined behind the last one. */
   readonly next: string | undefined
@@ -105,7 +106,7 @@ export interface ReadLimits { count: number, bytes: number }
 /** What a read found. */
 export interface Page {
   /** The log's last id (or its genesis), read before the events: what came later may be in `events` too. */
-  head: Id
+  head: EventId
   /** Each links to the one before. When `after` is unknown they start with the oldest kept. */
   events: LogEvent[]
   /** `events[0].prev === after`, or there are none and `head === after`. */
@@ -138,18 +139,18 @@ export interface Adapter {
    * Atomic: linked, stored and announced, or nothing. A node's calls for one topic keep their order, over retries too.
    * The id is empty where a key was to be removed that holds nothing: nothing is appended then.
    */
-  publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }>
+  publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: EventId }>
   ephemeral (topic: string, event: EphemeralEvent): Promise<void>
   /** Resolves with a head read after the subscription is live; later events reach the sink, or `suspect` is called. */
-  subscribe (topic: string, durable: boolean): Promise<Id>
+  subscribe (topic: string, durable: boolean): Promise<EventId>
   unsubscribe (topic: string): void
   /**
    * Reads what the store holds now. An unknown `after` gives `linked: false`, never an error; `after: null` reads from
    * the oldest event kept. The adapter caches nothing: the hub does that.
    */
-  read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page>
+  read (topic: string, after: EventId | null, limits: ReadLimits): Promise<Page>
   /** The last id of each; null where nothing was ever published, or nothing is known of it any more. */
-  heads (topics: string[]): Promise<Array<Id | null>>
+  heads (topics: string[]): Promise<Array<EventId | null>>
   close (): Promise<void>
   /** How many nodes listen to a topic. Without it this node is the only one. */
   nodes? (topic: string): Promise<number>

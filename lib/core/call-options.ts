@@ -1,5 +1,5 @@
 /** Options that the app gives with a call: checked at each, and read once. */
-import type { Id } from './adapter.ts'
+import type { EventId } from './adapter.ts'
 import { closedByApp, reason, type CloseReason } from './close-reasons.ts'
 import { checkPublishKey, printable } from './event-name.ts'
 import type { PublishOptions } from './published.ts'
@@ -8,7 +8,7 @@ import { isRecord, onlyKnown, record, shown, unknownIn, whyUnknown } from '../kn
 
 /** The options of a publish, read. */
 export type PublishKeys = { readonly [K in keyof PublishOptions]: PublishOptions[K] | undefined }
-export interface HistoryRange { readonly after: Id | null, readonly limit: number }
+export interface HistoryRange { readonly after: EventId | null, readonly limit: number }
 export interface StateRange { readonly after: string | undefined, readonly limit: number }
 export interface Reason { code?: number | undefined, text?: string | undefined, reconnect?: boolean | undefined }
 

@@ -3,7 +3,7 @@
  * each topic a short hash of its name and its id, packed. Opaque to clients; at most 4 kB.
  */
 import { createHash } from 'node:crypto'
-import type { Id } from './adapter.ts'
+import type { EventId } from './adapter.ts'
 import type { HeardTopic } from './wire.ts'
 
 export const MAX_CURSOR_BYTES = 4096
@@ -31,21 +31,21 @@ function hashOf (name: string): string {
   return createHash('sha256').update(name).digest('base64url').slice(0, HASH_CHARS)
 }
 
-function pack (id: Id): string {
+function pack (id: EventId): string {
   const match = ID.exec(id)
   if (!match) return `!${id}`
   const packed = `${Number(match[1]).toString(36)}-${Number(match[2]).toString(36)}.${match[3]}`
   return unpack(packed) === id ? packed : `!${id}`
 }
 
-function unpack (text: string): Id | undefined {
+function unpack (text: string): EventId | undefined {
   if (text.startsWith('!')) return text.slice(1)
   const match = /^([0-9a-z]{1,11})-([0-9a-z]{1,7})\.([A-Za-z0-9_-]+)$/.exec(text)
   return match ? `${parseInt(match[1] as string, 36)}-${parseInt(match[2] as string, 36)}.${match[3]}` : undefined
 }
 
 /** One topic's part of a packed cursor. */
-export function cursorPart (topic: HeardTopic, id: Id): string {
+export function cursorPart (topic: HeardTopic, id: EventId): string {
   return topicHash(topic) + pack(id)
 }
 
@@ -66,7 +66,7 @@ export function joinCursor (parts: readonly string[]): string {
  * What a client's cursor says of each topic: an id, `unknown` (it names none of ours: reset), or undefined (a topic
  * that is new to this client). Never throws, whatever the client sent.
  */
-export type Positions = (name: string) => { id: Id } | 'unknown' | undefined
+export type Positions = (name: string) => { id: EventId } | 'unknown' | undefined
 
 export function readCursor (text: string | undefined, topics: number): Positions {
   if (text === undefined || text === '' || text === NO_PLACE) return () => undefined
@@ -77,7 +77,7 @@ export function readCursor (text: string | undefined, topics: number): Positions
 }
 
 function readPacked (text: string): Positions {
-  const known = new Map<string, Id>()
+  const known = new Map<string, EventId>()
   let truncated = false
   for (const part of text.split('~')) {
     const id = unpack(part.slice(HASH_CHARS))

@@ -1,10 +1,10 @@
 /** An event on its way through this node. */
-import type { EphemeralEvent, Except, Format, Id, LogEvent } from './adapter.ts'
+import type { EphemeralEvent, Except, Format, EventId, LogEvent } from './adapter.ts'
 
 /** An event on this node, with the bytes made of it so far. `id` and `prev` are undefined for ephemeral events. */
 export interface Entry {
-  readonly id: Id | undefined
-  readonly prev: Id | undefined
+  readonly id: EventId | undefined
+  readonly prev: EventId | undefined
   /** Empty where the reader is not given the event, and is told its place alone (`placeOf`). */
   readonly name: string
   readonly data: Uint8Array

@@ -1,8 +1,8 @@
 /** This node: its topics, who listens, and the adapter's sink. It composes the rooms of core, and each does its own. */
 import { Admission, type AdmissionLimits } from './admission.ts'
 import {
-  keyedStatesOf, type Adapter, type EphemeralEvent, type Format, type Id, type LogEvent, type Page, type ReadLimits,
-  type Sink, type StatePage
+  keyedStatesOf, type Adapter, type EphemeralEvent, type EventId, type Format, type LogEvent, type Page,
+  type ReadLimits, type Sink, type StatePage
 } from './adapter.ts'
 import { callApart, overWithin, Patience, quiet, toError, type AppLog } from './callbacks.ts'
 import { CONTROL, Node } from './cluster/node.ts'
@@ -198,7 +198,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   owner (name: string): DeclaredTopic | undefined { return this.topics.owner(name) }
   listenersHere (name: string): number { return this.active.get(name)?.listeners ?? 0 }
-  listen (name: string, durable: boolean): Promise<Id> { return this.adapter.subscribe(name, durable) }
+  listen (name: string, durable: boolean): Promise<EventId> { return this.adapter.subscribe(name, durable) }
 
   entered (topic: ActiveTopic, listener: Listener): void {
     this.active.entered(topic)
@@ -224,7 +224,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     callApart(this.log, 'realtime: the adapter could not let go of a topic', () => this.adapter.unsubscribe(name))
   }
 
-  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+  read (name: string, after: EventId | null, limits: ReadLimits): Promise<Page> {
     return this.adapter.read(name, after, limits)
   }
 

@@ -1,5 +1,5 @@
 /** A publish, as the app asks for it, and what is found of it later. Public words: lib/types/ passes them on. */
-import type { Id } from './adapter.ts'
+import type { EventId } from './adapter.ts'
 
 export interface PublishOptions {
   /**
@@ -23,17 +23,17 @@ export interface PublishOptions {
    * published, and the promise rejects with FST_ERR_REALTIME_CONFLICT, whose `last` is the topic's last id. Decided in
    * one step, on any node. Needs history. Undefined expects nothing.
    */
-  expect?: Id | null
+  expect?: EventId | null
 }
 
 export interface Published {
   /** Undefined for a topic without history, and for the removal of a key that holds nothing. */
-  id: Id | undefined
+  id: EventId | undefined
 }
 
 /** One past event. */
 export interface HistoryEvent {
-  id: Id
+  id: EventId
   event: string
   data: unknown
   /** In a keyed topic. */
@@ -44,7 +44,7 @@ export interface HistoryEvent {
 export interface StateItem {
   key: string
   /** The id of that event. */
-  id: Id
+  id: EventId
   event: string
   data: unknown
 }
@@ -53,7 +53,7 @@ export interface StatePage {
   /** In the order of their keys. */
   items: StateItem[]
   /** The id of the last event that the state contains: the state is the events up to it. */
-  id: Id
+  id: EventId
   /** How many keys the topic has. */
   size: number
   /** True when `limit` cut the page: the next starts `after` the last key. */

@@ -1,5 +1,5 @@
 /** How the events of a keyed topic change its state, and how that is written for those who join. */
-import type { Id, KeyedEvent } from './adapter.ts'
+import type { EventId, KeyedEvent } from './adapter.ts'
 import { REMOVED, type Entry } from './event.ts'
 import { jsonTextOf } from './payload.ts'
 
@@ -19,7 +19,7 @@ export const newestOfEach: StateCodec = {
   changes (entry) {
     const { key, id, name, data, format } = entry
     if (key === undefined) return []
-    return [[key, name === REMOVED ? undefined : { id: id as Id, key, name, data, format }]]
+    return [[key, name === REMOVED ? undefined : { id: id as EventId, key, name, data, format }]]
   },
   part: (_topic, part, more, events) => `{"part":${part},"more":${more},"items":[${events.map(itemText).join(',')}]}`
 }

@@ -5,7 +5,7 @@
  * What differs by connection (openings, resets, snapshots, replays of several topics) is asked of the connection's own
  * `Outlet`.
  */
-import type { Id } from './adapter.ts'
+import type { EventId } from './adapter.ts'
 import type { CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
 import type { LapseReason, ResetReason } from '../protocol.ts'
@@ -26,7 +26,7 @@ export interface HeardTopic {
   /** Its events have keys that clients are to know. */
   readonly keyed: boolean
   /** The id up to which the groups have been written to; empty without history. */
-  readonly position: Id
+  readonly position: EventId
   /** Free for a wire to keep what it derives from the name, under an object of its own. */
   readonly derived: Map<object, unknown>
 }
@@ -38,11 +38,11 @@ export interface HeardSubscription {
    * The id up to which the client has been told everything. Undefined while it waits for a snapshot, and without
    * history.
    */
-  readonly position: Id | undefined
+  readonly position: EventId | undefined
   /** It waits for a snapshot: it is in no group, and has no position to tell. */
   readonly held: boolean
   /** The client's cursor, not found, of which it has not been told yet; empty where it named no id. */
-  readonly lost: Id | undefined
+  readonly lost: EventId | undefined
 }
 
 /** Makes the bytes of a group. */

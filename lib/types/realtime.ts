@@ -82,8 +82,6 @@ export interface Realtime {
    * @throws FST_ERR_REALTIME_TARGET, FST_ERR_REALTIME_TOPIC_UNKNOWN, FST_ERR_REALTIME_UNAVAILABLE
    */
   revoke (target: RealtimeTarget, topic: AnyTopicRef | string): Promise<void>
-  /** @deprecated It is called `revoke`. */
-  unsubscribe (target: RealtimeTarget, topic: AnyTopicRef | string): Promise<void>
   /** The connections of this node now. */
   connections (): Connection[]
   stats (): RealtimeStats

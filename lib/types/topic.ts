@@ -2,14 +2,13 @@
 import type { FastifyRequest } from 'fastify'
 import type { RealtimeIdentity } from './identity.ts'
 import type { SlowPolicy } from '../core/connection/slow-client.ts'
+import type { EventId } from '../core/adapter.ts'
 import type { HistoryPage, Published, PublishOptions, StatePage } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
 import type { RealtimeClaims } from './claims.ts'
 
+export type { EventId } from '../core/adapter.ts'
 export type { HistoryEvent, HistoryPage, Published, PublishOptions, StateItem, StatePage } from '../core/published.ts'
-
-/** An event's id, `<ms>-<seq>.<nonce>`. Opaque: compare it for equality only. */
-export type EventId = string
 
 export interface HistoryOptions {
   /** Events kept per topic. Default 256. Size it ≥ rate × the longest outage to survive. */

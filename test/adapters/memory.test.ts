@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { memory, type MemoryOptions } from '../../lib/adapters/memory.ts'
-import type { Adapter, Id, KeyedStates, Sink } from '../../lib/core/adapter.ts'
+import type { Adapter, EventId, KeyedStates, Sink } from '../../lib/core/adapter.ts'
 import { adapterConformance } from '../helpers/suites.ts'
 import { Random } from '../random/random.ts'
 
@@ -54,7 +54,7 @@ async function sweepable (t: Test, options: MemoryOptions): Promise<{ node: Adap
   return { node, clock: new Clock(t), sweep: sweeps[0] as () => void }
 }
 
-async function put (node: Adapter, topic: string, data: Uint8Array | string = 'x'): Promise<Id> {
+async function put (node: Adapter, topic: string, data: Uint8Array | string = 'x'): Promise<EventId> {
   return (await node.publish(topic, 'said', Buffer.from(data), { retention: RETENTION, format: 'text' })).id
 }
 
@@ -66,7 +66,7 @@ t.test('past maxBytes the topics published to least recently lose their events, 
   const node = memory({ maxBytes: 100_000 })
   await node.start(SILENT)
   t.teardown(() => node.close())
-  const heads: Id[] = []
+  const heads: EventId[] = []
   for (let i = 0; i < 10; i++) heads.push(await put(node, `topic/${i}`, 'x'.repeat(8500)))
   heads[0] = await put(node, 'topic/0', 'again')
   await put(node, 'topic/10', 'x'.repeat(8500))
@@ -76,10 +76,10 @@ t.test('past maxBytes the topics published to least recently lose their events, 
   t.equal(await kept(node, 'topic/10'), 1, 'the newest event of all is kept')
   t.ok(counts.reduce((sum, count) => sum + count, 0) > 5, 'no more is dropped than the bound asks for')
   t.same(await node.heads(heads.map((_, i) => `topic/${i}`)), heads)
-  const page = await node.read('topic/1', heads[1] as Id, ALL)
+  const page = await node.read('topic/1', heads[1] as EventId, ALL)
   t.match(page, { linked: true, head: heads[1] }, 'who had read all of a topic has lost nothing')
   const next = await put(node, 'topic/1')
-  t.match(await node.read('topic/1', heads[1] as Id, ALL), { linked: true, events: [{ id: next, prev: heads[1] }] })
+  t.match(await node.read('topic/1', heads[1] as EventId, ALL), { linked: true, events: [{ id: next, prev: heads[1] }] })
 })
 
 t.test('past maxBytes a topic that is alone loses its own oldest events', async (t) => {
@@ -97,7 +97,7 @@ t.test('past maxBytes a topic that is alone loses its own oldest events', async 
 
 t.test('a head that nobody asked about for long goes, and its topic begins anew with a genesis never used before', async (t) => {
   const { node, clock, sweep } = await sweepable(t, { headAge: 1000 })
-  const geneses = new Set<Id>()
+  const geneses = new Set<EventId>()
   for (let life = 0; life < 4; life++) {
     const genesis = await node.subscribe('old', true)
     node.unsubscribe('old')
@@ -154,7 +154,7 @@ t.test('the sweep lets go of events past their age', async (t) => {
 /** What an adapter says that it uses. */
 const bytesOf = (node: Adapter): number => (node.stats?.() as { bytes: number }).bytes
 
-async function deduped (node: Adapter, topic: string, dedupe: string): Promise<Id> {
+async function deduped (node: Adapter, topic: string, dedupe: string): Promise<EventId> {
   return (await node.publish(topic, 'said', Buffer.from('x'), { retention: RETENTION, format: 'text', dedupe })).id
 }
 
@@ -214,7 +214,7 @@ t.test('a topic that is listened to keeps its position to the last; when that go
 t.test('dedupe keys go when their time is over', async (t) => {
   const { node, clock, sweep } = await sweepable(t, {})
   const retention = { limit: 1, maxAge: 1000, maxBytes: 100 }
-  const publish = async (dedupe: string): Promise<Id> => (await node.publish('keys', 'said', Buffer.from('x'), { retention, format: 'text', dedupe })).id
+  const publish = async (dedupe: string): Promise<EventId> => (await node.publish('keys', 'said', Buffer.from('x'), { retention, format: 'text', dedupe })).id
   const id = await publish('a')
   const one = bytesOf(node)
   for (let i = 0; i < 50; i++) await publish(`key ${i}`)
@@ -228,7 +228,7 @@ t.test('dedupe keys go when their time is over', async (t) => {
 
 t.test('a topic remembers 10,000 dedupe keys', async (t) => {
   const node = memory()
-  const ids: Id[] = []
+  const ids: EventId[] = []
   for (let i = 0; i <= 10_000; i++) ids.push(await deduped(node, 'keys', `key ${i}`))
   t.equal(await deduped(node, 'keys', 'key 1'), ids[1])
   t.not(await deduped(node, 'keys', 'key 0'), ids[0])
@@ -240,8 +240,8 @@ t.test('whatever is let go of, no cursor links past a loss', async (t) => {
     const { node, clock, sweep } = await sweepable(t, { maxBytes, headAge: 5000 })
     const listened = new Set<string>()
     /** Every event of a topic; and of each position that somebody was told, how many events were before it. */
-    const logs = new Map<string, { events: Id[], places: Map<Id, number> }>()
-    const logOf = (topic: string): { events: Id[], places: Map<Id, number> } => {
+    const logs = new Map<string, { events: EventId[], places: Map<EventId, number> }>()
+    const logOf = (topic: string): { events: EventId[], places: Map<EventId, number> } => {
       const log = logs.get(topic) ?? { events: [], places: new Map() }
       logs.set(topic, log)
       return log
@@ -331,12 +331,12 @@ t.test('refuses bounds that are none, and options that it does not know', async 
 
 const KEYED = { maxKeys: 1000, maxBytes: 1 << 30, lifetime: 3_600_000 }
 
-async function putKey (node: Adapter, topic: string, key: string, data = 'x', keyed: Partial<typeof KEYED> = {}): Promise<Id> {
+async function putKey (node: Adapter, topic: string, key: string, data = 'x', keyed: Partial<typeof KEYED> = {}): Promise<EventId> {
   const bounds = { ...KEYED, ...keyed }
   return (await node.publish(topic, 'set', Buffer.from(data), { retention: RETENTION, format: 'text', key, keyed: { change: 'put', bounds } })).id
 }
 
-async function removeKey (node: Adapter, topic: string, key: string): Promise<Id> {
+async function removeKey (node: Adapter, topic: string, key: string): Promise<EventId> {
   return (await node.publish(topic, 'gone', Buffer.from(''), { retention: RETENTION, format: 'text', key, keyed: { change: 'remove', bounds: KEYED } })).id
 }
 

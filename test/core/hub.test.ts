@@ -1,7 +1,7 @@
 /** A node's bounds: recent events, topics that nobody listens to; and snapshots that say how far they reach. */
 import t, { type Test } from 'tap'
 import { memory } from '../../lib/adapters/memory.ts'
-import type { Id } from '../../lib/core/adapter.ts'
+import type { EventId } from '../../lib/core/adapter.ts'
 import { Hub, type HubSettings } from '../../lib/core/hub.ts'
 import { DeclaredTopic } from '../../lib/core/topics/topic.ts'
 
@@ -43,14 +43,14 @@ async function start (t: Test, settings: Partial<HubSettings> = {}, snapshot?: (
   await hub.start()
   t.teardown(() => hub.close())
   asked.subscribed.length = 0
-  const prepare = async (id: string, cursor?: { id: Id }) => await hub.entrance.prepare([{ at: topic.at({ id }), cursor }])
-  const publish = async (id: string, data: unknown = 'x'): Promise<Id> => (await hub.publisher.publish({ topic, params: { id } }, 'said', data)).id as Id
+  const prepare = async (id: string, cursor?: { id: EventId }) => await hub.entrance.prepare([{ at: topic.at({ id }), cursor }])
+  const publish = async (id: string, data: unknown = 'x'): Promise<EventId> => (await hub.publisher.publish({ topic, params: { id } }, 'said', data)).id as EventId
   return { hub, topic, asked, prepare, publish }
 }
 
 t.test('past ringBytes the node lets go of rings, but not of those that somebody is about to join', async (t) => {
   const { hub, prepare, publish, asked } = await start(t, { ringBytes: 4000 })
-  const held = new Map<string, Id>()
+  const held = new Map<string, EventId>()
   const joins = []
   for (const id of ['1', '2', '3']) {
     joins.push(await prepare(id))
@@ -91,7 +91,7 @@ t.test('a topic that nobody listens to is kept for a while, and then nothing of 
 })
 
 t.test('a snapshot that says how far it reaches is joined there, also where this node has not been yet', async (t) => {
-  const state: { at: Id | undefined } = { at: undefined }
+  const state: { at: EventId | undefined } = { at: undefined }
   const { hub, prepare, publish } = await start(t, {}, () => ({ data: {}, at: state.at }))
   const old = [await publish('1'), await publish('1'), await publish('1')]
   const joining = await prepare('1')

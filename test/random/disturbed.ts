@@ -1,6 +1,6 @@
 /** An adapter as hard to listen to as its contract allows: late, out of order, twice, or not at all and then `suspect`. */
 import {
-  keyedStatesOf, type Adapter, type AppendOptions, type EphemeralEvent, type Id, type KeyedStates, type LogEvent, type Page, type ReadLimits,
+  keyedStatesOf, type Adapter, type AppendOptions, type EphemeralEvent, type EventId, type KeyedStates, type LogEvent, type Page, type ReadLimits,
   type Sink, type StatePage
 } from '../../lib/core/adapter.ts'
 import { Random, later, turns } from './random.ts'
@@ -64,7 +64,7 @@ export class Disturbed implements Adapter, KeyedStates {
     if (random.chance(twice)) later(wait() - 1, () => this.#sink?.event(topic, event))
   }
 
-  publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
+  publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: EventId }> {
     return this.#inner.publish(topic, name, data, options)
   }
 
@@ -76,7 +76,7 @@ export class Disturbed implements Adapter, KeyedStates {
     await turns(this.#random(topic).int(0, this.#how.delay))
   }
 
-  async subscribe (topic: string, durable: boolean): Promise<Id> {
+  async subscribe (topic: string, durable: boolean): Promise<EventId> {
     await this.#pause(topic)
     const head = await this.#inner.subscribe(topic, durable)
     await this.#pause(topic)
@@ -87,7 +87,7 @@ export class Disturbed implements Adapter, KeyedStates {
     this.#inner.unsubscribe(topic)
   }
 
-  async read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+  async read (topic: string, after: EventId | null, limits: ReadLimits): Promise<Page> {
     this.reads++
     await this.#pause(topic)
     const random = this.#random(topic)
@@ -109,7 +109,7 @@ export class Disturbed implements Adapter, KeyedStates {
     return { head, events: part, next: part.length < keys.length ? part.at(-1)?.key : undefined }
   }
 
-  heads (topics: string[]): Promise<Array<Id | null>> {
+  heads (topics: string[]): Promise<Array<EventId | null>> {
     return this.#inner.heads(topics)
   }
 

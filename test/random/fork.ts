@@ -1,6 +1,6 @@
 /** Logs that were lost or forked, and what a client hears of it: `reset`, or events as if nothing had happened. */
 import Fastify, { type FastifyInstance } from 'fastify'
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Page, ReadLimits, Sink } from '../../lib/core/adapter.ts'
+import type { Adapter, AppendOptions, EphemeralEvent, EventId, LogEvent, Page, ReadLimits, Sink } from '../../lib/core/adapter.ts'
 import { connectChannel, type ChannelClient } from '../../lib/testing/index.ts'
 import type { Library } from './world.ts'
 
@@ -89,7 +89,7 @@ class Masters implements Adapter {
   #linked = false
   /** What the replica has: after it, its own log begins. */
   #common: LogEvent | undefined
-  #genesis: Id = ''
+  #genesis: EventId = ''
   #sink: Sink | undefined
 
   constructor ({ memory }: Library) {
@@ -135,7 +135,7 @@ class Masters implements Adapter {
     return this.#failed && topic === NAME ? this.#new : this.#old
   }
 
-  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
+  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: EventId }> {
     return await this.#now(topic).publish(topic, name, data, options)
   }
 
@@ -143,7 +143,7 @@ class Masters implements Adapter {
     await this.#old.ephemeral(topic, event)
   }
 
-  async subscribe (topic: string, durable: boolean): Promise<Id> {
+  async subscribe (topic: string, durable: boolean): Promise<EventId> {
     return await this.#old.subscribe(topic, durable)
   }
 
@@ -151,7 +151,7 @@ class Masters implements Adapter {
     this.#old.unsubscribe(topic)
   }
 
-  async read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+  async read (topic: string, after: EventId | null, limits: ReadLimits): Promise<Page> {
     const adapter = this.#now(topic)
     if (adapter === this.#old || !this.#common) return await adapter.read(topic, after, limits)
     // The replica's own log, behind what it has of the other.
@@ -163,7 +163,7 @@ class Masters implements Adapter {
     return this.#common && event.prev === this.#genesis ? { ...event, prev: this.#common.id } : event
   }
 
-  async heads (topics: string[]): Promise<Array<Id | null>> {
+  async heads (topics: string[]): Promise<Array<EventId | null>> {
     return await this.#old.heads(topics)
   }
 

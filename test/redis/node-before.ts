@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto'
 import { Redis } from 'ioredis'
-import type { Adapter, AppendOptions, EphemeralEvent, Id, LogEvent, Page, ReadLimits, Sink } from '../../lib/core/adapter.ts'
+import type { Adapter, AppendOptions, EphemeralEvent, EventId, LogEvent, Page, ReadLimits, Sink } from '../../lib/core/adapter.ts'
 import { Keys } from '../../lib/adapters/redis/keys.ts'
 import { decodeEvent, decodeMessage, encodeBody, encodeEphemeral } from './fixtures/before/entry.ts'
 import { appendScript, HEADS, READ, type Script } from './fixtures/before/scripts.ts'
@@ -45,7 +45,7 @@ export class NodeBefore implements Adapter {
   }
 
   /** One at a time: a batch of one event, behind none. */
-  async publish (topic: string, name: string, data: Uint8Array, { retention, format, key, dedupe }: AppendOptions): Promise<{ id: Id }> {
+  async publish (topic: string, name: string, data: Uint8Array, { retention, format, key, dedupe }: AppendOptions): Promise<{ id: EventId }> {
     const { log, head, mark, owner, dedupe: dedupeKey, channel } = this.#keys.of(topic)
     const { limit, maxAge, maxBytes } = retention
     const script = appendScript({ limit, maxAge, maxBytes, life: maxAge, headLife: DAY_MS, announce: 'PUBLISH' })
@@ -66,7 +66,7 @@ export class NodeBefore implements Adapter {
     await this.#redis.publish(this.#keys.of(topic).channel, encodeEphemeral(rest, except?.connection))
   }
 
-  async subscribe (topic: string, durable: boolean): Promise<Id> {
+  async subscribe (topic: string, durable: boolean): Promise<EventId> {
     const { channel, log, head } = this.#keys.of(topic)
     this.#topics.set(channel, topic)
     await this.#messages.subscribe(channel)
@@ -79,7 +79,7 @@ export class NodeBefore implements Adapter {
     this.#messages.unsubscribe(this.#keys.of(topic).channel).catch(() => {})
   }
 
-  async read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
+  async read (topic: string, after: EventId | null, { count, bytes }: ReadLimits): Promise<Page> {
     const { log, head } = this.#keys.of(topic)
     const [last, linked, more, ...rest] = await this.#run(READ, [log, head], [
       after === null ? 'oldest' : 'after', after ?? '', String(count), String(bytes), `${this.#node}-r${++this.#number}`, GENESIS_MS
@@ -89,7 +89,7 @@ export class NodeBefore implements Adapter {
     return { head: String(last), events, linked: Number(linked) === 1, more: Number(more) === 1 }
   }
 
-  async heads (topics: string[]): Promise<Array<Id | null>> {
+  async heads (topics: string[]): Promise<Array<EventId | null>> {
     const values = await Promise.all(topics.map(async (topic) => await this.#redis.get(this.#keys.of(topic).head)))
     return values.map((value) => value === null || value.startsWith('0-0.') ? null : value.slice(0, value.indexOf(' ')))
   }

@@ -1,7 +1,7 @@
 /** What each rule of the Redis adapter is for: a scenario rejects where the rule is not kept. */
 import { deepEqual, equal, rejects } from 'node:assert/strict'
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
-import type { Id } from '../../lib/core/adapter.ts'
+import type { EventId } from '../../lib/core/adapter.ts'
 import { RedisServer, until, type Teardown } from '../helpers/redis.ts'
 import { RETENTION, startNode, type MakeRedis, type Node } from './kit.ts'
 import { FaultProxy } from './proxy.ts'
@@ -45,7 +45,7 @@ export class Stage implements Teardown {
 
 export type Scenario = (stage: Stage) => Promise<void>
 
-const linked = async (node: Node, topic: string, after: Id): Promise<boolean> => (await node.adapter.read(topic, after, { count: 100, bytes: 1 << 20 })).linked
+const linked = async (node: Node, topic: string, after: EventId): Promise<boolean> => (await node.adapter.read(topic, after, { count: 100, bytes: 1 << 20 })).linked
 const length = async (server: RedisServer, topic: string): Promise<number> => await server.ask(async (redis) => await redis.xlen(`realtime:{${topic}}:log`))
 
 export const appliedOnce: Scenario = async (stage) => {
@@ -68,7 +68,7 @@ export const eachAppliedOnce: Scenario = async (stage) => {
   const node = await stage.node(proxy.url, { publishTimeout: stage.patience })
   await node.publish('a', '0')
   proxy.hold('down')
-  const published: Array<Promise<Id>> = []
+  const published: Array<Promise<EventId>> = []
   for (const text of ['1', '2', '3']) {
     published.push(node.publish('a', text))
     await turn()
@@ -122,7 +122,7 @@ export const orderOverRetries: Scenario = async (stage) => {
   deepEqual(await node.history('a'), ['1', '2'])
 }
 
-async function fork (stage: Stage): Promise<{ node: Node, other: Node, kept: Id }> {
+async function fork (stage: Stage): Promise<{ node: Node, other: Node, kept: EventId }> {
   const args = ['--repl-diskless-sync-delay', '0']
   const [master, replica] = [await stage.server(args), await stage.server(args)]
   await replica.ask(async (redis) => await redis.replicaof('127.0.0.1', master.port))

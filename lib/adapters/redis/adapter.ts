@@ -1,6 +1,6 @@
 /** Several nodes on one Redis: the rooms of the adapter, put together. */
 import type {
-  Adapter, AppendOptions, EphemeralEvent, Id, KeyedStates, Marks, Ownership, Page, ReadLimits, Sink, StatePage
+  Adapter, AppendOptions, EphemeralEvent, EventId, KeyedStates, Marks, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../../core/adapter.ts'
 import { AdapterUnsupported, OptionInvalid, Unavailable } from '../../errors.ts'
 import { Appender } from './appender.ts'
@@ -194,7 +194,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
 
   // --- out -------------------------------------------------------------------------------
 
-  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: Id }> {
+  async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: EventId }> {
     const { format, key, except } = options
     const more = { ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
     const plain = key === undefined && except === undefined
@@ -209,7 +209,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
 
   // --- in --------------------------------------------------------------------------------
 
-  async subscribe (topic: string, durable: boolean): Promise<Id> {
+  async subscribe (topic: string, durable: boolean): Promise<EventId> {
     return await this.#topics.subscribe(topic, durable)
   }
 
@@ -217,7 +217,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     this.#topics.unsubscribe(topic)
   }
 
-  async read (topic: string, after: Id | null, limits: ReadLimits): Promise<Page> {
+  async read (topic: string, after: EventId | null, limits: ReadLimits): Promise<Page> {
     return await orUnavailable(async () => {
       if (!this.#commands.up) await this.#health.upWithin(this.#settings.connectTimeout)
       return await this.#reader.read(topic, after, limits)
@@ -231,7 +231,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     })
   }
 
-  async heads (topics: string[]): Promise<Array<Id | null>> {
+  async heads (topics: string[]): Promise<Array<EventId | null>> {
     const heads = await orUnavailable(async () => await this.#reader.heads(topics))
     return heads.map((head) => head === null || isGenesis(head) ? null : head)
   }

@@ -1,5 +1,5 @@
 /** Events of a topic that go to Redis in one step. */
-import type { AppendOptions, Id } from '../../core/adapter.ts'
+import type { AppendOptions, EventId } from '../../core/adapter.ts'
 
 /** An event whose publisher waits. */
 export interface Ticket {
@@ -10,7 +10,7 @@ export interface Ticket {
   readonly deadline: number
   /** Its publisher has the answer. */
   settled: boolean
-  readonly resolve: (id: Id) => void
+  readonly resolve: (id: EventId) => void
   readonly reject: (error: Error) => void
 }
 

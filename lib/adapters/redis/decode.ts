@@ -4,7 +4,7 @@
  * cannot be read is no event; it is counted, and nothing throws.
  */
 import { isUtf8 } from 'node:buffer'
-import type { EphemeralEvent, Except, Format, Id, KeyedEvent, LogEvent, Sink } from '../../core/adapter.ts'
+import type { EphemeralEvent, Except, Format, EventId, KeyedEvent, LogEvent, Sink } from '../../core/adapter.ts'
 import { isEventName, isPublishKey } from '../../core/event-name.ts'
 import { VERSION, type Content } from './codec.ts'
 
@@ -163,12 +163,12 @@ export class Decoder {
   }
 }
 
-function isId (id: string): id is Id {
+function isId (id: string): id is EventId {
   return id.length <= MAX_ID && ID.test(id)
 }
 
 /** The id in a topic's head; null where it has none. */
-export function headOf (value: string | null): Id | null {
+export function headOf (value: string | null): EventId | null {
   const id = value?.split(' ', 1)[0] ?? ''
   return isId(id) ? id : null
 }
@@ -191,7 +191,7 @@ export function isAppended (answer: string): boolean {
 }
 
 /** The last id of the topic, where it was not the one that was expected. */
-export function conflicting (answer: string): Id | undefined {
+export function conflicting (answer: string): EventId | undefined {
   return answer.startsWith('!') ? answer.slice(1) : undefined
 }
 

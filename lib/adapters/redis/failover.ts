@@ -2,13 +2,13 @@
  * Another server answers, or the same after a restart: are the events still there that were acknowledged to this node?
  * Where one is not, VERIFY begins its log anew and tells all listeners.
  */
-import type { Id } from '../../core/adapter.ts'
+import type { EventId } from '../../core/adapter.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
 import { HEAD_MS } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
 import { VERIFY } from './scripts.ts'
 
-interface Acknowledged { readonly id: Id, readonly at: number }
+interface Acknowledged { readonly id: EventId, readonly at: number }
 
 /** How long a node remembers what was acknowledged to it. */
 const ACKNOWLEDGED_MS = 60_000
@@ -25,7 +25,7 @@ export class Failover {
     this.#node = node
   }
 
-  acknowledged (topic: string, id: Id): void {
+  acknowledged (topic: string, id: EventId): void {
     this.#acknowledged.set(topic, { id, at: performance.now() })
     if (this.#acknowledged.size > MAX_ACKNOWLEDGED) this.#acknowledged.shift()
   }
@@ -45,7 +45,7 @@ export class Failover {
     }
   }
 
-  async #verify (topic: string, id: Id, identity: string): Promise<void> {
+  async #verify (topic: string, id: EventId, identity: string): Promise<void> {
     const { commands, keys, announce } = this.#node
     const { log, head, fork, state, channel } = keys.of(topic)
     await commands.run(VERIFY, [log, head, fork, state], [

@@ -2,14 +2,14 @@
  * Topics that are listened to, compared with their heads in Redis: where the head is not what was heard last, something
  * may have been missed.
  */
-import type { Id } from '../../core/adapter.ts'
+import type { EventId } from '../../core/adapter.ts'
 import type { ListenedTopic } from './listened-topics.ts'
 import { sleep } from './sleep.ts'
 
 export interface ComparisonHost {
   /** Heads can be asked for. */
   up (): boolean
-  heads (topics: readonly string[]): Promise<Array<Id | null>>
+  heads (topics: readonly string[]): Promise<Array<EventId | null>>
   suspect (topics: string[]): void
 }
 

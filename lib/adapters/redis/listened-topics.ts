@@ -1,5 +1,5 @@
 /** The topics that this node listens to: from wanting one to its live channel and its head, and what is heard on it. */
-import type { EphemeralEvent, Id, LogEvent } from '../../core/adapter.ts'
+import type { EphemeralEvent, EventId, LogEvent } from '../../core/adapter.ts'
 import { within } from '../../core/callbacks.ts'
 import { Unavailable } from '../../errors.ts'
 import type { Decoder } from './decode.ts'
@@ -11,7 +11,7 @@ export interface ListenedTopic {
   readonly topic: string
   readonly durable: boolean
   /** The id that was heard last, or where the log stood; '' until that is known. */
-  last: Id
+  last: EventId
   /** When something was heard last, and when the head's life was renewed (performance.now). */
   heardAt: number
   renewedAt: number
@@ -25,7 +25,7 @@ export interface ListeningHost {
   readonly decoder: Decoder
   readonly messages: Pick<Messages, 'add' | 'remove' | 'why'>
   readonly connectTimeout: number
-  head (topic: string): Promise<Id>
+  head (topic: string): Promise<EventId>
   event (topic: string, event: LogEvent): void
   ephemeral (topic: string, event: EphemeralEvent): void
   /** Its log began anew. */
@@ -52,7 +52,7 @@ export class ListenedTopics {
   }
 
   /** @throws Unavailable */
-  async subscribe (topic: string, durable: boolean): Promise<Id> {
+  async subscribe (topic: string, durable: boolean): Promise<EventId> {
     const { channel } = this.#host.keys.of(topic)
     const known = this.#topics.get(channel)
     const listened = known ?? this.#add(channel, topic, durable)
@@ -72,7 +72,7 @@ export class ListenedTopics {
     return listened
   }
 
-  async #open (listened: ListenedTopic, durable: boolean): Promise<Id> {
+  async #open (listened: ListenedTopic, durable: boolean): Promise<EventId> {
     if (!listened.live) await this.#becomesLive(listened)
     if (!durable) return ''
     // Behind the acknowledgement: what is published from here on is heard.

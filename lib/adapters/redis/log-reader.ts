@@ -1,5 +1,5 @@
 /** Logs and their heads, read. */
-import type { Id, KeyedEvent, Page, ReadLimits, StatePage } from '../../core/adapter.ts'
+import type { EventId, KeyedEvent, Page, ReadLimits, StatePage } from '../../core/adapter.ts'
 import { headOf, type Decoder } from './decode.ts'
 import { GENESIS_MS } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
@@ -15,7 +15,7 @@ export class LogReader {
     this.#decoder = decoder
   }
 
-  async read (topic: string, after: Id | null, { count, bytes }: ReadLimits): Promise<Page> {
+  async read (topic: string, after: EventId | null, { count, bytes }: ReadLimits): Promise<Page> {
     const { commands, keys } = this.#node
     const { log, head } = keys.of(topic)
     const step: ReadStep = async (how, from) => await commands.run(READ, [log, head], [
@@ -40,7 +40,7 @@ export class LogReader {
   }
 
   /** Of each topic the last id, or its genesis; null where nothing is known of it. */
-  async heads (topics: readonly string[]): Promise<Array<Id | null>> {
+  async heads (topics: readonly string[]): Promise<Array<EventId | null>> {
     const { commands, keys } = this.#node
     const values = await commands.get(topics.map((topic) => keys.of(topic).head))
     return values.map(headOf)
@@ -48,6 +48,6 @@ export class LogReader {
 }
 
 /** Nothing was ever published behind it. */
-export function isGenesis (id: Id): boolean {
+export function isGenesis (id: EventId): boolean {
   return id.startsWith('0-0.')
 }

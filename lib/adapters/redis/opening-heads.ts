@@ -1,5 +1,5 @@
 /** Heads of topics that are about to be listened to: those that are asked for in one turn are read together. */
-import type { Id } from '../../core/adapter.ts'
+import type { EventId } from '../../core/adapter.ts'
 import { onNextTurn } from '../../core/turn.ts'
 import { GENESIS_MS } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
@@ -7,7 +7,7 @@ import { HEADS } from './scripts.ts'
 
 interface Asked {
   readonly topic: string
-  readonly resolve: (head: Id) => void
+  readonly resolve: (head: EventId) => void
   readonly reject: (error: Error) => void
 }
 
@@ -24,7 +24,7 @@ export class OpeningHeads {
   }
 
   /** A topic of which nothing is known begins here, with a genesis. */
-  read (topic: string): Promise<Id> {
+  read (topic: string): Promise<EventId> {
     return new Promise((resolve, reject) => {
       if (this.#asked.push({ topic, resolve, reject }) === 1) onNextTurn(() => this.#readAll())
     })

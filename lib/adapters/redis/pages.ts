@@ -1,5 +1,5 @@
 /** A page of a log, in whose stream there may be entries that are none of ours. */
-import type { Id, LogEvent, Page } from '../../core/adapter.ts'
+import type { EventId, LogEvent, Page } from '../../core/adapter.ts'
 
 /** READ: from the oldest, after an id, or behind a place in the stream. */
 export type ReadStep = (how: 'oldest' | 'after' | 'behind', from: string) => Promise<unknown>
@@ -23,7 +23,7 @@ interface Run {
  * behind it and is not linked, which whoever reads takes for a loss. So nothing is read again and again, and nothing is
  * missed in silence.
  */
-export async function pageOf (step: ReadStep, after: Id | null, read: ReadEntry): Promise<Page> {
+export async function pageOf (step: ReadStep, after: EventId | null, read: ReadEntry): Promise<Page> {
   let answer = await step(after === null ? 'oldest' : 'after', after ?? '') as Answer
   const head = String(answer[0])
   const linked = Number(answer[1]) === 1
@@ -41,7 +41,7 @@ export async function pageOf (step: ReadStep, after: Id | null, read: ReadEntry)
   }
 }
 
-function runOf (entries: readonly Buffer[], after: Id | undefined, read: ReadEntry): Run {
+function runOf (entries: readonly Buffer[], after: EventId | undefined, read: ReadEntry): Run {
   const events: LogEvent[] = []
   let broken = false
   let expected = after

@@ -1,5 +1,5 @@
 /** Events that wait for Redis: so many bytes of them, each for so long, and each is answered once. */
-import type { AppendOptions, Id } from '../../core/adapter.ts'
+import type { AppendOptions, EventId } from '../../core/adapter.ts'
 import { Unavailable } from '../../errors.ts'
 import type { Ticket } from './batch.ts'
 
@@ -35,7 +35,7 @@ export class PendingEvents {
     return { body, size, options, deadline, settled: false, resolve, reject }
   }
 
-  resolve (ticket: Ticket, id: Id): void {
+  resolve (ticket: Ticket, id: EventId): void {
     if (this.#leave(ticket)) ticket.resolve(id)
   }
 

@@ -1,5 +1,5 @@
 /** Publishing: a queue for each topic that something is published to, and one bound and one clock for all of them. */
-import type { AppendOptions, Id } from '../../core/adapter.ts'
+import type { AppendOptions, EventId } from '../../core/adapter.ts'
 import { overWithin } from '../../core/callbacks.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
 import { Unavailable } from '../../errors.ts'
@@ -33,7 +33,7 @@ export class PublishQueue {
   get bytes (): number { return this.#pending.bytes }
 
   /** @throws Unavailable */
-  publish (topic: string, body: string | Buffer, size: number, options: AppendOptions): Promise<Id> {
+  publish (topic: string, body: string | Buffer, size: number, options: AppendOptions): Promise<EventId> {
     if (this.#state.is !== 'open') return Promise.reject(new Unavailable('the adapter is closed'))
     const refusal = this.#pending.refusal(size)
     if (refusal) return Promise.reject(refusal)

@@ -4,7 +4,7 @@
  * one before it; when one fails, those behind it wait for their answers, and then go again one by one. So the order of
  * the calls is kept over retries.
  */
-import type { Id } from '../../core/adapter.ts'
+import type { EventId } from '../../core/adapter.ts'
 import { Conflict, NotOwner, StateFull, Unavailable } from '../../errors.ts'
 import { takeTickets, type Batch, type Ticket } from './batch.ts'
 import { conflicting, isAppended } from './decode.ts'
@@ -16,7 +16,7 @@ export interface TopicQueueHost {
   append (topic: string, batch: Batch): Promise<string>
   /** Resolves when it is worth trying again; never rejects. */
   pause (attempt: number): Promise<void>
-  acknowledged (topic: string, id: Id): void
+  acknowledged (topic: string, id: EventId): void
   /** A batch's number: higher than all before it, of any topic. */
   nextNumber (): number
   /** Nothing is left. */
@@ -133,21 +133,21 @@ export class TopicQueue {
   #settle ({ number, tickets }: Batch, answer: string): void {
     // A later one is there, and what became of these is not known any more: as a rule nobody waits for them.
     if (answer === '') return this.#giveUp(tickets)
-    const ids: Id[] = answer.split(' ')
+    const ids: EventId[] = answer.split(' ')
     const last = ids.findLast(isAppended)
     if (number > this.#newest && last !== undefined) this.#host.acknowledged(this.#topic, last)
     this.#newest = Math.max(this.#newest, number)
-    for (const [i, ticket] of tickets.entries()) this.#answer(ticket, ids[i] as Id)
+    for (const [i, ticket] of tickets.entries()) this.#answer(ticket, ids[i] as EventId)
   }
 
-  #answer (ticket: Ticket, id: Id): void {
+  #answer (ticket: Ticket, id: EventId): void {
     const last = conflicting(id)
     if (last !== undefined) this.#host.pending.reject(ticket, new Conflict(this.#topic, last))
     else if (id.startsWith('#')) this.#host.pending.reject(ticket, this.#full(ticket, id))
     else this.#host.pending.resolve(ticket, id === '~' ? '' : id)
   }
 
-  #full ({ options: { keyed } }: Ticket, answer: Id): Error {
+  #full ({ options: { keyed } }: Ticket, answer: EventId): Error {
     const { maxKeys, maxBytes } = keyed?.bounds ?? {}
     return new StateFull(this.#topic, answer === '#k' ? `${maxKeys} keys (maxKeys)` : `${maxBytes} bytes (maxBytes)`)
   }

@@ -4,7 +4,7 @@
  * was given while a node was cut off reaches it by repair. Where repair fails, every connection's topics are authorized
  * again; a connection for which nothing can be asked is told to come back.
  */
-import type { Adapter, EphemeralEvent, Format, Id, LogEvent, Retention } from '../adapter.ts'
+import type { Adapter, EphemeralEvent, Format, EventId, LogEvent, Retention } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
 import { randomId } from '../id.ts'
 import { TopicLog } from '../log/topic-log.ts'
@@ -116,7 +116,7 @@ export class Node {
   }
 
   /** Resolves when the order is given; every node obeys as soon as it hears of it. */
-  async order (order: Order | Members): Promise<{ id: Id }> {
+  async order (order: Order | Members): Promise<{ id: EventId }> {
     return await this.#host.adapter.publish(CONTROL, 'order', Buffer.from(JSON.stringify(order)), {
       retention: RETENTION, format: 'json'
     })

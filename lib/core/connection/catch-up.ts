@@ -2,7 +2,7 @@
  * A client that is behind pulls what it has missed at its own pace, and nothing is kept for it meanwhile. It joins its
  * groups again in the same synchronous step in which it finds nothing left to pull.
  */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import type { SnapshotPart, TopicSnapshot } from '../delivery/snapshots.ts'
 import type { ReplayStep } from '../delivery/replays.ts'
 import { bytesOf } from '../delivery/bytes.ts'
@@ -127,7 +127,7 @@ export class CatchUp {
     return step === 'gone' ? this.#seek(subscription, at) : step
   }
 
-  #pullShared (subscription: Subscription, at: Id, encoder: Encoder): Step | 'gone' {
+  #pullShared (subscription: Subscription, at: EventId, encoder: Encoder): Step | 'gone' {
     const replay = subscription.topic.replay(encoder, at)
     if (typeof replay === 'string') return replay
     const bytes = this.#ownBytes(subscription, replay, encoder)
@@ -144,13 +144,13 @@ export class CatchUp {
     return own === entries ? bytes : bytesOf(encoder, own ?? [], topic)
   }
 
-  #pullOwn (subscription: Subscription, at: Id): Step | 'gone' {
+  #pullOwn (subscription: Subscription, at: EventId): Step | 'gone' {
     const { output, receiver } = this.#host
     const entries = subscription.topic.after(at)
     if (!entries) return 'gone'
     if (entries.length === 0) return 'level'
     const blocks = entriesFor(receiver, entries).map((entry) => {
-      subscription.stand(entry.id as Id)
+      subscription.stand(entry.id as EventId)
       return output.outlet.encodeOne(entry, subscription)
     })
     this.#host.replayed(entries.length)
@@ -172,7 +172,7 @@ export class CatchUp {
   }
 
   /** What follows is not among the recent events any more: the adapter may still have it. */
-  #seek (subscription: Subscription, at: Id): Step {
+  #seek (subscription: Subscription, at: EventId): Step {
     subscription.stand(at)
     const standing = subscription.standing as Apart
     if (standing.search?.from !== at) return this.#search(subscription, standing, at)
@@ -181,7 +181,7 @@ export class CatchUp {
     return 'moved'
   }
 
-  #search (subscription: Subscription, standing: Apart, at: Id): 'waiting' {
+  #search (subscription: Subscription, standing: Apart, at: EventId): 'waiting' {
     const { log, name } = subscription.topic
     const search: Search = { from: at, state: 'asked' }
     standing.search = search

@@ -1,5 +1,5 @@
 /** One client on one wire, from when it is let in to its end. */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import { customReason, type Reason } from '../call-options.ts'
 import { statusOf } from '../callbacks.ts'
 import { expired, internalError, judgedAnew, slowClient, tryAgainLater, type CloseReason } from '../close-reasons.ts'
@@ -186,7 +186,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     return this.#listening.find(name) !== undefined
   }
 
-  add (topic: ActiveTopic, at: Id | undefined, held: boolean): Subscription {
+  add (topic: ActiveTopic, at: EventId | undefined, held: boolean): Subscription {
     return this.#listening.add(topic, at, held)
   }
 

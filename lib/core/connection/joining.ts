@@ -2,7 +2,7 @@
  * Makes subscriptions of a client's cursors. The topics are opened, and their past is brought within reach; then the
  * client joins all of them in one step.
  */
-import type { Adapter, Id } from '../adapter.ts'
+import type { Adapter, EventId } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { ActiveTopics } from '../delivery/active-topics.ts'
@@ -17,7 +17,7 @@ import { Unavailable } from '../../errors.ts'
  * Where a client says it is in a topic. `start`: before the oldest event kept. `unknown`: its cursor names no place in
  * the topic.
  */
-export type Cursor = { id: Id } | 'unknown' | 'start' | undefined
+export type Cursor = { id: EventId } | 'unknown' | 'start' | undefined
 
 export interface Wanted { readonly at: TopicAt, readonly cursor: Cursor }
 
@@ -44,7 +44,7 @@ export interface Joiner extends Observed {
   has (name: string): boolean
   /** False for a topic that was taken from it. */
   admits (name: string): boolean
-  add (topic: ActiveTopic, at: Id | undefined, held: boolean): Subscription
+  add (topic: ActiveTopic, at: EventId | undefined, held: boolean): Subscription
 }
 
 export interface JoiningNode {
@@ -151,7 +151,7 @@ export class Entrance {
    * The id before the oldest event; where there is no event yet, the id that the first will link to. One read gives
    * both.
    */
-  async #startOf (name: string): Promise<Id> {
+  async #startOf (name: string): Promise<EventId> {
     const { events, head } = await this.#node.adapter.read(name, null, { count: 1, bytes: 1 })
     return events[0]?.prev ?? head
   }

@@ -2,7 +2,7 @@
  * What one client listens to. It is in the groups of all its topics, or in none: the bytes of a group may tell where it
  * stands in every one of them.
  */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import type { CloseReason } from '../close-reasons.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { FanOut } from '../delivery/fan-out.ts'
@@ -94,7 +94,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   // --- joining and leaving -----------------------------------------------------------
 
   /** One topic more, from `at`, or from where it is. Call `settle` when all are added. */
-  add (topic: ActiveTopic, at: Id | undefined, held: boolean): Subscription {
+  add (topic: ActiveTopic, at: EventId | undefined, held: boolean): Subscription {
     this.leaveGroups()
     topic.flush()
     const subscription = new Subscription(this, topic, at, held)

@@ -1,5 +1,5 @@
 /** What waits for a client whose buffer is full: bounded, in order, until the client takes it. */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { OrderOfUse } from '../order-of-use.ts'
 import type { Chunk, Outlet } from '../wire.ts'
@@ -88,7 +88,7 @@ export class Outbox implements Waiting {
   }
 
   /** Brings the client to `at`: what stood before it was replaced by newer events. */
-  #skip (to: Recipient, at: Id): void {
+  #skip (to: Recipient, at: EventId): void {
     to.stand(at)
     const moved = this.#sink.outlet.notice({ type: 'at', subscription: to, why: 'conflated' })
     if (moved) this.#sink.force(moved)

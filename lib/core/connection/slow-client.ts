@@ -3,7 +3,7 @@
  * lets it go; `latest` keeps of each event the newest; `reset` drops what waits, and says so when the client reads
  * again; `replay` drops what waits too, and reads it from the history then.
  */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
 import type { Chunk, HeardSubscription, ResetReason } from '../wire.ts'
 
@@ -13,10 +13,10 @@ export type SlowPolicy = 'close' | 'latest' | 'reset' | 'replay'
 /** A subscription, as far as what waits for it is concerned. */
 export interface Recipient extends HeardSubscription {
   /** Undefined while it stands where its topic does. */
-  readonly ownPlace: Id | undefined
-  stand (at: Id): void
+  readonly ownPlace: EventId | undefined
+  stand (at: EventId): void
   /** Stands at `id`, unless it has a place of its own already. */
-  standBefore (id: Id): void
+  standBefore (id: EventId): void
   /** Undefined where the event's bytes cannot be made: the client has been told. */
   bytesOrLoss (entry: Entry): Chunk | undefined
   /** Events were lost for good. Nothing where it has been left meanwhile. */
@@ -35,7 +35,7 @@ export type Item =
     readonly bytes: Chunk,
     readonly size: number,
     readonly to: Recipient,
-    readonly prev: Id | undefined
+    readonly prev: EventId | undefined
   }
   /** An event whose bytes are made when it is written: until then a newer one may take its place. */
   | { readonly is: 'event', readonly size: number, readonly to: Recipient, readonly entry: Entry }
@@ -174,13 +174,13 @@ class Dropping extends Closing {
   }
 
   /** `prev`: where the client stays until it is told. */
-  #miss (to: Recipient, prev: Id | undefined): void {
+  #miss (to: Recipient, prev: EventId | undefined): void {
     if (prev !== undefined) to.standBefore(prev)
     this.#missed?.add(to)
     this.countDropped(to, prev)
   }
 
-  protected countDropped (to: Recipient, _prev: Id | undefined): void {
+  protected countDropped (to: Recipient, _prev: EventId | undefined): void {
     this.waiting.dropped(to.topic.name)
   }
 
@@ -202,7 +202,7 @@ class Replaying extends Dropping {
     return super.relieve() || this.waiting.entries().length === 0
   }
 
-  protected override countDropped (to: Recipient, prev: Id | undefined): void {
+  protected override countDropped (to: Recipient, prev: EventId | undefined): void {
     if (prev === undefined) super.countDropped(to, prev)
   }
 
@@ -223,6 +223,6 @@ function keyOf (to: Recipient, entry: Entry): string {
 }
 
 /** Where a client stands before it is given these. */
-function placeBefore (entries: readonly Entry[]): Id | undefined {
+function placeBefore (entries: readonly Entry[]): EventId | undefined {
   return entries.find(({ prev }) => prev !== undefined)?.prev
 }

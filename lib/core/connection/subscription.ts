@@ -4,7 +4,7 @@
  * client has its snapshot. An event sent before the snapshot would be undone by it, and a client that was told a cursor
  * before it would resume without it.
  */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import { internalError, type CloseReason } from '../close-reasons.ts'
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Group, Member } from '../delivery/member.ts'
@@ -19,7 +19,7 @@ export type Standing =
   /** Where its topic's groups are. */
   | { readonly is: 'level' }
   /** At a place of its own: behind, conflated, or before something that it has missed and has not been told of. */
-  | { readonly is: 'apart', at: Id, search?: Search }
+  | { readonly is: 'apart', at: EventId, search?: Search }
   /** Waits for a snapshot, or for the rest of it. `tries`: those that were taken in vain. */
   | { readonly is: 'held', tries: number, snapshot: 'wanted' | 'asked' | TopicSnapshot, part: number }
 
@@ -27,7 +27,7 @@ export type Apart = Standing & { is: 'apart' }
 export type Held = Standing & { is: 'held' }
 
 /** A read of what is older than the recent events, for the subscriptions that stand at `from`. */
-export interface Search { readonly from: Id, state: 'asked' | 'gone' }
+export interface Search { readonly from: EventId, state: 'asked' | 'gone' }
 
 /** The connection, as its subscriptions see it. */
 export interface SubscriptionHost {
@@ -57,15 +57,15 @@ const LEVEL: Standing = Object.freeze({ is: 'level' })
 export class Subscription implements Member, Recipient {
   readonly topic: ActiveTopic
   /** Where it joined. */
-  readonly from: Id
+  readonly from: EventId
   standing: Standing
-  lost: Id | undefined
+  lost: EventId | undefined
   group: Group | undefined
   slot = 0
   readonly #host: SubscriptionHost
 
   /** `at`: the client's cursor, if it has one. `held`: it is to have a snapshot first. */
-  constructor (host: SubscriptionHost, topic: ActiveTopic, at: Id | undefined, held: boolean) {
+  constructor (host: SubscriptionHost, topic: ActiveTopic, at: EventId | undefined, held: boolean) {
     this.#host = host
     this.topic = topic
     this.from = at ?? topic.position
@@ -75,23 +75,23 @@ export class Subscription implements Member, Recipient {
   get held (): boolean { return this.standing.is === 'held' }
   get receiver (): Receiver { return this.#host.receiver }
   get buffered (): number { return this.#host.output.buffered }
-  get ownPlace (): Id | undefined { return this.standing.is === 'apart' ? this.standing.at : undefined }
+  get ownPlace (): EventId | undefined { return this.standing.is === 'apart' ? this.standing.at : undefined }
   /** Where it is, whatever the client has been told of that. */
-  get place (): Id { return this.ownPlace ?? this.topic.position }
-  get position (): Id | undefined { return this.held || !this.topic.durable ? undefined : this.place }
+  get place (): EventId { return this.ownPlace ?? this.topic.position }
+  get position (): EventId | undefined { return this.held || !this.topic.durable ? undefined : this.place }
 
   /** Does nothing while it waits for a snapshot, which will say where it stands. */
-  stand (at: Id): void {
+  stand (at: EventId): void {
     if (this.standing.is === 'apart') this.standing.at = at
     else if (this.standing.is === 'level') this.release(at)
   }
 
   /** It waits for no snapshot any more. */
-  release (at: Id): void {
+  release (at: EventId): void {
     this.standing = { is: 'apart', at }
   }
 
-  standBefore (id: Id): void {
+  standBefore (id: EventId): void {
     if (this.standing.is === 'level') this.stand(id)
   }
 

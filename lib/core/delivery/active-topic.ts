@@ -1,5 +1,5 @@
 /** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
-import type { EphemeralEvent, Id, LogEvent, Page, ReadLimits, StatePage } from '../adapter.ts'
+import type { EphemeralEvent, EventId, LogEvent, Page, ReadLimits, StatePage } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
 import { sourceBrokenOff, sourceEnded, type CloseReason } from '../close-reasons.ts'
 import { ABORTED, ephemeralEntry, FINAL_EVENTS, type Entry } from '../event.ts'
@@ -26,9 +26,9 @@ export interface DeliveryHost {
   /** The app closes: clients have been told to come back. */
   readonly stopping: boolean
   /** Resolves with the log's head, which is read once the node hears of all that follows it. */
-  listen (name: string, durable: boolean): Promise<Id>
+  listen (name: string, durable: boolean): Promise<EventId>
   unlisten (name: string): void
-  read (name: string, after: Id | null, limits: ReadLimits): Promise<Page>
+  read (name: string, after: EventId | null, limits: ReadLimits): Promise<Page>
   readState (name: string, from: string | null, count: number): Promise<StatePage>
   readFailed (error: unknown, name: string): void
   /** Its log: what was known of the topic is lost. */
@@ -47,7 +47,7 @@ export class ActiveTopic implements HeardTopic {
   /** Undefined for a topic without history. */
   readonly log: TopicLog | undefined
   /** The id up to which the groups have been written. */
-  position: Id = ''
+  position: EventId = ''
   /** How many need this topic, and do not listen to it (yet). */
   holds = 0
   /** Listeners, in a group or catching up. */
@@ -192,7 +192,7 @@ export class ActiveTopic implements HeardTopic {
    * Takes the members out of their groups. Each then pulls from the log, one event after the other; events that are not
    * in the log are given to it.
    */
-  #giveSingly (groups: Group[], entries: readonly Entry[], before: Id): void {
+  #giveSingly (groups: Group[], entries: readonly Entry[], before: EventId): void {
     const members = groups.flatMap((group) => group.members)
     if (this.durable) for (const member of members) member.standBefore(before)
     const passing = entries.filter(({ id }) => id === undefined)
@@ -247,12 +247,12 @@ export class ActiveTopic implements HeardTopic {
   // --- for those who catch up --------------------------------------------------
 
   /** Some events after `id`; undefined when they are not among the recent ones any more. */
-  after (id: Id): Entry[] | undefined {
+  after (id: EventId): Entry[] | undefined {
     return this.#replaying.after(id)
   }
 
   /** The bytes of what follows `id`. */
-  replay (encoder: Encoder, id: Id): ReplayStep | 'level' | 'gone' {
+  replay (encoder: Encoder, id: EventId): ReplayStep | 'level' | 'gone' {
     return this.#replaying.step(encoder, id)
   }
 

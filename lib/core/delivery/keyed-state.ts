@@ -6,7 +6,7 @@
  * read is the state's place. What a part holds that is newer is left out, since the log brings it; and nothing is
  * handed out before the log has brought all that was left out.
  */
-import type { Id, KeyedEvent, StatePage } from '../adapter.ts'
+import type { EventId, KeyedEvent, StatePage } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { compareIds } from '../id.ts'
 import type { TopicLog } from '../log/topic-log.ts'
@@ -27,7 +27,7 @@ export interface KeyedStateHost {
 type State =
   | { readonly is: 'unread' }
   | { readonly is: 'closed' }
-  | { readonly is: 'read', readonly from: Id, readonly since: Map<string, Change>, readonly done: Promise<void> }
+  | { readonly is: 'read', readonly from: EventId, readonly since: Map<string, Change>, readonly done: Promise<void> }
   | { readonly is: 'kept', readonly newest: Map<string, KeyedEvent> }
 
 const UNREAD: State = Object.freeze({ is: 'unread' })
@@ -185,7 +185,7 @@ export class KeyedState {
   }
 
   /** The log has come to what the last part was read behind. */
-  async #reached (head: Id): Promise<boolean> {
+  async #reached (head: EventId): Promise<boolean> {
     for (let i = 0; i < REPAIRS && isNewer(head, this.#log.last); i++) await this.#log.repair()
     return !isNewer(head, this.#log.last)
   }
@@ -215,6 +215,6 @@ function gather (newest: Map<string, KeyedEvent>, event: KeyedEvent): void {
   if (!known || isNewer(event.id, known.id)) newest.set(event.key, event)
 }
 
-function isNewer (id: Id, than: Id): boolean {
+function isNewer (id: EventId, than: EventId): boolean {
   return (compareIds(id, than) ?? 0) > 0
 }

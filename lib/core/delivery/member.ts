@@ -1,5 +1,5 @@
 /** A listener of a topic, as those see it who deliver. */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import type { CloseReason } from '../close-reasons.ts'
 import type { Entry, Receiver } from '../event.ts'
 import type { Chunk, Encoder, ResetReason } from '../wire.ts'
@@ -24,7 +24,7 @@ export interface Member {
   /** Takes it out of its groups: it is about to be told something that no other is. `settle` must follow. */
   leaveGroups (): void
   /** What follows `id` could not be given to its group: the member gets it by itself, from there. */
-  standBefore (id: Id): void
+  standBefore (id: EventId): void
   /**
    * The member goes back into its groups when it has everything. `passing` is given to it first: those events are in no
    * history.

@@ -1,5 +1,5 @@
 /** What follows a client's place in a topic, step by step, and the bytes of it: shared by all who come back at once. */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import type { TopicLog } from '../log/topic-log.ts'
 import type { Chunk, Encoder, HeardTopic } from '../wire.ts'
@@ -7,7 +7,7 @@ import type { Chunk, Encoder, HeardTopic } from '../wire.ts'
 /** Some events that follow an id, as bytes. */
 export interface ReplayStep {
   readonly bytes: Chunk
-  readonly to: Id
+  readonly to: EventId
   readonly count: number
   /** The events, where some are not for everybody; otherwise undefined. */
   readonly entries: readonly Entry[] | undefined
@@ -22,7 +22,7 @@ export class Replays {
   readonly #topic: HeardTopic
   readonly #log: TopicLog
   readonly #kept: () => void
-  readonly #steps = new Map<Encoder, Map<Id, ReplayStep>>()
+  readonly #steps = new Map<Encoder, Map<EventId, ReplayStep>>()
 
   /** `kept`: a step is kept, and `forget` is to be called when the turn is over. */
   constructor (topic: HeardTopic, log: TopicLog, kept: () => void) {
@@ -32,7 +32,7 @@ export class Replays {
   }
 
   /** Some events after `id`, none where it is the last; undefined when they are not among the recent ones any more. */
-  after (id: Id): Entry[] | undefined {
+  after (id: EventId): Entry[] | undefined {
     const { recent } = this.#log
     const start = this.#log.locate(id)
     if (start === undefined) return undefined
@@ -47,7 +47,7 @@ export class Replays {
   }
 
   /** The step from `id`. `level`: nothing follows. `gone`: what follows is not among the recent events any more. */
-  step (encoder: Encoder, id: Id): ReplayStep | 'level' | 'gone' {
+  step (encoder: Encoder, id: EventId): ReplayStep | 'level' | 'gone' {
     const known = this.#steps.get(encoder)?.get(id)
     if (known) return known
     const entries = this.after(id)
@@ -56,7 +56,7 @@ export class Replays {
     const partial = entries.some(({ except }) => except !== undefined)
     const step = {
       bytes: encoder.encode(entries, this.#topic),
-      to: entries.at(-1)?.id as Id,
+      to: entries.at(-1)?.id as EventId,
       count: entries.length,
       entries: partial ? entries : undefined
     }
@@ -64,8 +64,8 @@ export class Replays {
     return step
   }
 
-  #keep (encoder: Encoder, id: Id, step: ReplayStep): void {
-    const steps = this.#steps.get(encoder) ?? new Map<Id, ReplayStep>()
+  #keep (encoder: Encoder, id: EventId, step: ReplayStep): void {
+    const steps = this.#steps.get(encoder) ?? new Map<EventId, ReplayStep>()
     if (steps.size >= MAX_STEPS) steps.clear()
     this.#steps.set(encoder, steps.set(id, step))
     this.#kept()

@@ -1,5 +1,5 @@
 /** A topic's state, as it is sent to those who join: taken once for all who ask at the same moment. */
-import type { Id } from '../adapter.ts'
+import type { EventId } from '../adapter.ts'
 import { inNobodysName } from '../async-context.ts'
 import { toError, type AppLog } from '../callbacks.ts'
 import type { TopicLog } from '../log/topic-log.ts'
@@ -9,7 +9,7 @@ import { CallbackTimeout } from '../../errors.ts'
 export interface TakenSnapshot {
   readonly data: Uint8Array
   readonly event: string | undefined
-  readonly at: Id | undefined
+  readonly at: EventId | undefined
 }
 
 export interface SnapshotPart {
@@ -21,7 +21,7 @@ export interface TopicSnapshot {
   /** One at least; none once it is given up, and is to be taken anew. */
   readonly parts: readonly SnapshotPart[]
   /** Where the live events start for whoever is given this. */
-  readonly from: Id
+  readonly from: EventId
 }
 
 export interface SnapshotHost {

@@ -1,5 +1,5 @@
 /** A bounded run of linked entries, found by id in one step. Bounds: count, bytes of data, and age. */
-import type { Id, Retention } from '../adapter.ts'
+import type { EventId, Retention } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 
 interface Slot { entry: Entry, at: number }
@@ -16,7 +16,7 @@ export class RecentEvents {
   /** The position of `#slots[0]`. Positions only ever grow, also over a prepend. */
   #base = 0
   /** Positions by id. Made when one is first asked for, and let go of when none was asked for in a while. */
-  #index: Map<Id, number> | undefined
+  #index: Map<EventId, number> | undefined
   #asked = false
 
   constructor (retention: Retention) {
@@ -28,7 +28,7 @@ export class RecentEvents {
   get first (): Entry | undefined { return this.#slots[this.#head]?.entry }
   get last (): Entry | undefined { return this.size > 0 ? this.#slots.at(-1)?.entry : undefined }
 
-  has (id: Id): boolean {
+  has (id: EventId): boolean {
     return this.#positions().has(id)
   }
 
@@ -37,21 +37,21 @@ export class RecentEvents {
   }
 
   /** The position of the entry that follows `id`. */
-  after (id: Id): number | undefined {
+  after (id: EventId): number | undefined {
     const position = this.#positions().get(id)
     if (position !== undefined) return position + 1
     return this.first?.prev === id ? this.#base + this.#head : undefined
   }
 
-  #positions (): Map<Id, number> {
+  #positions (): Map<EventId, number> {
     this.#asked = true
     this.#index ??= new Map(this.#slots.slice(this.#head)
-      .map(({ entry }, index) => [entry.id as Id, this.#base + this.#head + index]))
+      .map(({ entry }, index) => [entry.id as EventId, this.#base + this.#head + index]))
     return this.#index
   }
 
   push (entry: Entry): void {
-    this.#index?.set(entry.id as Id, this.end)
+    this.#index?.set(entry.id as EventId, this.end)
     this.#slots.push({ entry, at: performance.now() })
     this.bytes += entry.data.byteLength + OVERHEAD_BYTES
     const { limit, maxBytes } = this.retention
@@ -99,7 +99,7 @@ export class RecentEvents {
 
   #shift (): void {
     const slot = this.#slots[this.#head++] as Slot
-    this.#index?.delete(slot.entry.id as Id)
+    this.#index?.delete(slot.entry.id as EventId)
     this.bytes -= slot.entry.data.byteLength + OVERHEAD_BYTES
   }
 

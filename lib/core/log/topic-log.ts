@@ -4,7 +4,7 @@
  * Guarantee: `host.append` is called with events each of which links to the one before (`prev === last`), or
  * `host.reset` is called first. Never a silent gap, never a duplicate, whatever order the adapter delivers in.
  */
-import type { Id, LogEvent, Page, ReadLimits, Retention } from '../adapter.ts'
+import type { EventId, LogEvent, Page, ReadLimits, Retention } from '../adapter.ts'
 import { durableEntry, type Entry } from '../event.ts'
 import { compareIds, hasOrder } from '../id.ts'
 import { RecentEvents } from './recent-events.ts'
@@ -16,7 +16,7 @@ export interface LogHost {
   /** `last` has moved already. */
   reset (reason: ResetReason): void
   /** `null`: from the oldest kept. */
-  read (after: Id | null, limits: ReadLimits): Promise<Page>
+  read (after: EventId | null, limits: ReadLimits): Promise<Page>
   /** A read failed and is tried again after a pause, for as long as the log is open. */
   readFailed (error: unknown): void
   repaired (): void
@@ -30,7 +30,7 @@ const MAX_HELD_BYTES = 1 << 20
 
 export class TopicLog {
   /** The id delivered last. */
-  last: Id
+  last: EventId
   readonly recent: RecentEvents
   readonly #host: LogHost
   #held: LogEvent[] = []
@@ -42,12 +42,12 @@ export class TopicLog {
   #closed = false
   /** The ring reaches back to the oldest event the adapter keeps: what it lacks is gone. */
   #complete = false
-  #wanted: Id | undefined
+  #wanted: EventId | undefined
   /** The past has been read before. */
   #reached = false
   #reaching: Promise<void> | undefined
   /** The oldest event of the ring, while what came before it is kept and cannot be read. */
-  #hole: Id | undefined
+  #hole: EventId | undefined
 
   constructor (host: LogHost, retention: Retention) {
     this.#host = host
@@ -56,7 +56,7 @@ export class TopicLog {
   }
 
   /** The subscription is live and the log stood at `head` after that. What came meanwhile was held. */
-  open (head: Id, genesis: boolean): void {
+  open (head: EventId, genesis: boolean): void {
     this.last = head
     this.#complete = genesis
     this.#opening = false
@@ -87,7 +87,7 @@ export class TopicLog {
   }
 
   /** Where the event after `cursor` stands in the ring; undefined when the ring does not reach back that far. */
-  locate (cursor: Id): number | undefined {
+  locate (cursor: EventId): number | undefined {
     this.recent.expire()
     return cursor === this.last ? this.recent.end : this.recent.after(cursor)
   }
@@ -96,7 +96,7 @@ export class TopicLog {
    * Brings what follows `cursor` into the ring, if the adapter still has it. Everybody who waits at the same time
    * shares one read, and who comes later needs none, or one more: see `#pastFrom`.
    */
-  async reach (cursor: Id): Promise<void> {
+  async reach (cursor: EventId): Promise<void> {
     if (!hasOrder(cursor)) return
     for (let round = 0; round < 3 && this.locate(cursor) === undefined && !this.#closed; round++) {
       // Another node may have been ahead of this one: the client can know more than we do.
@@ -113,13 +113,13 @@ export class TopicLog {
   }
 
   /** Why `cursor` could not be found. */
-  fault (cursor: Id): ResetReason {
+  fault (cursor: EventId): ResetReason {
     const order = compareIds(cursor, this.#oldest)
     if (order === undefined || order >= 0) return 'unknown-cursor'
     return this.#oldest === this.#hole ? 'lost' : 'expired'
   }
 
-  get #oldest (): Id {
+  get #oldest (): EventId {
     return this.recent.first?.id ?? this.last
   }
 
@@ -138,7 +138,7 @@ export class TopicLog {
     this.#host.append(entry)
   }
 
-  #seen (id: Id): boolean {
+  #seen (id: EventId): boolean {
     return id === this.last || this.recent.has(id)
   }
 
@@ -233,7 +233,7 @@ export class TopicLog {
    * Reads from the oldest event kept where all fits a page, or where a second client asks for more than the first:
    * after a deploy the clients that know most may come first, and each of the others would cost another read.
    */
-  #pastFrom (cursor: Id): Id | null {
+  #pastFrom (cursor: EventId): EventId | null {
     const { limit, maxBytes } = this.recent.retention
     const whole = this.#reached || (limit <= READ.count && maxBytes <= READ.bytes)
     this.#reached = true
@@ -259,7 +259,7 @@ export class TopicLog {
     return tail.id === (this.recent.first?.prev ?? this.last)
   }
 
-  async #read (after: Id | null): Promise<Page | undefined> {
+  async #read (after: EventId | null): Promise<Page | undefined> {
     return await untilRead(
       () => !this.#closed, async () => await this.#host.read(after, READ), (error) => this.#host.readFailed(error)
     )

@@ -1,5 +1,5 @@
 /** The way out of a publish: checked, encoded once, and handed to the adapter. And the way back into the past. */
-import type { Adapter, AppendOptions, Id, LogEvent } from '../adapter.ts'
+import type { Adapter, AppendOptions, EventId, LogEvent } from '../adapter.ts'
 import { readHistoryOptions, readPublishOptions, readRemoveOptions, type PublishKeys } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
 import { REMOVED, type Receiver } from '../event.ts'
@@ -136,8 +136,10 @@ export class Publisher {
   }
 }
 
-function append (adapter: Adapter, { retention, keyed }: TopicPolicy, name: string, event: string,
-  { data, format }: Payload, { key, dedupe, except: connection, expect }: PublishKeys): Promise<{ id: Id } | void> {
+function append (
+  adapter: Adapter, { retention, keyed }: TopicPolicy, name: string, event: string, { data, format }: Payload,
+  { key, dedupe, except: connection, expect }: PublishKeys
+): Promise<{ id: EventId } | void> {
   // Most have none of them.
   if (retention && key === undefined && dedupe === undefined && connection === undefined && expect === undefined) {
     return adapter.publish(name, event, data, { retention, format })

@@ -1,6 +1,6 @@
 /** A declared topic: its pattern, its policy, and the names that it makes of params. */
 import { EventDataInvalid, EventUnknown, TopicParamsInvalid } from '../../errors.ts'
-import type { Id, KeyedBounds, Retention } from '../adapter.ts'
+import type { EventId, KeyedBounds, Retention } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
 import { eventNameFault, printable } from '../event-name.ts'
 import { andThen, type MaybePromise } from '../maybe-promise.ts'
@@ -152,7 +152,9 @@ export class DeclaredTopic {
   }
 
   /** Asks the app for the present state. @throws CallbackTimeout, EventDataInvalid, what the app throws */
-  async takeSnapshot (params: Params): Promise<{ data: Uint8Array, event: string | undefined, at: Id | undefined }> {
+  async takeSnapshot (
+    params: Params
+  ): Promise<{ data: Uint8Array, event: string | undefined, at: EventId | undefined }> {
     const taken = await this.#host.patience.call(`"snapshot" of topic "${this.name(params)}"`, () =>
       this.policy.snapshot?.(params))
     const { data, event, at } = readSnapshot(taken)
@@ -188,10 +190,10 @@ export class DeclaredTopic {
 const SNAPSHOT_KEYS = new Set(['data', 'at', 'event'])
 
 /** `{ data, at }`, `{ data, event }` or both say how to take it; anything else is the state itself. */
-function readSnapshot (taken: unknown): { data: unknown, at: Id | undefined, event: string | undefined } {
+function readSnapshot (taken: unknown): { data: unknown, at: EventId | undefined, event: string | undefined } {
   if (typeof taken === 'object' && taken !== null && 'data' in taken && ('at' in taken || 'event' in taken) &&
     Object.keys(taken).every((key) => SNAPSHOT_KEYS.has(key))) {
-    const { data, at, event } = taken as { data: unknown, at?: Id, event?: string }
+    const { data, at, event } = taken as { data: unknown, at?: EventId, event?: string }
     return { data, at, event }
   }
   return { data: taken, at: undefined, event: undefined }

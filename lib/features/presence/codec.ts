@@ -1,5 +1,5 @@
 /** The events of a topic that says who is there, as they change its state; and the state, as it is sent. */
-import type { Id, KeyedEvent } from '../../core/adapter.ts'
+import type { EventId, KeyedEvent } from '../../core/adapter.ts'
 import type { Entry } from '../../core/event.ts'
 import { countText, memberEventStart } from '../../core/member-events.ts'
 import type { Change, StateCodec } from '../../core/state-codec.ts'
@@ -58,5 +58,5 @@ function isId (id: unknown): id is string {
 }
 
 function memberEvent ({ id, name }: Entry, key: string, member: unknown): KeyedEvent {
-  return { id: id as Id, key, name, data: Buffer.from(JSON.stringify(member)), format: 'json' }
+  return { id: id as EventId, key, name, data: Buffer.from(JSON.stringify(member)), format: 'json' }
 }

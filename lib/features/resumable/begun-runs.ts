@@ -8,7 +8,7 @@
  * often as it renews its leases, since a successor may have died before it stopped anybody, and an adapter that is
  * short of room may have forgotten which run is the present.
  */
-import type { Id, Retention } from '../../core/adapter.ts'
+import type { EventId, Retention } from '../../core/adapter.ts'
 import { randomId } from '../../core/id.ts'
 import type { DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { RunsHost } from './host.ts'
@@ -29,7 +29,7 @@ const MOST_TRIES = 200
 export interface Begun { readonly key: RunKey, readonly mark: string, readonly at: TopicAt }
 
 /** What stands last in a key's topic. `mark` is undefined where nothing does, or it is forgotten. */
-interface Last { readonly head: Id, readonly mark: string | undefined }
+interface Last { readonly head: EventId, readonly mark: string | undefined }
 
 export class BegunRuns {
   readonly #host: RunsHost
@@ -136,7 +136,7 @@ export class BegunRuns {
   }
 
   /** False where something else is the last by now. */
-  async #append (key: RunKey, mark: string, expect: Id): Promise<boolean> {
+  async #append (key: RunKey, mark: string, expect: EventId): Promise<boolean> {
     const options = { retention: RETENTION, format: 'text', lifetime: RUNNING_MS, expect } as const
     try {
       await this.#host.publisher.append(this.#name(key), 'begun', Buffer.from(mark), options)

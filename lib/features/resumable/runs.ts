@@ -9,7 +9,7 @@
  * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said
  * nothing, nothing is kept: whoever asks next starts it anew.
  */
-import type { AppendOptions, Format, Id, Retention } from '../../core/adapter.ts'
+import type { AppendOptions, Format, EventId, Retention } from '../../core/adapter.ts'
 import { inNobodysName, keepContext } from '../../core/async-context.ts'
 import { sourceFailed } from '../../core/close-reasons.ts'
 import { isText, type Members } from '../../core/cluster/orders.ts'
@@ -180,7 +180,7 @@ export class Runs {
   }
 
   /** True when nothing follows `cursor` and nothing ever will. */
-  async over (at: TopicAt, cursor: Id): Promise<boolean> {
+  async over (at: TopicAt, cursor: EventId): Promise<boolean> {
     if (this.runsHere(at.name)) return false
     const { linked, events } = await this.#host.adapter.read(at.name, cursor, { count: 1, bytes: 1 })
     if (!linked || events.length > 0) return false

@@ -1,6 +1,6 @@
 /** A keyed topic's state on a node: read by parts while events come, and joined exactly to its log. */
 import t, { type Test } from 'tap'
-import type { Id, KeyedEvent, LogEvent, Page, StatePage } from '../../../lib/core/adapter.ts'
+import type { EventId, KeyedEvent, LogEvent, Page, StatePage } from '../../../lib/core/adapter.ts'
 import { KeyedState } from '../../../lib/core/delivery/keyed-state.ts'
 import { REMOVED } from '../../../lib/core/event.ts'
 import { TopicLog } from '../../../lib/core/log/topic-log.ts'
@@ -17,7 +17,7 @@ class Store {
   generation = 0
   count = 0
 
-  get head (): Id { return this.log.at(-1)?.id ?? `0-0.g${this.generation}` }
+  get head (): EventId { return this.log.at(-1)?.id ?? `0-0.g${this.generation}` }
 
   put (key: string, value = String(this.count)): LogEvent { return this.#append('set', key, value) }
 
@@ -39,7 +39,7 @@ class Store {
     if (back) this.count = 0
   }
 
-  read (after: Id | null): Page {
+  read (after: EventId | null): Page {
     const found = after === null ? 0 : after === this.head ? this.log.length : this.log.findIndex(({ prev }) => prev === after)
     return { head: this.head, events: this.log.slice(Math.max(0, found)), linked: found !== -1, more: false }
   }

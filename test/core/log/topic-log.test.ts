@@ -1,6 +1,6 @@
 /** A topic's log on a node, whatever the adapter does: order, repair, the past, and the ring that holds them. */
 import t, { type Test } from 'tap'
-import type { Id, LogEvent, Page, ReadLimits, Retention } from '../../../lib/core/adapter.ts'
+import type { EventId, LogEvent, Page, ReadLimits, Retention } from '../../../lib/core/adapter.ts'
 import { durableEntry, type Entry } from '../../../lib/core/event.ts'
 import { RecentEvents } from '../../../lib/core/log/recent-events.ts'
 import { TopicLog, type LogHost } from '../../../lib/core/log/topic-log.ts'
@@ -12,7 +12,7 @@ const GENESIS = '0-0.g'
 /** An adapter's side of one topic: what it keeps, and every read that was made of it. */
 class Source {
   readonly all: LogEvent[] = []
-  readonly reads: Array<Id | null> = []
+  readonly reads: Array<EventId | null> = []
   /** Reads under way, and the most there were at once. */
   open = 0
   most = 0
@@ -27,7 +27,7 @@ class Source {
     this.kept = kept
   }
 
-  get head (): Id { return this.all.at(-1)?.id ?? this.#genesis }
+  get head (): EventId { return this.all.at(-1)?.id ?? this.#genesis }
 
   publish (count: number, bytes = 1): LogEvent[] {
     return Array.from({ length: count }, () => {
@@ -44,7 +44,7 @@ class Source {
     this.#genesis += 'g'
   }
 
-  async read (after: Id | null, limits: ReadLimits): Promise<Page> {
+  async read (after: EventId | null, limits: ReadLimits): Promise<Page> {
     this.reads.push(after)
     this.most = Math.max(this.most, ++this.open)
     try {
@@ -58,7 +58,7 @@ class Source {
     }
   }
 
-  #take (after: Id | null, { count }: ReadLimits): Page {
+  #take (after: EventId | null, { count }: ReadLimits): Page {
     const kept = this.all.slice(-Math.min(this.kept, this.all.length || 1))
     const found = after === null ? 0 : after === this.head ? kept.length : kept.findIndex(({ prev }) => prev === after)
     const from = Math.max(0, found)
@@ -70,13 +70,13 @@ class Source {
 /** A log that listens to a source; what it passes on is checked link by link. */
 function listen (t: Test, source: Source, retention = WIDE, open = true) {
   const heard: Entry[] = []
-  const resets: Array<{ reason: string, last: Id }> = []
+  const resets: Array<{ reason: string, last: EventId }> = []
   const notes = { repaired: 0, failed: 0 }
-  let at: Id = source.head
+  let at: EventId = source.head
   const host: LogHost = {
     append (entry) {
       if (entry.prev !== at) t.fail(`${entry.prev} does not link to ${at}`)
-      at = entry.id as Id
+      at = entry.id as EventId
       heard.push(entry)
     },
     reset (reason) {
@@ -90,7 +90,7 @@ function listen (t: Test, source: Source, retention = WIDE, open = true) {
   const log: TopicLog = new TopicLog(host, retention)
   if (open) log.open(source.head, source.head === GENESIS)
   t.teardown(() => log.close())
-  const ids = (): Array<Id | undefined> => heard.map(({ id }) => id)
+  const ids = (): Array<EventId | undefined> => heard.map(({ id }) => id)
   return { log, ids, resets, notes }
 }
 
@@ -98,7 +98,7 @@ function listen (t: Test, source: Source, retention = WIDE, open = true) {
 const alive = setInterval(() => {}, 60_000)
 t.teardown(() => clearInterval(alive))
 
-const idsOf = (events: readonly LogEvent[]): Id[] => events.map(({ id }) => id)
+const idsOf = (events: readonly LogEvent[]): EventId[] => events.map(({ id }) => id)
 
 t.test('events in any order, repeated and with holes come out once, in order', async (t) => {
   const seed = seedOf()
@@ -354,9 +354,9 @@ t.test('the ring does what a plain list does, within its bounds', async (t) => {
       const expected = entries.slice(from, to)
       const start = ring.end - ring.size
       const same = ring.size === expected.length && ring.first === expected[0] &&
-        expected.every((entry, i) => ring.at(start + i) === entry && ring.has(entry.id as Id) && ring.after(entry.id as Id) === start + i + 1) &&
-        (expected.length === 0 || ring.after(expected[0]?.prev as Id) === start) &&
-        (from === 0 || !ring.has(entries[from - 1]?.id as Id)) && ring.at(ring.end) === undefined
+        expected.every((entry, i) => ring.at(start + i) === entry && ring.has(entry.id as EventId) && ring.after(entry.id as EventId) === start + i + 1) &&
+        (expected.length === 0 || ring.after(expected[0]?.prev as EventId) === start) &&
+        (from === 0 || !ring.has(entries[from - 1]?.id as EventId)) && ring.at(ring.end) === undefined
       if (!same) t.fail(`SEED=${seed + round}, step ${step}: the ring holds ${ring.size}, the list ${expected.length}`)
     }
     ring.clear()
@@ -375,8 +375,8 @@ t.test('the ring lets go of what is older than maxAge', async (t) => {
   now += 20
   ring.expire()
   t.equal(ring.first, two)
-  t.equal(ring.after(one.id as Id), ring.end - 1, 'what follows the one that is gone is there')
-  t.equal(ring.after(one.prev as Id), undefined)
+  t.equal(ring.after(one.id as EventId), ring.end - 1, 'what follows the one that is gone is there')
+  t.equal(ring.after(one.prev as EventId), undefined)
   now += 40
   ring.expire()
   t.equal(ring.size, 0)
