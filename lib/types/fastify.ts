@@ -5,7 +5,7 @@ import type { ParamsOf } from './params.ts'
 import type { Realtime } from './realtime.ts'
 import type { EventSchemas, EventsOf } from './schemas.ts'
 import type { StreamOptions } from './stream.ts'
-import type { Topic, TopicOptions } from './topic.ts'
+import type { MemberOf, Topic, TopicOptions } from './topic.ts'
 
 declare module 'fastify' {
   // The names and number of these five are the interface's own; merging demands them.
@@ -15,9 +15,12 @@ declare module 'fastify' {
      * Declares a topic: a pattern of segments joined by `/`, with `:params` and a final `*`.
      * @throws FST_ERR_REALTIME_PATTERN_INVALID, FST_ERR_REALTIME_PATTERN_TAKEN, FST_ERR_REALTIME_OPTION_INVALID
      */
-    topic<const Pattern extends string, const Schemas extends EventSchemas = never> (
-      pattern: Pattern, options?: TopicOptions<ParamsOf<Pattern>, Schemas>
-    ): Topic<ParamsOf<Pattern>, EventsOf<Schemas, TypeProvider>>
+    topic<
+      const Pattern extends string, const Schemas extends EventSchemas = never,
+      Info = unknown, const StateSchema = unknown
+    > (
+      pattern: Pattern, options?: TopicOptions<ParamsOf<Pattern>, Schemas, Info, StateSchema, TypeProvider>
+    ): Topic<ParamsOf<Pattern>, EventsOf<Schemas, TypeProvider>, MemberOf<Info, StateSchema, TypeProvider>>
     /** An SSE route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
     stream<const Url extends string, const Schema extends FastifySchema = FastifySchema> (
       url: Url, options: StreamOptions<Url, Schema, TypeProvider>

@@ -6,6 +6,7 @@ import type { EventId } from '../core/adapter.ts'
 import type { HistoryPage, Published, PublishOptions, StatePage } from '../core/published.ts'
 import type { ResetReason } from '../protocol.ts'
 import type { RealtimeClaims } from './claims.ts'
+import type { Validated } from './schemas.ts'
 
 export type { EventId } from '../core/adapter.ts'
 export type { HistoryEvent, HistoryPage, Published, PublishOptions, StateItem, StatePage } from '../core/published.ts'
@@ -34,24 +35,38 @@ export interface KeyedOptions {
 }
 
 /** Somebody who is there. */
-export interface Member {
+export interface Member<Info = unknown, State = unknown> {
   id: string
-  /** What the server says of it: `presence.info`. */
-  info?: unknown
-  /** What its client says of itself. */
-  state?: unknown
+  /** What the server says of it: `presence.info`, or else its grant or token. */
+  info?: Info
+  /** What its client says of itself; it may have said nothing yet. */
+  state?: State
 }
 
-export interface MemberPage {
+/** Somebody of whom the server always says something. */
+export interface InformedMember<Info, State = unknown> extends Member<Info, State> {
+  info: Info
+}
+
+/** What a client may say of itself. Without a schema no type provider is asked: an app under one stays an app. */
+type StateOf<Schema, Provider> = unknown extends Schema ? unknown : Validated<Provider, Schema>
+
+/** A member of a topic whose `presence.info` returns this, a promise or not, under the schema of `presence.state`. */
+export type MemberOf<Info, Schema, Provider> =
+  undefined extends Awaited<Info>
+    ? Member<Exclude<Awaited<Info>, undefined>, StateOf<Schema, Provider>>
+    : InformedMember<Awaited<Info>, StateOf<Schema, Provider>>
+
+export interface MemberPage<Shown extends Member = Member> {
   /** In the order of their ids. */
-  members: Member[]
+  members: Shown[]
   /** How many there are. */
   size: number
   /** True when `limit` cut the page: the next starts `after` the last id. */
   more: boolean
 }
 
-export interface PresenceOptions {
+export interface PresenceOptions<Info = unknown, Schema = unknown, Provider = unknown> {
   /**
    * How long a member stays that has lost its last connection, ms: it may be reloading. Default 10000, at most 600000.
    */
@@ -73,12 +88,18 @@ export interface PresenceOptions {
    * A member's public id. Default: the identity's, which may be an e-mail address. Null or undefined: it is not shown.
    */
   id?: (identity: RealtimeIdentity) => string | null | undefined | Promise<string | null | undefined>
-  /** What is shown of a member besides its id. Default: nothing. */
-  info?: (identity: RealtimeIdentity, request: FastifyRequest) => unknown
-  /** Schema of what clients may say of themselves (`op: presence`). Default: nothing. */
-  state?: unknown
-  /** Somebody is there who was not. At most once in all nodes, on the one that has said so first. */
-  onJoin?: (member: Member, context: { topic: string }) => unknown
+  /**
+   * What is shown of a member besides its id, as JSON. Default: what its grant or its token says, or nothing. Members
+   * are typed by what it returns.
+   */
+  info?: (identity: RealtimeIdentity, request: FastifyRequest) => Info
+  /** Schema of what clients may say of themselves (`op: presence`), by which members are typed. Default: nothing. */
+  state?: Schema
+  /**
+   * Somebody is there who was not. At most once in all nodes, on the one that has said so first. Write it after `info`:
+   * TypeScript reads the two in their order, and knows nothing of a topic's `info` where this comes first.
+   */
+  onJoin?: (member: MemberOf<Info, Schema, Provider>, context: { topic: string }) => unknown
   /** Likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
   onLeave?: (member: { id: string }, context: { topic: string, reason: 'left' | 'lost' | 'removed' }) => unknown
 }
@@ -122,7 +143,7 @@ export interface Snapshot {
   event?: string
 }
 
-export interface TopicOptions<Params, Schemas> {
+export interface TopicOptions<Params, Schemas, Info = unknown, StateSchema = unknown, Provider = unknown> {
   /**
    * Event name → schema, in JSON schema or what the app's compilers take. `publish` is typed from it, data is
    * serialized by the app's serializer compiler, and in development what is to be sent is checked (`validate`).
@@ -156,7 +177,7 @@ export interface TopicOptions<Params, Schemas> {
   /**
    * Who is there is known, and told to clients of routes that say `presence` too. `memory()` and `redis()` carry it.
    */
-  presence?: boolean | PresenceOptions
+  presence?: boolean | PresenceOptions<Info, StateSchema, Provider>
   /**
    * Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the
    * event loop. At most 1000.
@@ -240,8 +261,10 @@ export interface TopicRef<Params = Record<string, string>> {
   readonly name: string
 }
 
-/** A declared topic. */
-export interface Topic<Params = Record<string, string>, Events = Record<string, unknown>> {
+/** A declared topic. `Shown`: who is in it, where it has presence. */
+export interface Topic<
+  Params = Record<string, string>, Events = Record<string, unknown>, Shown extends Member = Member
+> {
   readonly pattern: string
   /** False for `history: false`. */
   readonly durable: boolean
@@ -277,7 +300,7 @@ export interface Topic<Params = Record<string, string>, Events = Record<string, 
    * @throws FST_ERR_REALTIME_NO_PRESENCE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_UNAVAILABLE
    */
-  presence (params: Params, options?: { after?: string, limit?: number }): Promise<MemberPage>
+  presence (params: Params, options?: { after?: string, limit?: number }): Promise<MemberPage<Shown>>
   /**
    * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
    * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS
