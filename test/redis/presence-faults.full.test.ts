@@ -251,22 +251,26 @@ t.test('Sentinel: the master dies, and a node with it: its members are no ghosts
 
 t.test('Sentinel: a replica that lacks members: they come back by themselves, and who has left does not', async (t) => {
   const { nodes, all, master, replica } = await openSentinels(t)
-  const guest = await nodes[0].join('gina')
+  const guests = [await nodes[0].join('gina'), await nodes[1].join('ivan', '/rooms/2')]
+  await nodes[0].watch('2')
   await agree(all, [...STAYING, ...HELD, 'gina'])
+  await agree(all, ['ivan'], '2')
   await replicated(master)
   // It cannot come back for what follows: it stands still until its master is gone.
   replica.signal('SIGSTOP')
   await master.ask(async (redis) => await redis.call('client', 'kill', 'type', 'replica'))
   await nodes[1].join('hugo')
-  await guest.leave()
+  for (const guest of guests) await guest.leave()
   await agree(all, [...STAYING, ...HELD, 'hugo'])
+  await agree(all, [], '2')
   await master.kill()
   replica.signal('SIGCONT')
   await until('a master', async () => await replica.ask(async (redis) => (await redis.role())[0] === 'master'))
   await agree(all, [...STAYING, ...HELD, 'hugo'])
+  await agree(all, [], '2')
   await quiet(replica, all, [...STAYING, ...HELD, 'hugo'])
-  for (const { changes } of rostersOf(all)) {
+  for (const { changes } of all.flatMap((node) => node.rosters('1'))) {
     t.same(besidesZoe(changes), once(...joinsOf([...STAYING, ...HELD, 'gina', 'hugo']), '-gina'))
   }
-  t.same(toldBy(all), once(...joinsOf([...STAYING, ...HELD, 'gina', 'hugo']), '-gina left', '+zoe'))
+  t.same(toldBy(all), once(...joinsOf([...STAYING, ...HELD, 'gina', 'hugo', 'ivan']), '-gina left', '-ivan left', '+zoe'))
 })

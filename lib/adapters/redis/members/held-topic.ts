@@ -96,6 +96,9 @@ export class HeldTopic {
     this.work()
   }
 
+  /** Nobody is held, and nothing is to be said. */
+  get idle (): boolean { return this.#working === undefined && this.#wanted.size === 0 }
+
   /** Resolves when all is said. */
   async settled (): Promise<void> {
     while (this.#working) await this.#working
