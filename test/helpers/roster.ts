@@ -10,6 +10,8 @@ export class Roster {
   #read = 0
   /** The whole list has been told. */
   told = false
+  /** How often it was told. */
+  lists = 0
   count: number | undefined
   /** Joins and leaves as they were told: `+id`, `-id`. */
   readonly changes: string[] = []
@@ -39,6 +41,7 @@ export class Roster {
         if (said.part === 0) this.#members = new Map()
         this.#put(said)
         this.told = said.more === false
+        if (this.told) this.lists++
         break
       case 'join':
         for (const { id } of said.members ?? []) this.changes.push(`+${id}`)

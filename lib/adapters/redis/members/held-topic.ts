@@ -65,6 +65,8 @@ export class HeldTopic {
   #birth = ''
   /** Those that this node held when Redis lost them: that they are there again is no news. */
   readonly #lost = new Set<string>()
+  /** Those whose leave Redis had taken, and then lost: that they leave again is no news. */
+  readonly #left = new Set<string>()
   /** Nobody knows whether Redis has it still. */
   #doubtful = false
   #working: Promise<void> | undefined
@@ -79,6 +81,7 @@ export class HeldTopic {
     if (holding.is === 'there') {
       this.#wanted.set(id, holding)
       this.#gone.delete(id)
+      this.#left.delete(id)
     } else {
       this.#wanted.delete(id)
       this.#gone.set(id, holding.reason)
@@ -92,6 +95,9 @@ export class HeldTopic {
     this.#doubtful = true
     this.work()
   }
+
+  /** Nobody is held, and nothing is to be said. */
+  get idle (): boolean { return this.#working === undefined && this.#wanted.size === 0 }
 
   /** Resolves when all is said. */
   async settled (): Promise<void> {
@@ -192,7 +198,11 @@ export class HeldTopic {
       }
     }
     if (members.length > 0) this.#host.told(this.topic, { type: 'join', members })
-    for (const [reason, ids] of gone) if (ids.length > 0) this.#host.told(this.topic, { type: 'leave', ids, reason })
+    for (const [reason, all] of gone) {
+      const ids = all.filter((id) => !this.#left.has(id))
+      if (ids.length > 0) this.#host.told(this.topic, { type: 'leave', ids, reason })
+    }
+    for (let i = 1; i < args.length; i += 3) this.#left.delete(args[i] as string)
   }
 
   #bornAgain (birth: string): void {
@@ -200,14 +210,20 @@ export class HeldTopic {
     this.#birth = birth
   }
 
-  /** Some of what was said is not there: the difference is said again. */
+  /** Some of what was said is not there, as on a replica that lacked it: the difference is said again. */
   async #compare (node: string, token: string): Promise<void> {
     const stored = await this.#host.readHeld(this.topic.topic, node)
+    const before = this.#stored
     this.#token = token
     this.#stored = stored
-    for (const id of stored.keys()) if (!this.#wanted.has(id)) this.#dirty.add(id)
+    for (const id of stored.keys()) {
+      if (this.#wanted.has(id)) continue
+      if (!before.has(id) && !this.#dirty.has(id)) this.#left.add(id)
+      this.#dirty.add(id)
+    }
     for (const [id, { shows, data }] of this.#wanted) {
       const text = stored.get(id)
+      if (text === undefined && before.has(id)) this.#lost.add(id)
       // What others hold too is theirs to show: two nodes would take turns without end.
       if (text === undefined || (shows === 'ours' && text !== data)) this.#dirty.add(id)
     }

@@ -25,6 +25,10 @@ const PART_KEYS = 200
 const COMPARE_MS = 60_000
 /** All topics are looked at for so many leases longer than a name that stands nowhere is waited for. */
 const LEASES_LONGER = 3
+/** A topic that holds nobody any more is remembered for so long, ms: a failover may bring those back who had left. */
+const EMPTIED_MS = 60_000
+/** Of so many topics; past it, of those left last. */
+const MAX_EMPTIED = 100_000
 const NOTHING: Told = () => {}
 
 export class RedisMembers implements MemberStore, HeldTopicHost {
@@ -34,6 +38,10 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   readonly #registry: Registry
   readonly #beatMs: number
   readonly #topics = new Map<string, HeldTopic>()
+  /** Those of them that hold nobody any more, and at which beat they were left. */
+  readonly #emptied = new Map<string, number>()
+  /** Beats at which Redis was there: while it is away nothing is forgotten. */
+  #beatsUp = 0
   /** Topics in which this node is indexed, under its present name. */
   readonly #indexed = new Set<string>()
   #told = NOTHING
@@ -76,6 +84,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     this.#registry.raiseGrace(topic.grace)
     let held = this.#topics.get(topic.topic)
     if (!held) this.#topics.set(topic.topic, held = new HeldTopic(topic, this))
+    this.#emptied.delete(topic.topic)
     held.hold(topic, id, holding)
   }
 
@@ -104,8 +113,20 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     if (this.#closed || !this.#node.commands.up) return
     // Who holds nothing, and never did, is no node that anybody has to look after; but it looks after the others.
     this.#registry.beat().catch(() => {})
+    this.#beatsUp++
+    this.#forgetSome()
     this.#compareSome()
     this.#lookAtAll()
+  }
+
+  #forgetSome (): void {
+    const due = this.#beatsUp - EMPTIED_MS / this.#beatMs
+    for (const [topic, at] of this.#emptied) {
+      if (at > due && this.#emptied.size <= MAX_EMPTIED) return
+      if (this.#topics.get(topic)?.idle === false) continue
+      this.#emptied.delete(topic)
+      this.#topics.delete(topic)
+    }
   }
 
   #startLooking (): void {
@@ -239,7 +260,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   }
 
   empty (topic: string): void {
-    this.#topics.delete(topic)
+    if (!this.#emptied.has(topic)) this.#emptied.set(topic, this.#beatsUp)
     this.#strangers.delete(topic)
     if (this.#indexed.delete(topic) && !this.#closed) this.#registry.unindex(topic)
   }
