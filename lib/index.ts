@@ -10,4 +10,5 @@ export default fastifyRealtime
 export { fastifyRealtime }
 export { memory, type MemoryOptions } from './adapters/memory.ts'
 export * as errors from './errors.ts'
+export { defineMessages } from './messages.ts'
 export type * from './types/index.ts'

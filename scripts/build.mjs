@@ -1,4 +1,5 @@
-// node scripts/build.mjs [--if-changed]            lib/ to dist/, as CommonJS with an ES module before each entry
+// node scripts/build.mjs [--if-changed]            lib/ to dist/, as CommonJS with an ES module before each entry; the
+//                                                  client, which browsers load, as ES modules
 // node scripts/build.mjs examples [--if-changed]   examples/ to .cache/examples/, which import the built package
 //
 // What is not TypeScript is copied beside what was compiled.
@@ -23,8 +24,9 @@ function isStale () {
 
 async function build () {
   rmSync(join(root, to), { recursive: true, force: true })
-  if (from === 'lib') declareCommonJs()
-  const code = await node([bin('typescript', 'tsc'), '-p', config])
+  if (from === 'lib') declareFormats()
+  // The client first: what types of the server it names is emitted with it, and once more, as CommonJS, after it.
+  const code = (from === 'lib' && await tsc('tsconfig.client.json')) || await tsc(config)
   if (code !== 0) {
     rmSync(join(root, mark), { force: true })
     return code
@@ -35,10 +37,15 @@ async function build () {
   return 0
 }
 
-/** The package is one of ES modules (tests, scripts); what is built is not. */
-function declareCommonJs () {
-  mkdirSync(join(root, to), { recursive: true })
+async function tsc (config) {
+  return await node([bin('typescript', 'tsc'), '-p', config])
+}
+
+/** The package is one of ES modules (tests, scripts); what is built is not, but for the client. */
+function declareFormats () {
+  mkdirSync(join(root, to, 'client'), { recursive: true })
   writeFileSync(join(root, to, 'package.json'), '{ "type": "commonjs" }\n')
+  writeFileSync(join(root, to, 'client/package.json'), '{ "type": "module", "sideEffects": false }\n')
 }
 
 /**
@@ -48,7 +55,7 @@ function declareCommonJs () {
 function wrapEntries () {
   const require = createRequire(join(root, 'package.json'))
   for (const target of Object.values(readJson('package.json').exports)) {
-    if (typeof target === 'string') continue
+    if (!target.require) continue
     const file = target.require.default
     const name = file.slice(file.lastIndexOf('/'))
     const names = Object.keys(require(file)).filter((name) => name !== 'default')

@@ -8,8 +8,12 @@ import ts from 'typescript'
 import { bin, npm, readJson, root } from './project.mjs'
 
 const { name, dependencies, peerDependencies, exports } = readJson('package.json')
-const entries = Object.values(exports).filter((target) => typeof target === 'object')
+const targets = Object.values(exports).filter((target) => typeof target === 'object')
+/** The types and the code of each way to load each entry. The client has one way: it is an ES module alone. */
+const entries = targets.flatMap((target) => target.require ? Object.values(target) : [target])
 const documents = ['CHANGELOG.md', 'LICENSE', 'PROTOCOL.md', 'README.md', 'package.json']
+
+const esModules = Object.entries(exports).filter(([, target]) => target.default).map(([path]) => path)
 
 const cache = join(root, '.cache/package')
 const installed = join(cache, 'node_modules', name)
@@ -24,7 +28,9 @@ const ok = [
   load('commonjs', (specifier) => `require('${specifier}')`),
   passes([bin('publint'), tarball, '--strict']),
   oneInstance(),
-  passes([bin('@arethetypeswrong/cli', 'attw'), tarball, '--no-definitely-typed', '--format', 'ascii'])
+  attw('--exclude-entrypoints', ...esModules),
+  // A browser loads them as they are: CommonJS is none of their ways.
+  attw('--profile', 'esm-only', '--entrypoints', ...esModules)
 ]
 process.exitCode = ok.every(Boolean) ? 0 : 1
 
@@ -45,7 +51,7 @@ function wrongFiles () {
   const files = readdirSync(installed, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => relative(installed, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
-  const required = [...documents, ...entries.flatMap(Object.values).flatMap(Object.values).map((file) => file.slice('./'.length))]
+  const required = [...documents, ...entries.flatMap(Object.values).map((file) => file.slice('./'.length))]
   return [
     ...required.filter((file) => !files.includes(file)).map((file) => `${file} is missing from the package`),
     ...files.filter((file) => !file.startsWith('dist/') && !documents.includes(file))
@@ -63,7 +69,7 @@ function wrongTypeImports () {
 
 function typeImports () {
   const found = new Set()
-  const files = new Set(entries.flatMap(Object.values).map(({ types }) => join(installed, types)))
+  const files = new Set(entries.map(({ types }) => join(installed, types)))
   for (const file of files) {
     if (!existsSync(file)) continue
     for (const { fileName } of ts.preProcessFile(readFileSync(file, 'utf8')).importedFiles) {
@@ -101,6 +107,10 @@ function oneInstance () {
       for (const name of names) if (imported[name] !== required[name]) throw new Error(path + ' has two of ' + name)
     }`
   return passes(['--input-type=module', '--eval', source])
+}
+
+function attw (...args) {
+  return passes([bin('@arethetypeswrong/cli', 'attw'), tarball, '--no-definitely-typed', '--format', 'ascii', ...args])
 }
 
 /** Says something only when it fails. */

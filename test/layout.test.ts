@@ -43,6 +43,9 @@ const rooms: Room[] = [
   { files: /^wires\/websocket\//, imports: /^(wires\/websocket\/|routes\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
   { files: /^wires\/process\//, imports: /^(wires\/process\/|routes\/|core\/|types\/|(errors|known|options)\.ts)/ },
   { files: /^conformance\//, imports: /^(conformance\/|testing\/|core\/adapter\.ts|types\/|index\.ts)/ },
+  { files: /^messages\.ts$/, imports: /^types\// },
+  // Of the server it names types alone: see below.
+  { files: /^client\//, imports: /^(client\/|types\/|protocol\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]
 
@@ -81,6 +84,12 @@ t.test('lib/ loads only packages that are installed with it', async (t) => {
   const others = new Map([...readLibrary()].filter(([file]) => !file.startsWith('adapters/redis/')))
   t.same(foreignPackages(others, Object.keys(dependencies)), [])
   t.same(foreignPackages(readLibrary(), Object.keys({ ...dependencies, ...peerDependencies })), [], 'and the Redis adapter its peer')
+})
+
+t.test('the client loads nothing but itself: a page gets no code of the server', async (t) => {
+  const client = new Map([...readLibrary()].filter(([file]) => file.startsWith('client/')))
+  t.ok(client.size > 10)
+  t.same([...client].flatMap(([file, text]) => imports(file, text).filter(({ to, typeOnly }) => !typeOnly && !to.startsWith('./')).map(({ to }) => `${file} loads ${to}`)), [])
 })
 
 t.test('a wrong arrow is found', async (t) => {

@@ -167,7 +167,8 @@ describe('other options beside it', () => {
       snapshot: ({ room }) => room
     })
     expect(room).type.toBe<Topic<
-      { room: string }, { readonly said: { text: string } }, InformedMember<{ name: string }, { typing: boolean }>
+      { room: string }, { readonly said: { text: string } }, InformedMember<{ name: string }, { typing: boolean }>,
+      'rooms/:room'
     >>()
     expect(room.presence).type.not.toBeCallableWith({})
     expect(room.presence).type.not.toBeCallableWith({ room: '1' }, { before: 'ada' })

@@ -4,7 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import type { JsonSchemaToTsProvider } from '@fastify/type-provider-json-schema-to-ts'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type {
-  AnyItem, AnyTopic, EventId, HistoryPage, Published, PublishOptions, RealtimeClaims, RealtimeItem, Snapshot, StateItem, StatePage, StatePart,
+  AnyItem, AnyTopic, EventId, HistoryPage, Member, Published, PublishOptions, RealtimeClaims, RealtimeItem, Snapshot, StateItem, StatePage, StatePart,
   SubscribeOptions, Topic, TopicItem, TopicOptions, TopicRef, TopicSubscription
 } from 'fastify-realtime'
 import { describe, expect, test } from 'tstyche'
@@ -83,7 +83,7 @@ describe('events with TypeBox', () => {
     expect(auction).type.toBe<Topic<{ auctionId: string }, {
       readonly bid: { userId: string, amount: number }
       readonly 'auction-end': { winner?: string }
-    }>>()
+    }, Member, 'auctions/:auctionId'>>()
     expect(auction.publish).type.toBeCallableWith(params, 'bid', { userId: 'u1', amount: 500 })
     expect(auction.publish).type.toBeCallableWith(params, 'auction-end', {})
   })
@@ -111,7 +111,7 @@ describe('events with TypeBox', () => {
     expect(pets.publish).type.toBeCallableWith({}, 'fed', { by: 'u1' })
     expect(pets.publish).type.not.toBeCallableWith({}, 'fed', { by: 1 })
     const free = typebox.topic('notes/:id', { history: false })
-    expect(free).type.toBe<Topic<{ id: string }, Record<string, unknown>>>()
+    expect(free).type.toBe<Topic<{ id: string }, Record<string, unknown>, Member, 'notes/:id'>>()
     expect(free.publish).type.toBeCallableWith({ id: '1' }, 'anything', 1)
   })
 })
@@ -129,7 +129,7 @@ describe('events with plain JSON schema', () => {
     expect(order).type.toBe<Topic<{ orderId: string }, {
       readonly placed: { total: number, note?: string }
       readonly status: 'packed' | 'shipped'
-    }>>()
+    }, Member, 'orders/:orderId'>>()
     expect(order.publish).type.toBeCallableWith(params, 'placed', { total: 9.5 })
     expect(order.publish).type.toBeCallableWith(params, 'status', 'shipped')
   })

@@ -1,6 +1,7 @@
 /** A channel: a WebSocket route, and what its clients may send. */
 import type { FastifyRequest, FastifySchema } from 'fastify'
 import type { Connection } from './connection.ts'
+import type { DefinedMessages } from './defined-messages.ts'
 import type { RouteParams } from './params.ts'
 import type { BaseRouteOptions, LiveOptions, RealtimeRequest, TopicsOption } from './route.ts'
 import type { Validated } from './schemas.ts'
@@ -84,7 +85,10 @@ export interface ChannelRoute<Url extends string, Schema extends FastifySchema, 
    */
   subscribe?: AnyTopic | ReadonlyArray<AnyTopic>
   /** What clients may send. */
-  messages?: { [K in keyof Messages]: MessageOptions<Messages[K], Provider, ChannelParams<Url, Schema, Provider>> }
+  messages?:
+    | { [K in keyof Messages]: MessageOptions<Messages[K], Provider, ChannelParams<Url, Schema, Provider>> }
+    /** What `defineMessages` gives. */
+    | DefinedMessages<unknown>
   /** Inbound binary messages. Without it they are refused. */
   binary?: (data: Uint8Array, context: MessageContext<ChannelParams<Url, Schema, Provider>>) => unknown
   limits?: ChannelLimits

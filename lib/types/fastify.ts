@@ -20,7 +20,9 @@ declare module 'fastify' {
       Info = unknown, const StateSchema = unknown
     > (
       pattern: Pattern, options?: TopicOptions<ParamsOf<Pattern>, Schemas, Info, StateSchema, TypeProvider>
-    ): Topic<ParamsOf<Pattern>, EventsOf<Schemas, TypeProvider>, MemberOf<Info, StateSchema, TypeProvider>>
+    ): Topic<
+      ParamsOf<Pattern>, EventsOf<Schemas, TypeProvider>, MemberOf<Info, StateSchema, TypeProvider>, Pattern
+    >
     /** An SSE route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
     stream<const Url extends string, const Schema extends FastifySchema = FastifySchema> (
       url: Url, options: StreamOptions<Url, Schema, TypeProvider>

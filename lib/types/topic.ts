@@ -263,9 +263,10 @@ export interface TopicRef<Params = Record<string, string>> {
 
 /** A declared topic. `Shown`: who is in it, where it has presence. */
 export interface Topic<
-  Params = Record<string, string>, Events = Record<string, unknown>, Shown extends Member = Member
+  Params = Record<string, string>, Events = Record<string, unknown>, Shown extends Member = Member,
+  Pattern extends string = string
 > {
-  readonly pattern: string
+  readonly pattern: Pattern
   /** False for `history: false`. */
   readonly durable: boolean
   /** The full name; params are percent-encoded. @throws FST_ERR_REALTIME_TOPIC_PARAMS */

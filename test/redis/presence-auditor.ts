@@ -7,7 +7,7 @@ import type { Received } from '../../lib/testing/index.ts'
 
 interface Said { topic: string, type: string, members?: Array<{ id: string }>, ids?: string[] }
 
-/** A connection is open on one side before the other has heard of it. */
+/** A connection is gone on one side before the other has heard of it. */
 const SLACK_MS = 30
 
 export class PresenceAuditor {

@@ -18,11 +18,13 @@ import { FaultProxy } from './proxy.ts'
 
 const BEAT_MS = 200
 const QUIET_MS = 20_000
+/** A connection that is open has been told to Redis by then: until it is, one that leaves elsewhere is the last. */
+const KNOWN_MS = 400
 const NODES = 3
 const PEOPLE = ['ada', 'bob', 'carl', 'dora', 'emil']
 const STAYER = 'stayer'
 
-interface Tab { readonly user: string, readonly client: ChannelClient, over: boolean }
+interface Tab { readonly user: string, readonly client: ChannelClient, readonly since: number, over: boolean }
 
 class PresenceNode {
   readonly app: FastifyInstance
@@ -112,10 +114,11 @@ export class PresenceSchedule {
     }
   }
 
-  /** Whoever has a connection on a node that Redis hears. */
+  /** Whoever has a connection on a node that Redis hears, of which Redis has heard. */
   #look (): void {
+    const since = performance.now() - KNOWN_MS
     const sound = this.#nodes.filter(({ frozen, doubtfulUntil }) => !frozen && performance.now() > doubtfulUntil).flatMap(({ tabs }) => tabs)
-    this.#auditor.look(new Set(sound.filter(({ over }) => !over).map(({ user }) => user)))
+    this.#auditor.look(new Set(sound.filter((tab) => !tab.over && tab.since < since).map(({ user }) => user)))
   }
 
   async close (): Promise<void> {
@@ -162,7 +165,7 @@ export class PresenceSchedule {
     this.said.push(`join ${user}@${this.#nodes.indexOf(node)}`)
     try {
       const client = await connectChannel(node.app, '/rooms/1', { format: 'envelope', headers: { user } })
-      const tab = { user, client, over: false }
+      const tab = { user, client, since: performance.now(), over: false }
       node.tabs.push(tab)
       this.#look()
       client.ended.then(() => {

@@ -1,0 +1,83 @@
+/** Messages that wait for their answer, and those that wait to be sent. */
+import type { ClientFrame } from '../protocol.ts'
+import { RealtimeError } from './errors.ts'
+
+type Message = Extract<ClientFrame, { event: string }>
+
+interface Ask {
+  readonly frame: ClientFrame & { ref: number }
+  readonly resolve: (data: unknown) => void
+  readonly reject: (error: Error) => void
+  readonly timer: ReturnType<typeof setTimeout>
+  /** It may be sent again: its handler is shown a key, by which it knows it. */
+  readonly again: boolean
+  sent: boolean
+}
+
+export class Asks {
+  readonly #asks = new Map<number, Ask>()
+  readonly #timeout: number
+  readonly #offline: number
+  #refs = 0
+  /** Of this client: keys of two must never be alike. */
+  readonly #id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2)}`
+
+  /** `timeout`: ms until an answer is given up. `offline`: messages kept while there is no connection. */
+  constructor (timeout: number, offline: number) {
+    this.#timeout = timeout
+    this.#offline = offline
+  }
+
+  get size (): number { return this.#asks.size }
+
+  message (event: string, data: unknown, topic: string | undefined): Promise<unknown> {
+    const key = this.#offline > 0 ? { key: `${this.#id}-${this.#refs}` } : {}
+    return this.ask({ event, data, ...topic !== undefined && { topic }, ...key } as Message, this.#offline > 0)
+  }
+
+  ask (frame: ClientFrame, again = false): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      const ref = ++this.#refs
+      const timer = setTimeout(() => {
+        this.#asks.delete(ref)
+        reject(new RealtimeError('TIMEOUT', 'no answer came: whether it was done is not known'))
+      }, this.#timeout)
+      this.#asks.set(ref, { frame: { ...frame, ref }, resolve, reject, timer, again, sent: false })
+    })
+  }
+
+  /** Sends what was not sent. */
+  flush (send: (frame: ClientFrame) => void): void {
+    for (const ask of this.#asks.values()) {
+      if (ask.sent) continue
+      ask.sent = true
+      send(ask.frame)
+    }
+  }
+
+  /** False where nobody asked. */
+  answer (ref: unknown, data: unknown, error?: Error): boolean {
+    const ask = this.#asks.get(ref as number)
+    if (!ask) return false
+    this.#asks.delete(ref as number)
+    clearTimeout(ask.timer)
+    if (error) ask.reject(error)
+    else ask.resolve(data)
+    return true
+  }
+
+  /** The connection is lost, and does not return at once. What may be sent again is kept, as far as there is room. */
+  lost (): void {
+    let kept = 0
+    for (const [ref, ask] of this.#asks) {
+      if (ask.again && ++kept <= this.#offline) ask.sent = false
+      else if (ask.again) this.answer(ref, undefined, new RealtimeError('QUEUE_FULL', 'too many messages wait'))
+      else if (ask.sent) this.answer(ref, undefined, new RealtimeError('DISCONNECTED', 'the connection was lost'))
+      else this.answer(ref, undefined, new RealtimeError('OFFLINE', 'not connected: nothing was sent'))
+    }
+  }
+
+  end (error: Error): void {
+    for (const ref of [...this.#asks.keys()]) this.answer(ref, undefined, error)
+  }
+}

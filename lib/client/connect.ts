@@ -1,0 +1,121 @@
+/** `connect()`: what a page is handed. */
+import { RealtimeError } from './errors.ts'
+import { nameOf } from './names.ts'
+import { checkOptions } from './options.ts'
+import { Session } from './session.ts'
+import type { ClientState } from './state.ts'
+import type { Store } from './store.ts'
+import type { TokenSource } from './token.ts'
+import type { HeardMember, StateEntry } from './topic.ts'
+import type {
+  ClientEvent, DataOf, MessageName, MessagesOf, ParamsFor, PatternsOf, ReplyOf, TopicFor, Untyped
+} from './types.ts'
+import { openSocket, type SocketClass } from './websocket.ts'
+
+export interface ConnectOptions {
+  /**
+   * Gives a token each time that one is needed: for a new connection (`open`), before the last one expires
+   * (`expiring`), and once more where the server has not taken it (`refused`). Calls at one time share one promise.
+   */
+  token?: TokenSource
+  /** How long `send` waits for its answer, ms. Default 15000. */
+  timeout?: number
+  /**
+   * How many messages are kept while there is no connection, and sent when it is back. Default 0: `send` rejects with
+   * `OFFLINE`. A message that was sent and not answered is sent again then, with the same `key`: a handler that
+   * publishes under it (`dedupe: key`) does it once.
+   */
+  offline?: number
+  /** How long a hidden page keeps its connection, ms. Default 300000. */
+  hiddenTimeout?: number
+  /** Events that may wait for a `for await` that is slow; past it that throws `SLOW_CONSUMER`. Default 1000. */
+  maxQueued?: number
+  /** The WebSocket class. Default: the global one, which Node has from 22 on; give the one of `ws` before. */
+  WebSocket?: SocketClass
+}
+
+const KNOWN = [
+  'token', 'timeout', 'offline', 'hiddenTimeout', 'maxQueued', 'WebSocket'
+] satisfies Array<keyof ConnectOptions>
+const NOBODY: readonly HeardMember[] = []
+const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
+
+/** A server's channel, as a page uses it. Nothing is opened before the first use, and it is let go behind the last. */
+export interface Client<Api> {
+  /** Where it stands; fits useSyncExternalStore and its like. */
+  readonly state: Store<ClientState>
+  /** @throws TypeError where a param is missing */
+  topic <Pattern extends PatternsOf<Api> & string> (
+    pattern: Pattern, ...params: ParamsFor<NoInfer<Pattern>>
+  ): TopicFor<Api, Pattern>
+  /** A message to the channel itself. @throws RealtimeError */
+  send <K extends MessageName<MessagesOf<Api>>> (
+    event: K, data: DataOf<MessagesOf<Api>, K>
+  ): Promise<ReplyOf<MessagesOf<Api>, K>>
+  /** A binary message; not sent while not connected. */
+  sendBytes (bytes: Uint8Array): void
+  /** Ends all of it, for good. */
+  close (): void
+  [Symbol.dispose] (): void
+}
+
+/**
+ * A client of one channel. `url`: of the channel; in a page it may be relative.
+ * @throws TypeError for a wrong option
+ */
+export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
+  checkOptions('connect', options, KNOWN)
+  const session = new Session({
+    token: options.token,
+    timeout: options.timeout ?? 15_000,
+    offline: options.offline ?? 0,
+    hiddenTimeout: options.hiddenTimeout ?? 300_000,
+    dial: (host) => openSocket(absolute(url), host, options.WebSocket ?? globalSocket())
+  })
+  const client = {
+    state: session.state,
+    topic: (pattern: string, params?: Record<string, string>) =>
+      topicOf(session, nameOf(pattern, params), options.maxQueued ?? 1000),
+    send: (event: string, data: unknown) => session.message(event, data),
+    sendBytes: (bytes: Uint8Array) => session.hint(bytes),
+    close: () => session.close(),
+    [Symbol.dispose ?? Symbol.for('Symbol.dispose')]: () => session.close()
+  }
+  return client as unknown as Client<Api>
+}
+
+function topicOf (session: Session, name: string, maxQueued: number) {
+  return {
+    name,
+    on: (event: string, run: (event: ClientEvent) => void) =>
+      session.topic(name).on(event === '*' ? undefined : event, run),
+    send: (event: string, data: unknown) => session.message(event, data, name),
+    relay: (event: string, data: unknown) => session.hint({ event, data, topic: name }),
+    show: (state: unknown) => session.show(name, state),
+    members: storeOf(session, name, 'members', NOBODY),
+    count: storeOf(session, name, 'count', 0),
+    state: storeOf(session, name, 'state', NOTHING),
+    [Symbol.asyncIterator]: () => session.topic(name).iterate(maxQueued)
+  }
+}
+
+/** What the topic knows while somebody hears it, and otherwise nothing. */
+function storeOf (
+  session: Session, name: string, which: 'members' | 'count' | 'state', nothing: unknown
+): Store<unknown> {
+  return {
+    get: () => session.peek(name)?.[which].get() ?? nothing,
+    subscribe: (run) => session.topic(name)[which].subscribe(run)
+  }
+}
+
+function absolute (url: string | URL): string {
+  const { location } = globalThis as { location?: { href: string } }
+  return new URL(url, location?.href).href
+}
+
+function globalSocket (): SocketClass {
+  const { WebSocket } = globalThis as { WebSocket?: SocketClass }
+  if (!WebSocket) throw new RealtimeError('NO_WEBSOCKET', 'no global WebSocket: give connect() that of "ws"')
+  return WebSocket
+}

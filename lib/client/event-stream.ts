@@ -1,0 +1,47 @@
+/** Reads `text/event-stream` (WHATWG HTML, section 9.2.6). */
+
+export interface StreamBlock { event: string, data: string, id: string | undefined, retry: number | undefined }
+
+/** Takes text as it comes; gives each block that is whole. */
+export class EventStreamParser {
+  #rest = ''
+  #block: Partial<StreamBlock> = {}
+  readonly #data: string[] = []
+  readonly #each: (block: StreamBlock) => void
+  #started = false
+
+  constructor (each: (block: StreamBlock) => void) {
+    this.#each = each
+  }
+
+  push (text: string): void {
+    this.#rest += text
+    if (!this.#started && this.#rest !== '') {
+      this.#started = true
+      this.#rest = this.#rest.replace(/^\uFEFF/, '')
+    }
+    // A CR at the end may be half of a CRLF.
+    const lines = this.#rest.split(/\r\n|\n|\r(?!$)/)
+    this.#rest = lines.pop() as string
+    for (const line of lines) this.#line(line)
+  }
+
+  #line (line: string): void {
+    if (line === '') return this.#end()
+    const colon = line.indexOf(':')
+    const field = colon < 0 ? line : line.slice(0, colon)
+    const value = colon < 0 ? '' : line.slice(colon + 1).replace(/^ /, '')
+    if (field === 'data') this.#data.push(value)
+    else if (field === 'event') this.#block.event = value
+    else if (field === 'id' && !value.includes('\0')) this.#block.id = value
+    else if (field === 'retry' && /^\d+$/.test(value)) this.#block.retry = Number(value)
+  }
+
+  /** Also of a block without data: it may move the position. */
+  #end (): void {
+    const { event = '', id, retry } = this.#block
+    this.#block = {}
+    this.#each({ event: event || 'message', data: this.#data.join('\n'), id, retry })
+    this.#data.length = 0
+  }
+}

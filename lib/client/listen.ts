@@ -1,0 +1,152 @@
+/** `listen()`: one SSE stream, with what an EventSource leaves to the page: statuses, ends, headers, and a stop. */
+import { delayOf } from './backoff.ts'
+import { quietly } from './callbacks.ts'
+import { EventStreamParser, type StreamBlock } from './event-stream.ts'
+import { checkOptions } from './options.ts'
+
+export interface StreamEvent<Data = unknown> {
+  event: string
+  /** Parsed where it is JSON, else the text. */
+  data: Data
+  /** The last id that the stream has said. */
+  id: string
+}
+
+/**
+ * `waiting`: it comes back at `retryAt` (ms since the epoch). `over`: the stream has ended; `status` is what the server
+ * answered (204: there is nothing more; 401, 403, 404 …: it does not let this client in), or 200 where a source has
+ * said its end. `stopped`: by the page.
+ */
+export type StreamState =
+  | { is: 'connecting' | 'open' | 'stopped' }
+  | { is: 'waiting', retryAt: number }
+  | { is: 'over', status: number }
+
+export interface ListenOptions {
+  /** What is called for each event, by its name. `message`: those without a name. */
+  on: Record<string, (event: StreamEvent) => void>
+  /** Called at each change. */
+  state?: (state: StreamState) => void
+  /** Headers of each request, asked for anew each time: a token, say. */
+  headers?: () => Record<string, string> | Promise<Record<string, string>>
+  /** Where it goes on: an id of before. */
+  lastEventId?: string
+  signal?: AbortSignal
+  fetch?: typeof fetch
+}
+
+const KNOWN = ['on', 'state', 'headers', 'lastEventId', 'signal', 'fetch'] satisfies Array<keyof ListenOptions>
+/** After these, as after any 5xx, the stream may be had later. */
+const LATER: ReadonlySet<number> = new Set([408, 425, 429])
+const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
+
+/**
+ * Hears a stream until it is over, and comes back after each lost connection from the last id. Returns what stops it.
+ * @throws TypeError for a wrong option
+ */
+export function listen (url: string | URL, options: ListenOptions): () => void {
+  checkOptions('listen', options, KNOWN)
+  const stream = new Stream(url, options)
+  stream.open()
+  return () => stream.stop()
+}
+
+class Stream {
+  readonly #url: string | URL
+  readonly #options: ListenOptions
+  #id: string
+  #retry: number | undefined
+  #attempt = 0
+  #timer: ReturnType<typeof setTimeout> | undefined
+  #request: AbortController | undefined
+  #ended = false
+
+  constructor (url: string | URL, options: ListenOptions) {
+    this.#url = url
+    this.#options = options
+    this.#id = options.lastEventId ?? ''
+    options.signal?.addEventListener('abort', () => this.stop())
+    if (options.signal?.aborted) this.#ended = true
+  }
+
+  open (): void {
+    if (this.#ended) return
+    this.#tell({ is: 'connecting' })
+    const request = this.#request = new AbortController()
+    const done = (status: number): void => {
+      if (this.#ended || this.#request !== request) return
+      if (status === 0 || status >= 500 || LATER.has(status)) this.#comeBack()
+      else this.#end({ is: 'over', status })
+    }
+    this.#read(request.signal).then(done, () => done(0))
+  }
+
+  /** Resolves with the status; with 0 where the connection was lost. */
+  async #read (signal: AbortSignal): Promise<number> {
+    const own = await this.#options.headers?.()
+    const headers = { accept: 'text/event-stream', ...this.#id !== '' && { 'last-event-id': this.#id }, ...own }
+    const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
+    const { status, body } = response
+    if (status !== 200 || !body) {
+      body?.cancel().catch(() => {})
+      return status === 200 ? 0 : status
+    }
+    this.#tell({ is: 'open' })
+    let over = false
+    const parser = new EventStreamParser((block) => { over = this.#hear(block) || over })
+    const reader = body.getReader()
+    const decoder = new TextDecoder()
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done || this.#ended) return over ? 200 : 0
+      parser.push(decoder.decode(value, { stream: true }))
+      if (over) {
+        reader.cancel().catch(() => {})
+        return 200
+      }
+    }
+  }
+
+  /** True: nothing follows. */
+  #hear ({ event, data, id, retry }: StreamBlock): boolean {
+    this.#attempt = 0
+    if (retry !== undefined) this.#retry = retry
+    if (id !== undefined) this.#id = id
+    if (data === '' && event === 'message') return false
+    const run = this.#ended ? undefined : this.#options.on[event]
+    if (run) quietly(() => run({ event, data: parsed(data), id: this.#id }))
+    return ENDS.has(event)
+  }
+
+  #comeBack (): void {
+    const delay = this.#attempt === 0 && this.#retry !== undefined ? this.#retry : delayOf(this.#attempt)
+    this.#attempt++
+    this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
+    this.#timer = setTimeout(() => this.open(), delay)
+  }
+
+  stop (): void {
+    this.#end({ is: 'stopped' })
+  }
+
+  #end (state: StreamState): void {
+    if (this.#ended) return
+    this.#ended = true
+    clearTimeout(this.#timer)
+    this.#request?.abort()
+    this.#tell(state)
+  }
+
+  #tell (state: StreamState): void {
+    const { state: told } = this.#options
+    if (told) quietly(() => told(state))
+  }
+}
+
+function parsed (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

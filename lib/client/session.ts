@@ -1,0 +1,347 @@
+/** The connection of a client: dials, comes back, wakes, renews its token, and is let go when nobody wants it. */
+import type { ClientFrame, ServerFrame } from '../protocol.ts'
+import { Asks } from './asks.ts'
+import { delayOf } from './backoff.ts'
+import { mayReturn, verdictOn, type Bye } from './close-codes.ts'
+import { RealtimeError } from './errors.ts'
+import { Pulse } from './pulse.ts'
+import type { ClientState } from './state.ts'
+import { Derived, type Store } from './store.ts'
+import { Token, type TokenReason, type TokenSource } from './token.ts'
+import { cursorsOf, HeardTopic, PRESENCE, type TopicHost } from './topic.ts'
+import { isHidden, isOffline, watchWake } from './wake.ts'
+import type { Wire, WireHost } from './wire.ts'
+
+export interface SessionOptions {
+  token: TokenSource | undefined
+  /** ms */
+  timeout: number
+  /** Messages kept while not connected. */
+  offline: number
+  /** ms after which a hidden page's connection is let go. */
+  hiddenTimeout: number
+  dial: (host: WireHost) => Wire
+}
+
+/** A connection that has lived for so long was a good one: the next delay is a short one again. */
+const GOOD_MS = 10_000
+/** A topic that cannot be joined now is asked for again. */
+const LATER: ReadonlySet<string> = new Set(['UNAVAILABLE', 'RATE_LIMITED'])
+const LATER_MS = 1000
+const NOT_LET_IN = 'the server does not let this client in'
+
+type Timer = ReturnType<typeof setTimeout>
+
+export class Session implements TopicHost {
+  readonly #options: SessionOptions
+  readonly #topics = new Map<string, HeardTopic>()
+  readonly #asks: Asks
+  readonly #stateStore: Derived<ClientState>
+  readonly state: Store<ClientState>
+  #state: ClientState = { is: 'idle' }
+  #wire: Wire | undefined
+  /** Another one for each try: what comes late of an older one is not heard. */
+  #turn = 0
+  #attempt = 0
+  #openedAt = 0
+  /** Another token was asked for, and none has held since. */
+  #renewed = false
+  #lastError = ''
+  #bye: Bye | undefined
+  #timer: Timer | undefined
+  #hiding: Timer | undefined
+  #unwatch: (() => void) | undefined
+  readonly #token: Token
+  readonly #pulse = new Pulse(() => this.#say({ op: 'ping' }), () => {
+    this.#lose()
+    this.#dial('open')
+  })
+
+  constructor (options: SessionOptions) {
+    this.#options = options
+    this.#asks = new Asks(options.timeout, options.offline)
+    this.#token = new Token(options.token)
+    this.#stateStore = new Derived(() => this.#state, () => {})
+    this.state = this.#stateStore
+  }
+
+  // --- what the page wants ---------------------------------------------------------------
+
+  /** To be held at once. */
+  topic (name: string): HeardTopic {
+    let topic = this.#topics.get(name)
+    if (!topic) this.#topics.set(name, topic = new HeardTopic(name, this))
+    return topic
+  }
+
+  /** If anybody here hears it. */
+  peek (name: string): HeardTopic | undefined {
+    return this.#topics.get(name)
+  }
+
+  join (topic: HeardTopic): void {
+    this.#subscribe(topic)
+    this.#ensure()
+  }
+
+  leave (topic: HeardTopic): void {
+    this.#topics.delete(topic.name)
+    if (this.#state.is === 'open') this.#say({ op: 'unsubscribe', topic: topic.name })
+    this.#letGo()
+  }
+
+  async message (event: string, data: unknown, topic?: string): Promise<unknown> {
+    this.#mustLive()
+    const away = this.#state.is === 'waiting' || this.#state.is === 'offline'
+    if (away && this.#options.offline === 0) throw new RealtimeError('OFFLINE', 'not connected: nothing was sent')
+    if (away && this.#asks.size >= this.#options.offline) throw new RealtimeError('QUEUE_FULL', 'too many wait')
+    const answer = this.#asks.message(event, data, topic)
+    this.#ensure()
+    this.#flush()
+    return await answer.finally(() => this.#letGo())
+  }
+
+  /** Said once, where there is a connection: what nobody keeps is not kept here either. */
+  hint (frame: ClientFrame | Uint8Array): void {
+    if (this.#state.is === 'open') this.#say(frame)
+  }
+
+  async show (topic: string, state: unknown): Promise<void> {
+    this.#mustLive()
+    const answer = this.#asks.ask({ op: 'presence', topic, state })
+    this.#flush()
+    await answer
+  }
+
+  close (): void {
+    if (this.#state.is === 'closed') return
+    this.#drop()
+    this.#unwatch?.()
+    this.#asks.end(new RealtimeError('CLOSED', 'the client was closed'))
+    this.#become({ is: 'closed' })
+    for (const topic of this.#topics.values()) topic.refused('CLOSED', 'the client was closed')
+  }
+
+  #mustLive (): void {
+    const { is } = this.#state
+    if (is === 'closed') throw new RealtimeError('CLOSED', 'the client was closed')
+    if (is === 'refused') throw new RealtimeError((this.#state as { code: string }).code, NOT_LET_IN)
+  }
+
+  get #wanted (): boolean { return this.#topics.size > 0 || this.#asks.size > 0 }
+
+  /** Idle, a macrotask after the last has left. */
+  #letGo (): void {
+    setTimeout(() => {
+      if (this.#wanted || this.#state.is === 'closed' || this.#state.is === 'refused') return
+      this.#drop()
+      this.#unwatch?.()
+      this.#unwatch = undefined
+      this.#become({ is: 'idle' })
+    })
+  }
+
+  #become (state: ClientState): void {
+    this.#state = state
+    this.#stateStore.changed()
+  }
+
+  // --- dialling --------------------------------------------------------------------------
+
+  #ensure (): void {
+    if (this.#state.is === 'idle' && this.#wanted) this.#dial('open')
+  }
+
+  #dial (reason: TokenReason): void {
+    this.#drop()
+    this.#unwatch ??= watchWake({
+      awake: () => this.#awake(), hidden: () => this.#hidden(), offline: () => this.#offline()
+    })
+    if (isOffline()) return this.#become({ is: 'offline' })
+    if (isHidden()) return this.#become({ is: 'waiting', retryAt: Infinity })
+    this.#become({ is: 'connecting' })
+    const turn = ++this.#turn
+    const mine = (run: () => void): void => { if (turn === this.#turn) run() }
+    this.#token.ask(reason).then((token) => mine(() => this.#open(turn, token)), () => mine(() => this.#comeBack()))
+  }
+
+  #open (turn: number, token: string | undefined): void {
+    this.#bye = undefined
+    this.#lastError = ''
+    const mine = (run: () => void): void => { if (turn === this.#turn) run() }
+    this.#wire = this.#options.dial({
+      up: () => mine(() => this.#say({ op: 'open', cursors: cursorsOf(this.#topics.values()), ...token && { token } })),
+      heard: (frame) => mine(() => this.#heard(frame)),
+      down: (code) => mine(() => this.#down(code))
+    })
+  }
+
+  #say (frame: ClientFrame | Uint8Array): void {
+    this.#wire?.send(frame)
+  }
+
+  /** Its name is what the answer is found by. */
+  #subscribe ({ name, position: { id } }: HeardTopic): void {
+    if (this.#state.is === 'open') this.#say({ op: 'subscribe', topic: name, ref: name, ...id !== undefined && { id } })
+  }
+
+  #flush (): void {
+    if (this.#state.is === 'open') this.#asks.flush((frame) => this.#say(frame))
+  }
+
+  // --- what is heard ---------------------------------------------------------------------
+
+  #heard (frame: ServerFrame): void {
+    this.#pulse.heard()
+    if ('expires' in frame && frame.expires !== undefined) {
+      this.#token.renewIn(frame.expires / 2, () => { this.#renew().catch(() => {}) })
+    }
+    if (!('op' in frame)) {
+      if ('topic' in frame) this.#ofTopic(frame)
+      return
+    }
+    switch (frame.op) {
+      case 'open': return this.#opened(frame)
+      case 'bye': this.#bye = frame; return
+      case 'reply': this.#asks.answer(frame.ref, frame.data); return
+      case 'error': return this.#error(frame)
+      case 'unsubscribed': return this.#taken(frame)
+      case 'presence': this.#asks.answer(frame.ref, undefined); return
+      case 'refreshed': this.#asks.answer(frame.ref, undefined); return
+      case 'pong': return
+      default: this.#ofTopic(frame)
+    }
+  }
+
+  #ofTopic (frame: Extract<ServerFrame, { topic: string }>): void {
+    const { topic } = frame
+    if (topic.startsWith(PRESENCE)) this.#topics.get(topic.slice(PRESENCE.length))?.presenceFrame(frame)
+    else this.#topics.get(topic)?.frame(frame)
+  }
+
+  #opened ({ heartbeat }: Extract<ServerFrame, { op: 'open' }>): void {
+    this.#openedAt = Date.now()
+    this.#pulse.start(heartbeat)
+    this.#become({ is: 'open' })
+    for (const topic of this.#topics.values()) this.#subscribe(topic)
+    this.#flush()
+  }
+
+  #error ({ code, message, ref, topic }: Extract<ServerFrame, { op: 'error' }>): void {
+    this.#lastError = code
+    if (this.#asks.answer(ref, undefined, new RealtimeError(code, message))) return
+    const refused = this.#topics.get(topic ?? String(ref))
+    if (!refused) return
+    if (LATER.has(code)) this.#subscribeLater(refused)
+    else refused.refused(code, message)
+  }
+
+  #subscribeLater (topic: HeardTopic): void {
+    setTimeout(() => {
+      if (this.peek(topic.name) === topic) this.#subscribe(topic)
+    }, LATER_MS * (1 + Math.random()))
+  }
+
+  /** The server took a topic: with a newer token it may be had again. */
+  #taken ({ topic, reason }: Extract<ServerFrame, { op: 'unsubscribed' }>): void {
+    const heard = this.#topics.get(topic)
+    if (!heard) return
+    if (reason === 'expired' && this.#token.given) this.#renew().then(() => this.#subscribe(heard), () => {})
+    else heard.refused(reason === 'expired' ? 'EXPIRED' : 'FORBIDDEN', 'the server has taken this topic')
+  }
+
+  // --- its token -------------------------------------------------------------------------
+
+  async #renew (): Promise<void> {
+    const turn = this.#turn
+    const token = await this.#token.ask('expiring')
+    if (turn === this.#turn && token !== undefined && this.#state.is === 'open') {
+      const answer = this.#asks.ask({ op: 'refresh', token })
+      this.#flush()
+      await answer
+    }
+  }
+
+  // --- losing it -------------------------------------------------------------------------
+
+  /** What does not link is asked for again, from the cursors. */
+  broken (): void {
+    this.#down(0)
+  }
+
+  #down (code: number): void {
+    const said = this.#bye?.code ?? code
+    const verdict = verdictOn(said, this.#bye)
+    if (this.#openedAt > 0 && Date.now() - this.#openedAt > GOOD_MS) {
+      this.#attempt = 0
+      this.#renewed = false
+    }
+    this.#lose()
+    if (verdict === 'refused' && this.#token.given && !this.#renewed) {
+      this.#renewed = true
+      return this.#dial('refused')
+    }
+    if (verdict === 'again' || (mayReturn(said) && !this.#token.given)) return this.#comeBack()
+    this.#refuse(this.#lastError || String(said))
+  }
+
+  #refuse (code: string): void {
+    this.#unwatch?.()
+    this.#unwatch = undefined
+    this.#become({ is: 'refused', code })
+    this.#asks.end(new RealtimeError(code, NOT_LET_IN))
+    for (const topic of this.#topics.values()) topic.refused(code, NOT_LET_IN)
+  }
+
+  #comeBack (): void {
+    if (!this.#wanted) return this.#become({ is: 'idle' })
+    this.#asks.lost()
+    if (isOffline()) return this.#become({ is: 'offline' })
+    const delay = this.#bye?.retry ?? delayOf(this.#attempt)
+    this.#attempt++
+    this.#become({ is: 'waiting', retryAt: Date.now() + delay })
+    if (!isHidden()) this.#timer = setTimeout(() => this.#dial('open'), delay)
+  }
+
+  /** Ends what there is, and whatever waits for something. */
+  #drop (): void {
+    this.#turn++
+    clearTimeout(this.#timer)
+    this.#pulse.end()
+    this.#token.stop()
+    this.#openedAt = 0
+    const wire = this.#wire
+    this.#wire = undefined
+    wire?.close()
+  }
+
+  #lose (): void {
+    this.#drop()
+    this.#asks.lost()
+  }
+
+  // --- sleep and silence -----------------------------------------------------------------
+
+  #awake (): void {
+    clearTimeout(this.#hiding)
+    this.#attempt = 0
+    const { is } = this.#state
+    if (is === 'open') this.#pulse.ask()
+    else if (is === 'waiting' || is === 'offline' || is === 'connecting') this.#dial('open')
+  }
+
+  #hidden (): void {
+    clearTimeout(this.#timer)
+    this.#hiding = setTimeout(() => {
+      if (this.#state.is !== 'open' || !isHidden()) return
+      this.#lose()
+      this.#become({ is: 'waiting', retryAt: Infinity })
+    }, this.#options.hiddenTimeout)
+  }
+
+  #offline (): void {
+    if (this.#state.is !== 'waiting') return
+    clearTimeout(this.#timer)
+    this.#become({ is: 'offline' })
+  }
+}

@@ -1,0 +1,37 @@
+/** A value that is read at any time and told of when it changes: what useSyncExternalStore and its like take. */
+import { quietly } from './callbacks.ts'
+
+export interface Store<T> {
+  /** The same object until something has changed. */
+  get (): T
+  /** Returns what ends it. */
+  subscribe (changed: () => void): () => void
+}
+
+/** Made anew when it is asked for, and not at each change. */
+export class Derived<T> implements Store<T> {
+  readonly #make: () => T
+  readonly #held: (held: boolean) => void
+  readonly #listeners = new Set<{ run: () => void }>()
+  #value: { is: T } | undefined
+
+  /** `held`: somebody wants it, or one less does. */
+  constructor (make: () => T, held: (held: boolean) => void) {
+    this.#make = make
+    this.#held = held
+  }
+
+  readonly get = (): T => (this.#value ??= { is: this.#make() }).is
+
+  readonly subscribe = (run: () => void): (() => void) => {
+    const listener = { run }
+    this.#listeners.add(listener)
+    this.#held(true)
+    return () => { if (this.#listeners.delete(listener)) this.#held(false) }
+  }
+
+  changed (): void {
+    this.#value = undefined
+    for (const { run } of [...this.#listeners]) quietly(run)
+  }
+}

@@ -1,0 +1,250 @@
+/** One topic that this client hears: its place in the log, who listens here, its members and its state. */
+import type { ResetReason, ServerFrame } from '../protocol.ts'
+import { RealtimeError } from './errors.ts'
+import { Position } from './log.ts'
+import { quietly } from './callbacks.ts'
+import { Derived, type Store } from './store.ts'
+
+/** What the topic of a topic's members is called, before its name. */
+export const PRESENCE = 'realtime:presence/'
+
+/** What a listener is told. */
+export interface HeardEvent {
+  topic: string
+  event: string
+  data: unknown
+  /** Of an event that is in a history. */
+  id: string | undefined
+  /** Of a keyed topic. */
+  key: string | undefined
+}
+
+export interface HeardMember { id: string, info?: unknown, state?: unknown }
+export interface StateEntry { event: string, data: unknown }
+
+export interface TopicHost {
+  /** The first wants it. */
+  join (topic: HeardTopic): void
+  /** Nobody wants it any more. */
+  leave (topic: HeardTopic): void
+  /** What it was told does not link: all of it is to be asked for again. */
+  broken (): void
+}
+
+type Listener = { readonly event: string | undefined, readonly run: (event: HeardEvent) => void }
+type Frame<Op extends string> = Extract<ServerFrame, { op: Op }>
+type EventFrame = { event: string, id?: string, prev?: string, key?: string, data: unknown }
+type Item = { key: string, event: string, data: unknown, encoding?: 'base64' }
+type Snapshot = { part: number, more: boolean, items: Item[] }
+interface Presence { type: string, part?: number, members?: HeardMember[], ids?: string[], count?: number }
+
+export class HeardTopic {
+  readonly name: string
+  readonly position = new Position()
+  /** Of those who are there. */
+  readonly presence = new Position()
+  readonly #host: TopicHost
+  readonly #listeners = new Set<Listener>()
+  readonly #members = new Map<string, HeardMember>()
+  readonly #state = new Map<string, StateEntry>()
+  #count = 0
+  #holds = 0
+  #keyed = false
+  readonly members: Store<readonly HeardMember[]>
+  readonly count: Store<number>
+  readonly state: Store<ReadonlyMap<string, StateEntry>>
+  readonly #stores: {
+    members: Derived<readonly HeardMember[]>, count: Derived<number>, state: Derived<ReadonlyMap<string, StateEntry>>
+  }
+
+  constructor (name: string, host: TopicHost) {
+    this.name = name
+    this.#host = host
+    const held = (more: boolean): void => { if (more) this.hold(); else this.release() }
+    this.#stores = {
+      members: new Derived<readonly HeardMember[]>(() => [...this.#members.values()], held),
+      count: new Derived(() => this.#count, held),
+      state: new Derived<ReadonlyMap<string, StateEntry>>(() => new Map(this.#state), held)
+    }
+    this.members = this.#stores.members
+    this.count = this.#stores.count
+    this.state = this.#stores.state
+  }
+
+  // --- who listens -----------------------------------------------------------------------
+
+  on (event: string | undefined, run: (event: HeardEvent) => void): () => void {
+    const listener = { event, run }
+    this.#listeners.add(listener)
+    this.hold()
+    return () => { if (this.#listeners.delete(listener)) this.release() }
+  }
+
+  hold (): void {
+    if (++this.#holds === 1) this.#host.join(this)
+  }
+
+  /** Left a macrotask later: a page that draws itself anew (React's StrictMode) leaves and comes back at once. */
+  release (): void {
+    if (--this.#holds === 0) setTimeout(() => { if (!this.wanted) this.#host.leave(this) })
+  }
+
+  get wanted (): boolean { return this.#holds > 0 }
+
+  // --- what it is told -------------------------------------------------------------------
+
+  frame (frame: Extract<ServerFrame, { topic: string }>): void {
+    if (!('op' in frame)) this.#event(frame)
+    else if (frame.op === 'subscribed') this.#subscribed(frame)
+    else if (frame.op === 'snapshot') this.#snapshot(frame)
+    else if (frame.op === 'reset') this.#reset(frame)
+    // Whatever else names a place: the position moves without an event.
+    else if ('id' in frame) this.position.move(frame.id)
+  }
+
+  #subscribed ({ id, recovered }: Frame<'subscribed'>): void {
+    if (recovered === undefined && id !== undefined) this.position.move(id)
+  }
+
+  #event ({ event, id, prev, key, data }: EventFrame): void {
+    if (id !== undefined && !this.#follows(this.position, id, prev)) return
+    if (key !== undefined || event === 'realtime:removed') this.#keep(event, key, data)
+    this.#tell(event, data, id, key)
+  }
+
+  #follows (position: Position, id: string, prev: string | undefined): boolean {
+    const step = position.take(id, prev)
+    if (step === 'gap') this.#host.broken()
+    if (step === 'lost') this.#tell('reset', { reason: 'lost' satisfies ResetReason }, id)
+    return step === 'next' || step === 'lost'
+  }
+
+  #reset ({ id, reason }: Frame<'reset'>): void {
+    this.position.move(id)
+    this.#tell('reset', { reason }, id)
+  }
+
+  #snapshot ({ id, event, data }: Frame<'snapshot'>): void {
+    this.position.move(id)
+    if (isPart(data)) this.#keepPart(data)
+    else this.#tell(event ?? 'snapshot', data, id)
+  }
+
+  refused (code: string, message: string): void {
+    this.#tell('error', { code, message }, undefined)
+  }
+
+  #tell (event: string, data: unknown, id: string | undefined, key?: string): void {
+    const told = { topic: this.name, event, data, id, key }
+    for (const listener of [...this.#listeners]) {
+      if (listener.event === event || listener.event === undefined) quietly(() => listener.run(told))
+    }
+  }
+
+  // --- the state of a keyed topic --------------------------------------------------------
+
+  #keepPart ({ part, more, items }: Snapshot): void {
+    this.#keyed = true
+    if (part === 0) this.#state.clear()
+    for (const { key, event, data, encoding } of items) {
+      this.#state.set(key, { event, data: encoding ? bytesOf(data as string) : data })
+    }
+    if (!more) this.#stores.state.changed()
+  }
+
+  #keep (event: string, key: string | undefined, data: unknown): void {
+    if (!this.#keyed) return
+    if (event === 'realtime:removed') this.#state.delete((data as { key: string }).key)
+    else this.#state.set(key as string, { event, data })
+    this.#stores.state.changed()
+  }
+
+  // --- who is there ----------------------------------------------------------------------
+
+  presenceFrame (frame: ServerFrame): void {
+    if (!('op' in frame)) {
+      const { id, prev, data } = frame as EventFrame
+      if (id === undefined || this.#follows(this.presence, id, prev)) this.#show(data as Presence)
+    } else if (frame.op === 'snapshot') {
+      this.presence.move(frame.id)
+      this.#show(frame.data as Presence)
+    } else if (frame.op === 'subscribed') {
+      if (frame.recovered === undefined && frame.id !== undefined) this.presence.move(frame.id)
+    } else if ('id' in frame) this.presence.move(frame.id)
+  }
+
+  #show ({ type, part, members = [], ids = [], count }: Presence): void {
+    if (type === 'members' && part === 0) this.#members.clear()
+    for (const member of members) this.#members.set(member.id, member)
+    for (const id of ids) this.#members.delete(id)
+    this.#count = count ?? this.#members.size
+    this.#stores.members.changed()
+    this.#stores.count.changed()
+  }
+
+  // --- iteration -------------------------------------------------------------------------
+
+  /** `most`: events that may wait for their reader. */
+  iterate (most: number): AsyncIterableIterator<HeardEvent> {
+    const waiting: HeardEvent[] = []
+    let wake: (() => void) | undefined
+    let end: { error?: Error } | undefined
+    const off = this.on(undefined, (event) => {
+      if (event.event === 'error') end = { error: new RealtimeError(...errorOf(event.data)) }
+      else if (waiting.length < most) waiting.push(event)
+      else end ??= { error: new RealtimeError('SLOW_CONSUMER', `more than ${most} events wait for their reader`) }
+      wake?.()
+    })
+    const stop = (): void => {
+      end ??= {}
+      off()
+      wake?.()
+    }
+    return {
+      [Symbol.asyncIterator] () { return this },
+      async next () {
+        for (;;) {
+          const value = waiting.shift()
+          if (value) return { done: false, value }
+          if (end) {
+            off()
+            const { error } = end
+            end = {}
+            if (error) throw error
+            return { done: true, value: undefined }
+          }
+          await new Promise<void>((resolve) => { wake = resolve })
+        }
+      },
+      async return () {
+        waiting.length = 0
+        stop()
+        return { done: true, value: undefined }
+      }
+    }
+  }
+}
+
+function errorOf (data: unknown): [code: string, message: string] {
+  const { code, message } = data as { code: string, message: string }
+  return [code, message]
+}
+
+function isPart (data: unknown): data is Snapshot {
+  return typeof data === 'object' && data !== null && Array.isArray((data as Partial<Snapshot>).items) &&
+    typeof (data as Partial<Snapshot>).part === 'number'
+}
+
+function bytesOf (base64: string): Uint8Array {
+  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
+}
+
+/** Where a client goes on in each of them. */
+export function cursorsOf (topics: Iterable<HeardTopic>): Record<string, string> {
+  const cursors: Record<string, string> = {}
+  for (const { name, position, presence } of topics) {
+    if (position.id !== undefined) cursors[name] = position.id
+    if (presence.id !== undefined) cursors[PRESENCE + name] = presence.id
+  }
+  return cursors
+}

@@ -1,0 +1,86 @@
+/** What a client knows of a server's topics and messages: by their types alone. */
+import type { Member, Topic } from '../types/topic.ts'
+import type { DefinedMessages } from '../types/defined-messages.ts'
+import type { ParamsOf } from '../types/params.ts'
+import type { ResetReason } from '../protocol.ts'
+import type { StateEntry } from './topic.ts'
+import type { Store } from './store.ts'
+
+/** Of a client that was told nothing: everything goes. */
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- a concrete Topic is assignable to no narrower type
+type Any = any
+export type Untyped = Record<string, Topic<Any, Any, Any, Any> | DefinedMessages<Any>>
+
+type TopicsOf<Api> = Extract<Api[keyof Api], { readonly pattern: string }>
+/** The patterns of an app's topics. */
+export type PatternsOf<Api> = TopicsOf<Api>['pattern']
+type HasPattern<T, Pattern> = T extends { readonly pattern: infer Own } ? [Pattern] extends [Own] ? T : never : never
+type Named<Api, Pattern> = HasPattern<TopicsOf<Api>, Pattern>
+
+type EventsOf<T> = T extends Topic<Any, infer Events, Any, Any> ? Events : never
+type MemberOf<T> = T extends Topic<Any, Any, infer Shown, Any> ? Shown : Member
+
+/** Every message that an app's channels take, by name. */
+export type MessagesOf<Api> =
+  Api[keyof Api] extends infer Each ? Each extends DefinedMessages<infer Messages> ? Messages : never : never
+
+type Data<Messages, Name> = Messages extends Record<Name & string, { data: infer D }> ? D : never
+type Reply<Messages, Name> = Messages extends Record<Name & string, { reply: infer R }> ? R : never
+type NameOf<Messages> = Messages extends unknown ? keyof Messages & string : never
+
+/** What a listener is told. */
+export interface ClientEvent<Name extends string = string, Data = unknown> {
+  topic: string
+  event: Name
+  data: Data
+  /** Undefined for what is in no history: a relayed event, a topic with `history: false`. */
+  id: string | undefined
+  /** Of a keyed topic's event. */
+  key: string | undefined
+}
+
+/** Beside a topic's own events. */
+export interface OwnEvents {
+  /** Events were lost for good: whatever was made of them is to be loaded anew. */
+  reset: { reason: ResetReason }
+  /** A snapshot that has no event name of its own. */
+  snapshot: unknown
+  /** The topic is not heard (any more): the code says why. */
+  error: { code: string, message: string }
+}
+
+type Told<Events> = Events & Omit<OwnEvents, keyof Events>
+type EachOf<Events> = { [K in keyof Events & string]: ClientEvent<K, Events[K]> }[keyof Events & string]
+
+/** A topic, as a page uses it. It is heard while somebody listens, iterates, or has subscribed to one of its stores. */
+export interface ClientTopic<Events, Shown, Messages> extends AsyncIterable<EachOf<Told<Events>>> {
+  readonly name: string
+  /** Returns what ends it. `'*'`: all of them. */
+  on <K extends keyof Told<Events> & string> (
+    event: K, run: (event: ClientEvent<K, Told<Events>[K]>) => void
+  ): () => void
+  on (event: '*', run: (event: EachOf<Told<Events>>) => void): () => void
+  /**
+   * A message, answered by its handler, which is told this topic.
+   * @throws RealtimeError with the handler's code, or the client's
+   */
+  send <K extends NameOf<Messages>> (event: K, data: Data<Messages, K>): Promise<Reply<Messages, K>>
+  /** A message that is relayed to the others. Nobody answers; while not connected it is not sent. */
+  relay <K extends NameOf<Messages>> (event: K, data: Data<Messages, K>): void
+  /** What this client says of itself to the others in the topic. @throws RealtimeError */
+  show (state: Shown extends { state?: infer State } ? NonNullable<State> : unknown): Promise<void>
+  /** Who is there, where the route has presence. */
+  readonly members: Store<readonly Shown[]>
+  /** How many are there. */
+  readonly count: Store<number>
+  /** The state of a keyed topic. */
+  readonly state: Store<ReadonlyMap<string, StateEntry>>
+}
+
+export type TopicFor<Api, Pattern> =
+  ClientTopic<EventsOf<Named<Api, Pattern>>, MemberOf<Named<Api, Pattern>>, MessagesOf<Api>>
+export type ParamsFor<Pattern extends string> =
+  string extends Pattern
+    ? [params?: Record<string, string>]
+    : keyof ParamsOf<Pattern> extends never ? [params?: undefined] : [params: ParamsOf<Pattern>]
+export type { Data as DataOf, NameOf as MessageName, Reply as ReplyOf }

@@ -1,0 +1,53 @@
+/** Tells when this page was asleep, is hidden, or has no network. Where there is no page, by the clock alone. */
+
+export interface WakeHost {
+  /** What seemed open may be dead: sleep, a frozen tab, another network. */
+  awake (): void
+  hidden (): void
+  offline (): void
+}
+
+const TICK_MS = 5000
+/** A timer that is so much late has not been late: the machine has slept, or the page was frozen. */
+const JUMP_MS = 15_000
+
+/** What is used of a page. */
+interface Page {
+  addEventListener (type: string, run: () => void): void
+  removeEventListener (type: string, run: () => void): void
+}
+interface Global extends Partial<Page> {
+  document?: Page & { visibilityState: string }
+  navigator?: { onLine?: boolean }
+}
+
+const page: Global = globalThis as Global
+
+export const isHidden = (): boolean => page.document?.visibilityState === 'hidden'
+export const isOffline = (): boolean => page.document !== undefined && page.navigator?.onLine === false
+
+/** Returns what ends it. */
+export function watchWake (host: WakeHost): () => void {
+  let last = Date.now()
+  const timer = setInterval(() => {
+    const late = Math.abs(Date.now() - last - TICK_MS)
+    last = Date.now()
+    if (late > JUMP_MS) host.awake()
+  }, TICK_MS)
+  // Node: it keeps no process alive.
+  timer.unref?.()
+
+  const visible = (): void => isHidden() ? host.hidden() : host.awake()
+  const heard: Array<[Partial<Page> | undefined, string, () => void]> = [
+    [page.document, 'visibilitychange', visible],
+    [page.document, 'resume', host.awake],
+    [page, 'pageshow', host.awake],
+    [page, 'online', host.awake],
+    [page, 'offline', host.offline]
+  ]
+  for (const [target, type, run] of heard) target?.addEventListener?.(type, run)
+  return () => {
+    clearInterval(timer)
+    for (const [target, type, run] of heard) target?.removeEventListener?.(type, run)
+  }
+}

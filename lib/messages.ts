@@ -1,0 +1,19 @@
+/** `defineMessages`: a channel's messages as a value, whose type a client can import. */
+import type { FastifyInstance, FastifyTypeProvider } from 'fastify'
+import type { DefinedMessages } from './types/defined-messages.ts'
+import type { MessageDefinitions, MessagesOfDefinitions } from './types/messages.ts'
+
+// eslint-disable-next-line @typescript-eslint/no-explicit-any -- an instance is assignable to no narrower type
+type AnyApp<Provider extends FastifyTypeProvider> = FastifyInstance<any, any, any, any, Provider>
+
+/**
+ * Messages for `app.channel(url, { messages })`. Nothing is done with them here: their type carries what clients send
+ * and what is answered, to `connect<…>()` of `fastify-realtime/client`. `app`: for its type provider, which says what
+ * schemas mean.
+ */
+export function defineMessages<Provider extends FastifyTypeProvider, const Schemas, Replies> (
+  _app: AnyApp<Provider>, messages: MessageDefinitions<Provider, Schemas, Replies>
+): DefinedMessages<MessagesOfDefinitions<Provider, Schemas, Replies>> {
+  // The types alone are carried: nothing of that name is there when it runs.
+  return messages as typeof messages & DefinedMessages<MessagesOfDefinitions<Provider, Schemas, Replies>>
+}

@@ -1,0 +1,111 @@
+/** The client against a real server: what is heard, what is answered, and what a lost connection changes. */
+import t, { type Test } from 'tap'
+import { WebSocket } from 'ws'
+import { connect, type ConnectOptions } from '../../lib/client/index.ts'
+import type { SocketClass } from '../../lib/client/websocket.ts'
+import type { RealtimeOptions } from '../../lib/index.ts'
+import { live } from '../helpers/app.ts'
+import { until } from '../helpers/redis.ts'
+
+const Socket = WebSocket as unknown as SocketClass
+
+async function start (t: Test, options: RealtimeOptions = {}) {
+  const app = await live(t, { identify: (request) => ({ id: String(request.headers.user ?? 'ada') }), retry: 20, ...options })
+  const room = app.topic('rooms/:room', { authorize: () => true, presence: { grace: 0 } })
+  const board = app.topic('boards/:board', { authorize: () => true, keyed: true })
+  app.channel('/realtime', {
+    subscribe: [room, board],
+    presence: true,
+    messages: {
+      say: { handler: async (data) => ({ said: (data as { text: string }).text.length }) },
+      fail: { handler: () => { throw Object.assign(new Error('no'), { code: 'OUTBID', statusCode: 409 }) } },
+      bytes: { handler: () => undefined },
+      cursor: { relay: { topic: room } }
+    }
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const open = (own: ConnectOptions = {}) => {
+    const client = connect(`${url}/realtime`, { WebSocket: Socket, ...own })
+    t.teardown(() => client.close())
+    return client
+  }
+  return { app, room, board, url, open }
+}
+
+t.test('events come in order, each once, also behind connections that were cut', async (t) => {
+  const { app, room, open } = await start(t)
+  const client = open()
+  const heard: number[] = []
+  const states: string[] = []
+  client.state.subscribe(() => states.push(client.state.get().is))
+  const leave = client.topic('rooms/:room', { room: '1' }).on('said', ({ data }) => heard.push((data as { n: number }).n))
+  await until('the client', () => app.realtime.connections()[0]?.topics.length)
+  let n = 0
+  const say = async (count: number) => { for (let i = 0; i < count; i++) await room.publish({ room: '1' }, 'said', { n: n++ }) }
+  await say(5)
+  for (let cuts = 0; cuts < 5; cuts++) {
+    await app.realtime.disconnect({ topic: 'rooms/1' }, { reconnect: true })
+    await say(5)
+  }
+  await until('all of them', () => heard.length >= n)
+  t.same(heard, Array.from({ length: n }, (_, i) => i))
+  t.ok(states.includes('waiting'))
+  leave()
+  await until('idle', () => client.state.get().is === 'idle')
+  await until('nobody', () => app.realtime.stats().connections.websocket === 0)
+})
+
+t.test('a message is answered, or refused with the handler\'s code', async (t) => {
+  const { open } = await start(t)
+  const client = open()
+  t.same(await client.send('say', { text: 'hello' }), { said: 5 })
+  await t.rejects(client.send('fail', {}), { name: 'RealtimeError', code: 'OUTBID' })
+  await t.rejects(client.send('none', {}), { code: 'UNKNOWN_MESSAGE' })
+  await until('idle', () => client.state.get().is === 'idle')
+})
+
+t.test('members, the state of a keyed topic, and relayed events', async (t) => {
+  const { app, board, open } = await start(t)
+  const one = open()
+  const two = open()
+  const room = one.topic('rooms/:room', { room: '1' })
+  const other = two.topic('rooms/:room', { room: '1' })
+  const cursors: unknown[] = []
+  room.members.subscribe(() => {})
+  other.on('cursor', ({ data }) => cursors.push(data))
+  await until('ada', () => room.members.get().map(({ id }) => id).join() === 'ada')
+  t.equal(room.members.get(), room.members.get(), 'the same list until it changes')
+  await until('both', () => app.realtime.stats().connections.websocket === 2 && app.realtime.connections().every(({ topics }) => topics.length > 0))
+  room.relay('cursor', { x: 1 })
+  await until('the cursor', () => cursors.length === 1)
+  t.same(cursors, [{ x: 1 }])
+
+  await board.publish({ board: 'a' }, 'set', { v: 1 }, { key: 'k1' })
+  const { state } = one.topic('boards/:board', { board: 'a' })
+  state.subscribe(() => {})
+  await until('k1', () => state.get().get('k1'))
+  await board.publish({ board: 'a' }, 'set', { v: 2 }, { key: 'k2' })
+  await until('k2', () => state.get().size === 2)
+  await board.remove({ board: 'a' }, 'k1')
+  await until('k1 gone', () => !state.get().has('k1'))
+  t.same([...state.get()], [['k2', { event: 'set', data: { v: 2 } }]])
+})
+
+t.test('iteration ends with break, and throws where nobody lets it in', async (t) => {
+  const { app, room, open } = await start(t)
+  const client = open()
+  const heard: unknown[] = []
+  const reading = (async () => {
+    for await (const { event, data } of client.topic('rooms/:room', { room: '2' })) {
+      heard.push([event, data])
+      if (heard.length === 2) break
+    }
+  })()
+  await until('the client', () => app.realtime.connections()[0]?.topics.length)
+  await room.publish({ room: '2' }, 'said', 'a')
+  await room.publish({ room: '2' }, 'said', 'b')
+  await reading
+  t.same(heard, [['said', 'a'], ['said', 'b']])
+  await until('idle', () => client.state.get().is === 'idle')
+  await t.rejects(async () => { for await (const event of client.topic('nowhere/:id', { id: '1' })) t.fail(String(event)) }, { code: 'UNKNOWN_TOPIC' })
+})
