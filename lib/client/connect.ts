@@ -1,4 +1,5 @@
 /** `connect()`: what a page is handed. */
+import { FIRST_MS, LONGEST_MS } from './backoff.ts'
 import { RealtimeError } from './errors.ts'
 import { nameOf } from './names.ts'
 import { checkOptions } from './options.ts'
@@ -26,6 +27,13 @@ export interface ConnectOptions {
    * publishes under it (`dedupe: key`) does it once.
    */
   offline?: number
+  /**
+   * A lost connection is dialled again within so many ms, at random; the bound doubles with each attempt, up to
+   * `longestDelay`. Where the server says when to come back, that counts. Default 1000.
+   */
+  firstDelay?: number
+  /** ms. Default 30000. */
+  longestDelay?: number
   /** How long a hidden page keeps its connection, ms. Default 300000. */
   hiddenTimeout?: number
   /** Events that may wait for a `for await` that is slow; past it that throws `SLOW_CONSUMER`. Default 1000. */
@@ -35,7 +43,7 @@ export interface ConnectOptions {
 }
 
 const KNOWN = [
-  'token', 'timeout', 'offline', 'hiddenTimeout', 'maxQueued', 'WebSocket'
+  'token', 'timeout', 'offline', 'firstDelay', 'longestDelay', 'hiddenTimeout', 'maxQueued', 'WebSocket'
 ] satisfies Array<keyof ConnectOptions>
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
@@ -70,6 +78,8 @@ export function connect<Api = Untyped> (url: string | URL, options: ConnectOptio
     timeout: options.timeout ?? 15_000,
     offline: options.offline ?? 0,
     hiddenTimeout: options.hiddenTimeout ?? 300_000,
+    first: options.firstDelay ?? FIRST_MS,
+    longest: options.longestDelay ?? LONGEST_MS,
     dial: (host) => openSocket(absolute(url), host, options.WebSocket ?? globalSocket())
   })
   const client = {

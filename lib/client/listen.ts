@@ -1,5 +1,5 @@
 /** `listen()`: one SSE stream, with what an EventSource leaves to the page: statuses, ends, headers, and a stop. */
-import { delayOf } from './backoff.ts'
+import { delayOf, FIRST_MS, LONGEST_MS, type Delays } from './backoff.ts'
 import { quietly } from './callbacks.ts'
 import { EventStreamParser, type StreamBlock } from './event-stream.ts'
 import { checkOptions } from './options.ts'
@@ -32,10 +32,16 @@ export interface ListenOptions {
   /** Where it goes on: an id of before. */
   lastEventId?: string
   signal?: AbortSignal
+  /** As in `connect`. The stream's own `retry:` counts for the first attempt. Default 1000. */
+  firstDelay?: number
+  /** ms. Default 30000. */
+  longestDelay?: number
   fetch?: typeof fetch
 }
 
-const KNOWN = ['on', 'state', 'headers', 'lastEventId', 'signal', 'fetch'] satisfies Array<keyof ListenOptions>
+const KNOWN = [
+  'on', 'state', 'headers', 'lastEventId', 'signal', 'firstDelay', 'longestDelay', 'fetch'
+] satisfies Array<keyof ListenOptions>
 /** After these, as after any 5xx, the stream may be had later. */
 const LATER: ReadonlySet<number> = new Set([408, 425, 429])
 const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
@@ -54,6 +60,7 @@ export function listen (url: string | URL, options: ListenOptions): () => void {
 class Stream {
   readonly #url: string | URL
   readonly #options: ListenOptions
+  readonly #delays: Delays
   #id: string
   #retry: number | undefined
   #attempt = 0
@@ -65,6 +72,7 @@ class Stream {
     this.#url = url
     this.#options = options
     this.#id = options.lastEventId ?? ''
+    this.#delays = { first: options.firstDelay ?? FIRST_MS, longest: options.longestDelay ?? LONGEST_MS }
     options.signal?.addEventListener('abort', () => this.stop())
     if (options.signal?.aborted) this.#ended = true
   }
@@ -119,7 +127,7 @@ class Stream {
   }
 
   #comeBack (): void {
-    const delay = this.#attempt === 0 && this.#retry !== undefined ? this.#retry : delayOf(this.#attempt)
+    const delay = this.#attempt === 0 && this.#retry !== undefined ? this.#retry : delayOf(this.#attempt, this.#delays)
     this.#attempt++
     this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
     this.#timer = setTimeout(() => this.open(), delay)

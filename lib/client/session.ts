@@ -1,7 +1,7 @@
 /** The connection of a client: dials, comes back, wakes, renews its token, and is let go when nobody wants it. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { Asks } from './asks.ts'
-import { delayOf } from './backoff.ts'
+import { delayOf, type Delays } from './backoff.ts'
 import { mayReturn, verdictOn, type Bye } from './close-codes.ts'
 import { RealtimeError } from './errors.ts'
 import { Pulse } from './pulse.ts'
@@ -12,7 +12,7 @@ import { cursorsOf, HeardTopic, PRESENCE, type TopicHost } from './topic.ts'
 import { isHidden, isOffline, watchWake } from './wake.ts'
 import type { Wire, WireHost } from './wire.ts'
 
-export interface SessionOptions {
+export interface SessionOptions extends Delays {
   token: TokenSource | undefined
   /** ms */
   timeout: number
@@ -297,7 +297,7 @@ export class Session implements TopicHost {
     if (!this.#wanted) return this.#become({ is: 'idle' })
     this.#asks.lost()
     if (isOffline()) return this.#become({ is: 'offline' })
-    const delay = this.#bye?.retry ?? delayOf(this.#attempt)
+    const delay = this.#bye?.retry ?? delayOf(this.#attempt, this.#options)
     this.#attempt++
     this.#become({ is: 'waiting', retryAt: Date.now() + delay })
     if (!isHidden()) this.#timer = setTimeout(() => this.#dial('open'), delay)

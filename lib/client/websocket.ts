@@ -34,14 +34,12 @@ export function openSocket (url: string, host: WireHost, Socket: SocketClass): W
   socket.onerror = () => {}
 
   function hear (data: string | ArrayBuffer): void {
-    let frame: ServerFrame
     try {
-      frame = typeof data === 'string' ? JSON.parse(data) as ServerFrame : binaryFrame(data)
+      host.heard(typeof data === 'string' ? JSON.parse(data) as ServerFrame : binaryFrame(data))
     } catch {
-      // What comes behind half a frame cannot be relied on either: it comes again.
-      return end(0)
+      // What comes behind half a frame, or none, cannot be relied on either: it comes again.
+      end(0)
     }
-    host.heard(frame)
   }
 
   function end (code: number): void {

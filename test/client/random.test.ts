@@ -1,0 +1,72 @@
+/**
+ * Random schedules through a proxy that does what networks do: connections cut at any byte, silent or refused; a server
+ * that sends clients away; and a token that expires all the while. What each client was told is judged by a model that
+ * shares nothing with it: the numbers that were published.
+ */
+import t, { type Test } from 'tap'
+import { setTimeout as pause } from 'node:timers/promises'
+import { WebSocket } from 'ws'
+import { connect, type ClientEvent } from '../../lib/client/index.ts'
+import type { SocketClass } from '../../lib/client/websocket.ts'
+import { live } from '../helpers/app.ts'
+import { until } from '../helpers/redis.ts'
+import { Random, seedOf } from '../random/random.ts'
+import { FaultProxy } from '../redis/proxy.ts'
+
+const SCHEDULES = Number(process.env.SCHEDULES ?? 4)
+const ROOMS = ['1', '2']
+
+async function schedule (t: Test, random: Random): Promise<void> {
+  const app = await live(t, { retry: 20, tokens: { secret: 'a secret of at least thirty-two bytes' } })
+  const room = app.topic('rooms/:room', { authorize: 'token', history: { limit: 5000 } })
+  app.channel('/realtime', { subscribe: room })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const proxy = await FaultProxy.start(t, (app.server.address() as { port: number }).port)
+  const client = connect(`http://127.0.0.1:${proxy.port}/realtime`, {
+    WebSocket: WebSocket as unknown as SocketClass,
+    firstDelay: 20,
+    longestDelay: 200,
+    token: () => app.realtime.sign({ sub: 'ada', subscribe: room, expiresIn: random.pick([1000, 2000, 60_000]) })
+  })
+  const published = new Map(ROOMS.map((name) => [name, 0]))
+  const told = new Map(ROOMS.map((name) => [name, [] as ClientEvent[]]))
+  for (const name of ROOMS) client.topic('rooms/:room', { room: name }).on('*', (event) => told.get(name)?.push(event as ClientEvent))
+  await until('open', () => app.realtime.connections()[0]?.topics.length === ROOMS.length)
+
+  const publish = async () => {
+    const name = random.pick(ROOMS)
+    const n = (published.get(name) ?? 0) + 1
+    published.set(name, n)
+    await room.publish({ room: name }, 'n', { n, pad: 'x'.repeat(random.int(0, 2000)) })
+  }
+  for (let step = 0; step < 60; step++) {
+    for (let i = random.int(0, 8); i > 0; i--) await publish()
+    const roll = random.next()
+    if (roll < 0.25) proxy.cut()
+    else if (roll < 0.35) await app.realtime.disconnect({ identity: 'ada' }, { reconnect: true })
+    else if (roll < 0.42) {
+      proxy.door = 'refusing'
+      proxy.cut()
+      await pause(random.int(1, 60))
+      proxy.door = 'open'
+    } else if (roll < 0.47) proxy.delay = random.int(0, 5)
+    else await pause(random.int(0, 20))
+  }
+  for (const name of ROOMS) {
+    const heard = told.get(name) ?? []
+    await until(`all of ${name}`, () => heard.filter(({ event }) => event === 'n').length >= (published.get(name) ?? 0))
+    t.same(heard.map(({ event, data }) => event === 'n' ? (data as { n: number }).n : [event, data]), Array.from({ length: published.get(name) ?? 0 }, (_, i) => i + 1))
+  }
+  client.close()
+  await app.close()
+  proxy.close()
+}
+
+t.test('whatever happens to the connection, each client is told each event once and in order', { timeout: 60_000 + SCHEDULES * 30_000 }, async (t) => {
+  const seed = seedOf()
+  t.comment(`SEED=${seed}`)
+  for (let n = 0; n < SCHEDULES; n++) {
+    const one = (seed + n) >>> 0
+    await t.test(`SEED=${one} SCHEDULES=1`, async (t) => await schedule(t, new Random(one)))
+  }
+})
