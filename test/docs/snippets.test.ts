@@ -22,7 +22,7 @@ t.test('every snippet with a file name has its test', async (t) => {
   t.same([...snippets.keys()].sort(), [
     'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
-    'sessions.mjs', 'tokens.mjs'
+    'sessions.mjs', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
 })
 

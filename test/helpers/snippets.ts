@@ -10,6 +10,7 @@ import type { Test } from 'tap'
 import { fetch } from 'undici'
 import { WebSocket } from 'ws'
 import { launchChromium } from './chromium.ts'
+import { IMPORTS, serveClient } from './client-modules.ts'
 import { pages, readSnippets, recipePages, root } from './docs.ts'
 
 type Json = Record<string, unknown>
@@ -88,6 +89,7 @@ export async function open (t: Test, url: string, file: string, path?: string) {
   const { changed, until } = lookout()
   const said: string[] = []
   const frames: string[] = []
+  await serveClient(page)
   await page.goto(url)
   page.on('console', (message) => {
     if (message.type() !== 'log') return
@@ -99,7 +101,10 @@ export async function open (t: Test, url: string, file: string, path?: string) {
     changed()
   }))
   const answered = path === undefined ? undefined : page.waitForResponse(url + path)
-  await page.addScriptTag({ content: snippets.get(file) as string })
+  const content = snippets.get(file) as string
+  const isModule = content.includes('\nimport ')
+  if (isModule) await page.addScriptTag({ type: 'importmap', content: JSON.stringify({ imports: IMPORTS }) })
+  await page.addScriptTag({ content, ...isModule && { type: 'module' } })
   await answered
   return {
     /** What the page has logged, when it is so much. */
