@@ -66,4 +66,5 @@ export type ClientFrame =
   | { op: 'refresh', token: string, ref?: Ref }
   | { op: 'unsubscribe', topic: string, ref?: Ref }
   | { op: 'presence', topic: string, state: unknown, ref?: Ref }
-  | { event: string, data?: unknown, topic?: string, ref?: Ref }
+  /** `key`: the same where a message is sent again after a lost connection. */
+  | { event: string, data?: unknown, topic?: string, key?: string, ref?: Ref }

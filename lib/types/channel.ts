@@ -11,6 +11,17 @@ export interface MessageContext<Params = Record<string, string>> {
   /** The upgrade request. */
   request: FastifyRequest
   params: Params
+  /**
+   * The full name of the topic that the client has named with its message, one of those that it has joined (envelope
+   * format); of a relay, where it goes. Undefined where it has named none.
+   */
+  topic: string | undefined
+  /**
+   * What the client has named its message by (envelope format): 1 to 128 characters, the same when it sends the message
+   * again after a lost connection. Publish under it as `dedupe`, and what is sent twice happens once. Clients choose
+   * it: put who sends before it where several write into one topic.
+   */
+  key: string | undefined
 }
 
 export type MessageOptions<Schema, Provider, Params> =

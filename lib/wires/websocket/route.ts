@@ -22,9 +22,10 @@ import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
 import { envelope } from './protocols/envelope.ts'
 import { flat } from './protocols/flat.ts'
+import type { Message } from './message.ts'
 import type { Protocol } from './protocols/protocol.ts'
 import { readRelay, type RelayChannel, type RelayOption } from './relay.ts'
-import type { Message, SessionPlan } from './session.ts'
+import type { SessionPlan } from './session.ts'
 
 /** What a client may offer; the first is for those that offer nothing. */
 const PROTOCOLS: readonly Protocol[] = [flat, envelope]

@@ -1,6 +1,6 @@
 /** The envelope format (PROTOCOL.md): topics and places named in each frame, commands, answers found by `ref`. */
 import type { CloseReason } from '../../../core/close-reasons.ts'
-import { printable } from '../../../core/event-name.ts'
+import { isPublishKey, printable } from '../../../core/event-name.ts'
 import { isPlace, type Entry } from '../../../core/event.ts'
 import { jsonOf } from '../../../core/payload.ts'
 import type { Encoder, HeardTopic, Notice, OutletHost } from '../../../core/wire.ts'
@@ -104,9 +104,15 @@ function readRef (ref: unknown): Ref | undefined {
   throw new Fault('INVALID_FRAME', '"ref" must be a string or a number')
 }
 
-function readMessage ({ event, data, topic }: Json, ref: Ref | undefined): Asked {
+/** Characters of a message's `key`. */
+const MAX_KEY = 128
+
+function readMessage ({ event, data, topic, key }: Json, ref: Ref | undefined): Asked {
   if (typeof event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
-  return { do: 'message', name: event, data, topic, ref }
+  if (key !== undefined && !(isPublishKey(key) && key.length <= MAX_KEY)) {
+    throw new Fault('INVALID_FRAME', `"key" must be a string of 1 to ${MAX_KEY} characters, none of them a control`)
+  }
+  return { do: 'message', name: event, data, topic, key, ref }
 }
 
 function readCommand ({ op, cursors, topic, id, state, token }: Json, ref: Ref | undefined, maxCursors: number): Asked {
