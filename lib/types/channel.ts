@@ -7,8 +7,12 @@ import type { Validated } from './schemas.ts'
 import type { AnyTopic, AnyTopicRef } from './topic.ts'
 
 export interface MessageContext<Params = Record<string, string>> {
+  /**
+   * Of a message that came by an HTTP request (`http: true`) it has the `identity` alone.
+   * @throws FST_ERR_REALTIME_NO_CONNECTION there, by `send`, `subscribe`, `unsubscribe`, `grant` and `close`
+   */
   connection: Connection
-  /** The upgrade request. */
+  /** The upgrade request, or the message's own over HTTP. */
   request: FastifyRequest
   params: Params
   /**
@@ -104,6 +108,11 @@ export interface ChannelRoute<Url extends string, Schema extends FastifySchema, 
    * `['https://app.example', 'capacitor://localhost']`; `'*'` allows all. Default: the plugin's.
    */
   origins?: string[] | '*'
+  /**
+   * The same channel for clients without WebSockets: a `POST` of an `open` frame is answered by a stream of the frames
+   * that a WebSocket would carry, and a `POST` of a message by its reply (PROTOCOL.md, section 4.9). Default false.
+   */
+  http?: boolean
 }
 
 export type ChannelParams<Url extends string, Schema, Provider> =

@@ -8,13 +8,12 @@ import { printable } from '../../core/event-name.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
 import type { Action, DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { Limits } from '../../options.ts'
-import type { ErrorCode, Ref } from '../../protocol.ts'
+import type { Ref } from '../../protocol.ts'
 import type { Arrival } from '../../routes/arrival.ts'
 import type { Entered, Wish } from '../../routes/join-later.ts'
-import { logRefusal } from '../../routes/refusal.ts'
-import { sparing } from '../../routes/sparing-log.ts'
 import { Fault } from './fault.ts'
-import { CallbackTimeout, Forbidden, TooManyTopics, Unavailable } from '../../errors.ts'
+import { faultOf, notNowOf } from './told.ts'
+import { Forbidden, TooManyTopics } from '../../errors.ts'
 import type { Asked } from './protocols/protocol.ts'
 import { carryOut, contextOf, type MessagesPlan, type Sender } from './message.ts'
 import type { WebSocketOutlet } from './outlet.ts'
@@ -247,24 +246,11 @@ export class Session {
   #answer (thrown: unknown, asked: Ref | undefined): void {
     const error = toError(thrown)
     const ref = error instanceof Fault ? error.ref ?? asked : asked
-    if (error instanceof Unavailable || error instanceof CallbackTimeout) {
-      logRefusal(sparing(this.#request), error, 'realtime: a message could not be carried out now')
-      return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
-    }
-    const fault = this.#faultOf(error)
+    const notNow = notNowOf(this.#request, error)
+    if (notNow) return this.#tell(notNow.code, notNow.message, ref)
+    const fault = faultOf(this.#request, error)
     if (fault === error || isFault(error)) this.#refuse(fault, ref, fault === error && fault.code === 'RATE_LIMITED')
     else this.#tell(fault.code, fault.message, ref)
-  }
-
-  /** What the client is told. */
-  #faultOf (error: Error & { code?: unknown }): Fault {
-    const { code, message } = error
-    if (error instanceof Fault) return error
-    const own = OWN_WORDS.get(String(code))
-    if (own !== undefined) return new Fault(own, message)
-    if (statusOf(error) < 500 && typeof code === 'string') return new Fault(code, message)
-    sparing(this.#request).error({ err: error }, 'realtime: a message handler failed')
-    return new Fault('INTERNAL', 'the server failed')
   }
 
   #tell (code: string, message: string, ref: Ref | undefined): void {
@@ -277,12 +263,6 @@ export class Session {
     if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
 }
-
-/** Errors that clients know by the protocol's own words. */
-const OWN_WORDS: ReadonlyMap<string, ErrorCode> = new Map(
-  (['FORBIDDEN', 'TOKEN_INVALID', 'TOKEN_MISSING', 'EXPIRED', 'REVOKED'] satisfies ErrorCode[])
-    .map((word) => [`FST_ERR_REALTIME_${word}`, word])
-)
 
 // Threat: whoever may be refused, or make a handler fail, without end tries one topic, or one message, after the other.
 /**
