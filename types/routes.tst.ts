@@ -250,6 +250,11 @@ describe('messages', () => {
     })
   })
 
+  test('over HTTP, too', () => {
+    expect(typebox.channel).type.toBeCallableWith('/a', { http: true, topics: 'a' })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { http: 'yes', topics: 'a' })
+  })
+
   test('the context can be named in a function of its own', () => {
     const leave = (_data: unknown, { connection, params, topic, key }: MessageContext<{ roomId: string }>): void => {
       expect(topic).type.toBe<string | undefined>()

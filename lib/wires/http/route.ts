@@ -25,10 +25,13 @@ interface Plan extends CarriedChannel, OpenPlan {
   readonly rates: RequestRates
 }
 
+/** A name among the `topics` of an `open`, quoted (255 bytes, which JSON may double). */
+const TOPIC_BYTES = 513
+
 /** Adds the POST of a channel. */
 export function channelOverHttp (collector: RouteCollector) {
   return (channel: CarriedChannel, scope: FastifyInstance, route: { [option: string]: unknown, url: string }): void => {
-    const { context, limits, hub, bodyLimit } = channel
+    const { context, limits, hub, maxTopics, bodyLimit } = channel
     const plan: Plan = {
       ...channel,
       kind: 'sse',
@@ -44,7 +47,7 @@ export function channelOverHttp (collector: RouteCollector) {
     const made = makeRoutes(scope, collector, {
       ...route,
       method: 'POST',
-      bodyLimit,
+      bodyLimit: bodyLimit + maxTopics * TOPIC_BYTES,
       preParsing: [mayEnter(plan), ...[route.preParsing ?? []].flat()],
       handler: (request: FastifyRequest, reply: FastifyReply) => {
         if (hasLeft(request, reply)) return

@@ -52,15 +52,12 @@ export class RequestSender implements Sender {
   }
 }
 
-const NOTHING = new AbortController().signal
-
 /** What a handler is handed in place of a connection: who it is. */
 class IdentityFace {
   readonly id: string
   readonly kind = 'sse'
   readonly identity: Identity
   readonly topics: string[] = []
-  readonly signal = NOTHING
   readonly closed = false
   readonly buffered = 0
   data: Record<string, unknown> = {}
@@ -69,6 +66,9 @@ class IdentityFace {
     this.id = id
     this.identity = identity
   }
+
+  /** Nobody's end can be waited for. */
+  get signal (): AbortSignal { return new AbortController().signal }
 
   send (): never { throw new NoConnection('send') }
   async subscribe (): Promise<never> { throw new NoConnection('subscribe') }

@@ -1,8 +1,11 @@
 /** A channel over HTTP: what its streams say, from where they go on, and how they end. */
+import { once } from 'node:events'
+import { connect, type ClientHttp2Stream } from 'node:http2'
 import t from 'tap'
-import type { FastifyInstance } from 'fastify'
-import type { RealtimeOptions } from '../../../lib/index.ts'
-import { connectionsOf, openEnvelope, turn, serve, type Json } from '../../conformance/clients.ts'
+import Fastify, { type FastifyInstance } from 'fastify'
+import realtime, { type Connection, type RealtimeOptions } from '../../../lib/index.ts'
+import { connectionsOf, EventStreamReader, openEnvelope, turn, serve, type Json } from '../../conformance/clients.ts'
+import { cert, key } from '../../helpers/certificate.ts'
 import { openFrames, post } from '../../helpers/posts.ts'
 import { bearer, holding, made, SECRET } from '../../helpers/tokens.ts'
 
@@ -171,4 +174,53 @@ t.test('a client that does not read costs what it may, slows nobody, and is cut'
   while (reasons.length === 0) await turn()
   t.same(reasons, ['slow-client'])
   t.ok(most < 65_536 * 3, String(most))
+})
+
+t.test('a connection that onConnect closes does not come back; one that is let in is told what it says', async (t) => {
+  const ended: string[] = []
+  const app = await start(t, {}, {
+    onConnect: (connection: Connection) => {
+      if (connection.identity.id === 'bob') return connection.close()
+      connection.send('welcome', {})
+    },
+    onDisconnect: (_connection: unknown, { name }: { name: string }) => ended.push(name)
+  })
+  t.equal((await post(t, app, '/rooms/1', { op: 'open' }, { ...STREAM, 'x-user': 'bob' })).status, 204)
+  const frames = await openFrames(t, app, '/rooms/1', {}, { 'x-user': 'ann' })
+  t.same(await frames.next({ event: 'welcome' }), { event: 'welcome', data: {} })
+  await app.realtime.revoke({ identity: 'ann' }, 'rooms/1')
+  t.same(await frames.next({ op: 'unsubscribed' }), { op: 'unsubscribed', topic: 'rooms/1' })
+  await frames.stream.leave()
+  while (ended.length === 0) await turn()
+  t.equal(ended.length, 1)
+})
+
+t.test('a quiet stream has comments as heartbeats', async (t) => {
+  const app = await start(t, { heartbeat: 1000 })
+  const frames = await openFrames(t, app, '/rooms/1')
+  t.equal(await frames.stream.comments.take(), '')
+})
+
+t.test('over HTTP/2 the same', async (t) => {
+  const app = Fastify({ http2: true, https: { cert, key, allowHTTP1: true } })
+  await app.register(realtime, { closeTimeout: 1000 })
+  app.topic('rooms/:id')
+  app.channel('/rooms/:id', { http: true, topics: 'rooms/:id', messages: { say: { handler: (data) => data } } })
+  t.teardown(() => app.close())
+  const session = connect(await app.listen({ port: 0, host: '127.0.0.1' }), { rejectUnauthorized: false })
+  t.teardown(() => session.destroy())
+  const ask = (headers: object, body: object): [ClientHttp2Stream, EventStreamReader] => {
+    const stream = session.request({ ':method': 'POST', ':path': '/rooms/1', 'content-type': 'application/json', ...headers })
+    const reader = new EventStreamReader()
+    stream.setEncoding('utf8').on('data', (text: string) => reader.push(text))
+    stream.end(JSON.stringify(body))
+    return [stream, reader]
+  }
+  const [stream, reader] = ask(STREAM, { op: 'open' })
+  while (reader.events.length < 2) await once(stream, 'data')
+  const { id } = await app.realtime.publish('rooms/1', 'said', { n: 1 })
+  while (reader.events.length < 3) await once(stream, 'data')
+  t.match(JSON.parse(reader.events[2]?.data ?? ''), { topic: 'rooms/1', event: 'said', id, data: { n: 1 } })
+  const [message] = ask({}, { event: 'say', data: { n: 2 } })
+  t.equal((await once(message, 'data'))[0], '{"n":2}')
 })

@@ -102,7 +102,6 @@ export class Envelope implements Protocol {
     return this.#say({ op: 'unsubscribed', topic, ref })
   }
 
-
   shown (topic: string, ref: Ref | undefined): Uint8Array | undefined {
     return ref === undefined ? undefined : this.#say({ op: 'presence', topic, ref })
   }
