@@ -79,6 +79,13 @@ export const HistoryUnavailable = make('HISTORY_UNAVAILABLE', 'topic "%s" has hi
 // Connections: what a client is answered.
 export const NotAcceptable = make('NOT_ACCEPTABLE',
   'this route answers text/event-stream only: send "accept: text/event-stream"', 406)
+export const MediaTypeUnknown = make('MEDIA_TYPE',
+  'a body of "%s" is not taken here: send application/json, or application/octet-stream for bytes', 415)
+export const MessageTooLarge = make('MESSAGE_TOO_LARGE',
+  'a message of %s bytes is larger than limits.messageBytes (%s). Send less, or raise the limit.', 413)
+export const NoConnection = make('NO_CONNECTION',
+  'connection.%s() cannot be called here: this message came by an HTTP request, which has an identity and no ' +
+  'connection. Publish to a topic that the client hears, or answer by what the handler returns.')
 export const UpgradeRequired = make('UPGRADE_REQUIRED',
   'this route is a WebSocket channel: send an upgrade request', 426)
 export const UpgradeInvalid = make('UPGRADE_INVALID', 'not a valid WebSocket upgrade: %s', 400)

@@ -42,6 +42,7 @@ import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
 import { ProcessWire } from './wires/process/process-wire.ts'
 import { Upgrades, overhears } from './wires/websocket/dispatch.ts'
+import { channelOverHttp } from './wires/http/route.ts'
 import { channelDecorator } from './wires/websocket/route.ts'
 
 const TOPIC_OPTIONS: ReadonlySet<string> = new Set([
@@ -143,7 +144,7 @@ class App {
         return new TopicFace(topic, host)
       },
       stream: streamDecorator(context, this.#collector, new Encoders()),
-      channel: channelDecorator(context, this.#collector, this.#upgrades)
+      channel: channelDecorator(context, this.#collector, this.#upgrades, channelOverHttp(this.#collector))
     }
     // Their types infer from what they are called with, which nothing that is made here can be shown to do.
     for (const [name, decorator] of Object.entries(decorators)) {

@@ -60,10 +60,13 @@ export interface FlatError {
 // --- what a client says ----------------------------------------------------------------
 
 export type ClientFrame =
-  | { op: 'open', /** by topic */ cursors?: Record<string, string>, token?: string }
+  /** `topics`: over HTTP, those to join besides the channel's own. */
+  | { op: 'open', /** by topic */ cursors?: Record<string, string>, token?: string, topics?: string[] }
   | { op: 'ping' }
   | { op: 'subscribe', topic: string, id?: string, token?: string, ref?: Ref }
   | { op: 'refresh', token: string, ref?: Ref }
   | { op: 'unsubscribe', topic: string, ref?: Ref }
   | { op: 'presence', topic: string, state: unknown, ref?: Ref }
-  | { event: string, data?: unknown, topic?: string, ref?: Ref }
+  /** `key`: the same where a message is sent again after a lost connection. */
+  /** `connection`: over HTTP, which stream is the sender's. */
+  | { event: string, data?: unknown, topic?: string, key?: string, ref?: Ref, connection?: string }

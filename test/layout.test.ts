@@ -41,6 +41,8 @@ const rooms: Room[] = [
   { files: /^routes\//, imports: /^(routes\/|features\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
   { files: /^wires\/sse\//, imports: /^(wires\/sse\/|routes\/|features\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
   { files: /^wires\/websocket\//, imports: /^(wires\/websocket\/|routes\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
+  // It carries what one of them says as the other writes.
+  { files: /^wires\/http\//, imports: /^(wires\/(http|sse|websocket)\/|routes\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
   { files: /^wires\/process\//, imports: /^(wires\/process\/|routes\/|core\/|types\/|(errors|known|options)\.ts)/ },
   { files: /^conformance\//, imports: /^(conformance\/|testing\/|core\/adapter\.ts|types\/|index\.ts)/ },
   { files: /^messages\.ts$/, imports: /^types\// },

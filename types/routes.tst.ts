@@ -250,8 +250,15 @@ describe('messages', () => {
     })
   })
 
+  test('over HTTP, too', () => {
+    expect(typebox.channel).type.toBeCallableWith('/a', { http: true, topics: 'a' })
+    expect(typebox.channel).type.not.toBeCallableWith('/a', { http: 'yes', topics: 'a' })
+  })
+
   test('the context can be named in a function of its own', () => {
-    const leave = (_data: unknown, { connection, params }: MessageContext<{ roomId: string }>): void => {
+    const leave = (_data: unknown, { connection, params, topic, key }: MessageContext<{ roomId: string }>): void => {
+      expect(topic).type.toBe<string | undefined>()
+      expect(key).type.toBe<string | undefined>()
       connection.unsubscribe(`rooms/${params.roomId}`)
     }
     expect(typebox.channel).type.toBeCallableWith('/rooms/:roomId', { messages: { leave: { handler: leave } } })

@@ -142,7 +142,7 @@ function declare (app: FastifyInstance, live: LiveOptions, departures: Arrivals<
   }
   routesOf.set(app, routes)
   app.stream('/stream', routes)
-  app.channel('/channel', { ...routes, messages: { wave: { relay: { topic: TOPIC } } } })
+  app.channel('/channel', { http: true, ...routes, messages: { wave: { relay: { topic: TOPIC } } } })
 }
 
 async function enter (t: Checks, app: FastifyInstance, connect: Wire['connect']): ReturnType<House['enter']> {

@@ -9,12 +9,14 @@ const LOOKS = 2
 
 export class IdentityRates {
   readonly #perSecond: number
+  readonly #burst: number
   /** Those of identities that have sent something lately, the one that is silent for longest first. */
   readonly #buckets = new OrderOfUse<string, Bucket>()
 
   /** Infinity: as many as they like. */
-  constructor (perSecond: number) {
+  constructor (perSecond: number, burst = perSecond * BURST_S) {
     this.#perSecond = perSecond
+    this.#burst = burst
   }
 
   /** Identities that are remembered. */
@@ -24,7 +26,7 @@ export class IdentityRates {
   take (identity: string): boolean {
     if (this.#perSecond === Infinity) return true
     this.#forgetSilent()
-    const bucket = this.#buckets.get(identity) ?? new Bucket(this.#perSecond * BURST_S, this.#perSecond)
+    const bucket = this.#buckets.get(identity) ?? new Bucket(this.#burst, this.#perSecond)
     this.#buckets.set(identity, bucket)
     return bucket.take()
   }

@@ -8,10 +8,25 @@ import type { Validated } from './schemas.ts'
 import type { AnyTopic, AnyTopicRef } from './topic.ts'
 
 export interface MessageContext<Params = Record<string, string>> {
+  /**
+   * Of a message that came by an HTTP request (`http: true`) it has the `identity` alone.
+   * @throws FST_ERR_REALTIME_NO_CONNECTION there, by `send`, `subscribe`, `unsubscribe`, `grant` and `close`
+   */
   connection: Connection
-  /** The upgrade request. */
+  /** The upgrade request, or the message's own over HTTP. */
   request: FastifyRequest
   params: Params
+  /**
+   * The full name of the topic that the client has named with its message, one of those that it has joined (envelope
+   * format); of a relay, where it goes. Undefined where it has named none.
+   */
+  topic: string | undefined
+  /**
+   * What the client has named its message by (envelope format): 1 to 128 characters, the same when it sends the message
+   * again after a lost connection. Publish under it as `dedupe`, and what is sent twice happens once. Clients choose
+   * it: put who sends before it where several write into one topic.
+   */
+  key: string | undefined
 }
 
 export type MessageOptions<Schema, Provider, Params> =
@@ -97,6 +112,11 @@ export interface ChannelRoute<Url extends string, Schema extends FastifySchema, 
    * `['https://app.example', 'capacitor://localhost']`; `'*'` allows all. Default: the plugin's.
    */
   origins?: string[] | '*'
+  /**
+   * The same channel for clients without WebSockets: a `POST` of an `open` frame is answered by a stream of the frames
+   * that a WebSocket would carry, and a `POST` of a message by its reply (PROTOCOL.md, section 4.9). Default false.
+   */
+  http?: boolean
 }
 
 export type ChannelParams<Url extends string, Schema, Provider> =

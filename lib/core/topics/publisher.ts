@@ -98,13 +98,15 @@ export class Publisher {
     await this.#yieldAfter(data.byteLength)
   }
 
-  /** A client's own event: to the others in the topic, never stored. */
-  async relay ({ topic, name }: TopicAt, event: string, data: unknown, sender: Receiver): Promise<void> {
+  /** A client's own event: to the others in the topic, never stored. `sender`: who does not get it. */
+  async relay (
+    { topic, name }: TopicAt, event: string, data: unknown, sender: Receiver | undefined
+  ): Promise<void> {
     if (this.#host.stopping) throw new Closed()
     // Checked in production too: it is a client's.
     const payload = await topic.encode(name, event, data, true)
-    const except = { connection: sender.id, identity: String(sender.identity.id) }
-    await this.#host.adapter.ephemeral(name, { name: event, ...payload, except })
+    const except = sender && { connection: sender.id, identity: String(sender.identity.id) }
+    await this.#host.adapter.ephemeral(name, { name: event, ...payload, ...(except && { except }) })
   }
 
   /** @throws OptionInvalid, HistoryUnavailable */

@@ -81,7 +81,7 @@ export class SseOutlet implements Outlet {
     this.#options.encoders.release(encoder)
   }
 
-  encodeOne (entry: Entry): Uint8Array {
+  encodeOne (entry: Entry, _subscription?: HeardSubscription): Uint8Array {
     const { format } = this.#options
     if (format) return format.encoder(this.#socket !== undefined).encode([entry])
     const bytes = eventBlock(entry, entry.id === undefined ? undefined : this.#cursor())
@@ -170,6 +170,9 @@ export class SseOutlet implements Outlet {
     return this.#socket ? chunk(bytes) : bytes
   }
 
+  /** What it writes must be chunks of HTTP/1.1. */
+  get framed (): boolean { return this.#socket !== undefined }
+
   write (bytes: Uint8Array): boolean {
     // What a foreign format cannot be told was lost: nothing may follow it.
     if (this.#brokenOff && this.#options.format) return true
@@ -200,12 +203,17 @@ export class SseOutlet implements Outlet {
     const { format } = this.#options
     if (format) return this.#closeForeign(format, reason)
     if (this.#brokenOff) return this.#cut(this.#framed(BROKEN_OFF))
-    if (retry !== undefined && this.buffered === 0) this.write(this.#framed(block({ retry })))
+    const last = this.lastWords(reason, retry)
+    if (last) this.write(last)
     // A client that does not read would hold the end back as well.
     if (reason.name === 'slow-client') return breakOff(this.#raw)
     this.#raw.end()
     // Fastify answers 503 on connections that it keeps while it closes: this one is not to be used again.
     if (reason === shuttingDown && !this.#raw.stream) this.#raw.socket?.destroySoon?.()
+  }
+
+  protected lastWords (_reason: CloseReason, retry: number | undefined): Uint8Array | undefined {
+    return retry !== undefined && this.buffered === 0 ? this.#framed(block({ retry })) : undefined
   }
 
   /**

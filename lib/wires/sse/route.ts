@@ -177,14 +177,17 @@ function mustFrame ({ raw }: FastifyRequest): void {
   if (raw.httpVersionMajor === 1 && raw.httpVersionMinor === 0) throw new HttpVersionTooOld()
 }
 
-async function arrive (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply): Promise<void> {
+/** `make`: of a client that is let in, its stream. `opens`: it may bring a token with that. */
+export async function arrive (
+  plan: StreamPlan, request: FastifyRequest, reply: FastifyReply, make = newStart, opens = false
+): Promise<void> {
   plan.context.peers.inTurn(request, reply)
-  const arriving = Arrival.of(plan, request)
+  const arriving = Arrival.of(plan, request, opens)
   // Not awaited where it is there: that would cost each client a promise and a turn of the microtasks.
   const arrival = arriving instanceof Arrival ? arriving : await arriving
   // Its end has come and gone unheard: nobody would ever let go of it.
   if (hasLeft(request, reply)) return arrival.abandon()
-  const start = new StreamStart(plan, request, reply, arrival)
+  const start = make(plan, request, reply, arrival)
   try {
     const preparing = start.prepare()
     // Not longer than the client stays, or the app: a source may take its time.
@@ -199,14 +202,18 @@ async function arrive (plan: StreamPlan, request: FastifyRequest, reply: Fastify
   answerWith(reply.headers({ ...plan.format?.headers }), start)
 }
 
-/** As it is: a serializer that a hook has set for this reply would make JSON of it. */
-function answerWith (reply: FastifyReply, payload: unknown): void {
-  // Fastify's types know no way to say that there is none.
-  Reflect.apply(reply.serializer, reply, [null])
-  reply.headers(HEADERS).send(payload)
+function newStart (plan: StreamPlan, request: FastifyRequest, reply: FastifyReply, arrival: Arrival): StreamStart {
+  return new StreamStart(plan, request, reply, arrival)
 }
 
-function hasLeft (request: FastifyRequest, { raw }: FastifyReply): boolean {
+/** As it is: a serializer that a hook has set for this reply would make JSON of it. */
+export function answerWith (reply: FastifyReply, payload: unknown, headers: Record<string, string> = HEADERS): void {
+  // Fastify's types know no way to say that there is none.
+  Reflect.apply(reply.serializer, reply, [null])
+  reply.headers(headers).send(payload)
+}
+
+export function hasLeft (request: FastifyRequest, { raw }: FastifyReply): boolean {
   const { stream } = raw as RawResponse
   return stream ? stream.destroyed : raw.destroyed || request.raw.socket?.destroyed === true
 }
@@ -238,12 +245,12 @@ function refuse (
   answerWith(reply, block({ retry }).toString())
 }
 
-function isTemporary (error: Error & { code?: unknown }): boolean {
+export function isTemporary (error: Error & { code?: unknown }): boolean {
   return statusOf(error) === 503 && typeof error.code === 'string' && error.code.startsWith('FST_ERR_REALTIME_')
 }
 
 /** By the app's error handler and loggers, which may throw as well: nobody but us would hear of it. */
-function answerError (reply: FastifyReply, error: Error): void {
+export function answerError (reply: FastifyReply, error: Error): void {
   try {
     reply.send(error)
   } catch (thrown) {
@@ -267,7 +274,7 @@ function lastWords (start: StreamStart, reply: FastifyReply): string | null {
   return null
 }
 
-const takeOver: onSendHookHandler = (_request, reply, payload, done): void => {
+export const takeOver: onSendHookHandler = (_request, reply, payload, done): void => {
   if (!(payload instanceof StreamStart)) return done(null, payload)
   if (payload.abandoned) return done(null, lastWords(payload, reply))
   try {

@@ -65,11 +65,17 @@ export class StreamStart {
 
   prepare (): MaybePromise<void> {
     if (this.#arrival.connection.condemned) return
-    return andThen(this.#arrival.connect(this.#plan.callbacks), () => andThen(this.#wanted(), (wanted) =>
+    return andThen(this.accepted(), () => andThen(this.wanted(), (wanted) =>
       andThen(this.#plan.context.hub.entrance.prepare(wanted), (joining) => this.#prepared(wanted, joining))))
   }
 
-  #wanted (): MaybePromise<Wanted[]> {
+  /** The app is asked to let it in. */
+  protected accepted (): MaybePromise<void> {
+    return this.#arrival.connect(this.#plan.callbacks)
+  }
+
+  /** What it is to hear, and from where. */
+  protected wanted (): MaybePromise<Wanted[]> {
     const { context: { hub, runs }, resumable } = this.#plan
     if (resumable?.start) return this.#wantPresent(resumable)
     if (resumable) {
@@ -176,7 +182,7 @@ export class StreamStart {
     socket?.setDefaultEncoding?.('latin1')
     raw.flushHeaders?.()
     socket?.setDefaultEncoding?.('utf8')
-    const outlet = this.#outlet = new SseOutlet(connection, raw, this.#plan)
+    const outlet = this.#outlet = this.outletOn(raw)
     // From here on the outlet hears of it: nothing holds what was only needed to begin.
     raw.off('close', this.#left)
     connection.attach(outlet)
@@ -184,12 +190,20 @@ export class StreamStart {
     this.#joining = []
     connection.begin(joining)
     this.#arrival.begun()
+    this.said(outlet)
     if (!this.#reader) return socket?.uncork?.()
     const [reader, first] = [this.#reader, this.#first]
     this.#arrival.run(() => tellSource(this.#request, connection, outlet, reader, first)).catch(() => {})
     // What it has ready at once leaves with the head.
     process.nextTick(() => socket?.uncork?.())
   }
+
+  protected outletOn (raw: RawResponse): SseOutlet {
+    return new SseOutlet(this.#arrival.connection, raw, this.#plan)
+  }
+
+  /** What leaves with the opening, behind it. */
+  protected said (_outlet: SseOutlet): void {}
 
   /** It never began: nothing of it stays. */
   abandon (): void {

@@ -21,6 +21,25 @@ export function frame (kind: 'text' | 'binary', ...parts: readonly Uint8Array[])
   return bytes
 }
 
+/** How a format's frames travel. */
+export interface Carriage {
+  /** A frame of JSON, in parts. */
+  text (...parts: readonly Uint8Array[]): Buffer
+  /** An event of bytes. `start`: its JSON without `data`, and without its end. */
+  bytes (start: string, data: Uint8Array): Buffer
+}
+
+/** Over a WebSocket. */
+export const webSocketFrames: Carriage = {
+  text: (...parts) => frame('text', ...parts),
+  bytes (start, data) {
+    const head = Buffer.from(start + '}')
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(head.byteLength)
+    return frame('binary', length, head, data)
+  }
+}
+
 /** A text frame of JSON. */
 export function jsonFrame (value: unknown): Buffer {
   return frame('text', Buffer.from(JSON.stringify(value)))

@@ -3,8 +3,8 @@
  * client chooses it beyond what it may join.
  */
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import type { Connection } from '../../core/connection/connection.ts'
 import { printable } from '../../core/event-name.ts'
+import type { Hub } from '../../core/hub.ts'
 import { encodeJson } from '../../core/payload.ts'
 import { TopicFace, topicAt } from '../../core/topics/face.ts'
 import type { DeclaredTopic, Params, TopicAt } from '../../core/topics/topic.ts'
@@ -19,7 +19,7 @@ type Replace = (data: unknown, context: object) => unknown
 
 export interface Relay {
   /** The topic that a message goes to. `named`: what the client says. @throws Fault */
-  to (request: FastifyRequest, connection: Connection, named: unknown): TopicAt
+  to (request: FastifyRequest, named: unknown): TopicAt
   /** What is sent in place of the client's data; undefined: nothing. */
   readonly replace: Replace | undefined
 }
@@ -89,7 +89,7 @@ function planTarget (channel: RelayChannel, name: string, topic: unknown): Relay
   checkEvent(channel, name, plan)
   const target: Target = { channel, plan, own: true, choosable: false }
   context.onReady(() => becomeReady(target, name))
-  return ({ params }, connection, named) => findTarget(target, params as Params, connection, named)
+  return ({ params }, named) => findTarget(target, params as Params, named)
 }
 
 interface Target {
@@ -135,20 +135,21 @@ function checkEvent (channel: RelayChannel, name: string, plan: TopicPlan): void
     `goes to topic "${owner.pattern}", which declares no such event: add it to the topic's events`)
 }
 
+/** Whether the client is in it is another question. */
 function findTarget (
-  { channel: { context }, plan, own, choosable }: Target, params: Params, connection: Connection, named: unknown
+  { channel: { context }, plan, own, choosable }: Target, params: Params, named: unknown
 ): TopicAt {
   const at = own ? plan.at(params ?? {}) : undefined
-  const meant = named === undefined ? at : resolve(context, named)
+  const meant = named === undefined ? at : topicNamed(context.hub, named)
   if (!meant) throw new Fault('UNKNOWN_TOPIC', 'this message needs a "topic" that this client has joined')
-  const allowed = meant.name === at?.name || (choosable && plan.matches(meant))
-  if (!allowed || !connection.has(meant.name)) throw notIn()
+  if (meant.name !== at?.name && !(choosable && plan.matches(meant))) throw notIn()
   return meant
 }
 
-function resolve ({ hub }: WireContext, named: unknown): TopicAt | undefined {
+/** What a client names. @throws Fault */
+export function topicNamed ({ topics }: Pick<Hub, 'topics'>, named: unknown): TopicAt {
   try {
-    return hub.topics.resolve(named)
+    return topics.resolve(named)
   } catch {
     throw notIn()
   }

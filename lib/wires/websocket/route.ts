@@ -22,9 +22,10 @@ import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
 import { envelope } from './protocols/envelope.ts'
 import { flat } from './protocols/flat.ts'
+import type { Message } from './message.ts'
 import type { Protocol } from './protocols/protocol.ts'
 import { readRelay, type RelayChannel, type RelayOption } from './relay.ts'
-import type { Message, SessionPlan } from './session.ts'
+import type { SessionPlan } from './session.ts'
 
 /** What a client may offer; the first is for those that offer nothing. */
 const PROTOCOLS: readonly Protocol[] = [flat, envelope]
@@ -43,17 +44,31 @@ interface ChannelRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
   limits?: ChannelLimits
   origins?: string[] | '*'
   hosts?: string[] | '*'
+  http?: unknown
 }
 
-interface Plan extends ChannelPlan, ArrivalPlan, OriginPolicy {
+/** What clients without WebSockets are given of a channel. */
+export interface CarriedChannel extends ChannelPlan, ArrivalPlan, OriginPolicy {
+  /** Bytes of the largest thing that a client says. */
+  readonly bodyLimit: number
+}
+
+/** Adds another way into a channel. */
+type Carry = (
+  channel: CarriedChannel, scope: FastifyInstance, route: { [option: string]: unknown, url: string }
+) => void
+
+interface Plan extends CarriedChannel {
   readonly server: WebSocketServer
   readonly upgrades: Upgrades
 }
 
-export function channelDecorator (context: WireContext, collector: RouteCollector, upgrades: Upgrades) {
+export function channelDecorator (
+  context: WireContext, collector: RouteCollector, upgrades: Upgrades, overHttp: Carry
+) {
   return function channel (this: FastifyInstance, url: string, options: ChannelRouteOptions): FastifyInstance {
     const {
-      topics, subscribe, messages, binary, limits, origins, hosts, presence,
+      topics, subscribe, messages, binary, limits, origins, hosts, presence, http,
       heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'channel', url }
@@ -61,6 +76,9 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
     const urls: string[] = []
     const offered = readSubscribe(label, subscribe)
     const ownLimits = context.limits(limits)
+    const bodyLimit = Math.max(ownLimits.messageBytes, openBytes(
+      context.settings.maxTopics * (presence ? 2 : 1), context.grants.tokens?.settings.maxBytes ?? 0
+    ))
     const plan: Plan = {
       context,
       kind: 'websocket',
@@ -68,6 +86,7 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       hub: context.hub,
       upgrades,
       limits: ownLimits,
+      bodyLimit,
       maxTopics: context.settings.maxTopics,
       maxCursors: maxCursors(context.settings.maxTopics, context.presenceMode(presence)),
       live: context.live(Object.fromEntries(
@@ -87,22 +106,24 @@ export function channelDecorator (context: WireContext, collector: RouteCollecto
       server: new WebSocketServer({
         noServer: true,
         clientTracking: false,
-        maxPayload: Math.max(ownLimits.messageBytes, openBytes(
-          context.settings.maxTopics * (presence ? 2 : 1), context.grants.tokens?.settings.maxBytes ?? 0
-        )),
+        maxPayload: bodyLimit,
         perMessageDeflate: false,
         handleProtocols: (offered) => offeredOf(offered)?.subprotocol ?? false
       })
     }
     checkFlatEvents(context, label, topics)
     context.arrivals.watch('channel')
-    const made = makeRoutes(this, collector, {
+    const common = {
       ...route,
-      method: 'GET',
       url,
-      exposeHeadRoute: false,
       onRequest: [context.arrivals.onRequest, ...[route.onRequest ?? []].flat()],
-      schema: { ...route.schema, hide: true },
+      schema: { ...route.schema, hide: true }
+    }
+    if (http === true) overHttp(plan, this, common)
+    const made = makeRoutes(this, collector, {
+      ...common,
+      method: 'GET',
+      exposeHeadRoute: false,
       handler: (_request: FastifyRequest, reply: FastifyReply) => {
         reply.header('upgrade', 'websocket').send(new UpgradeRequired())
       }
@@ -129,10 +150,13 @@ function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions):
   if (typeof options !== 'object' || options === null) {
     throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages"')
   }
-  const { topics, subscribe, messages, binary, method } = options
+  const { topics, subscribe, messages, binary, method, http } = options
   if (method !== undefined && String(method).toUpperCase() !== 'GET') throw new RouteInvalid(kind, url, 'is always GET')
   if (topics === undefined && subscribe === undefined && messages === undefined && binary === undefined) {
     throw new RouteInvalid(kind, url, 'needs "topics", "subscribe", "messages" or "binary"')
+  }
+  if (http !== undefined && typeof http !== 'boolean') {
+    throw new RouteInvalid(kind, url, 'has "http", which is neither true nor false')
   }
   for (const name of ['onConnect', 'onDisconnect', 'binary'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') {

@@ -3,39 +3,29 @@ import type { FastifyRequest } from 'fastify'
 import { quiet, statusOf, toError } from '../../core/callbacks.ts'
 import * as reasons from '../../core/close-reasons.ts'
 import type { Connection } from '../../core/connection/connection.ts'
+import type { Receiver } from '../../core/event.ts'
 import { printable } from '../../core/event-name.ts'
-import type { Hub } from '../../core/hub.ts'
 import type { MaybePromise } from '../../core/maybe-promise.ts'
-import type { DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
-import type { Check } from '../../core/validation.ts'
+import type { Action, DeclaredTopic, TopicAt } from '../../core/topics/topic.ts'
 import type { Limits } from '../../options.ts'
-import type { ErrorCode, Ref } from '../../protocol.ts'
+import type { Ref } from '../../protocol.ts'
 import type { Arrival } from '../../routes/arrival.ts'
 import type { Entered, Wish } from '../../routes/join-later.ts'
-import { logRefusal } from '../../routes/refusal.ts'
-import { sparing } from '../../routes/sparing-log.ts'
 import { Fault } from './fault.ts'
-import { CallbackTimeout, EventDataInvalid, Forbidden, TooManyTopics, Unavailable } from '../../errors.ts'
+import { faultOf, notNowOf } from './told.ts'
+import { Forbidden, TooManyTopics } from '../../errors.ts'
 import type { Asked } from './protocols/protocol.ts'
+import { carryOut, contextOf, type MessagesPlan, type Sender } from './message.ts'
 import type { WebSocketOutlet } from './outlet.ts'
 import { Rate } from './rate.ts'
-import { mustFit, notIn, type Relay } from './relay.ts'
 
-export interface Message {
-  readonly check: Check | undefined
-  readonly handler: ((data: unknown, context: object) => unknown) | undefined
-  readonly relay: Relay | undefined
-}
-
-export interface SessionPlan {
-  readonly messages: ReadonlyMap<string, Message>
+export interface SessionPlan extends MessagesPlan {
   readonly binary: ((data: Uint8Array, context: object) => unknown) | undefined
   readonly subscribe: readonly DeclaredTopic[]
   readonly limits: Limits
   readonly maxTopics: number
   /** Topics that an `open` may name. */
   readonly maxCursors: number
-  readonly hub: Hub
 }
 
 /** Whose session it is. */
@@ -44,6 +34,22 @@ interface SessionHost {
   opened (cursors: ReadonlyMap<string, string>, token: string | undefined): MaybePromise<void>
   /** A message was handled: the queue may have room again. */
   handled (): void
+}
+
+/** A client that is connected: it is in what it hears. */
+class ConnectedSender implements Sender {
+  readonly request: FastifyRequest
+  readonly #arrival: Arrival
+
+  constructor (arrival: Arrival, request: FastifyRequest) {
+    this.#arrival = arrival
+    this.request = request
+  }
+
+  get face (): object { return this.#arrival.connection.face }
+  get receiver (): Receiver { return this.#arrival.connection.receiver }
+  isIn ({ name }: TopicAt): boolean { return this.#arrival.connection.has(name) }
+  authorize (at: TopicAt, action: Action): Promise<unknown> { return this.#arrival.authorize(at, action) }
 }
 
 /** Shared by all that have heard nothing yet; never added to. */
@@ -58,6 +64,7 @@ export class Session {
   readonly #outlet: WebSocketOutlet
   readonly #request: FastifyRequest
   readonly #host: SessionHost
+  readonly #sender: Sender
   /** Made for the first message: many clients only listen. */
   #rate: Rate | undefined
   #queue: Inbound[] = NONE
@@ -73,6 +80,7 @@ export class Session {
     this.#outlet = outlet
     this.#request = request
     this.#host = host
+    this.#sender = new ConnectedSender(arrival, request)
   }
 
   /** The app has accepted the connection: what came before is handled now. */
@@ -139,7 +147,7 @@ export class Session {
       case 'presence': return await this.#show(asked)
       case 'message': {
         this.#mustBeOpen()
-        const result = await this.#message(asked.name, asked.data, asked.topic)
+        const result = await carryOut(this.#plan, this.#sender, asked)
         if (!this.#connection.closed) this.#write(protocol.reply(asked, result))
       }
     }
@@ -149,50 +157,10 @@ export class Session {
     if (bytes && !this.#connection.closed) this.#connection.write(bytes)
   }
 
-  async #message (name: string, received: unknown, topic: unknown): Promise<unknown> {
-    const message = this.#plan.messages.get(name)
-    if (!message) throw new Fault('UNKNOWN_MESSAGE', `no message "${printable(name)}" is declared here`)
-    const data = message.check ? await this.#checked(message.check, received) : received
-    if (message.handler) return await message.handler(data, this.#context())
-    if (message.relay) await this.#relay(message.relay, name, data, topic)
-    return undefined
-  }
-
-  /** What the schema's compiler makes of the data: with defaults, say, or of another type. */
-  async #checked (check: Check, data: unknown): Promise<unknown> {
-    const { fault, value } = await check(data)
-    if (fault !== undefined) throw new Fault('INVALID_DATA', fault)
-    return value
-  }
-
-  async #relay ({ to, replace }: Relay, name: string, data: unknown, named: unknown): Promise<void> {
-    const at = to(this.#request, this.#connection, named)
-    await this.#arrival.authorize(at, 'publish')
-    const sent = replace ? await replace(data, this.#context()) : data ?? null
-    if (sent === undefined) return
-    // Threat: the topic may have been taken from it while the app was asked.
-    if (!this.#connection.has(at.name)) throw notIn()
-    try {
-      if (!replace) await mustFit(at, name, sent)
-      await this.#plan.hub.publisher.relay(at, name, sent, this.#connection.receiver)
-    } catch (thrown) {
-      const error = toError(thrown)
-      if (!(error instanceof EventDataInvalid)) throw error
-      if (replace) {
-        sparing(this.#request).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
-      }
-      throw new Fault('INVALID_DATA', error.message)
-    }
-  }
-
   async #binary (bytes: Uint8Array): Promise<void> {
     this.#mustBeOpen()
     if (!this.#plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel takes no binary messages')
-    await this.#plan.binary(bytes, this.#context())
-  }
-
-  #context (): object {
-    return { connection: this.#connection.face, request: this.#request, params: this.#request.params ?? {} }
+    await this.#plan.binary(bytes, contextOf(this.#sender))
   }
 
   // --- commands -----------------------------------------------------------------
@@ -278,24 +246,11 @@ export class Session {
   #answer (thrown: unknown, asked: Ref | undefined): void {
     const error = toError(thrown)
     const ref = error instanceof Fault ? error.ref ?? asked : asked
-    if (error instanceof Unavailable || error instanceof CallbackTimeout) {
-      logRefusal(sparing(this.#request), error, 'realtime: a message could not be carried out now')
-      return this.#tell('UNAVAILABLE', 'not available now; whether it was done is not known', ref)
-    }
-    const fault = this.#faultOf(error)
+    const notNow = notNowOf(this.#request, error)
+    if (notNow) return this.#tell(notNow.code, notNow.message, ref)
+    const fault = faultOf(this.#request, error)
     if (fault === error || isFault(error)) this.#refuse(fault, ref, fault === error && fault.code === 'RATE_LIMITED')
     else this.#tell(fault.code, fault.message, ref)
-  }
-
-  /** What the client is told. */
-  #faultOf (error: Error & { code?: unknown }): Fault {
-    const { code, message } = error
-    if (error instanceof Fault) return error
-    const own = OWN_WORDS.get(String(code))
-    if (own !== undefined) return new Fault(own, message)
-    if (statusOf(error) < 500 && typeof code === 'string') return new Fault(code, message)
-    sparing(this.#request).error({ err: error }, 'realtime: a message handler failed')
-    return new Fault('INTERNAL', 'the server failed')
   }
 
   #tell (code: string, message: string, ref: Ref | undefined): void {
@@ -308,12 +263,6 @@ export class Session {
     if (this.#rate?.fault()) this.#connection.end(rate ? reasons.rateLimited : reasons.tooManyFaults)
   }
 }
-
-/** Errors that clients know by the protocol's own words. */
-const OWN_WORDS: ReadonlyMap<string, ErrorCode> = new Map(
-  (['FORBIDDEN', 'TOKEN_INVALID', 'TOKEN_MISSING', 'EXPIRED', 'REVOKED'] satisfies ErrorCode[])
-    .map((word) => [`FST_ERR_REALTIME_${word}`, word])
-)
 
 // Threat: whoever may be refused, or make a handler fail, without end tries one topic, or one message, after the other.
 /**

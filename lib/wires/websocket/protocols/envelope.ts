@@ -1,29 +1,43 @@
 /** The envelope format (PROTOCOL.md): topics and places named in each frame, commands, answers found by `ref`. */
 import type { CloseReason } from '../../../core/close-reasons.ts'
-import { printable } from '../../../core/event-name.ts'
+import { isPublishKey, printable } from '../../../core/event-name.ts'
 import { isPlace, type Entry } from '../../../core/event.ts'
 import { jsonOf } from '../../../core/payload.ts'
 import type { Encoder, HeardTopic, Notice, OutletHost } from '../../../core/wire.ts'
 import { SUBPROTOCOL, type Ref, type ServerFrame } from '../../../protocol.ts'
 import { Fault } from '../fault.ts'
-import { frame, joined, jsonFrame } from '../frame.ts'
+import { joined, webSocketFrames, type Carriage } from '../frame.ts'
 import { jsonText, parseObject, type Json } from './json.ts'
 import type { Asked, Protocol, ToldError } from './protocol.ts'
 
-class EnvelopeEncoder implements Encoder {
+class EnvelopeEncoder implements Encoder<Uint8Array> {
   readonly shared = true
+  readonly #carriage: Carriage
+
+  constructor (carriage: Carriage) {
+    this.#carriage = carriage
+  }
 
   encode (entries: readonly Entry[], topic: HeardTopic): Uint8Array {
-    return joined(entries.map((entry) => eventFrame(entry, topic)))
+    return joined(entries.map((entry) => eventFrame(this.#carriage, entry, topic)))
   }
 }
 
-const say = (said: ServerFrame): Buffer => jsonFrame(said)
+const say = (carriage: Carriage, said: ServerFrame): Buffer => carriage.text(Buffer.from(JSON.stringify(said)))
 
-class Envelope implements Protocol {
+/** What its frames say is the same, whatever carries them. */
+export class Envelope implements Protocol {
   readonly subprotocol = SUBPROTOCOL
-  readonly encoder = new EnvelopeEncoder()
+  readonly encoder: Encoder<Uint8Array>
   readonly clientOpens = true
+  readonly #carriage: Carriage
+
+  constructor (carriage: Carriage) {
+    this.#carriage = carriage
+    this.encoder = new EnvelopeEncoder(carriage)
+  }
+
+  #say (said: ServerFrame): Uint8Array { return say(this.#carriage, said) }
 
   read (text: string, maxCursors: number): Asked {
     const said = parseObject(text)
@@ -37,11 +51,11 @@ class Envelope implements Protocol {
 
   notice (notice: Notice, { id: connection, heartbeat }: Pick<OutletHost, 'id' | 'heartbeat'>): Uint8Array {
     switch (notice.type) {
-      case 'opened': return say({ op: 'open', connection, heartbeat })
+      case 'opened': return this.#say({ op: 'open', connection, heartbeat })
       case 'subscribed': {
         const { subscription: { topic, position }, recovered, expires, ref } = notice
         // A client that is cut before the reset comes back with the id it has, and is told then.
-        return say({
+        return this.#say({
           op: 'subscribed',
           topic: topic.name,
           id: recovered === false ? undefined : position,
@@ -50,52 +64,54 @@ class Envelope implements Protocol {
           ref: ref as Ref | undefined
         })
       }
-      case 'reset': return say({
+      case 'reset': return this.#say({
         op: 'reset', topic: notice.subscription.topic.name, id: notice.subscription.position, reason: notice.reason
       })
-      case 'at': return say({
+      case 'at': return this.#say({
         op: 'at', topic: notice.subscription.topic.name, id: notice.subscription.position, why: notice.why
       })
-      case 'snapshot': return snapshotFrame(notice)
-      case 'revoked': return say({ op: 'unsubscribed', topic: notice.topic, reason: notice.reason })
+      case 'snapshot': return snapshotFrame(this.#carriage, notice)
+      case 'revoked': return this.#say({ op: 'unsubscribed', topic: notice.topic, reason: notice.reason })
       case 'direct':
-        return frame('text',
+        return this.#carriage.text(
           Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
     }
   }
 
   error ({ code, message, ref, topic }: ToldError): Uint8Array {
-    return say({ op: 'error', ref, code, message, topic })
+    return this.#say({ op: 'error', ref, code, message, topic })
   }
 
   reply ({ ref, name }: Asked & { do: 'message' }, result: unknown): Uint8Array | undefined {
     if (ref === undefined) return undefined
     const data = jsonOf(undefined, name, result)
-    return frame('text', Buffer.from(`{"op":"reply","ref":${JSON.stringify(ref)},"data":${data}}`))
+    return this.#carriage.text(Buffer.from(`{"op":"reply","ref":${JSON.stringify(ref)},"data":${data}}`))
   }
 
-  pong (): Uint8Array { return say({ op: 'pong' }) }
+  pong (): Uint8Array { return this.#say({ op: 'pong' }) }
   // Without a position: the client has it, and what waits for this client may be beyond the one it stands at now.
   subscribed (topic: string, ref: Ref | undefined, expires: number | undefined): Uint8Array {
-    return say({ op: 'subscribed', topic, expires, ref })
+    return this.#say({ op: 'subscribed', topic, expires, ref })
   }
 
   refreshed (ref: Ref | undefined, expires: number | undefined): Uint8Array {
-    return say({ op: 'refreshed', expires, ref })
+    return this.#say({ op: 'refreshed', expires, ref })
   }
 
-  unsubscribed (topic: string, ref: Ref | undefined): Uint8Array { return say({ op: 'unsubscribed', topic, ref }) }
+  unsubscribed (topic: string, ref: Ref | undefined): Uint8Array {
+    return this.#say({ op: 'unsubscribed', topic, ref })
+  }
 
   shown (topic: string, ref: Ref | undefined): Uint8Array | undefined {
-    return ref === undefined ? undefined : say({ op: 'presence', topic, ref })
+    return ref === undefined ? undefined : this.#say({ op: 'presence', topic, ref })
   }
 
   bye ({ code, text, reconnect }: CloseReason, retry: number | undefined): Uint8Array {
-    return say({ op: 'bye', code, reason: text, reconnect, ...(retry === undefined ? {} : { retry }) })
+    return this.#say({ op: 'bye', code, reason: text, reconnect, ...(retry === undefined ? {} : { retry }) })
   }
 }
 
-export const envelope: Protocol = new Envelope()
+export const envelope: Protocol = new Envelope(webSocketFrames)
 
 // --- what a client says ----------------------------------------------------------------
 
@@ -104,9 +120,15 @@ function readRef (ref: unknown): Ref | undefined {
   throw new Fault('INVALID_FRAME', '"ref" must be a string or a number')
 }
 
-function readMessage ({ event, data, topic }: Json, ref: Ref | undefined): Asked {
+/** Characters of a message's `key`. */
+const MAX_KEY = 128
+
+function readMessage ({ event, data, topic, key }: Json, ref: Ref | undefined): Asked {
   if (typeof event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
-  return { do: 'message', name: event, data, topic, ref }
+  if (key !== undefined && !(isPublishKey(key) && key.length <= MAX_KEY)) {
+    throw new Fault('INVALID_FRAME', `"key" must be a string of 1 to ${MAX_KEY} characters, none of them a control`)
+  }
+  return { do: 'message', name: event, data, topic, key, ref }
 }
 
 function readCommand ({ op, cursors, topic, id, state, token }: Json, ref: Ref | undefined, maxCursors: number): Asked {
@@ -157,23 +179,20 @@ function prefixOf (topic: HeardTopic, event: string): string {
   return prefix
 }
 
-function eventFrame (entry: Entry, topic: HeardTopic): Buffer {
-  if (isPlace(entry)) return say({ op: 'at', topic: topic.name, id: entry.id, why: 'excepted' })
+function eventFrame (carriage: Carriage, entry: Entry, topic: HeardTopic): Buffer {
+  if (isPlace(entry)) return say(carriage, { op: 'at', topic: topic.name, id: entry.id, why: 'excepted' })
   const position = entry.id === undefined
     ? ''
     : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
   const key = topic.keyed && entry.key !== undefined ? `,"key":${JSON.stringify(entry.key)}` : ''
   const start = prefixOf(topic, entry.name) + position + key
-  if (entry.format !== 'binary') {
-    return frame('text', Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
-  }
-  const head = Buffer.from(start + '}')
-  const length = Buffer.alloc(4)
-  length.writeUInt32BE(head.byteLength)
-  return frame('binary', length, head, entry.data)
+  if (entry.format === 'binary') return carriage.bytes(start, entry.data)
+  return carriage.text(Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
 }
 
-function snapshotFrame ({ subscription: { topic, position }, event, data }: Notice & { type: 'snapshot' }): Buffer {
+function snapshotFrame (
+  carriage: Carriage, { subscription: { topic, position }, event, data }: Notice & { type: 'snapshot' }
+): Buffer {
   const head = JSON.stringify({ op: 'snapshot', topic: topic.name, id: position, event })
-  return frame('text', Buffer.from(head.slice(0, -1) + ',"data":'), data, Buffer.from('}'))
+  return carriage.text(Buffer.from(head.slice(0, -1) + ',"data":'), data, Buffer.from('}'))
 }

@@ -30,7 +30,7 @@ class Flat implements Protocol {
   read (text: string): Asked {
     const { type, ...data } = parseObject(text)
     if (typeof type !== 'string') throw new Fault('INVALID_FRAME', 'a message needs a "type"')
-    return { do: 'message', name: type, data, topic: undefined, ref: undefined }
+    return { do: 'message', name: type, data, topic: undefined, key: undefined, ref: undefined }
   }
 
   /** Only in the app's own words: of ours, a flat client is sent errors alone. */

@@ -15,8 +15,8 @@ export type Asked =
   | { do: 'unsubscribe', topic: unknown, ref: Ref | undefined }
   /** What the client says of itself in a topic. */
   | { do: 'presence', topic: unknown, state: unknown, ref: Ref | undefined }
-  /** `topic`: where a relay is to go. */
-  | { do: 'message', name: string, data: unknown, topic: unknown, ref: Ref | undefined }
+  /** `topic`: which one it means. `key`: by what a message that comes again is known. */
+  | { do: 'message', name: string, data: unknown, topic: unknown, key: string | undefined, ref: Ref | undefined }
 
 export interface ToldError {
   code: string
