@@ -20,7 +20,7 @@ export class Asks {
   readonly #offline: number
   #refs = 0
   /** Of this client: keys of two must never be alike. */
-  readonly #id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2)}`
+  readonly #id = `${Date.now()}${Math.random()}`
 
   /** `timeout`: ms until an answer is given up. `offline`: messages kept while there is no connection. */
   constructor (timeout: number, offline: number) {
@@ -40,7 +40,7 @@ export class Asks {
       const ref = ++this.#refs
       const timer = setTimeout(() => {
         this.#asks.delete(ref)
-        reject(new RealtimeError('TIMEOUT', 'no answer came: whether it was done is not known'))
+        reject(new RealtimeError('TIMEOUT', 'no answer'))
       }, this.#timeout)
       this.#asks.set(ref, { frame: { ...frame, ref }, resolve, reject, timer, again, sent: false })
     })
@@ -71,9 +71,9 @@ export class Asks {
     let kept = 0
     for (const [ref, ask] of this.#asks) {
       if (ask.again && ++kept <= this.#offline) ask.sent = false
-      else if (ask.again) this.answer(ref, undefined, new RealtimeError('QUEUE_FULL', 'too many messages wait'))
-      else if (ask.sent) this.answer(ref, undefined, new RealtimeError('DISCONNECTED', 'the connection was lost'))
-      else this.answer(ref, undefined, new RealtimeError('OFFLINE', 'not connected: nothing was sent'))
+      else if (ask.again) this.answer(ref, undefined, new RealtimeError('QUEUE_FULL', 'too many wait'))
+      else if (ask.sent) this.answer(ref, undefined, new RealtimeError('DISCONNECTED', 'connection lost'))
+      else this.answer(ref, undefined, new RealtimeError('OFFLINE', 'not connected'))
     }
   }
 

@@ -3,8 +3,11 @@ import type { ServerFrame } from '../protocol.ts'
 
 export type Bye = Extract<ServerFrame, { op: 'bye' }>
 
-/** Nobody is to come back after these, unless the server has said otherwise. */
-const FINAL: ReadonlySet<number> = new Set([1000, 1007, 1009, 4400, 4403, 4408])
+/**
+ * Nobody is to come back after these, unless the server has said otherwise. 1000 is none of them: where it is an end, a
+ * `bye` has said so, and before a connection is open there is none.
+ */
+const FINAL: ReadonlySet<number> = new Set([1007, 1009, 4400, 4403, 4408])
 /** What a newer token may help with. */
 const REFUSALS: ReadonlySet<number> = new Set([401, 403, 4401, 4403])
 const TOO_MANY = 429

@@ -126,6 +126,6 @@ function absolute (url: string | URL): string {
 
 function globalSocket (): SocketClass {
   const { WebSocket } = globalThis as { WebSocket?: SocketClass }
-  if (!WebSocket) throw new RealtimeError('NO_WEBSOCKET', 'no global WebSocket: give connect() that of "ws"')
+  if (!WebSocket) throw new RealtimeError('NO_WEBSOCKET', 'give connect() that of "ws"')
   return WebSocket
 }

@@ -7,7 +7,7 @@
 export function nameOf (pattern: string, params: Readonly<Record<string, string>> = {}): string {
   return pattern.replace(/:(\w+)|\*/g, (found, param: string | undefined) => {
     const value = params[param ?? '*']
-    if (value === undefined) throw new TypeError(`the topic "${pattern}" needs a param "${param ?? '*'}"`)
+    if (value === undefined) throw new TypeError(`topic "${pattern}" needs "${param ?? '*'}"`)
     return found === '*' ? value.split('/').map(encoded).join('/') : encoded(value)
   })
 }

@@ -3,5 +3,5 @@
 /** @throws TypeError */
 export function checkOptions (of: string, options: object, known: readonly string[]): void {
   const wrong = Object.keys(options).find((key) => !known.includes(key))
-  if (wrong !== undefined) throw new TypeError(`${of}: unknown option "${wrong}"; it knows ${known.join(', ')}`)
+  if (wrong !== undefined) throw new TypeError(`${of}: unknown option "${wrong}"; known: ${known.join()}`)
 }

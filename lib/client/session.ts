@@ -27,8 +27,8 @@ export interface SessionOptions extends Delays {
 const GOOD_MS = 10_000
 /** A topic that cannot be joined now is asked for again. */
 const LATER: ReadonlySet<string> = new Set(['UNAVAILABLE', 'RATE_LIMITED'])
-const LATER_MS = 1000
-const NOT_LET_IN = 'the server does not let this client in'
+const NOT_LET_IN = 'not let in'
+const CLOSED = 'closed'
 
 type Timer = ReturnType<typeof setTimeout>
 
@@ -93,7 +93,7 @@ export class Session implements TopicHost {
   async message (event: string, data: unknown, topic?: string): Promise<unknown> {
     this.#mustLive()
     const away = this.#state.is === 'waiting' || this.#state.is === 'offline'
-    if (away && this.#options.offline === 0) throw new RealtimeError('OFFLINE', 'not connected: nothing was sent')
+    if (away && this.#options.offline === 0) throw new RealtimeError('OFFLINE', 'not connected')
     if (away && this.#asks.size >= this.#options.offline) throw new RealtimeError('QUEUE_FULL', 'too many wait')
     const answer = this.#asks.message(event, data, topic)
     this.#ensure()
@@ -117,14 +117,14 @@ export class Session implements TopicHost {
     if (this.#state.is === 'closed') return
     this.#drop()
     this.#unwatch?.()
-    this.#asks.end(new RealtimeError('CLOSED', 'the client was closed'))
+    this.#asks.end(new RealtimeError('CLOSED', CLOSED))
     this.#become({ is: 'closed' })
-    for (const topic of this.#topics.values()) topic.refused('CLOSED', 'the client was closed')
+    for (const topic of this.#topics.values()) topic.refused('CLOSED', CLOSED)
   }
 
   #mustLive (): void {
     const { is } = this.#state
-    if (is === 'closed') throw new RealtimeError('CLOSED', 'the client was closed')
+    if (is === 'closed') throw new RealtimeError('CLOSED', CLOSED)
     if (is === 'refused') throw new RealtimeError((this.#state as { code: string }).code, NOT_LET_IN)
   }
 
@@ -239,7 +239,7 @@ export class Session implements TopicHost {
   #subscribeLater (topic: HeardTopic): void {
     setTimeout(() => {
       if (this.peek(topic.name) === topic) this.#subscribe(topic)
-    }, LATER_MS * (1 + Math.random()))
+    }, delayOf(1, this.#options))
   }
 
   /** The server took a topic: with a newer token it may be had again. */
@@ -247,7 +247,7 @@ export class Session implements TopicHost {
     const heard = this.#topics.get(topic)
     if (!heard) return
     if (reason === 'expired' && this.#token.given) this.#renew().then(() => this.#subscribe(heard), () => {})
-    else heard.refused(reason === 'expired' ? 'EXPIRED' : 'FORBIDDEN', 'the server has taken this topic')
+    else heard.refused(reason === 'expired' ? 'EXPIRED' : 'FORBIDDEN', NOT_LET_IN)
   }
 
   // --- its token -------------------------------------------------------------------------
@@ -327,7 +327,7 @@ export class Session implements TopicHost {
     this.#attempt = 0
     const { is } = this.#state
     if (is === 'open') this.#pulse.ask()
-    else if (is === 'waiting' || is === 'offline' || is === 'connecting') this.#dial('open')
+    else if (is === 'waiting' || is === 'offline') this.#dial('open')
   }
 
   #hidden (): void {

@@ -49,6 +49,7 @@ export class HeardTopic {
   readonly #state = new Map<string, StateEntry>()
   #count = 0
   #holds = 0
+  #joined = false
   #keyed = false
   readonly members: Store<readonly HeardMember[]>
   readonly count: Store<number>
@@ -81,15 +82,22 @@ export class HeardTopic {
   }
 
   hold (): void {
-    if (++this.#holds === 1) this.#host.join(this)
+    this.#holds++
+    if (this.#joined) return
+    this.#joined = true
+    this.#host.join(this)
   }
 
   /** Left a macrotask later: a page that draws itself anew (React's StrictMode) leaves and comes back at once. */
   release (): void {
-    if (--this.#holds === 0) setTimeout(() => { if (!this.wanted) this.#host.leave(this) })
+    if (--this.#holds === 0) setTimeout(() => this.#leave())
   }
 
-  get wanted (): boolean { return this.#holds > 0 }
+  #leave (): void {
+    if (this.#holds > 0 || !this.#joined) return
+    this.#joined = false
+    this.#host.leave(this)
+  }
 
   // --- what it is told -------------------------------------------------------------------
 
@@ -184,55 +192,35 @@ export class HeardTopic {
 
   // --- iteration -------------------------------------------------------------------------
 
-  /** `most`: events that may wait for their reader. */
-  iterate (most: number): AsyncIterableIterator<HeardEvent> {
+  /** `most`: events that may wait for their reader. @throws RealtimeError */
+  async * iterate (most: number): AsyncGenerator<HeardEvent, void, undefined> {
     const waiting: HeardEvent[] = []
-    let wake: (() => void) | undefined
-    let end: { error?: Error } | undefined
-    const off = this.on(undefined, (event) => {
-      if (event.event === 'error') end = { error: new RealtimeError(...errorOf(event.data)) }
-      else if (waiting.length < most) waiting.push(event)
-      else end ??= { error: new RealtimeError('SLOW_CONSUMER', `more than ${most} events wait for their reader`) }
-      wake?.()
+    const end: RealtimeError[] = []
+    let wake = (): void => {}
+    const off = this.on(undefined, (told) => {
+      const { code, message } = Object(told.data) as { code: string, message: string }
+      if (end.length > 0) return
+      if (told.event === 'error') end.push(new RealtimeError(code, message))
+      else if (waiting.length < most) waiting.push(told)
+      else end.push(new RealtimeError('SLOW_CONSUMER', `more than ${most} events wait`))
+      wake()
     })
-    const stop = (): void => {
-      end ??= {}
-      off()
-      wake?.()
-    }
-    return {
-      [Symbol.asyncIterator] () { return this },
-      async next () {
-        for (;;) {
-          const value = waiting.shift()
-          if (value) return { done: false, value }
-          if (end) {
-            off()
-            const { error } = end
-            end = {}
-            if (error) throw error
-            return { done: true, value: undefined }
-          }
-          await new Promise<void>((resolve) => { wake = resolve })
-        }
-      },
-      async return () {
-        waiting.length = 0
-        stop()
-        return { done: true, value: undefined }
+    try {
+      for (;;) {
+        const event = waiting.shift()
+        if (event) yield event
+        else if (end[0]) throw end[0]
+        else await new Promise<void>((resolve) => { wake = resolve })
       }
+    } finally {
+      off()
     }
   }
 }
 
-function errorOf (data: unknown): [code: string, message: string] {
-  const { code, message } = data as { code: string, message: string }
-  return [code, message]
-}
-
 function isPart (data: unknown): data is Snapshot {
-  return typeof data === 'object' && data !== null && Array.isArray((data as Partial<Snapshot>).items) &&
-    typeof (data as Partial<Snapshot>).part === 'number'
+  const { part, items } = Object(data) as Partial<Snapshot>
+  return part !== undefined && Array.isArray(items)
 }
 
 function bytesOf (base64: string): Uint8Array {

@@ -12,9 +12,10 @@ const TICK_MS = 5000
 const JUMP_MS = 15_000
 
 /** What is used of a page. */
+type Handler = (event: { persisted?: boolean }) => void
 interface Page {
-  addEventListener (type: string, run: () => void): void
-  removeEventListener (type: string, run: () => void): void
+  addEventListener (type: string, run: Handler): void
+  removeEventListener (type: string, run: Handler): void
 }
 interface Global extends Partial<Page> {
   document?: Page & { visibilityState: string }
@@ -38,10 +39,11 @@ export function watchWake (host: WakeHost): () => void {
   timer.unref?.()
 
   const visible = (): void => isHidden() ? host.hidden() : host.awake()
-  const heard: Array<[Partial<Page> | undefined, string, () => void]> = [
+  const heard: Array<[Partial<Page> | undefined, string, Handler]> = [
     [page.document, 'visibilitychange', visible],
     [page.document, 'resume', host.awake],
-    [page, 'pageshow', host.awake],
+    // From the back/forward cache; the first one is no sleep.
+    [page, 'pageshow', (event) => { if (event.persisted) host.awake() }],
     [page, 'online', host.awake],
     [page, 'offline', host.offline]
   ]

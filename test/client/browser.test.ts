@@ -1,0 +1,113 @@
+/** The client in a real browser, without a bundler, under a strict CSP: offline, hidden, frozen, and redrawn. */
+import t, { type Test } from 'tap'
+import { readFileSync } from 'node:fs'
+import type { Client } from '../../lib/client/index.ts'
+import { live } from '../helpers/app.ts'
+import { launchChromium } from '../helpers/chromium.ts'
+import { root } from '../helpers/docs.ts'
+import { until } from '../helpers/redis.ts'
+
+t.setTimeout(180_000)
+const browser = await launchChromium()
+t.teardown(() => browser.close())
+
+interface Shared { rt: Client<unknown>, heard: number[] }
+
+const PAGE = '<!doctype html><title>client</title><script type="module" src="/page.js"></script>'
+const SCRIPT = `
+import { connect } from '/client/index.js'
+const rt = connect('/realtime', { firstDelay: 50, hiddenTimeout: 200 })
+const room = rt.topic('rooms/:room', { room: '1' })
+const heard = []
+const states = []
+rt.state.subscribe(() => states.push(rt.state.get().is))
+Object.assign(globalThis, { rt, room, heard, states, hear: () => room.on('n', ({ data }) => heard.push(data)) })
+globalThis.leave = globalThis.hear()
+`
+
+async function open (t: Test) {
+  const app = await live(t, { retry: 20 })
+  const room = app.topic('rooms/:room', { authorize: () => true })
+  let dials = 0
+  app.channel('/realtime', { subscribe: room, onConnect: () => { dials++ } })
+  const csp = "default-src 'none'; script-src 'self'; connect-src 'self'"
+  app.get('/', (_request, reply) => { reply.header('content-security-policy', csp).type('text/html').send(PAGE) })
+  app.get('/page.js', (_request, reply) => { reply.type('text/javascript').send(SCRIPT) })
+  app.get<{ Params: { file: string } }>('/client/:file', ({ params }, reply) => {
+    reply.type('text/javascript').send(readFileSync(`${root}dist/client/${params.file}`, 'utf8'))
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  const page = await context.newPage()
+  const complaints: string[] = []
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('console', (message) => { if (message.type() === 'error' && /Content Security/.test(message.text())) complaints.push(message.text()) })
+  t.teardown(() => { if (complaints.length > 0) throw new Error(complaints.join('\n')) })
+  await page.goto(url)
+  await page.waitForFunction(() => (globalThis as unknown as Partial<Shared>).rt?.state.get().is === 'open')
+  await until('the topic', () => app.realtime.connections()[0]?.topics.length)
+  let n = 0
+  return {
+    page,
+    cdp: await context.newCDPSession(page),
+    async publish (count: number) { for (let i = 0; i < count; i++) await room.publish({ room: '1' }, 'n', n++) },
+    async all () {
+      await page.waitForFunction((n) => (globalThis as unknown as Shared).heard.length >= n, n)
+      t.same(await page.evaluate('heard'), Array.from({ length: n }, (_, i) => i))
+    },
+    connections: () => app.realtime.stats().connections.websocket,
+    dials: () => dials
+  }
+}
+
+t.test('offline: it says so, does not dial, and is back at once with all that was missed', async (t) => {
+  const { page, cdp, publish, all } = await open(t)
+  await publish(3)
+  await all()
+  const network = (offline: boolean) => cdp.send('Network.emulateNetworkConditions', { offline, latency: 0, downloadThroughput: -1, uploadThroughput: -1 })
+  await network(true)
+  await page.evaluate('rt.state.get().is') // the page is told before what follows
+  await publish(3)
+  await network(false)
+  await publish(3)
+  await all()
+})
+
+t.test('hidden for long: the connection is let go; seen again: it is back, with all that was missed', async (t) => {
+  const { page, publish, all, connections } = await open(t)
+  await publish(2)
+  await all()
+  const show = async (state: string) => await page.evaluate((state) => {
+    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }, state)
+  await show('hidden')
+  await until('nobody', () => connections() === 0)
+  await publish(3)
+  await show('visible')
+  await all()
+})
+
+t.test('a frozen tab goes on where it was', async (t) => {
+  const { cdp, publish, all } = await open(t)
+  await publish(2)
+  await all()
+  await cdp.send('Page.setWebLifecycleState', { state: 'frozen' })
+  await publish(5)
+  await cdp.send('Page.setWebLifecycleState', { state: 'active' })
+  await publish(1)
+  await all()
+})
+
+t.test('left and heard again in the same turn, as React\'s StrictMode does: one connection, one subscription', async (t) => {
+  const { page, publish, all, dials } = await open(t)
+  await publish(1)
+  await all()
+  await page.evaluate('leave(); globalThis.leave = hear()')
+  await publish(2)
+  await all()
+  t.equal(dials(), 1)
+  await page.evaluate('leave()')
+  await page.waitForFunction(() => (globalThis as unknown as Shared).rt.state.get().is === 'idle')
+})

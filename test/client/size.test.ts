@@ -1,0 +1,22 @@
+/** What a page pays for the client: bytes, minified and compressed, and nothing that it does not use. */
+import t from 'tap'
+import { gzipSync } from 'node:zlib'
+import { build } from 'esbuild'
+import { root } from '../helpers/docs.ts'
+
+async function sizeOf (code: string): Promise<{ bytes: number, text: string }> {
+  const { outputFiles: [file] } = await build({
+    stdin: { contents: code, resolveDir: `${root}lib/client`, loader: 'ts' }, bundle: true, minify: true, format: 'esm', target: 'es2022', write: false
+  })
+  return { bytes: gzipSync(file?.contents ?? '', { level: 9 }).length, text: file?.text ?? '' }
+}
+
+t.test('connect() alone, and listen() alone', async (t) => {
+  const connect = await sizeOf("import { connect } from './index.ts'; globalThis.run = connect")
+  const listen = await sizeOf("import { listen } from './index.ts'; globalThis.run = listen")
+  t.comment(`connect ${connect.bytes} bytes, listen ${listen.bytes} bytes`)
+  t.ok(connect.bytes <= 5 * 1024, `connect: ${connect.bytes}`)
+  t.ok(listen.bytes <= 2 * 1024, `listen: ${listen.bytes}`)
+  t.notMatch(connect.text, 'text/event-stream')
+  t.notMatch(listen.text, 'fastify-realtime.v1')
+})
