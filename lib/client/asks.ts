@@ -8,7 +8,7 @@ interface Ask {
   readonly frame: ClientFrame & { ref: number }
   readonly resolve: (data: unknown) => void
   readonly reject: (error: Error) => void
-  readonly timer: ReturnType<typeof setTimeout>
+  timer: ReturnType<typeof setTimeout> | undefined
   /** It may be sent again: its handler is shown a key, by which it knows it. */
   readonly again: boolean
   sent: boolean
@@ -36,14 +36,21 @@ export class Asks {
   }
 
   ask (frame: ClientFrame, again = false): Promise<unknown> {
+    const ref = ++this.#refs
+    // What JSON cannot hold is refused here, before anything depends on it.
+    JSON.stringify(frame)
     return new Promise((resolve, reject) => {
-      const ref = ++this.#refs
-      const timer = setTimeout(() => {
-        this.#asks.delete(ref)
-        reject(new RealtimeError('TIMEOUT', 'no answer'))
-      }, this.#timeout)
-      this.#asks.set(ref, { frame: { ...frame, ref }, resolve, reject, timer, again, sent: false })
+      const ask: Ask = { frame: { ...frame, ref }, resolve, reject, again, sent: false, timer: undefined }
+      this.#asks.set(ref, ask)
+      // One that is kept has all the time until it is sent.
+      if (!again) this.#limit(ask)
     })
+  }
+
+  #limit (ask: Ask): void {
+    clearTimeout(ask.timer)
+    const late = new RealtimeError('TIMEOUT', 'no answer')
+    ask.timer = setTimeout(() => this.answer(ask.frame.ref, undefined, late), this.#timeout)
   }
 
   /** Sends what was not sent. */
@@ -51,6 +58,7 @@ export class Asks {
     for (const ask of this.#asks.values()) {
       if (ask.sent) continue
       ask.sent = true
+      if (ask.again) this.#limit(ask)
       send(ask.frame)
     }
   }
@@ -70,8 +78,10 @@ export class Asks {
   lost (): void {
     let kept = 0
     for (const [ref, ask] of this.#asks) {
-      if (ask.again && ++kept <= this.#offline) ask.sent = false
-      else if (ask.again) this.answer(ref, undefined, new RealtimeError('QUEUE_FULL', 'too many wait'))
+      if (ask.again && ++kept <= this.#offline) {
+        ask.sent = false
+        clearTimeout(ask.timer)
+      } else if (ask.again) this.answer(ref, undefined, new RealtimeError('QUEUE_FULL', 'too many wait'))
       else if (ask.sent) this.answer(ref, undefined, new RealtimeError('DISCONNECTED', 'connection lost'))
       else this.answer(ref, undefined, new RealtimeError('OFFLINE', 'not connected'))
     }

@@ -105,7 +105,7 @@ function topicOf (session: Session, name: string, maxQueued: number) {
     members: storeOf(session, name, 'members', NOBODY),
     count: storeOf(session, name, 'count', 0),
     state: storeOf(session, name, 'state', NOTHING),
-    [Symbol.asyncIterator]: () => session.topic(name).iterate(maxQueued)
+    [Symbol.asyncIterator]: async function * () { yield * session.topic(name).iterate(maxQueued) }
   }
 }
 

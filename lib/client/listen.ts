@@ -3,6 +3,7 @@ import { delayOf, FIRST_MS, LONGEST_MS, type Delays } from './backoff.ts'
 import { quietly } from './callbacks.ts'
 import { EventStreamParser, type StreamBlock } from './event-stream.ts'
 import { checkOptions } from './options.ts'
+import { LONGEST_TIMER_MS } from './token.ts'
 
 export interface StreamEvent<Data = unknown> {
   event: string
@@ -44,6 +45,10 @@ const KNOWN = [
 ] satisfies Array<keyof ListenOptions>
 /** After these, as after any 5xx, the stream may be had later. */
 const LATER: ReadonlySet<number> = new Set([408, 425, 429])
+/** A proxy's or an app's page is no stream, and comes where the stream cannot be had now. */
+const STREAM = /^text\/event-stream\b/i
+/** A stream that has lived for so long was a good one. */
+const GOOD_MS = 10_000
 const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
 
 /**
@@ -61,9 +66,11 @@ class Stream {
   readonly #url: string | URL
   readonly #options: ListenOptions
   readonly #delays: Delays
+  readonly #abort = (): void => this.stop()
   #id: string
   #retry: number | undefined
   #attempt = 0
+  #openedAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #request: AbortController | undefined
   #ended = false
@@ -73,7 +80,7 @@ class Stream {
     this.#options = options
     this.#id = options.lastEventId ?? ''
     this.#delays = { first: options.firstDelay ?? FIRST_MS, longest: options.longestDelay ?? LONGEST_MS }
-    options.signal?.addEventListener('abort', () => this.stop())
+    options.signal?.addEventListener('abort', this.#abort)
     if (options.signal?.aborted) this.#ended = true
   }
 
@@ -95,10 +102,12 @@ class Stream {
     const headers = { accept: 'text/event-stream', ...this.#id !== '' && { 'last-event-id': this.#id }, ...own }
     const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
     const { status, body } = response
-    if (status !== 200 || !body) {
+    if (this.#ended) return 0
+    if (status !== 200 || !body || !STREAM.test(response.headers.get('content-type') ?? '')) {
       body?.cancel().catch(() => {})
       return status === 200 ? 0 : status
     }
+    this.#openedAt = Date.now()
     this.#tell({ is: 'open' })
     let over = false
     const parser = new EventStreamParser((block) => { over = this.#hear(block) || over })
@@ -117,17 +126,20 @@ class Stream {
 
   /** True: nothing follows. */
   #hear ({ event, data, id, retry }: StreamBlock): boolean {
-    this.#attempt = 0
     if (retry !== undefined) this.#retry = retry
     if (id !== undefined) this.#id = id
     if (data === '' && event === 'message') return false
-    const run = this.#ended ? undefined : this.#options.on[event]
+    if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
+    const { on } = this.#options
+    const run = this.#ended || !Object.hasOwn(on, event) ? undefined : on[event]
     if (run) quietly(() => run({ event, data: parsed(data), id: this.#id }))
     return ENDS.has(event)
   }
 
   #comeBack (): void {
-    const delay = this.#attempt === 0 && this.#retry !== undefined ? this.#retry : delayOf(this.#attempt, this.#delays)
+    if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
+    const wanted = this.#attempt === 0 && this.#retry !== undefined ? this.#retry : delayOf(this.#attempt, this.#delays)
+    const delay = Math.min(wanted, LONGEST_TIMER_MS)
     this.#attempt++
     this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
     this.#timer = setTimeout(() => this.open(), delay)
@@ -142,6 +154,7 @@ class Stream {
     this.#ended = true
     clearTimeout(this.#timer)
     this.#request?.abort()
+    this.#options.signal?.removeEventListener('abort', this.#abort)
     this.#tell(state)
   }
 

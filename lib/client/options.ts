@@ -1,4 +1,18 @@
 /** Options of the page's: one that is not known is a mistake, and says so. */
+import type { Delays } from './backoff.ts'
+import type { TokenSource } from './token.ts'
+import type { Wire, WireHost } from './wire.ts'
+
+export interface SessionOptions extends Delays {
+  token: TokenSource | undefined
+  /** ms */
+  timeout: number
+  /** Messages kept while not connected. */
+  offline: number
+  /** ms after which a hidden page's connection is let go. */
+  hiddenTimeout: number
+  dial: (host: WireHost) => Wire
+}
 
 /** @throws TypeError */
 export function checkOptions (of: string, options: object, known: readonly string[]): void {

@@ -1,34 +1,23 @@
 /** The connection of a client: dials, comes back, wakes, renews its token, and is let go when nobody wants it. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { Asks } from './asks.ts'
-import { delayOf, type Delays } from './backoff.ts'
+import { delayOf } from './backoff.ts'
 import { mayReturn, verdictOn, type Bye } from './close-codes.ts'
 import { RealtimeError } from './errors.ts'
+import type { SessionOptions } from './options.ts'
 import { Pulse } from './pulse.ts'
-import type { ClientState } from './state.ts'
+import { overWith, type ClientState } from './state.ts'
 import { Derived, type Store } from './store.ts'
-import { Token, type TokenReason, type TokenSource } from './token.ts'
+import { LONGEST_TIMER_MS, Token, type TokenReason } from './token.ts'
 import { cursorsOf, HeardTopic, PRESENCE, type TopicHost } from './topic.ts'
 import { isHidden, isOffline, watchWake } from './wake.ts'
 import type { Wire, WireHost } from './wire.ts'
-
-export interface SessionOptions extends Delays {
-  token: TokenSource | undefined
-  /** ms */
-  timeout: number
-  /** Messages kept while not connected. */
-  offline: number
-  /** ms after which a hidden page's connection is let go. */
-  hiddenTimeout: number
-  dial: (host: WireHost) => Wire
-}
 
 /** A connection that has lived for so long was a good one: the next delay is a short one again. */
 const GOOD_MS = 10_000
 /** A topic that cannot be joined now is asked for again. */
 const LATER: ReadonlySet<string> = new Set(['UNAVAILABLE', 'RATE_LIMITED'])
 const NOT_LET_IN = 'not let in'
-const CLOSED = 'closed'
 
 type Timer = ReturnType<typeof setTimeout>
 
@@ -48,6 +37,8 @@ export class Session implements TopicHost {
   #renewed = false
   #lastError = ''
   #bye: Bye | undefined
+  /** The channel's own topics that nobody here has asked for. */
+  readonly #unheard = new Set<string>()
   #timer: Timer | undefined
   #hiding: Timer | undefined
   #unwatch: (() => void) | undefined
@@ -65,8 +56,6 @@ export class Session implements TopicHost {
     this.state = this.#stateStore
   }
 
-  // --- what the page wants ---------------------------------------------------------------
-
   /** To be held at once. */
   topic (name: string): HeardTopic {
     let topic = this.#topics.get(name)
@@ -75,30 +64,35 @@ export class Session implements TopicHost {
   }
 
   /** If anybody here hears it. */
-  peek (name: string): HeardTopic | undefined {
-    return this.#topics.get(name)
-  }
+  peek (name: string): HeardTopic | undefined { return this.#topics.get(name) }
 
   join (topic: HeardTopic): void {
+    const over = overWith(this.#state)
+    if (over) return topic.refused(over.code, over.message)
+    // What it was sent at the beginning nobody has heard: it is joined from the beginning.
+    if (this.#unheard.delete(topic.name)) this.#unsubscribe(topic)
     this.#subscribe(topic)
     this.#ensure()
   }
 
   leave (topic: HeardTopic): void {
     this.#topics.delete(topic.name)
-    if (this.#state.is === 'open') this.#say({ op: 'unsubscribe', topic: topic.name })
+    this.#unsubscribe(topic)
     this.#letGo()
   }
 
+  /** With a `ref`: what the server takes by itself has none. */
+  #unsubscribe ({ name }: HeardTopic): void {
+    this.hint({ op: 'unsubscribe', topic: name, ref: '' })
+  }
+
   async message (event: string, data: unknown, topic?: string): Promise<unknown> {
-    this.#mustLive()
+    const over = overWith(this.#state)
+    if (over) throw over
     const away = this.#state.is === 'waiting' || this.#state.is === 'offline'
     if (away && this.#options.offline === 0) throw new RealtimeError('OFFLINE', 'not connected')
     if (away && this.#asks.size >= this.#options.offline) throw new RealtimeError('QUEUE_FULL', 'too many wait')
-    const answer = this.#asks.message(event, data, topic)
-    this.#ensure()
-    this.#flush()
-    return await answer.finally(() => this.#letGo())
+    return await this.#answered(this.#asks.message(event, data, topic))
   }
 
   /** Said once, where there is a connection: what nobody keeps is not kept here either. */
@@ -107,38 +101,48 @@ export class Session implements TopicHost {
   }
 
   async show (topic: string, state: unknown): Promise<void> {
-    this.#mustLive()
-    const answer = this.#asks.ask({ op: 'presence', topic, state })
+    const over = overWith(this.#state)
+    if (over) throw over
+    await this.#answered(this.#asks.ask({ op: 'presence', topic, state }))
+  }
+
+  #answered (answer: Promise<unknown>): Promise<unknown> {
+    this.#ensure()
     this.#flush()
-    await answer
+    return answer.finally(() => this.#letGo())
   }
 
   close (): void {
     if (this.#state.is === 'closed') return
-    this.#drop()
-    this.#unwatch?.()
-    this.#asks.end(new RealtimeError('CLOSED', CLOSED))
-    this.#become({ is: 'closed' })
-    for (const topic of this.#topics.values()) topic.refused('CLOSED', CLOSED)
+    this.#sleep({ is: 'closed' })
+    this.#over()
   }
 
-  #mustLive (): void {
-    const { is } = this.#state
-    if (is === 'closed') throw new RealtimeError('CLOSED', CLOSED)
-    if (is === 'refused') throw new RealtimeError((this.#state as { code: string }).code, NOT_LET_IN)
+  /** For whoever waits for something. */
+  #over (): void {
+    const over = overWith(this.#state)
+    if (!over) return
+    this.#asks.end(over)
+    for (const topic of this.#topics.values()) topic.refused(over.code, over.message)
   }
 
-  get #wanted (): boolean { return this.#topics.size > 0 || this.#asks.size > 0 }
+  get #wanted (): boolean { return this.#topics.size + this.#asks.size > 0 }
 
   /** Idle, a macrotask after the last has left. */
   #letGo (): void {
     setTimeout(() => {
       if (this.#wanted || this.#state.is === 'closed' || this.#state.is === 'refused') return
-      this.#drop()
-      this.#unwatch?.()
-      this.#unwatch = undefined
-      this.#become({ is: 'idle' })
+      this.#sleep({ is: 'idle' })
     })
+  }
+
+  /** Nothing is left that runs. */
+  #sleep (state: ClientState): void {
+    this.#drop()
+    clearTimeout(this.#hiding)
+    this.#unwatch?.()
+    this.#unwatch = undefined
+    this.#become(state)
   }
 
   #become (state: ClientState): void {
@@ -146,34 +150,39 @@ export class Session implements TopicHost {
     this.#stateStore.changed()
   }
 
-  // --- dialling --------------------------------------------------------------------------
-
-  #ensure (): void {
-    if (this.#state.is === 'idle' && this.#wanted) this.#dial('open')
-  }
+  #ensure (): void { if (this.#state.is === 'idle' && this.#wanted) this.#dial('open') }
 
   #dial (reason: TokenReason): void {
     this.#drop()
     this.#unwatch ??= watchWake({
       awake: () => this.#awake(), hidden: () => this.#hidden(), offline: () => this.#offline()
     })
-    if (isOffline()) return this.#become({ is: 'offline' })
-    if (isHidden()) return this.#become({ is: 'waiting', retryAt: Infinity })
-    this.#become({ is: 'connecting' })
+    this.#bye = undefined
+    if (isOffline() || isHidden()) {
+      this.#asks.lost()
+      return this.#become(isOffline() ? { is: 'offline' } : { is: 'waiting', retryAt: Infinity })
+    }
     const turn = ++this.#turn
+    this.#become({ is: 'connecting' })
     const mine = (run: () => void): void => { if (turn === this.#turn) run() }
     this.#token.ask(reason).then((token) => mine(() => this.#open(turn, token)), () => mine(() => this.#comeBack()))
   }
 
   #open (turn: number, token: string | undefined): void {
-    this.#bye = undefined
     this.#lastError = ''
     const mine = (run: () => void): void => { if (turn === this.#turn) run() }
-    this.#wire = this.#options.dial({
+    const host: WireHost = {
       up: () => mine(() => this.#say({ op: 'open', cursors: cursorsOf(this.#topics.values()), ...token && { token } })),
       heard: (frame) => mine(() => this.#heard(frame)),
       down: (code) => mine(() => this.#down(code))
-    })
+    }
+    try {
+      this.#wire = this.#options.dial(host)
+    } catch (error) {
+      // No WebSocket here, or no URL for one: it would be the same again.
+      this.#drop()
+      this.#refuse(error instanceof RealtimeError ? error.code : String(error))
+    }
   }
 
   #say (frame: ClientFrame | Uint8Array): void {
@@ -189,10 +198,9 @@ export class Session implements TopicHost {
     if (this.#state.is === 'open') this.#asks.flush((frame) => this.#say(frame))
   }
 
-  // --- what is heard ---------------------------------------------------------------------
-
   #heard (frame: ServerFrame): void {
     this.#pulse.heard()
+    if ('op' in frame && frame.op === 'refreshed') this.#token.stop()
     if ('expires' in frame && frame.expires !== undefined) {
       this.#token.renewIn(frame.expires / 2, () => { this.#renew().catch(() => {}) })
     }
@@ -209,12 +217,14 @@ export class Session implements TopicHost {
       case 'presence': this.#asks.answer(frame.ref, undefined); return
       case 'refreshed': this.#asks.answer(frame.ref, undefined); return
       case 'pong': return
-      default: this.#ofTopic(frame)
+      // One that is not known (yet) says nothing to this client.
+      default: if ('topic' in frame) this.#ofTopic(frame)
     }
   }
 
   #ofTopic (frame: Extract<ServerFrame, { topic: string }>): void {
     const { topic } = frame
+    if ('op' in frame && frame.op === 'subscribed' && !this.#topics.has(topic)) this.#unheard.add(topic)
     if (topic.startsWith(PRESENCE)) this.#topics.get(topic.slice(PRESENCE.length))?.presenceFrame(frame)
     else this.#topics.get(topic)?.frame(frame)
   }
@@ -228,7 +238,7 @@ export class Session implements TopicHost {
   }
 
   #error ({ code, message, ref, topic }: Extract<ServerFrame, { op: 'error' }>): void {
-    this.#lastError = code
+    if (ref === undefined) this.#lastError = code
     if (this.#asks.answer(ref, undefined, new RealtimeError(code, message))) return
     const refused = this.#topics.get(topic ?? String(ref))
     if (!refused) return
@@ -243,31 +253,24 @@ export class Session implements TopicHost {
   }
 
   /** The server took a topic: with a newer token it may be had again. */
-  #taken ({ topic, reason }: Extract<ServerFrame, { op: 'unsubscribed' }>): void {
+  #taken ({ topic, reason, ref }: Extract<ServerFrame, { op: 'unsubscribed' }>): void {
     const heard = this.#topics.get(topic)
-    if (!heard) return
-    if (reason === 'expired' && this.#token.given) this.#renew().then(() => this.#subscribe(heard), () => {})
-    else heard.refused(reason === 'expired' ? 'EXPIRED' : 'FORBIDDEN', NOT_LET_IN)
+    if (!heard || ref !== undefined) return
+    const refuse = (): void => heard.refused(reason === 'expired' ? 'EXPIRED' : 'FORBIDDEN', NOT_LET_IN)
+    if (reason !== 'expired' || !this.#token.given) return refuse()
+    this.#renew().then(() => { if (this.peek(topic) === heard) this.#subscribe(heard) }, refuse)
   }
-
-  // --- its token -------------------------------------------------------------------------
 
   async #renew (): Promise<void> {
     const turn = this.#turn
     const token = await this.#token.ask('expiring')
     if (turn === this.#turn && token !== undefined && this.#state.is === 'open') {
-      const answer = this.#asks.ask({ op: 'refresh', token })
-      this.#flush()
-      await answer
+      await this.#answered(this.#asks.ask({ op: 'refresh', token }))
     }
   }
 
-  // --- losing it -------------------------------------------------------------------------
-
   /** What does not link is asked for again, from the cursors. */
-  broken (): void {
-    this.#down(0)
-  }
+  broken (): void { this.#down(0) }
 
   #down (code: number): void {
     const said = this.#bye?.code ?? code
@@ -286,26 +289,23 @@ export class Session implements TopicHost {
   }
 
   #refuse (code: string): void {
-    this.#unwatch?.()
-    this.#unwatch = undefined
-    this.#become({ is: 'refused', code })
-    this.#asks.end(new RealtimeError(code, NOT_LET_IN))
-    for (const topic of this.#topics.values()) topic.refused(code, NOT_LET_IN)
+    this.#sleep({ is: 'refused', code })
+    this.#over()
   }
 
   #comeBack (): void {
-    if (!this.#wanted) return this.#become({ is: 'idle' })
+    if (!this.#wanted) return this.#sleep({ is: 'idle' })
     this.#asks.lost()
     if (isOffline()) return this.#become({ is: 'offline' })
-    const delay = this.#bye?.retry ?? delayOf(this.#attempt, this.#options)
-    this.#attempt++
+    const wanted = this.#bye?.retry ?? delayOf(this.#attempt++, this.#options)
+    const delay = isHidden() ? Infinity : Math.min(wanted, LONGEST_TIMER_MS)
+    if (delay < Infinity) this.#timer = setTimeout(() => this.#dial('open'), delay)
     this.#become({ is: 'waiting', retryAt: Date.now() + delay })
-    if (!isHidden()) this.#timer = setTimeout(() => this.#dial('open'), delay)
   }
 
-  /** Ends what there is, and whatever waits for something. */
   #drop (): void {
     this.#turn++
+    this.#unheard.clear()
     clearTimeout(this.#timer)
     this.#pulse.end()
     this.#token.stop()
@@ -320,9 +320,8 @@ export class Session implements TopicHost {
     this.#asks.lost()
   }
 
-  // --- sleep and silence -----------------------------------------------------------------
-
   #awake (): void {
+    if (isHidden()) return
     clearTimeout(this.#hiding)
     this.#attempt = 0
     const { is } = this.#state
@@ -331,7 +330,11 @@ export class Session implements TopicHost {
   }
 
   #hidden (): void {
-    clearTimeout(this.#timer)
+    if (this.#state.is === 'waiting') {
+      clearTimeout(this.#timer)
+      this.#become({ is: 'waiting', retryAt: Infinity })
+    }
+    clearTimeout(this.#hiding)
     this.#hiding = setTimeout(() => {
       if (this.#state.is !== 'open' || !isHidden()) return
       this.#lose()

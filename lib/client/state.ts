@@ -1,4 +1,5 @@
 /** Where a client stands. */
+import { RealtimeError } from './errors.ts'
 
 export type ClientState =
   /** `idle`: nobody wants anything. `offline`: there is no network, says the browser. `closed`: by `close()`. */
@@ -7,3 +8,9 @@ export type ClientState =
   | { is: 'waiting', retryAt: number }
   /** The server does not let it in, and nothing is tried any more. `code`: the server's word, or the close code. */
   | { is: 'refused', code: string }
+
+/** Why nothing can be asked of it any more, if so. */
+export function overWith (state: ClientState): RealtimeError | undefined {
+  if (state.is === 'closed') return new RealtimeError('CLOSED', 'closed')
+  return state.is === 'refused' ? new RealtimeError(state.code, 'not let in') : undefined
+}

@@ -4,10 +4,16 @@
 export type TokenReason = 'open' | 'expiring' | 'refused'
 export type TokenSource = (why: { reason: TokenReason }) => string | Promise<string>
 
+/** A longer one would be over at once: its ms are 32 bits. */
+export const LONGEST_TIMER_MS = 2 ** 31 - 1
+const LEAST_MS = 1000
+
 export class Token {
   readonly #source: TokenSource | undefined
   #asking: Promise<string> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** When it is renewed (ms since the epoch). */
+  #at = Infinity
 
   constructor (source: TokenSource | undefined) {
     this.#source = source
@@ -23,13 +29,20 @@ export class Token {
     return await this.#asking
   }
 
-  /** In so many ms, if there is a source. A timer's longest time is that of 32 bits. */
+  /** In so many ms, if there is a source, and unless that is due before. Never more often than once a second. */
   renewIn (ms: number, renew: () => void): void {
+    const at = Date.now() + Math.max(ms, LEAST_MS)
+    if (!this.#source || at >= this.#at) return
     this.stop()
-    if (this.#source) this.#timer = setTimeout(renew, Math.min(ms, 2 ** 31 - 1))
+    this.#at = at
+    this.#timer = setTimeout(() => {
+      this.#at = Infinity
+      renew()
+    }, Math.min(at - Date.now(), LONGEST_TIMER_MS))
   }
 
   stop (): void {
     clearTimeout(this.#timer)
+    this.#at = Infinity
   }
 }

@@ -50,6 +50,7 @@ export class HeardTopic {
   #count = 0
   #holds = 0
   #joined = false
+  #refusal: HeardEvent | undefined
   #keyed = false
   readonly members: Store<readonly HeardMember[]>
   readonly count: Store<number>
@@ -78,6 +79,9 @@ export class HeardTopic {
     const listener = { event, run }
     this.#listeners.add(listener)
     this.hold()
+    // Who comes behind a refusal is told as well.
+    const refusal = this.#refusal
+    if (refusal) queueMicrotask(() => { if (this.#listeners.has(listener)) this.#tellOne(listener, refusal) })
     return () => { if (this.#listeners.delete(listener)) this.release() }
   }
 
@@ -111,6 +115,7 @@ export class HeardTopic {
   }
 
   #subscribed ({ id, recovered }: Frame<'subscribed'>): void {
+    this.#refusal = undefined
     if (recovered === undefined && id !== undefined) this.position.move(id)
   }
 
@@ -139,14 +144,17 @@ export class HeardTopic {
   }
 
   refused (code: string, message: string): void {
-    this.#tell('error', { code, message }, undefined)
+    this.#refusal = { topic: this.name, event: 'error', data: { code, message }, id: undefined, key: undefined }
+    for (const listener of [...this.#listeners]) this.#tellOne(listener, this.#refusal)
   }
 
   #tell (event: string, data: unknown, id: string | undefined, key?: string): void {
     const told = { topic: this.name, event, data, id, key }
-    for (const listener of [...this.#listeners]) {
-      if (listener.event === event || listener.event === undefined) quietly(() => listener.run(told))
-    }
+    for (const listener of [...this.#listeners]) this.#tellOne(listener, told)
+  }
+
+  #tellOne ({ event, run }: Listener, told: HeardEvent): void {
+    if (event === told.event || event === undefined) quietly(() => run(told))
   }
 
   // --- the state of a keyed topic --------------------------------------------------------

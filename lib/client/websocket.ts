@@ -4,7 +4,7 @@ import type { Wire, WireHost } from './wire.ts'
 
 // Its own: a bundle of the client must reach nothing of the server.
 const SUBPROTOCOL: typeof Protocol = 'fastify-realtime.v1'
-/** A handshake that takes longer is given up, ms. */
+/** A connection on which nothing is said for longer is given up, ms. */
 const HANDSHAKE_MS = 10_000
 
 /** What is used of a WebSocket: the browser's, Node's (22), or that of `ws`. */
@@ -25,7 +25,6 @@ export function openSocket (url: string, host: WireHost, Socket: SocketClass): W
   const patience = setTimeout(() => end(0), HANDSHAKE_MS)
   socket.binaryType = 'arraybuffer'
   socket.onopen = () => {
-    clearTimeout(patience)
     if (!over) host.up()
   }
   socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => { if (!over) hear(data) }
@@ -34,6 +33,7 @@ export function openSocket (url: string, host: WireHost, Socket: SocketClass): W
   socket.onerror = () => {}
 
   function hear (data: string | ArrayBuffer): void {
+    clearTimeout(patience)
     try {
       host.heard(typeof data === 'string' ? JSON.parse(data) as ServerFrame : binaryFrame(data))
     } catch {

@@ -109,3 +109,89 @@ t.test('iteration ends with break, and throws where nobody lets it in', async (t
   await until('idle', () => client.state.get().is === 'idle')
   await t.rejects(async () => { for await (const event of client.topic('nowhere/:id', { id: '1' })) t.fail(String(event)) }, { code: 'UNKNOWN_TOPIC' })
 })
+
+t.test('who listens behind a refusal, or to a client that is closed, is told so as well', async (t) => {
+  const { open } = await start(t)
+  const client = open()
+  const codes: unknown[] = []
+  const topic = client.topic('nowhere/:id', { id: '1' })
+  topic.on('error', ({ data }) => codes.push(data.code))
+  await until('the refusal', () => codes.length === 1)
+  topic.on('error', ({ data }) => codes.push(data.code))
+  await until('the other one', () => codes.length === 2)
+  client.close()
+  const room = client.topic('rooms/:room', { room: '1' })
+  await t.rejects(async () => { for await (const event of room) t.fail(String(event)) }, { code: 'CLOSED' })
+  t.same(codes.slice(0, 2), ['UNKNOWN_TOPIC', 'UNKNOWN_TOPIC'])
+})
+
+t.test('a topic that is left and heard again in the next moment is no refusal', async (t) => {
+  const { app, room, open } = await start(t)
+  const client = open()
+  const topic = client.topic('rooms/:room', { room: '1' })
+  const stay = client.topic('rooms/:room', { room: '2' }).on('said', () => {})
+  const heard: unknown[] = []
+  const leave = topic.on('said', () => {})
+  await until('both', () => app.realtime.connections()[0]?.topics.length === 2)
+  leave()
+  await new Promise((resolve) => setTimeout(resolve))
+  topic.on('*', ({ event, data }) => heard.push([event, data]))
+  // Answered behind both requests.
+  await client.send('say', { text: '' })
+  await room.publish({ room: '1' }, 'said', 1)
+  await until('it', () => heard.length > 0)
+  t.same(heard, [['said', 1]])
+  stay()
+})
+
+t.test('a client that is closed by who hears its state stays closed', async (t) => {
+  for (const when of ['connecting', 'open', 'waiting']) {
+    const { app, open } = await start(t)
+    const client = open({ firstDelay: 1 })
+    const states: string[] = []
+    client.state.subscribe(() => {
+      const { is } = client.state.get()
+      states.push(is)
+      if (is === when) client.close()
+      if (is === 'open') app.realtime.disconnect({ identity: 'ada' }, { reconnect: true }).catch(() => {})
+    })
+    client.topic('rooms/:room', { room: '1' }).on('said', () => {})
+    await until('closed', () => client.state.get().is === 'closed')
+    await until('nobody', () => app.realtime.stats().connections.websocket === 0)
+    t.equal(states.at(-1), 'closed', when)
+  }
+})
+
+t.test('what JSON cannot hold, and a place without WebSockets, are refused, and nothing else is', async (t) => {
+  const { url, open } = await start(t)
+  const client = open({ offline: 3 })
+  await t.rejects(client.send('say', { text: 1n }), TypeError)
+  t.same(await client.send('say', { text: 'hello' }), { said: 5 })
+  class Never { constructor () { throw new Error('none here') } }
+  const other = connect(`${url}/realtime`, { WebSocket: Never as unknown as SocketClass })
+  t.teardown(() => other.close())
+  await t.rejects(other.send('say', { text: '' }), { name: 'RealtimeError' })
+  t.equal(other.state.get().is, 'refused')
+  t.throws(() => connect(url, { retries: 3 } as unknown as ConnectOptions), { message: /unknown option "retries"/ })
+})
+
+t.test('a topic of the channel\'s own that is heard later has its state and its members all the same', async (t) => {
+  const app = await live(t, { identify: () => ({ id: 'ada' }) })
+  const room = app.topic('rooms/:room', { authorize: () => true })
+  const board = app.topic('board', { authorize: () => true, keyed: true })
+  app.channel('/own/:room', { topics: [room, board] })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  await board.publish({}, 'set', { v: 1 }, { key: 'k1' })
+  const client = connect(`${url}/own/1`, { WebSocket: Socket })
+  t.teardown(() => client.close())
+  const heard: unknown[] = []
+  client.topic('rooms/:room', { room: '1' }).on('said', ({ data }) => heard.push(data))
+  await until('the client', () => client.state.get().is === 'open')
+  await room.publish({ room: '1' }, 'said', 1)
+  await until('it', () => heard.length === 1)
+  const { state } = client.topic('board')
+  state.subscribe(() => {})
+  await until('k1', () => state.get().has('k1'))
+  await board.publish({}, 'set', { v: 2 }, { key: 'k2' })
+  await until('k2', () => state.get().size === 2)
+})

@@ -110,7 +110,9 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   // --- the beat ------------------------------------------------------------------------
 
   #beat (): void {
-    if (this.#closed || !this.#node.commands.up) return
+    if (this.#closed) return
+    // What it would have looked at meanwhile it has not seen.
+    if (!this.#node.commands.up) return this.#startLooking()
     // Who holds nothing, and never did, is no node that anybody has to look after; but it looks after the others.
     this.#registry.beat().catch(() => {})
     this.#beatsUp++
@@ -126,6 +128,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
       if (this.#topics.get(topic)?.idle === false) continue
       this.#emptied.delete(topic)
       this.#topics.delete(topic)
+      this.#strangers.delete(topic)
     }
   }
 
@@ -138,7 +141,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   #lookAtAll (): void {
     const longest = this.#registry.patience + LEASES_LONGER * LEASE_BEATS * this.#beatMs
     if (performance.now() - this.#lookingSince > longest || ++this.#beats % LEASE_BEATS !== 0) return
-    for (const name of this.#names()) this.#scrub(name).catch(() => {})
+    for (const name of this.#names()) this.#scrub(name).catch(() => this.#startLooking())
   }
 
   #compareSome (): void {
@@ -185,7 +188,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     for (const topic of topics) topic.doubt()
     // The new name holds all of it first: nobody sees anything.
     Promise.all(topics.map(async (topic) => await topic.settled()))
-      .then(async () => await this.#registry.buryNow(old)).catch(() => {})
+      .then(async () => await this.#registry.buryNow(old)).catch(() => this.#startLooking())
   }
 
   // --- what its topics ask -------------------------------------------------------------
@@ -261,7 +264,6 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
 
   empty (topic: string): void {
     if (!this.#emptied.has(topic)) this.#emptied.set(topic, this.#beatsUp)
-    this.#strangers.delete(topic)
     if (this.#indexed.delete(topic) && !this.#closed) this.#registry.unindex(topic)
   }
 
