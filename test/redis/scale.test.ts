@@ -88,10 +88,16 @@ t.test(`${CLIENTS} clients of ${ROOMS} topics when Redis is back: a read a topic
   let resets = 0
   const clients = Array.from({ length: CLIENTS }, (_, i) => get({ port: portOf(app), host: '127.0.0.1', path: `/log/${i % ROOMS}`, headers: { accept: 'text/event-stream' }, agent: false }, (response) => {
     response.setEncoding('latin1')
+    // By whole blocks: what is read may end anywhere.
+    let rest = ''
     response.on('data', (text: string) => {
-      if (text.includes('realtime:open')) opened++
-      if (text.includes('event: realtime:reset')) resets++
-      events += text.split('event: e\n').length - 1
+      const blocks = (rest + text).split('\n\n')
+      rest = blocks.pop() as string
+      for (const block of blocks) {
+        if (block.includes('realtime:open')) opened++
+        if (block.includes('event: realtime:reset')) resets++
+        if (/^event: e$/m.test(block)) events++
+      }
     })
     response.on('error', () => {})
   }).on('error', () => {}).on('close', () => { closed++ }))
