@@ -118,7 +118,6 @@ export class Session implements TopicHost {
     this.#over()
   }
 
-  /** For whoever waits for something. */
   #over (): void {
     const over = overWith(this.#state)
     if (!over) return
@@ -258,7 +257,8 @@ export class Session implements TopicHost {
     if (!heard || ref !== undefined) return
     const refuse = (): void => heard.refused(reason === 'expired' ? 'EXPIRED' : 'FORBIDDEN', NOT_LET_IN)
     if (reason !== 'expired' || !this.#token.given) return refuse()
-    this.#renew().then(() => { if (this.peek(topic) === heard) this.#subscribe(heard) }, refuse)
+    const mine = (run: () => void) => (): void => { if (this.#state.is === 'open' && this.peek(topic) === heard) run() }
+    this.#renew().then(mine(() => this.#subscribe(heard)), mine(refuse))
   }
 
   async #renew (): Promise<void> {
