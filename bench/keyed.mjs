@@ -3,7 +3,7 @@
 // Method: in memory, nobody listens but where said. Batches of publishes alternate at random between a topic that is not
 // keyed, the same with a `key`, and keyed ones of 100 and of 10,000 keys; `process.cpuUsage()` around each batch, medians
 // of all. Then clients join a topic of 10,000 keys over loopback, in a process whose event loop is watched by a timer of
-// 1 ms: the longest time between two of its ticks is the longest block, client and server together, since both are here.
+// 1 ms: the most CPU time between two of its ticks is the longest block, client and server together, since both are here.
 //
 //   npm run build && node bench/keyed.mjs [batches]
 import { get } from 'node:http'
@@ -65,11 +65,17 @@ function join () {
   })
 }
 
+/** ms of this process: what others take of a busy machine is no block of ours. */
+function cpuTime () {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
 async function watched (work) {
-  let last = performance.now()
+  let last = cpuTime()
   let longest = 0
   const timer = setInterval(() => {
-    const now = performance.now()
+    const now = cpuTime()
     longest = Math.max(longest, now - last)
     last = now
   }, 1)

@@ -248,6 +248,28 @@ t.test('a client that reads 10,000 keys slowly is sent them as it reads, and wha
   }
 })
 
+t.test('a client that reads as fast as it is written to is given at most 8 parts in one turn', async (t) => {
+  const { app } = await bigShop(t)
+  let inThisTurn = 0
+  let most = 0
+  app.server.on('connection', (socket) => {
+    // As if the network took everything at once.
+    Object.defineProperty(socket, 'writableLength', { get: () => 0 })
+    const write = socket.write.bind(socket) as (...args: unknown[]) => boolean
+    socket.write = ((data: Uint8Array | string, ...rest: unknown[]) => {
+      if (inThisTurn === 0) setImmediate(() => { inThisTurn = 0 })
+      inThisTurn += Buffer.from(data).toString('latin1').split('"part":').length - 1
+      most = Math.max(most, inThisTurn)
+      write(data, ...rest)
+      return true
+    }) as typeof socket.write
+  })
+  const view = viewOf(await openEnvelope(t, app, '/ws'))
+  await until('the state', () => view.whole)
+  t.same(view.keys, [...KEYS].sort())
+  t.ok(view.parts.length > 100 && most > 1 && most <= 8, `${view.parts.length} parts, ${most} in one turn`)
+})
+
 t.test('a client so slow that the history passes starts over, and is told to come back where that goes on', async (t) => {
   for (const [path, open] of Object.entries(OPENINGS)) {
     const { app, put } = await bigShop(t, { history: { limit: 10 } })

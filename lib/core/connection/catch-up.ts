@@ -8,6 +8,7 @@ import type { ReplayStep } from '../delivery/replays.ts'
 import { bytesOf } from '../delivery/bytes.ts'
 import { entriesFor, type Receiver } from '../event.ts'
 import type { Chunk, Encoder, Notice, ResetReason } from '../wire.ts'
+import { onNextTurn } from '../turn.ts'
 import type { Output } from './output.ts'
 import type { Apart, Held, Search, Subscription } from './subscription.ts'
 import { Unavailable } from '../../errors.ts'
@@ -37,6 +38,8 @@ type Step = 'moved' | 'waiting' | 'level'
 
 /** How often a snapshot is taken when, each time, its place in the log is trimmed away meanwhile. */
 const SNAPSHOT_TRIES = 3
+/** The first who is given a part makes its bytes. After so many parts other work has its turn. */
+const PARTS_IN_ONE_TURN = 8
 
 export class CatchUp {
   readonly #host: CatchUpHost
@@ -232,7 +235,9 @@ export class CatchUp {
     const part = snapshot.parts[standing.part++] as SnapshotPart
     if (standing.part < snapshot.parts.length) {
       this.#host.tell({ type: 'snapshot', subscription, data: part.data, event: part.event })
-      return 'moved'
+      if (standing.part % PARTS_IN_ONE_TURN !== 0) return 'moved'
+      onNextTurn(() => this.pump())
+      return 'waiting'
     }
     topic.flush()
     // The client stands at the snapshot first, and where the reset goes on from only once it is told: a client that is

@@ -13,6 +13,7 @@ import type { TopicLog } from '../log/topic-log.ts'
 import { untilRead } from '../log/until-read.ts'
 import { Unavailable } from '../../errors.ts'
 import type { Change, StateCodec } from '../state-codec.ts'
+import { nextTurn } from '../turn.ts'
 
 export interface KeyedStateHost {
   readonly maxKeys: number
@@ -34,6 +35,8 @@ const UNREAD: State = Object.freeze({ is: 'unread' })
 const CLOSED: State = Object.freeze({ is: 'closed' })
 /** Keys of a part: Redis takes less than 1 ms for it. */
 const PART_KEYS = 200
+/** An adapter may answer at once, so that no other work would come between the parts: ms of them in one turn. */
+const SLICE_MS = 4
 /** A store may hold more than is allowed here, as after a limit was lowered: so many times as much, or as any may. */
 const MOST = 4
 const MOST_KEYS = 1_000_000
@@ -158,6 +161,7 @@ export class KeyedState {
   async #readAll (state: State & { is: 'read' }): Promise<Map<string, KeyedEvent> | undefined> {
     const newest = new Map<string, KeyedEvent>()
     let seen = 0
+    let since = performance.now()
     const wait = this.#settled - performance.now()
     if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait).unref())
     for (let next: string | null = null; ;) {
@@ -172,6 +176,10 @@ export class KeyedState {
       }
       if (page.next === undefined) return await this.#reached(page.head) ? newest : undefined
       next = page.next
+      if (performance.now() - since > SLICE_MS) {
+        await nextTurn()
+        since = performance.now()
+      }
     }
   }
 

@@ -193,6 +193,28 @@ t.test('a read that fails is tried again, and told of', async (t) => {
   t.equal(failures.length, 2)
 })
 
+t.test('a store that answers at once leaves other work its turns, however long its parts take', async (t) => {
+  const store = new Store()
+  const PARTS = 10
+  for (let n = 0; n < PARTS; n++) store.put(String(n))
+  let turnsOfOthers = 0
+  let done = false
+  const count = (): void => {
+    turnsOfOthers++
+    if (!done) setImmediate(count)
+  }
+  const { shown } = nodeOf(t, store, async (from) => {
+    const part = Number(from ?? 0)
+    // More than the slice of one turn.
+    for (const end = performance.now() + 5; performance.now() < end;);
+    return page(store, [String(part)], part + 1 < PARTS ? String(part + 1) : undefined)
+  })
+  setImmediate(count)
+  t.equal(Object.keys(await shown()).length, PARTS)
+  done = true
+  t.ok(turnsOfOthers >= PARTS - 1, `${turnsOfOthers} turns`)
+})
+
 t.test('all who ask meanwhile wait for one read', async (t) => {
   const store = new Store()
   store.put('a', '1')
