@@ -138,5 +138,7 @@ function statsOf (hub: Hub): RealtimeStats {
   const closing = hub.connections.leaving.size
   const arriving = hub.admission.size - placed - closing
   const adapter = { name: hub.adapter.name, ...hub.adapter.stats?.() }
-  return { connections, arriving, closing, topics: hub.active.listenedTo, ...hub.observe.counts, adapter }
+  const subscriptionsByPattern = Object.fromEntries(hub.topics.all.map((topic) => [topic.pattern, topic.subscriptions]))
+  const topics = hub.active.listenedTo
+  return { connections, arriving, closing, topics, ...hub.observe.counts, subscriptionsByPattern, adapter }
 }

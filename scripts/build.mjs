@@ -58,14 +58,15 @@ function wrapEntries () {
     if (!target.require) continue
     const file = target.require.default
     const name = file.slice(file.lastIndexOf('/'))
-    const names = Object.keys(require(file)).filter((name) => name !== 'default')
-    // The plugin is its default too, and there under a name, which every way of looking for types understands alike.
-    const isPlugin = names.includes('fastifyRealtime')
+    const { default: plugin, ...named } = require(file)
+    const names = Object.keys(named)
+    // A plugin is its entry's default too, and there under a name, which every way of looking for types understands alike.
+    const ofPlugin = names.find((name) => plugin !== undefined && named[name] === plugin)
     writeFileSync(join(root, target.import.default), [
-      `import entry from '.${name}'`, `export const { ${names.join(', ')} } = entry`, ...(isPlugin ? ['export default fastifyRealtime'] : []), ''
+      `import entry from '.${name}'`, `export const { ${names.join(', ')} } = entry`, ...(ofPlugin ? [`export default ${ofPlugin}`] : []), ''
     ].join('\n'))
     writeFileSync(join(root, target.import.types), [
-      `export * from '.${name}'`, ...(isPlugin ? [`export { fastifyRealtime as default } from '.${name}'`] : []), ''
+      `export * from '.${name}'`, ...(ofPlugin ? [`export { ${ofPlugin} as default } from '.${name}'`] : []), ''
     ].join('\n'))
   }
 }

@@ -48,6 +48,8 @@ const rooms: Room[] = [
   { files: /^messages\.ts$/, imports: /^types\// },
   // Of the server it names types alone: see below.
   { files: /^client\//, imports: /^(client\/|types\/|protocol\.ts)/ },
+  // It knows the plugin by what the plugin tells everybody.
+  { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known)\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]
 

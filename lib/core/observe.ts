@@ -1,38 +1,43 @@
 /**
  * What happens on this node: counted for `realtime.stats()`, and told to those who watch `node:diagnostics_channel`,
- * under `fastify-realtime:<what>`. Each message says of which `app` it is. Costs nothing unwatched.
+ * under `fastify-realtime:<what>`. Each message says of which `app` it is; one of a topic has its name (`topic`) and
+ * what it was declared as (`pattern`). Costs nothing unwatched.
  */
 import { channel } from 'node:diagnostics_channel'
 
-const named = (what: string): ReturnType<typeof channel> => channel(`fastify-realtime:${what}`)
+const of = (what: string): ReturnType<typeof channel> => channel(`fastify-realtime:${what}`)
 
 const channels = {
   /** A connection began: `{ app, connection }`. */
-  connect: named('connect'),
+  connect: of('connect'),
   /** It ended: `{ app, connection, reason }`. */
-  disconnect: named('disconnect'),
-  /** `{ app, connection, topic }` */
-  subscribe: named('subscribe'),
-  /** `{ app, connection, topic }` */
-  unsubscribe: named('unsubscribe'),
-  /** An event was taken by the adapter: `{ app, topic, event, id, bytes }`. */
-  publish: named('publish'),
-  /** Events were written to their listeners: `{ app, topic, events, listeners }`. */
-  deliver: named('deliver'),
-  /** Events were dropped or replaced for a slow client: `{ app, connection, topic }`. */
-  drop: named('drop'),
-  /** A client came back: `{ app, connection, topic, recovered }`. */
-  resume: named('resume'),
-  /** A client was told that events were lost: `{ app, connection, topic, reason }`. */
-  reset: named('reset'),
-  /** What did not link was repaired from history: `{ app, topic }`. */
-  repair: named('repair'),
+  disconnect: of('disconnect'),
+  /** `{ app, connection, topic, pattern }` */
+  subscribe: of('subscribe'),
+  /** `{ app, connection, topic, pattern }` */
+  unsubscribe: of('unsubscribe'),
+  /** The adapter has taken an event: `{ app, topic, pattern, event, id, bytes, duration }`; ms from the call. */
+  publish: of('publish'),
+  /**
+   * Events were written to listeners that share their bytes, the last of them now: `{ app, topic, pattern, events,
+   * listeners, bytes, duration, id }`. `bytes`: of each; `duration`: ms since this node knew of the first event;
+   * `id`: of the first that has one.
+   */
+  deliver: of('deliver'),
+  /** Events were dropped or replaced for a slow client: `{ app, connection, topic, pattern }`. */
+  drop: of('drop'),
+  /** A client came back: `{ app, connection, topic, pattern, recovered, reason }`. The reason is that of a reset. */
+  resume: of('resume'),
+  /** A client was told that events were lost: `{ app, connection, topic, pattern, reason }`. */
+  reset: of('reset'),
+  /** What did not link was repaired from history: `{ app, topic, pattern }`. */
+  repair: of('repair'),
   /** A client that does not read was closed: `{ app, connection, buffered }`. */
-  slow: named('slow'),
+  slow: of('slow'),
   /** A connection was refused: `{ app, address, error }`. */
-  refuse: named('refuse'),
+  refuse: of('refuse'),
   /** `{ app, adapter, state, error }` */
-  adapter: named('adapter')
+  adapter: of('adapter')
 } as const
 
 /** What this node has done since it started. */
@@ -43,6 +48,8 @@ export interface Counters {
   published: number
   /** Events given to listeners: one for each listener. */
   delivered: number
+  /** Of these, those given to clients that caught up. */
+  replayed: number
   /** Topics of clients that came back and were given what they had missed. */
   recovered: number
   /** Topics of clients that had to be told `reset`. */
@@ -71,11 +78,18 @@ export interface Observed {
   readonly face: object
 }
 
+/** A topic, as far as those who watch are told of it. */
+export interface ObservedTopic {
+  readonly name: string
+  readonly pattern: string
+}
+
 export class Observer {
   readonly counts: Counters = {
     subscriptions: 0,
     published: 0,
     delivered: 0,
+    replayed: 0,
     recovered: 0,
     resets: 0,
     repairs: 0,
@@ -104,47 +118,66 @@ export class Observer {
   }
 
   /** `recovered`: the client was given what it had missed; undefined where it had missed nothing that it knew of. */
-  subscribed (connection: Observed, topic: string, recovered: boolean | undefined): void {
+  subscribed (connection: Observed, topic: ObservedTopic, recovered: boolean | undefined, reason?: string): void {
     if (recovered === true) this.counts.recovered++
     if (recovered === false) this.counts.resets++
     if (recovered !== undefined && channels.resume.hasSubscribers) {
-      this.#tell('resume', { connection: connection.face, topic, recovered })
+      this.#tell('resume', { connection: connection.face, ...named(topic), recovered, reason })
     }
-    if (channels.subscribe.hasSubscribers) this.#tell('subscribe', { connection: connection.face, topic })
+    if (channels.subscribe.hasSubscribers) this.#tell('subscribe', { connection: connection.face, ...named(topic) })
   }
 
-  unsubscribed (connection: Observed, topic: string): void {
-    if (channels.unsubscribe.hasSubscribers) this.#tell('unsubscribe', { connection: connection.face, topic })
+  unsubscribed (connection: Observed, topic: ObservedTopic): void {
+    if (channels.unsubscribe.hasSubscribers) this.#tell('unsubscribe', { connection: connection.face, ...named(topic) })
   }
 
-  published (topic: string, event: string, id: string | undefined, bytes: number): void {
+  /** When something begins that takes time: 0 where nobody watches. */
+  began (what: 'publish' | 'deliver'): number {
+    return channels[what].hasSubscribers ? performance.now() : 0
+  }
+
+  /** `began`: when it was called. */
+  published (topic: ObservedTopic, event: string, id: string | undefined, bytes: number, began: number): void {
     this.counts.published++
-    if (channels.publish.hasSubscribers) this.#tell('publish', { topic, event, id, bytes })
+    if (channels.publish.hasSubscribers) {
+      this.#tell('publish', { ...named(topic), event, id, bytes, duration: since(began) })
+    }
   }
 
-  delivered (topic: string, events: number, listeners: number): void {
-    this.counts.delivered += listeners * events
-    if (channels.deliver.hasSubscribers) this.#tellAtRest('deliver', { topic, events, listeners })
+  /** Bytes of some events go to listeners. What is returned is to be called when the last of them was written to. */
+  delivery (
+    topic: ObservedTopic, events: ReadonlyArray<{ readonly id?: string | undefined }>, listeners: number, bytes: number,
+    began: number
+  ): (() => void) | undefined {
+    this.counts.delivered += listeners * events.length
+    if (!channels.deliver.hasSubscribers) return undefined
+    const id = events.find(({ id }) => id !== undefined)?.id
+    return () => this.#tellAtRest('deliver', {
+      ...named(topic), events: events.length, listeners, bytes, id, duration: since(began)
+    })
   }
 
   /** To a client that catches up. */
   replayed (events: number): void {
     this.counts.delivered += events
+    this.counts.replayed += events
   }
 
-  dropped (connection: Observed, topic: string): void {
+  dropped (connection: Observed, topic: ObservedTopic): void {
     this.counts.dropped++
-    if (channels.drop.hasSubscribers) this.#tellAtRest('drop', { connection: connection.face, topic })
+    if (channels.drop.hasSubscribers) this.#tellAtRest('drop', { connection: connection.face, ...named(topic) })
   }
 
-  reset (connection: Observed, topic: string, reason: string): void {
+  reset (connection: Observed, topic: ObservedTopic, reason: string): void {
     this.counts.resets++
-    if (channels.reset.hasSubscribers) this.#tellAtRest('reset', { connection: connection.face, topic, reason })
+    if (channels.reset.hasSubscribers) {
+      this.#tellAtRest('reset', { connection: connection.face, ...named(topic), reason })
+    }
   }
 
-  repaired (topic: string): void {
+  repaired (topic: ObservedTopic): void {
     this.counts.repairs++
-    if (channels.repair.hasSubscribers) this.#tell('repair', { topic })
+    if (channels.repair.hasSubscribers) this.#tell('repair', named(topic))
   }
 
   closedAsSlow (connection: Observed, buffered: number): void {
@@ -172,4 +205,13 @@ export class Observer {
   #tellAtRest (what: keyof typeof channels, message: object): void {
     queueMicrotask(() => this.#tell(what, message))
   }
+}
+
+function named ({ name, pattern }: ObservedTopic): { topic: string, pattern: string } {
+  return { topic: name, pattern }
+}
+
+/** ms; undefined where nobody watched when it began. */
+function since (began: number): number | undefined {
+  return began === 0 ? undefined : performance.now() - began
 }

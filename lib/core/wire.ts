@@ -21,6 +21,8 @@ export interface Chunk {
 export interface HeardTopic {
   /** Its full name. */
   readonly name: string
+  /** What it was declared as. */
+  readonly pattern: string
   /** It has a history: its events have ids. */
   readonly durable: boolean
   /** Its events have keys that clients are to know. */

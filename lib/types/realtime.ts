@@ -33,6 +33,8 @@ export interface RealtimeStats extends Counters {
   closing: number
   /** Topics with a listener on this node. */
   topics: number
+  /** `subscriptions`, by what the topics were declared as; those of the plugin's own as well. */
+  subscriptionsByPattern: Record<string, number>
   /** What the adapter says of itself: its name, and for Redis its state, links, outages and what waits. */
   adapter: { name: string, [key: string]: unknown }
 }

@@ -6,7 +6,7 @@ import { expired, internalError, judgedAnew, slowClient, tryAgainLater, type Clo
 import type { ActiveTopic } from '../delivery/active-topic.ts'
 import type { Receiver } from '../event.ts'
 import type { Identity } from '../identity.ts'
-import type { Chunk, LapseReason, Notice, Outlet, OutletHost, WireKind } from '../wire.ts'
+import type { Chunk, HeardTopic, LapseReason, Notice, Outlet, OutletHost, WireKind } from '../wire.ts'
 import type { Client, ConnectionSettings } from './client.ts'
 import { Early } from './early.ts'
 import { Ending } from './ending.ts'
@@ -225,7 +225,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (bytes) this.output.write(bytes, notice.type !== 'direct')
   }
 
-  dropped (topic: string): void {
+  dropped (topic: HeardTopic): void {
     this.#node.observe.dropped(this, topic)
   }
 

@@ -92,7 +92,7 @@ export class Entrance {
     const reason = one.lost ?? (cursor === undefined || found || !topic.log ? undefined : resetReason(topic, cursor))
     const replayed = one.lost === undefined && !one.fromStart && found
     const recovered = reason ? false : replayed || undefined
-    this.#node.observe.subscribed(client, topic.name, recovered)
+    this.#node.observe.subscribed(client, topic, recovered, reason)
     const subscription = client.add(
       topic,
       typeof cursor === 'object' && found ? cursor.id : undefined,

@@ -113,7 +113,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     // it the subscription.
     if (!this.listens(subscription)) return false
     this.#subscriptions = this.#subscriptions.filter((other) => other !== subscription)
-    this.#node.observe.unsubscribed(this.#host, subscription.topic.name)
+    this.#node.observe.unsubscribed(this.#host, subscription.topic)
     this.settle()
     this.#node.left(subscription.topic, this.#host, how)
     return true
@@ -241,7 +241,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   #tellReset (subscription: Subscription, reason: ResetReason): void {
     this.tell({ type: 'reset', subscription, reason })
-    this.#node.observe.reset(this.#host, subscription.topic.name, reason)
+    this.#node.observe.reset(this.#host, subscription.topic, reason)
   }
 
   // --- passed on ---------------------------------------------------------------------

@@ -2,7 +2,7 @@
 import type { EventId } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { OrderOfUse } from '../order-of-use.ts'
-import type { Chunk, Outlet } from '../wire.ts'
+import type { Chunk, HeardTopic, Outlet } from '../wire.ts'
 import {
   slowClientOf, type Item, type Recipient, type SlowClient, type SlowPolicy, type Waiting
 } from './slow-client.ts'
@@ -18,7 +18,7 @@ export interface OutboxHost {
   readonly closed: boolean
   readonly settings: OutboxSettings
   /** An event of this topic was dropped, or replaced by a newer one. */
-  dropped (topic: string): void
+  dropped (topic: HeardTopic): void
 }
 
 /** Where it writes to. */
@@ -135,7 +135,7 @@ export class Outbox implements Waiting {
     this.bytes = 0
   }
 
-  dropped (topic: string): void {
+  dropped (topic: HeardTopic): void {
     this.#host.dropped(topic)
   }
 }

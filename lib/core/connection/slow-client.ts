@@ -5,7 +5,7 @@
  */
 import type { EventId } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
-import type { Chunk, HeardSubscription, ResetReason } from '../wire.ts'
+import type { Chunk, HeardSubscription, HeardTopic, ResetReason } from '../wire.ts'
 
 /** What to do with a client that does not read, once `maxBuffered` is reached. */
 export type SlowPolicy = 'close' | 'latest' | 'reset' | 'replay'
@@ -51,7 +51,7 @@ export interface Waiting {
   entries (): Array<[string | number, Item]>
   clear (): void
   /** An event was dropped, or replaced by a newer one. */
-  dropped (topic: string): void
+  dropped (topic: HeardTopic): void
 }
 
 export interface SlowClient {
@@ -120,7 +120,7 @@ class Conflating implements SlowClient {
 
   #replace (key: string, older: Item, to: Recipient, entry: Entry): void {
     this.#waiting.delete(key, older)
-    if (!isPlace(entry)) this.#waiting.dropped(to.topic.name)
+    if (!isPlace(entry)) this.#waiting.dropped(to.topic)
   }
 
   relieve (): boolean {
@@ -181,7 +181,7 @@ class Dropping extends Closing {
   }
 
   protected countDropped (to: Recipient, _prev: EventId | undefined): void {
-    this.waiting.dropped(to.topic.name)
+    this.waiting.dropped(to.topic)
   }
 
   override takeMissed (): Iterable<Recipient> {

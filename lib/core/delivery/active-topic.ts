@@ -66,6 +66,8 @@ export class ActiveTopic implements HeardTopic {
   #state: KeyedState | undefined
   #pending: Entry[] = NONE
   #pendingBytes = 0
+  /** When the first of them was known here, where somebody watches. */
+  #began = 0
   /** Something that waits is not for everybody. */
   #partial = false
   /** When the groups were last written to, and the timer of what waits since (`coalesce`). */
@@ -83,6 +85,7 @@ export class ActiveTopic implements HeardTopic {
     this.ready.catch(() => {})
   }
 
+  get pattern (): string { return this.declared.pattern }
   get durable (): boolean { return this.log !== undefined }
   get keyed (): boolean { return this.declared.policy.keyed !== undefined && !this.declared.policy.companion }
 
@@ -119,6 +122,7 @@ export class ActiveTopic implements HeardTopic {
   #pendFirst (entry: Entry): void {
     // An array with room for one: often no other event comes.
     this.#pending = [entry]
+    this.#began = this.#host.observe.began('deliver')
     this.#schedule()
   }
 
@@ -178,10 +182,9 @@ export class ActiveTopic implements HeardTopic {
     } catch {
       return false
     }
-    this.#host.observe.delivered(this.name, entries.length, members.length)
-    const message = this.#partial
-      ? new PartialMessage(this, encoder, entries, bytes)
-      : new SharedMessage(entries, bytes)
+    const Message = this.#partial ? PartialMessage : SharedMessage
+    const message = new Message(entries, bytes, this, encoder)
+    message.done = this.#host.observe.delivery(this, entries, members.length, bytes.byteLength, this.#began)
     // Bytes that tell positions, and are made for one member alone, must be made now: the topic's position is about to
     // change.
     this.#host.turns.fanOut.add(group, message, this.#partial && !encoder.shared)
@@ -233,9 +236,6 @@ export class ActiveTopic implements HeardTopic {
   sendAway (reason: CloseReason): void {
     for (const member of this.#members()) member.sendAway(reason)
   }
-
-  /** The last event says that nothing follows. */
-  get final (): boolean { return this.ending !== undefined }
 
   /** Why its listeners are to end: the last event says that nothing follows. */
   get ending (): CloseReason | undefined {
@@ -324,7 +324,7 @@ export class ActiveTopic implements HeardTopic {
       reset: (reason) => this.#reset(reason),
       read: async (after, limits) => await this.#host.read(this.name, after, limits),
       readFailed: (error) => this.#host.readFailed(error, this.name),
-      repaired: () => this.#host.observe.repaired(this.name)
+      repaired: () => this.#host.observe.repaired(this)
     }
   }
 

@@ -51,11 +51,13 @@ export class ActiveTopics {
 
   entered (topic: ActiveTopic): void {
     topic.listeners++
+    topic.declared.subscriptions++
     this.#host.observe.counts.subscriptions++
   }
 
   left (topic: ActiveTopic): void {
     topic.listeners--
+    topic.declared.subscriptions--
     this.#host.observe.counts.subscriptions--
     idle(topic)
   }

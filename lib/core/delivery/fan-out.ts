@@ -9,6 +9,8 @@ import type { Group, Member } from './member.ts'
 /** What the members of a group are to be given. */
 export interface Message {
   readonly bytes: Chunk
+  /** All members have been written to. */
+  readonly done: (() => void) | undefined
   give (member: Member): void
 }
 
@@ -72,7 +74,7 @@ export class FanOut {
       else if (this.spent) this.#deadline = performance.now() + this.#sliceMs
       const done = this.#serve(group, job)
       if (urgent) this.#deadline = 0
-      if (done) return
+      if (done) return message.done?.()
       this.#resume()
     }
     // Members come and go until their turn.
@@ -142,6 +144,8 @@ export class FanOut {
   }
 
   #drop (): void {
-    this.#bytes -= this.#jobs.shift()?.message.bytes.byteLength ?? 0
+    const message = this.#jobs.shift()?.message
+    this.#bytes -= message?.bytes.byteLength ?? 0
+    message?.done?.()
   }
 }

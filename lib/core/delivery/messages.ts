@@ -8,6 +8,7 @@ import type { Member } from './member.ts'
 /** The same for every member. */
 export class SharedMessage implements Message {
   readonly bytes: Chunk
+  done: (() => void) | undefined = undefined
   protected readonly entries: readonly Entry[]
 
   constructor (entries: readonly Entry[], bytes: Chunk) {
@@ -27,7 +28,7 @@ export class PartialMessage extends SharedMessage {
   /** Connections that some of the events may not be for. */
   readonly #senders: ReadonlySet<string | undefined>
 
-  constructor (topic: HeardTopic, encoder: Encoder, entries: readonly Entry[], bytes: Chunk) {
+  constructor (entries: readonly Entry[], bytes: Chunk, topic: HeardTopic, encoder: Encoder) {
     super(entries, bytes)
     this.#topic = topic
     this.#encoder = encoder

@@ -53,12 +53,13 @@ export class Publisher {
     if (topic.policy.keyed && keys.key === undefined) {
       throw new PublishOptionInvalid('key', `is needed: the topic "${topic.pattern}" is keyed`)
     }
+    const began = observe.began('publish')
     const encoding = topic.encode(name, event, data)
     const payload = encoding instanceof Promise ? await encoding : encoding
     const size = payload.data.byteLength
     const published = await append(adapter, topic.policy, name, event, payload, keys)
     const id = published ? published.id : undefined
-    observe.published(name, event, id, size)
+    observe.published({ name, pattern: topic.pattern }, event, id, size, began)
     const turn = this.#yieldAfter(size)
     if (turn) await turn
     return { id }
@@ -77,6 +78,7 @@ export class Publisher {
     if (this.#host.stopping) throw new Closed()
     if (!keyed || !retention) throw new NotKeyed(topic.pattern)
     const { dedupe, expect } = readRemoveOptions(key, options)
+    const began = observe.began('publish')
     const data = encodeJson(name, REMOVED, { topic: name, key })
     const { id } = await adapter.publish(name, REMOVED, data, {
       retention,
@@ -87,7 +89,7 @@ export class Publisher {
       ...(expect === undefined ? {} : { expect })
     })
     const turn = this.#yieldAfter(data.byteLength)
-    if (id !== '') observe.published(name, REMOVED, id, data.byteLength)
+    if (id !== '') observe.published({ name, pattern: topic.pattern }, REMOVED, id, data.byteLength, began)
     if (turn) await turn
     return { id: id === '' ? undefined : id }
   }

@@ -76,6 +76,8 @@ export class DeclaredTopic {
   readonly pattern: string
   readonly policy: TopicPolicy
   readonly paramNames: readonly string[]
+  /** Topics of clients now, on this node. */
+  subscriptions = 0
   readonly #host: TopicHost
   readonly #segments: readonly string[]
   readonly #reserved: boolean

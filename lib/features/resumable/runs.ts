@@ -239,7 +239,7 @@ export class Runs {
     await run.ended
     const { at } = run
     const topic = this.#host.active.get(at.name)
-    if (topic && !topic.final) await topic.log?.repair()
+    if (topic && !topic.ending) await topic.log?.repair()
   }
 
   #stop (name: string, end: End): boolean {
@@ -316,7 +316,7 @@ export class Runs {
   async #follow (name: string, settings: RunSettings): Promise<void> {
     if (this.runsHere(name)) return
     const topic = this.#host.active.get(name)
-    if (!topic || topic.final) {
+    if (!topic || topic.ending) {
       this.#followed.delete(name)
       return
     }

@@ -1,0 +1,82 @@
+/** `fastify-realtime/metrics`: what happens on this node, for Prometheus. The plugin itself loads nothing of it. */
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Registry } from 'prom-client'
+import { OptionInvalid } from '../errors.ts'
+import { onlyKnown } from '../known.ts'
+import { Instruments, type PromClient } from './instruments.ts'
+import { watch } from './watch.ts'
+
+// A text to the compiler too: bundlers look for what an import names, and fail where an app has not installed it.
+const NAME: string = 'prom-client'
+const PREFIX = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/
+
+export interface MetricsOptions {
+  /** Where the metrics are registered. Default: the registry that `client` calls its own (`client.register`). */
+  register?: Registry
+  /** What makes them: prom-client 15, or that of fastify-metrics (`app.metrics.client`). Default: `prom-client`. */
+  client?: PromClient
+  /** Before each name. Default `realtime_`. Two apps that share a registry have different ones. */
+  prefix?: string
+  /** The upper bounds of the histograms, seconds. Default: 1 ms to 10 s. */
+  buckets?: number[]
+}
+
+const KNOWN: ReadonlySet<string> = new Set(
+  ['register', 'client', 'prefix', 'buckets'] satisfies Array<keyof MetricsOptions>
+)
+const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+/**
+ * Counts what happens on this node, by the patterns of its topics. It serves no route: the text is that of
+ * `register.metrics()`.
+ * @throws FST_ERR_REALTIME_OPTION_INVALID
+ */
+const metrics: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
+  const { client, register, prefix, buckets } = await read(options)
+  const instruments = new Instruments(client, { register, prefix, buckets, realtime: app.realtime })
+  const unwatch = watch(app.realtime, instruments)
+  app.addHook('onClose', async () => {
+    unwatch()
+    instruments.remove()
+  })
+}
+
+async function read (options: MetricsOptions) {
+  onlyKnown('', options, KNOWN)
+  const { prefix = 'realtime_', buckets = BUCKETS } = options
+  if (typeof prefix !== 'string' || !PREFIX.test(prefix)) {
+    throw new OptionInvalid('prefix', 'must be letters, digits, "_" and ":", and begin with no digit')
+  }
+  if (!Array.isArray(buckets) || !buckets.every(isBound) || buckets.length === 0) {
+    throw new OptionInvalid('buckets', 'must be seconds, each more than the one before')
+  }
+  const client = options.client === undefined ? await load() : options.client
+  if (typeof client?.Registry !== 'function') throw new OptionInvalid('client', 'must be what prom-client exports')
+  const register = options.register === undefined ? client.register : options.register
+  if (typeof register?.getSingleMetric !== 'function') {
+    throw new OptionInvalid('register', 'must be a Registry of prom-client')
+  }
+  return { client, register, prefix, buckets }
+}
+
+function isBound (bound: unknown, i: number, all: number[]): boolean {
+  return typeof bound === 'number' && bound > (i === 0 ? 0 : all[i - 1] as number) && bound < Infinity
+}
+
+async function load (): Promise<PromClient> {
+  try {
+    const loaded = await import(NAME) as { default: PromClient }
+    return loaded.default
+  } catch {
+    throw new OptionInvalid('client', `needs ${NAME}: npm install ${NAME}`)
+  }
+}
+
+const fastifyRealtimeMetrics: (app: FastifyInstance, options: MetricsOptions) => Promise<void> = fp(metrics, {
+  fastify: '5.x', name: 'fastify-realtime/metrics', dependencies: ['fastify-realtime']
+})
+
+export default fastifyRealtimeMetrics
+export { fastifyRealtimeMetrics as metrics }
+export type { PromClient } from './instruments.ts'

@@ -1,0 +1,127 @@
+/** The metrics, by their names. Base units, and labels that are few: a topic by its pattern, never by its name. */
+import type { Counter, Gauge, Histogram, Metric, Registry } from 'prom-client'
+import { OptionInvalid } from '../errors.ts'
+import type { Realtime, RealtimeStats } from '../types/realtime.ts'
+
+/** What prom-client exports. */
+export type PromClient = typeof import('prom-client')
+
+export interface InstrumentOptions {
+  register: Registry
+  prefix: string
+  /** Seconds. */
+  buckets: number[]
+  realtime: Realtime
+}
+
+const WIRES = ['sse', 'websocket', 'process'] as const
+
+export class Instruments {
+  readonly published: Counter
+  readonly publishedBytes: Counter
+  readonly delivered: Counter
+  readonly deliveredBytes: Counter
+  readonly recovered: Counter
+  readonly resets: Counter
+  readonly closed: Counter
+  readonly slowClosed: Counter
+  readonly dropped: Counter
+  readonly repairs: Counter
+  readonly adapterUp: Gauge
+  readonly publishDuration: Histogram
+  readonly deliveryDuration: Histogram
+  readonly fanOutDuration: Histogram
+  readonly #client: PromClient
+  readonly #options: InstrumentOptions
+  readonly #names: string[] = []
+
+  /** @throws OptionInvalid where the registry has one of the names already */
+  constructor (client: PromClient, options: InstrumentOptions) {
+    this.#client = client
+    this.#options = options
+    const topic = ['topic']
+    this.published = this.#counter('published_total', 'Events that the adapter has taken from this node', topic)
+    this.publishedBytes = this.#counter('published_bytes_total', 'Their data', topic)
+    this.delivered = this.#counter('delivered_total', 'Live events written to listeners, one for each listener', topic)
+    this.deliveredBytes = this.#counter('delivered_bytes_total', 'What was written for them', topic)
+    this.recovered = this.#counter('recover_total', 'Topics of clients that came back', ['result'])
+    this.resets = this.#counter('reset_total', 'Topics of clients that were told of a loss', ['reason'])
+    this.closed = this.#counter('closed_total', 'Connections that have ended', ['wire', 'reason'])
+    this.slowClosed = this.#counter('slow_closed_total', 'Clients closed because they did not read', [])
+    this.dropped = this.#counter('dropped_total', 'Events dropped or replaced for clients that did not read', topic)
+    this.repairs = this.#counter('repairs_total', 'Times that what did not link was read from history', topic)
+    this.adapterUp = this.#gauge('adapter_up', 'Whether the adapter works: 1, or 0 while it is away', ['adapter'])
+    this.publishDuration = this.#histogram('publish_duration_seconds', 'From publish() until the adapter has the event')
+    this.deliveryDuration = this.#histogram(
+      'delivery_duration_seconds', "From an event's id, by the clock that gave it, to the last listener's write"
+    )
+    this.fanOutDuration = this.#histogram(
+      'fanout_duration_seconds', "From when this node knows of an event to the last listener's write"
+    )
+    this.#addStats()
+  }
+
+  /** What is counted already is asked for when somebody looks. */
+  #addStats (): void {
+    const { realtime } = this.#options
+    const connections = this.#gauge('connections', 'Connections now', ['wire'], () => {
+      for (const wire of WIRES) connections.set({ wire }, realtime.stats().connections[wire])
+    })
+    const subscriptions = this.#gauge('subscriptions', 'Topics that clients listen to now', ['topic'], () => {
+      const counts = realtime.stats().subscriptionsByPattern
+      for (const [topic, count] of Object.entries(counts)) subscriptions.set({ topic }, count)
+    })
+    this.#shown('topics', 'Topics with a listener', ({ topics }) => topics)
+    this.#shown('arriving_connections', 'Connections on their way in', ({ arriving }) => arriving)
+    this.#shown('closing_connections', 'Connections closed from here, and not gone yet', ({ closing }) => closing)
+    this.#shown('history_bytes', 'Recent events that are kept here', ({ ringBytes }) => ringBytes)
+    this.#shown('buffered_bytes', 'What waits for clients to read', () =>
+      realtime.connections().reduce((sum, { buffered }) => sum + buffered, 0))
+    this.#summed('replayed_total', 'Events given to clients that caught up', ({ replayed }) => replayed)
+    this.#summed('refused_total', 'Clients that were not let in', ({ refused }) => refused)
+    this.#summed('expired_total', 'Topics and connections that ended with what allowed them', ({ expired }) => expired)
+    this.#summed('rate_limited_total', 'Messages of clients that were too many', ({ rateLimited }) => rateLimited)
+    this.#summed('ignored_total', 'Orders over the adapter that were not understood', ({ ignored }) => ignored)
+  }
+
+  /** The registry is as before. */
+  remove (): void {
+    for (const name of this.#names) this.#options.register.removeSingleMetric(name)
+  }
+
+  #shown (name: string, help: string, of: (stats: RealtimeStats) => number): void {
+    const gauge = this.#gauge(name, help, [], () => gauge.set(of(this.#options.realtime.stats())))
+  }
+
+  #summed (name: string, help: string, of: (stats: RealtimeStats) => number): void {
+    const counter: Counter = this.#add(this.#client.Counter, name, help, [], () => {
+      counter.reset()
+      counter.inc(of(this.#options.realtime.stats()))
+    })
+  }
+
+  #counter (name: string, help: string, labels: string[]): Counter {
+    return this.#add(this.#client.Counter, name, help, labels)
+  }
+
+  #gauge (name: string, help: string, labels: string[], collect?: () => void): Gauge {
+    return this.#add(this.#client.Gauge, name, help, labels, collect)
+  }
+
+  #histogram (name: string, help: string): Histogram {
+    return this.#add(this.#client.Histogram, name, help, ['topic'])
+  }
+
+  #add<T extends Metric> (
+    Made: new (options: never) => T, name: string, help: string, labelNames: string[], collect?: () => void
+  ): T {
+    const { register, prefix, buckets } = this.#options
+    const full = prefix + name
+    if (register.getSingleMetric(full)) {
+      throw new OptionInvalid('prefix', `is taken, since the registry has "${full}": give this app another prefix`)
+    }
+    this.#names.push(full)
+    const options = { name: full, help, labelNames, registers: [register], ...collect && { collect } }
+    return new Made((Made === this.#client.Histogram ? { ...options, buckets } : options) as never)
+  }
+}

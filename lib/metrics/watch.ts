@@ -1,0 +1,73 @@
+/** Listens to what the plugin tells of itself (`node:diagnostics_channel`), and counts it. */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { Connection } from '../types/connection.ts'
+import type { Realtime } from '../types/realtime.ts'
+import type { Instruments } from './instruments.ts'
+
+/** What the messages have that are looked at here; each has some of it (docs/reference/diagnostics.md). */
+interface Told {
+  app: { realtime?: Realtime }
+  connection: Connection
+  pattern: string
+  bytes: number
+  /** ms */
+  duration: number | undefined
+  events: number
+  listeners: number
+  id: string | undefined
+  recovered: boolean
+  reason: string | { name: string } | undefined
+  adapter: string
+  state: 'up' | 'down'
+}
+type Count = (told: Told) => void
+
+/** Returns what ends it. */
+export function watch (realtime: Realtime, instruments: Instruments): () => void {
+  const counts = Object.entries(countsOf(instruments)).map(([what, count]) => {
+    const run = (told: unknown): void => {
+      // There may be several apps in one process.
+      if ((told as Told).app.realtime === realtime) count(told as Told)
+    }
+    return [`fastify-realtime:${what}`, run] as const
+  })
+  const { name, state } = realtime.stats().adapter
+  instruments.adapterUp.set({ adapter: name }, state === 'down' ? 0 : 1)
+  for (const [channel, run] of counts) subscribe(channel, run)
+  return () => { for (const [channel, run] of counts) unsubscribe(channel, run) }
+}
+
+function countsOf (to: Instruments): Record<string, Count> {
+  return {
+    publish: ({ pattern, bytes, duration }) => {
+      to.published.inc({ topic: pattern })
+      to.publishedBytes.inc({ topic: pattern }, bytes)
+      if (duration !== undefined) to.publishDuration.observe({ topic: pattern }, duration / 1000)
+    },
+    deliver: (told) => delivered(to, told),
+    resume: ({ recovered, reason }) => {
+      to.recovered.inc({ result: recovered ? 'recovered' : 'reset' })
+      if (!recovered) to.resets.inc({ reason: nameOf(reason) })
+    },
+    reset: ({ reason }) => to.resets.inc({ reason: nameOf(reason) }),
+    disconnect: ({ connection, reason }) => to.closed.inc({ wire: connection.kind, reason: nameOf(reason) }),
+    slow: () => to.slowClosed.inc(),
+    drop: ({ pattern }) => to.dropped.inc({ topic: pattern }),
+    repair: ({ pattern }) => to.repairs.inc({ topic: pattern }),
+    adapter: ({ adapter, state }) => to.adapterUp.set({ adapter }, state === 'up' ? 1 : 0)
+  }
+}
+
+function delivered (to: Instruments, { pattern, events, listeners, bytes, duration, id }: Told): void {
+  const topic = { topic: pattern }
+  to.delivered.inc(topic, events * listeners)
+  to.deliveredBytes.inc(topic, bytes * listeners)
+  if (duration !== undefined) to.fanOutDuration.observe(topic, duration / 1000)
+  // An id begins with ms since 1970, by the clock of whoever gave it: another's may be ahead of ours.
+  const given = Number(id?.split('-')[0])
+  if (given > 0) to.deliveryDuration.observe(topic, Math.max(0, Date.now() - given) / 1000)
+}
+
+function nameOf (reason: Told['reason']): string {
+  return typeof reason === 'object' ? reason.name : reason ?? 'unknown'
+}
