@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 import { findChromium } from './chromium.mjs'
 import { findInterpreters } from './interpreters.mjs'
+import { findPrometheus } from './prometheus.mjs'
 import { findRedis } from './redis.mjs'
 import { bin, install, node, npm, readJson, requireNode, root } from './project.mjs'
 
@@ -83,7 +84,7 @@ async function longTests () {
 
 async function prepare () {
   if (await install() !== 0 || await node(['scripts/build.mjs', '--if-changed']) !== 0) return false
-  for (const [variable, search] of Object.entries({ CHROMIUM_BIN: findChromium, REDIS_SERVER_BIN: findRedis })) {
+  for (const [variable, search] of Object.entries({ CHROMIUM_BIN: findChromium, REDIS_SERVER_BIN: findRedis, PROMETHEUS_BIN: findPrometheus })) {
     const program = await search()
     if (!program) return false
     process.env[variable] = program

@@ -20,7 +20,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
     'sessions.mjs', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
@@ -33,6 +33,12 @@ t.test('a first stream', async (t) => {
   t.equal(await put(`${url}/orders/41/status`, { status: 'lost' }), 200)
   t.equal(await put(`${url}/orders/42/status`, { status: 'shipped' }), 200)
   t.same(await page.said(1), ['shipped'])
+})
+
+t.test('metrics', async (t) => {
+  const url = await serve(t, 'metrics.mjs')
+  t.equal(await put(`${url}/orders/42`), 200)
+  t.match(await (await fetch(`${url}/metrics`)).text(), 'realtime_published_total{topic="orders/:orderId"} 1')
 })
 
 t.test('a first channel', async (t) => {
