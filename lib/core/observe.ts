@@ -140,7 +140,10 @@ export class Observer {
   published (topic: ObservedTopic, event: string, id: string | undefined, bytes: number, began: number): void {
     this.counts.published++
     if (channels.publish.hasSubscribers) {
-      this.#tell('publish', { ...named(topic), event, id, bytes, duration: since(began) })
+      // As one object: it is made for each event.
+      channels.publish.publish({
+        app: this.#app, topic: topic.name, pattern: topic.pattern, event, id, bytes, duration: since(began)
+      })
     }
   }
 

@@ -40,9 +40,10 @@ export function watch (realtime: Realtime, instruments: Instruments): () => void
 function countsOf (to: Instruments): Record<string, Count> {
   return {
     publish: ({ pattern, bytes, duration }) => {
-      to.published.inc({ topic: pattern })
-      to.publishedBytes.inc({ topic: pattern }, bytes)
-      if (duration !== undefined) to.publishDuration.observe({ topic: pattern }, duration / 1000)
+      const topic = { topic: pattern }
+      to.published.inc(topic)
+      to.publishedBytes.inc(topic, bytes)
+      if (duration !== undefined) to.publishDuration.observe(topic, duration / 1000)
     },
     deliver: (told) => delivered(to, told),
     resume: ({ recovered, reason }) => {
