@@ -1,6 +1,5 @@
 /** `connect()`: what a page is handed. */
 import { FIRST_MS, LONGEST_MS } from './backoff.ts'
-import { RealtimeError } from './errors.ts'
 import { nameOf } from './names.ts'
 import { checkOptions } from './options.ts'
 import { Session } from './session.ts'
@@ -11,7 +10,9 @@ import type { HeardMember, StateEntry } from './topic.ts'
 import type {
   ClientEvent, DataOf, MessageName, MessagesOf, ParamsFor, PatternsOf, ReplyOf, TopicFor, Untyped
 } from './types.ts'
-import { openSocket, type SocketClass } from './websocket.ts'
+import type { SocketClass } from './socket-class.ts'
+import { websocket } from './websocket.ts'
+import type { Place, WireKind } from './wire.ts'
 
 export interface ConnectOptions {
   /**
@@ -19,6 +20,18 @@ export interface ConnectOptions {
    * (`expiring`), and once more where the server has not taken it (`refused`). Calls at one time share one promise.
    */
   token?: TokenSource
+  /** A token that has not come by then is given up, ms: the client comes back, and asks again. Default 15000. */
+  tokenTimeout?: number
+  /**
+   * What it goes by: a WebSocket, or `http`, or `auto`, which takes HTTP where a WebSocket cannot be had. The channel
+   * needs `http: true` for both. Default: `websocket`.
+   */
+  wire?: WireKind
+  /**
+   * A connection that has not said its first word by then is given up, ms. With `auto` a WebSocket that is silent for so
+   * long is given up for HTTP. Default 10000.
+   */
+  handshakeTimeout?: number
   /** How long `send` waits for its answer, ms. Default 15000. */
   timeout?: number
   /**
@@ -40,10 +53,13 @@ export interface ConnectOptions {
   maxQueued?: number
   /** The WebSocket class. Default: the global one, which Node has from 22 on; give the one of `ws` before. */
   WebSocket?: SocketClass
+  /** By which HTTP is spoken: one that adds `credentials: 'include'`, say. Default: the global one. */
+  fetch?: typeof fetch
 }
 
 const KNOWN = [
-  'token', 'timeout', 'offline', 'firstDelay', 'longestDelay', 'hiddenTimeout', 'maxQueued', 'WebSocket'
+  'token', 'tokenTimeout', 'wire', 'handshakeTimeout', 'timeout', 'offline', 'firstDelay', 'longestDelay',
+  'hiddenTimeout', 'maxQueued', 'WebSocket', 'fetch'
 ] satisfies Array<keyof ConnectOptions>
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
@@ -73,14 +89,23 @@ export interface Client<Api> {
  */
 export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
   checkOptions('connect', options, KNOWN)
+  const { wire = websocket, timeout = 15_000 } = options
+  const place: Place = {
+    url: () => absolute(url),
+    patience: options.handshakeTimeout ?? 10_000,
+    timeout,
+    WebSocket: options.WebSocket,
+    fetch: options.fetch
+  }
   const session = new Session({
     token: options.token,
-    timeout: options.timeout ?? 15_000,
+    tokenTimeout: options.tokenTimeout ?? 15_000,
+    timeout,
     offline: options.offline ?? 0,
     hiddenTimeout: options.hiddenTimeout ?? 300_000,
     first: options.firstDelay ?? FIRST_MS,
     longest: options.longestDelay ?? LONGEST_MS,
-    dial: (host) => openSocket(absolute(url), host, options.WebSocket ?? globalSocket())
+    dial: (host) => wire(place, host)
   })
   const client = {
     state: session.state,
@@ -122,10 +147,4 @@ function storeOf (
 function absolute (url: string | URL): string {
   const { location } = globalThis as { location?: { href: string } }
   return new URL(url, location?.href).href
-}
-
-function globalSocket (): SocketClass {
-  const { WebSocket } = globalThis as { WebSocket?: SocketClass }
-  if (!WebSocket) throw new RealtimeError('NO_WEBSOCKET', 'give connect() that of "ws"')
-  return WebSocket
 }

@@ -5,6 +5,8 @@ import type { Wire, WireHost } from './wire.ts'
 
 export interface SessionOptions extends Delays {
   token: TokenSource | undefined
+  /** ms until a token that does not come is given up. */
+  tokenTimeout: number
   /** ms */
   timeout: number
   /** Messages kept while not connected. */

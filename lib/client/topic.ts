@@ -1,6 +1,7 @@
 /** One topic that this client hears: its place in the log, who listens here, its members and its state. */
 import type { ResetReason, ServerFrame } from '../protocol.ts'
 import { RealtimeError } from './errors.ts'
+import { bytesOf } from './bytes.ts'
 import { Position } from './log.ts'
 import { quietly } from './callbacks.ts'
 import { Derived, type Store } from './store.ts'
@@ -229,10 +230,6 @@ export class HeardTopic {
 function isPart (data: unknown): data is Snapshot {
   const { part, items } = Object(data) as Partial<Snapshot>
   return part !== undefined && Array.isArray(items)
-}
-
-function bytesOf (base64: string): Uint8Array {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
 }
 
 /** Where a client goes on in each of them. */
