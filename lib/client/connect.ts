@@ -1,7 +1,7 @@
 /** `connect()`: what a page is handed. */
 import { FIRST_MS, LONGEST_MS } from './backoff.ts'
 import { nameOf } from './names.ts'
-import { checkOptions } from './options.ts'
+import { settingsOf, type Settings } from './options.ts'
 import { Session } from './session.ts'
 import type { ClientState } from './state.ts'
 import type { Store } from './store.ts'
@@ -12,7 +12,7 @@ import type {
 } from './types.ts'
 import type { SocketClass } from './socket-class.ts'
 import { websocket } from './websocket.ts'
-import type { Place, WireKind } from './wire.ts'
+import type { Wire, WireHost, WireKind } from './wire.ts'
 
 export interface ConnectOptions {
   /**
@@ -28,8 +28,8 @@ export interface ConnectOptions {
    */
   wire?: WireKind
   /**
-   * A connection that has not said its first word by then is given up, ms. With `auto` a WebSocket that is silent for so
-   * long is given up for HTTP. Default 10000.
+   * A connection that has not said its first word by then is given up, ms. With `auto` a WebSocket that is silent for
+   * so long is given up for HTTP. Default 10000.
    */
   handshakeTimeout?: number
   /** How long `send` waits for its answer, ms. Default 15000. */
@@ -57,10 +57,20 @@ export interface ConnectOptions {
   fetch?: typeof fetch
 }
 
-const KNOWN = [
-  'token', 'tokenTimeout', 'wire', 'handshakeTimeout', 'timeout', 'offline', 'firstDelay', 'longestDelay',
-  'hiddenTimeout', 'maxQueued', 'WebSocket', 'fetch'
-] satisfies Array<keyof ConnectOptions>
+const DEFAULTS: Settings & { wire: WireKind, maxQueued: number } = {
+  token: undefined,
+  tokenTimeout: 15_000,
+  wire: websocket,
+  handshakeTimeout: 10_000,
+  timeout: 15_000,
+  offline: 0,
+  firstDelay: FIRST_MS,
+  longestDelay: LONGEST_MS,
+  hiddenTimeout: 300_000,
+  maxQueued: 1000,
+  WebSocket: undefined,
+  fetch: undefined
+}
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
 
@@ -88,29 +98,13 @@ export interface Client<Api> {
  * @throws TypeError for a wrong option
  */
 export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
-  checkOptions('connect', options, KNOWN)
-  const { wire = websocket, timeout = 15_000 } = options
-  const place: Place = {
-    url: () => absolute(url),
-    patience: options.handshakeTimeout ?? 10_000,
-    timeout,
-    WebSocket: options.WebSocket,
-    fetch: options.fetch
-  }
-  const session = new Session({
-    token: options.token,
-    tokenTimeout: options.tokenTimeout ?? 15_000,
-    timeout,
-    offline: options.offline ?? 0,
-    hiddenTimeout: options.hiddenTimeout ?? 300_000,
-    first: options.firstDelay ?? FIRST_MS,
-    longest: options.longestDelay ?? LONGEST_MS,
-    dial: (host) => wire(place, host)
-  })
+  const settings = settingsOf('connect', options, DEFAULTS)
+  const dial = (host: WireHost): Wire => settings.wire({ ...settings, url: absolute(url) }, host)
+  const session = new Session({ ...settings, dial })
   const client = {
     state: session.state,
     topic: (pattern: string, params?: Record<string, string>) =>
-      topicOf(session, nameOf(pattern, params), options.maxQueued ?? 1000),
+      topicOf(session, nameOf(pattern, params), settings.maxQueued),
     send: (event: string, data: unknown) => session.message(event, data),
     sendBytes: (bytes: Uint8Array) => session.hint(bytes),
     close: () => session.close(),

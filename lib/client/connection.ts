@@ -81,7 +81,9 @@ export class Connection {
   broken (): void { this.#down(0) }
 
   close (): void {
-    if (this.is !== 'closed') this.#endAs({ is: 'closed' })
+    if (this.is === 'closed') return
+    this.#sleep({ is: 'closed' })
+    this.#host.over()
   }
 
   // --- dialling --------------------------------------------------------------------------
@@ -94,7 +96,7 @@ export class Connection {
     this.#bye = undefined
     if (isOffline() || isHidden()) {
       this.#host.lost()
-      return this.#become(isOffline() ? { is: 'offline' } : { is: 'waiting', retryAt: Infinity })
+      return this.#wait(Infinity)
     }
     const mine = this.#ofThisTurn()
     this.#become({ is: 'connecting' })
@@ -159,17 +161,20 @@ export class Connection {
   #comeBack (): void {
     if (!this.#host.wanted) return this.#sleep({ is: 'idle' })
     this.#host.lost()
+    this.#wait(Math.min(this.#bye?.retry ?? delayOf(this.#attempt++, this.#options), LONGEST_TIMER_MS))
+  }
+
+  /** Nothing is dialled while nobody sees it, or while there is no network. */
+  #wait (ms: number): void {
+    clearTimeout(this.#timer)
     if (isOffline()) return this.#become({ is: 'offline' })
-    const wanted = this.#bye?.retry ?? delayOf(this.#attempt++, this.#options)
-    const delay = isHidden() ? Infinity : Math.min(wanted, LONGEST_TIMER_MS)
+    const delay = isHidden() ? Infinity : ms
     if (delay < Infinity) this.#timer = setTimeout(() => this.#dial('open'), delay)
     this.#become({ is: 'waiting', retryAt: Date.now() + delay })
   }
 
-  #refuse (code: string): void { this.#endAs({ is: 'refused', code }) }
-
-  #endAs (state: ClientState): void {
-    this.#sleep(state)
+  #refuse (code: string): void {
+    this.#sleep({ is: 'refused', code })
     this.#host.over()
   }
 
@@ -214,21 +219,16 @@ export class Connection {
   }
 
   #hidden (): void {
-    if (this.is === 'waiting') {
-      clearTimeout(this.#timer)
-      this.#become({ is: 'waiting', retryAt: Infinity })
-    }
+    if (this.is === 'waiting') this.#wait(Infinity)
     clearTimeout(this.#hiding)
     this.#hiding = setTimeout(() => {
       if (this.is !== 'open' || !isHidden()) return
       this.#lose()
-      this.#become({ is: 'waiting', retryAt: Infinity })
+      this.#wait(Infinity)
     }, this.#options.hiddenTimeout)
   }
 
   #offline (): void {
-    if (this.is !== 'waiting') return
-    clearTimeout(this.#timer)
-    this.#become({ is: 'offline' })
+    if (this.is === 'waiting') this.#wait(Infinity)
   }
 }

@@ -146,19 +146,16 @@ export class Session implements TopicHost, ConnectionHost {
     if ('expires' in frame && frame.expires !== undefined) {
       this.#token.renewIn(frame.expires / 2, () => { this.#renew().catch(() => {}) })
     }
-    if (!('op' in frame)) {
-      if ('topic' in frame) this.#ofTopic(frame)
-      return
+    if ('op' in frame) {
+      if (frame.op === 'error') return this.#error(frame)
+      if (frame.op === 'unsubscribed') return this.#taken(frame)
+      if (frame.op === 'reply' || frame.op === 'presence' || frame.op === 'refreshed') {
+        this.#asks.answer(frame.ref, 'data' in frame ? frame.data : undefined)
+        return
+      }
     }
-    switch (frame.op) {
-      case 'reply': this.#asks.answer(frame.ref, frame.data); return
-      case 'error': return this.#error(frame)
-      case 'unsubscribed': return this.#taken(frame)
-      case 'presence':
-      case 'refreshed': this.#asks.answer(frame.ref, undefined); return
-      // One that is not known (yet) says nothing to this client.
-      default: if ('topic' in frame) this.#ofTopic(frame)
-    }
+    // One that is not known (yet) says nothing to this client.
+    if ('topic' in frame) this.#ofTopic(frame)
   }
 
   #ofTopic (frame: Extract<ServerFrame, { topic: string }>): void {

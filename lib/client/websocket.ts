@@ -12,9 +12,9 @@ const SUBPROTOCOL: typeof Protocol = 'fastify-realtime.v1'
 /** A WebSocket. The default of `connect`. */
 export const websocket: WireKind = (place, host) => {
   const Socket = place.WebSocket ?? globalSocket()
-  const socket = new Socket(place.url().replace(/^http/, 'ws'), [SUBPROTOCOL])
+  const socket = new Socket(place.url.replace(/^http/, 'ws'), [SUBPROTOCOL])
   let over = false
-  const patience = setTimeout(() => end(0), place.patience)
+  const patience = setTimeout(() => end(0), place.handshakeTimeout)
   socket.binaryType = 'arraybuffer'
   socket.onopen = () => {
     if (over) return

@@ -26,10 +26,10 @@ export interface WireHost {
 
 /** Where a wire leads, and what it is made of. */
 export interface Place {
-  /** Absolute. @throws TypeError where it is none */
-  url (): string
+  /** Absolute. */
+  url: string
   /** A connection on which nothing is said for longer is given up, ms. */
-  patience: number
+  handshakeTimeout: number
   /** A message that is not answered for longer is given up, ms. */
   timeout: number
   WebSocket: SocketClass | undefined
