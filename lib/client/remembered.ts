@@ -1,4 +1,4 @@
-/** What is known of a way to a server for as long as the tab is open: in sessionStorage, where there is one. */
+/** What is known of a way to a server for as long as the session lasts: in sessionStorage, or here where there is none. */
 
 const PREFIX = 'fastify-realtime:'
 const memory = new Map<string, string>()
@@ -9,25 +9,21 @@ interface Storage {
   removeItem (key: string): void
 }
 
-/** It may be forbidden (a sandboxed frame), or full: then it is kept here. */
-function trying<T> (run: (storage: Storage | undefined) => T): T | undefined {
+const own: Storage = {
+  getItem: (key) => memory.get(key) ?? null,
+  setItem: (key, value) => { memory.set(key, value) },
+  removeItem: (key) => { memory.delete(key) }
+}
+
+/** It may be forbidden (a sandboxed frame), or full. */
+function stored<T> (run: (storage: Storage) => T): T {
   try {
-    return run((globalThis as { sessionStorage?: Storage }).sessionStorage)
+    return run((globalThis as { sessionStorage?: Storage }).sessionStorage ?? own)
   } catch {
-    return undefined
+    return run(own)
   }
 }
 
-export function recall (key: string): string | undefined {
-  return memory.get(key) ?? trying((storage) => storage?.getItem(PREFIX + key)) ?? undefined
-}
-
-export function remember (key: string, value: string): void {
-  memory.set(key, value)
-  trying((storage) => storage?.setItem(PREFIX + key, value))
-}
-
-export function forget (key: string): void {
-  memory.delete(key)
-  trying((storage) => storage?.removeItem(PREFIX + key))
-}
+export const recall = (key: string): string | null => stored((storage) => storage.getItem(PREFIX + key))
+export const remember = (key: string, value: string): void => stored((storage) => storage.setItem(PREFIX + key, value))
+export const forget = (key: string): void => stored((storage) => storage.removeItem(PREFIX + key))

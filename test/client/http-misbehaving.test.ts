@@ -130,14 +130,14 @@ t.test('comments are signs of life; behind silence another stream is asked for, 
   const { numbers, opens } = await scripted(t, {
     open: (response, turn, asked) => {
       if (turn > 0) return honest(response, asked, 2)
-      begin(response, asked, 40)
+      begin(response, asked, 400)
       event(response, 1)
       let comments = 0
       const beat = setInterval(() => {
         response.write(':\n\n')
-        if (++comments === 15) clearInterval(beat)
+        if (++comments === 75) clearInterval(beat)
       }, 20)
-      response.on('close', () => { clearInterval(beat); if (comments < 15) t.fail('it was let go while it said something') })
+      response.on('close', () => { clearInterval(beat); if (comments < 75) t.fail('it was let go while it said something') })
     }
   })
   await until('2', () => numbers().length === 2)
@@ -154,7 +154,7 @@ t.test('a stream of which nothing comes is given up, and asked for again', async
       if (turn === 1) response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders()
       if (turn > 1) honest(response, asked, 2)
     }
-  }, { handshakeTimeout: 100 })
+  }, { handshakeTimeout: 500 })
   const states: string[] = []
   client.state.subscribe(() => states.push(client.state.get().is))
   await until('2', () => numbers().length === 2)
@@ -239,7 +239,7 @@ t.test('a message is answered by what comes, and who is cut off is told that nob
   const { client, posts } = await scripted(t, {
     open: (response, _turn, asked) => honest(response, asked, 1),
     message: (response, { body }) => answers[body.event as string]?.(response)
-  }, { timeout: 200 })
+  }, { timeout: 1500 })
   for (const [event, code] of [['page', 'DISCONNECTED'], ['gateway', '502'], ['own', 'OUTBID'], ['ours', 'RATE_LIMITED'], ['cut', 'DISCONNECTED'], ['never', 'TIMEOUT']] as const) {
     await t.rejects(client.send(event, {}), { name: 'RealtimeError', code }, event)
   }
