@@ -55,8 +55,6 @@ export class Token {
 async function within (ms: number, run: () => Promise<string>): Promise<string> {
   return await new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(new RealtimeError('TIMEOUT', 'no token')), ms)
-    // Node: it keeps no process alive.
-    timer.unref?.()
     Promise.resolve().then(run).then(resolve, reject).finally(() => clearTimeout(timer))
   })
 }
