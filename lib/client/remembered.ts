@@ -1,4 +1,4 @@
-/** What is known of a way to a server for as long as the session lasts: in sessionStorage, or here where there is none. */
+/** What is known of a way to a server for as long as a session lasts: in sessionStorage, or here if there is none. */
 
 const PREFIX = 'fastify-realtime:'
 const memory = new Map<string, string>()
