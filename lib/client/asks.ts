@@ -14,6 +14,11 @@ interface Ask {
   sent: boolean
 }
 
+function why ({ again, sent }: Ask): [code: string, message: string] {
+  if (again) return ['QUEUE_FULL', 'too many wait']
+  return sent ? ['DISCONNECTED', 'connection lost'] : ['OFFLINE', 'not connected']
+}
+
 export class Asks {
   readonly #asks = new Map<number, Ask>()
   readonly #timeout: number
@@ -81,9 +86,7 @@ export class Asks {
       if (ask.again && ++kept <= this.#offline) {
         ask.sent = false
         clearTimeout(ask.timer)
-      } else if (ask.again) this.answer(ref, undefined, new RealtimeError('QUEUE_FULL', 'too many wait'))
-      else if (ask.sent) this.answer(ref, undefined, new RealtimeError('DISCONNECTED', 'connection lost'))
-      else this.answer(ref, undefined, new RealtimeError('OFFLINE', 'not connected'))
+      } else this.answer(ref, undefined, new RealtimeError(...why(ask)))
     }
   }
 

@@ -2,15 +2,15 @@
 
 export interface Delays {
   /** ms: the first delay is at most so long, and the bound doubles with each attempt. */
-  first: number
+  firstDelay: number
   /** ms: no delay is longer. */
-  longest: number
+  longestDelay: number
 }
 
 export const FIRST_MS = 1000
 export const LONGEST_MS = 30_000
 
 /** Full jitter: anything up to the bound, so that those who were cut together do not return together. */
-export function delayOf (attempt: number, { first, longest }: Delays, random: () => number = Math.random): number {
-  return random() * Math.min(longest, first * 2 ** attempt)
+export function delayOf (attempt: number, { firstDelay, longestDelay }: Delays): number {
+  return Math.random() * Math.min(longestDelay, firstDelay * 2 ** attempt)
 }

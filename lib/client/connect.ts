@@ -1,8 +1,7 @@
 /** `connect()`: what a page is handed. */
 import { FIRST_MS, LONGEST_MS } from './backoff.ts'
-import { RealtimeError } from './errors.ts'
 import { nameOf } from './names.ts'
-import { checkOptions } from './options.ts'
+import { settingsOf, type Settings } from './options.ts'
 import { Session } from './session.ts'
 import type { ClientState } from './state.ts'
 import type { Store } from './store.ts'
@@ -11,7 +10,9 @@ import type { HeardMember, StateEntry } from './topic.ts'
 import type {
   ClientEvent, DataOf, MessageName, MessagesOf, ParamsFor, PatternsOf, ReplyOf, TopicFor, Untyped
 } from './types.ts'
-import { openSocket, type SocketClass } from './websocket.ts'
+import type { SocketClass } from './socket-class.ts'
+import { websocket } from './websocket.ts'
+import type { Wire, WireHost, WireKind } from './wire.ts'
 
 export interface ConnectOptions {
   /**
@@ -19,6 +20,18 @@ export interface ConnectOptions {
    * (`expiring`), and once more where the server has not taken it (`refused`). Calls at one time share one promise.
    */
   token?: TokenSource
+  /** A token that has not come by then is given up, ms: the client comes back, and asks again. Default 15000. */
+  tokenTimeout?: number
+  /**
+   * What it goes by: a WebSocket, or `http`, or `auto`, which takes HTTP where a WebSocket cannot be had. The channel
+   * needs `http: true` for both. Default: `websocket`.
+   */
+  wire?: WireKind
+  /**
+   * A connection that has not said its first word by then is given up, ms. With `auto` a WebSocket that is silent for
+   * so long is given up for HTTP. Default 10000.
+   */
+  handshakeTimeout?: number
   /** How long `send` waits for its answer, ms. Default 15000. */
   timeout?: number
   /**
@@ -40,11 +53,24 @@ export interface ConnectOptions {
   maxQueued?: number
   /** The WebSocket class. Default: the global one, which Node has from 22 on; give the one of `ws` before. */
   WebSocket?: SocketClass
+  /** By which HTTP is spoken: one that adds `credentials: 'include'`, say. Default: the global one. */
+  fetch?: typeof fetch
 }
 
-const KNOWN = [
-  'token', 'timeout', 'offline', 'firstDelay', 'longestDelay', 'hiddenTimeout', 'maxQueued', 'WebSocket'
-] satisfies Array<keyof ConnectOptions>
+const DEFAULTS: Settings & { wire: WireKind, maxQueued: number } = {
+  token: undefined,
+  tokenTimeout: 15_000,
+  wire: websocket,
+  handshakeTimeout: 10_000,
+  timeout: 15_000,
+  offline: 0,
+  firstDelay: FIRST_MS,
+  longestDelay: LONGEST_MS,
+  hiddenTimeout: 300_000,
+  maxQueued: 1000,
+  WebSocket: undefined,
+  fetch: undefined
+}
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
 
@@ -72,20 +98,13 @@ export interface Client<Api> {
  * @throws TypeError for a wrong option
  */
 export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
-  checkOptions('connect', options, KNOWN)
-  const session = new Session({
-    token: options.token,
-    timeout: options.timeout ?? 15_000,
-    offline: options.offline ?? 0,
-    hiddenTimeout: options.hiddenTimeout ?? 300_000,
-    first: options.firstDelay ?? FIRST_MS,
-    longest: options.longestDelay ?? LONGEST_MS,
-    dial: (host) => openSocket(absolute(url), host, options.WebSocket ?? globalSocket())
-  })
+  const settings = settingsOf('connect', options, DEFAULTS)
+  const dial = (host: WireHost): Wire => settings.wire({ ...settings, url: absolute(url) }, host)
+  const session = new Session({ ...settings, dial })
   const client = {
     state: session.state,
     topic: (pattern: string, params?: Record<string, string>) =>
-      topicOf(session, nameOf(pattern, params), options.maxQueued ?? 1000),
+      topicOf(session, nameOf(pattern, params), settings.maxQueued),
     send: (event: string, data: unknown) => session.message(event, data),
     sendBytes: (bytes: Uint8Array) => session.hint(bytes),
     close: () => session.close(),
@@ -122,10 +141,4 @@ function storeOf (
 function absolute (url: string | URL): string {
   const { location } = globalThis as { location?: { href: string } }
   return new URL(url, location?.href).href
-}
-
-function globalSocket (): SocketClass {
-  const { WebSocket } = globalThis as { WebSocket?: SocketClass }
-  if (!WebSocket) throw new RealtimeError('NO_WEBSOCKET', 'give connect() that of "ws"')
-  return WebSocket
 }

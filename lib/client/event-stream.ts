@@ -1,5 +1,23 @@
 /** Reads `text/event-stream` (WHATWG HTML, section 9.2.6). */
 
+/** A proxy's or an app's page is no stream, and comes where the stream cannot be had now. */
+const STREAM = /^text\/event-stream\b/i
+
+export function isEventStream ({ status, headers }: Response): boolean {
+  return status === 200 && STREAM.test(headers.get('content-type') ?? '')
+}
+
+/** To the end of it, or until `hear` gives false: then the rest is let go. */
+export async function readText ({ body }: Response, hear: (text: string) => boolean): Promise<void> {
+  const reader = body?.getReader()
+  const decoder = new TextDecoder()
+  for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
+    if (hear(decoder.decode(part.value, { stream: true }))) continue
+    reader?.cancel().catch(() => {})
+    return
+  }
+}
+
 export interface StreamBlock { event: string, data: string, id: string | undefined, retry: number | undefined }
 
 /** Takes text as it comes; gives each block that is whole. */

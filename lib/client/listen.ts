@@ -1,8 +1,9 @@
 /** `listen()`: one SSE stream, with what an EventSource leaves to the page: statuses, ends, headers, and a stop. */
 import { delayOf, FIRST_MS, LONGEST_MS, type Delays } from './backoff.ts'
 import { quietly } from './callbacks.ts'
-import { EventStreamParser, type StreamBlock } from './event-stream.ts'
-import { checkOptions } from './options.ts'
+import { EventStreamParser, isEventStream, readText, type StreamBlock } from './event-stream.ts'
+import { mayComeBack } from './http-status.ts'
+import { settingsOf } from './options.ts'
 import { LONGEST_TIMER_MS } from './token.ts'
 
 export interface StreamEvent<Data = unknown> {
@@ -40,13 +41,19 @@ export interface ListenOptions {
   fetch?: typeof fetch
 }
 
-const KNOWN = [
-  'on', 'state', 'headers', 'lastEventId', 'signal', 'firstDelay', 'longestDelay', 'fetch'
-] satisfies Array<keyof ListenOptions>
-/** After these, as after any 5xx, the stream may be had later. */
-const LATER: ReadonlySet<number> = new Set([408, 425, 429])
-/** A proxy's or an app's page is no stream, and comes where the stream cannot be had now. */
-const STREAM = /^text\/event-stream\b/i
+type Settings = Required<{ [K in keyof ListenOptions]: ListenOptions[K] | undefined }> & Delays &
+  Pick<ListenOptions, 'on'> & { lastEventId: string }
+
+const DEFAULTS: Settings = {
+  on: {},
+  state: undefined,
+  headers: undefined,
+  lastEventId: '',
+  signal: undefined,
+  firstDelay: FIRST_MS,
+  longestDelay: LONGEST_MS,
+  fetch: undefined
+}
 /** A stream that has lived for so long was a good one. */
 const GOOD_MS = 10_000
 const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
@@ -56,16 +63,14 @@ const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
  * @throws TypeError for a wrong option
  */
 export function listen (url: string | URL, options: ListenOptions): () => void {
-  checkOptions('listen', options, KNOWN)
-  const stream = new Stream(url, options)
+  const stream = new Stream(url, settingsOf('listen', options, DEFAULTS))
   stream.open()
   return () => stream.stop()
 }
 
 class Stream {
   readonly #url: string | URL
-  readonly #options: ListenOptions
-  readonly #delays: Delays
+  readonly #options: Settings
   readonly #abort = (): void => this.stop()
   #id: string
   #retry: number | undefined
@@ -75,11 +80,10 @@ class Stream {
   #request: AbortController | undefined
   #ended = false
 
-  constructor (url: string | URL, options: ListenOptions) {
+  constructor (url: string | URL, options: Settings) {
     this.#url = url
     this.#options = options
-    this.#id = options.lastEventId ?? ''
-    this.#delays = { first: options.firstDelay ?? FIRST_MS, longest: options.longestDelay ?? LONGEST_MS }
+    this.#id = options.lastEventId
     options.signal?.addEventListener('abort', this.#abort)
     if (options.signal?.aborted) this.#ended = true
   }
@@ -90,7 +94,7 @@ class Stream {
     const request = this.#request = new AbortController()
     const done = (status: number): void => {
       if (this.#ended || this.#request !== request) return
-      if (status === 0 || status >= 500 || LATER.has(status)) this.#comeBack()
+      if (mayComeBack(status)) this.#comeBack()
       else this.#end({ is: 'over', status })
     }
     this.#read(request.signal).then(done, () => done(0))
@@ -103,7 +107,7 @@ class Stream {
     const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
     const { status, body } = response
     if (this.#ended) return 0
-    if (status !== 200 || !body || !STREAM.test(response.headers.get('content-type') ?? '')) {
+    if (!isEventStream(response)) {
       body?.cancel().catch(() => {})
       return status === 200 ? 0 : status
     }
@@ -111,17 +115,11 @@ class Stream {
     this.#tell({ is: 'open' })
     let over = false
     const parser = new EventStreamParser((block) => { over = this.#hear(block) || over })
-    const reader = body.getReader()
-    const decoder = new TextDecoder()
-    for (;;) {
-      const { done, value } = await reader.read()
-      if (done || this.#ended) return over ? 200 : 0
-      parser.push(decoder.decode(value, { stream: true }))
-      if (over) {
-        reader.cancel().catch(() => {})
-        return 200
-      }
-    }
+    await readText(response, (text) => {
+      if (!this.#ended) parser.push(text)
+      return !over && !this.#ended
+    })
+    return over ? 200 : 0
   }
 
   /** True: nothing follows. */
@@ -138,8 +136,8 @@ class Stream {
 
   #comeBack (): void {
     if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
-    const wanted = this.#attempt === 0 && this.#retry !== undefined ? this.#retry : delayOf(this.#attempt, this.#delays)
-    const delay = Math.min(wanted, LONGEST_TIMER_MS)
+    const wanted = this.#attempt === 0 ? this.#retry : undefined
+    const delay = Math.min(wanted ?? delayOf(this.#attempt, this.#options), LONGEST_TIMER_MS)
     this.#attempt++
     this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
     this.#timer = setTimeout(() => this.open(), delay)

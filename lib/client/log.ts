@@ -13,6 +13,9 @@ export type Step =
   /** It was asked for, and did not come. */
   | 'lost'
 
+/** A frame of the protocol. */
+interface Standing { op: string, id?: string | undefined, recovered?: boolean | undefined }
+
 export class Position {
   id: string | undefined
   #broken = 0
@@ -26,6 +29,12 @@ export class Position {
     }
     this.move(id)
     return 'next'
+  }
+
+  /** What names a place without an event. A cursor that was found stays: what follows it is on its way. */
+  stand ({ op, id, recovered }: Standing): void {
+    const begins = op === 'snapshot' || op === 'reset'
+    if (begins || (id !== undefined && recovered === undefined)) this.move(id)
   }
 
   move (id: string | undefined): void {

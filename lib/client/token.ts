@@ -1,4 +1,5 @@
 /** The client's token: asked for by one at a time, and renewed before it expires. */
+import { RealtimeError } from './errors.ts'
 
 /** `open`: for a new connection. `expiring`: half of its time is over. `refused`: the server has not taken the last. */
 export type TokenReason = 'open' | 'expiring' | 'refused'
@@ -10,21 +11,25 @@ const LEAST_MS = 1000
 
 export class Token {
   readonly #source: TokenSource | undefined
+  readonly #timeout: number
   #asking: Promise<string> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
   /** When it is renewed (ms since the epoch). */
   #at = Infinity
 
-  constructor (source: TokenSource | undefined) {
+  /** `timeout`: ms until a source that gives nothing is given up. */
+  constructor (source: TokenSource | undefined, timeout: number) {
     this.#source = source
+    this.#timeout = timeout
   }
 
   get given (): boolean { return this.#source !== undefined }
 
+  /** @throws RealtimeError, or what the source throws */
   async ask (reason: TokenReason): Promise<string | undefined> {
     const source = this.#source
     if (!source) return undefined
-    this.#asking ??= Promise.resolve().then(async () => await source({ reason }))
+    this.#asking ??= within(this.#timeout, async () => await source({ reason }))
       .finally(() => { this.#asking = undefined })
     return await this.#asking
   }
@@ -45,4 +50,11 @@ export class Token {
     clearTimeout(this.#timer)
     this.#at = Infinity
   }
+}
+
+async function within (ms: number, run: () => Promise<string>): Promise<string> {
+  return await new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new RealtimeError('TIMEOUT', 'no token')), ms)
+    Promise.resolve().then(run).then(resolve, reject).finally(() => clearTimeout(timer))
+  })
 }

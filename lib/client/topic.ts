@@ -1,9 +1,10 @@
 /** One topic that this client hears: its place in the log, who listens here, its members and its state. */
 import type { ResetReason, ServerFrame } from '../protocol.ts'
 import { RealtimeError } from './errors.ts'
+import { bytesOf } from './bytes.ts'
 import { Position } from './log.ts'
 import { quietly } from './callbacks.ts'
-import { Derived, type Store } from './store.ts'
+import { Derived } from './store.ts'
 
 /** What the topic of a topic's members is called, before its name. */
 export const PRESENCE = 'realtime:presence/'
@@ -32,6 +33,7 @@ export interface TopicHost {
 }
 
 type Listener = { readonly event: string | undefined, readonly run: (event: HeardEvent) => void }
+type TopicFrame = Extract<ServerFrame, { topic: string }>
 type Frame<Op extends string> = Extract<ServerFrame, { op: Op }>
 type EventFrame = { event: string, id?: string, prev?: string, key?: string, data: unknown }
 type Item = { key: string, event: string, data: unknown, encoding?: 'base64' }
@@ -52,25 +54,17 @@ export class HeardTopic {
   #joined = false
   #refusal: HeardEvent | undefined
   #keyed = false
-  readonly members: Store<readonly HeardMember[]>
-  readonly count: Store<number>
-  readonly state: Store<ReadonlyMap<string, StateEntry>>
-  readonly #stores: {
-    members: Derived<readonly HeardMember[]>, count: Derived<number>, state: Derived<ReadonlyMap<string, StateEntry>>
-  }
+  readonly members: Derived<readonly HeardMember[]>
+  readonly count: Derived<number>
+  readonly state: Derived<ReadonlyMap<string, StateEntry>>
 
   constructor (name: string, host: TopicHost) {
     this.name = name
     this.#host = host
     const held = (more: boolean): void => { if (more) this.hold(); else this.release() }
-    this.#stores = {
-      members: new Derived<readonly HeardMember[]>(() => [...this.#members.values()], held),
-      count: new Derived(() => this.#count, held),
-      state: new Derived<ReadonlyMap<string, StateEntry>>(() => new Map(this.#state), held)
-    }
-    this.members = this.#stores.members
-    this.count = this.#stores.count
-    this.state = this.#stores.state
+    this.members = new Derived<readonly HeardMember[]>(() => [...this.#members.values()], held)
+    this.count = new Derived(() => this.#count, held)
+    this.state = new Derived<ReadonlyMap<string, StateEntry>>(() => new Map(this.#state), held)
   }
 
   // --- who listens -----------------------------------------------------------------------
@@ -105,18 +99,12 @@ export class HeardTopic {
 
   // --- what it is told -------------------------------------------------------------------
 
-  frame (frame: Extract<ServerFrame, { topic: string }>): void {
-    if (!('op' in frame)) this.#event(frame)
-    else if (frame.op === 'subscribed') this.#subscribed(frame)
-    else if (frame.op === 'snapshot') this.#snapshot(frame)
-    else if (frame.op === 'reset') this.#reset(frame)
-    // Whatever else names a place: the position moves without an event.
-    else if ('id' in frame) this.position.move(frame.id)
-  }
-
-  #subscribed ({ id, recovered }: Frame<'subscribed'>): void {
-    this.#refusal = undefined
-    if (recovered === undefined && id !== undefined) this.position.move(id)
+  frame (frame: TopicFrame): void {
+    if (!('op' in frame)) return this.#event(frame)
+    this.position.stand(frame)
+    if (frame.op === 'subscribed') this.#refusal = undefined
+    if (frame.op === 'snapshot') this.#snapshot(frame)
+    if (frame.op === 'reset') this.#tell('reset', { reason: frame.reason }, frame.id)
   }
 
   #event ({ event, id, prev, key, data }: EventFrame): void {
@@ -132,13 +120,7 @@ export class HeardTopic {
     return step === 'next' || step === 'lost'
   }
 
-  #reset ({ id, reason }: Frame<'reset'>): void {
-    this.position.move(id)
-    this.#tell('reset', { reason }, id)
-  }
-
   #snapshot ({ id, event, data }: Frame<'snapshot'>): void {
-    this.position.move(id)
     if (isPart(data)) this.#keepPart(data)
     else this.#tell(event ?? 'snapshot', data, id)
   }
@@ -165,28 +147,26 @@ export class HeardTopic {
     for (const { key, event, data, encoding } of items) {
       this.#state.set(key, { event, data: encoding ? bytesOf(data as string) : data })
     }
-    if (!more) this.#stores.state.changed()
+    if (!more) this.state.changed()
   }
 
   #keep (event: string, key: string | undefined, data: unknown): void {
     if (!this.#keyed) return
     if (event === 'realtime:removed') this.#state.delete((data as { key: string }).key)
     else this.#state.set(key as string, { event, data })
-    this.#stores.state.changed()
+    this.state.changed()
   }
 
   // --- who is there ----------------------------------------------------------------------
 
-  presenceFrame (frame: ServerFrame): void {
+  presenceFrame (frame: TopicFrame): void {
     if (!('op' in frame)) {
       const { id, prev, data } = frame as EventFrame
       if (id === undefined || this.#follows(this.presence, id, prev)) this.#show(data as Presence)
-    } else if (frame.op === 'snapshot') {
-      this.presence.move(frame.id)
-      this.#show(frame.data as Presence)
-    } else if (frame.op === 'subscribed') {
-      if (frame.recovered === undefined && frame.id !== undefined) this.presence.move(frame.id)
-    } else if ('id' in frame) this.presence.move(frame.id)
+      return
+    }
+    this.presence.stand(frame)
+    if (frame.op === 'snapshot') this.#show(frame.data as Presence)
   }
 
   #show ({ type, part, members = [], ids = [], count }: Presence): void {
@@ -194,8 +174,8 @@ export class HeardTopic {
     for (const member of members) this.#members.set(member.id, member)
     for (const id of ids) this.#members.delete(id)
     this.#count = count ?? this.#members.size
-    this.#stores.members.changed()
-    this.#stores.count.changed()
+    this.members.changed()
+    this.count.changed()
   }
 
   // --- iteration -------------------------------------------------------------------------
@@ -229,10 +209,6 @@ export class HeardTopic {
 function isPart (data: unknown): data is Snapshot {
   const { part, items } = Object(data) as Partial<Snapshot>
   return part !== undefined && Array.isArray(items)
-}
-
-function bytesOf (base64: string): Uint8Array {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
 }
 
 /** Where a client goes on in each of them. */

@@ -1,31 +1,25 @@
 /** The WebSocket wire, in the envelope format (PROTOCOL.md section 4). */
 import type { ServerFrame, SUBPROTOCOL as Protocol } from '../protocol.ts'
-import type { Wire, WireHost } from './wire.ts'
+import { RealtimeError } from './errors.ts'
+import type { SocketClass } from './socket-class.ts'
+import type { WireKind } from './wire.ts'
+
+export type { SocketClass } from './socket-class.ts'
 
 // Its own: a bundle of the client must reach nothing of the server.
 const SUBPROTOCOL: typeof Protocol = 'fastify-realtime.v1'
-/** A connection on which nothing is said for longer is given up, ms. */
-const HANDSHAKE_MS = 10_000
 
-/** What is used of a WebSocket: the browser's, Node's (22), or that of `ws`. */
-export interface AnySocket {
-  binaryType: string
-  onopen: unknown
-  onmessage: unknown
-  onclose: unknown
-  onerror: unknown
-  send (data: string | Uint8Array): void
-  close (code?: number): void
-}
-export type SocketClass = new (url: string, protocols: string[]) => AnySocket
-
-export function openSocket (url: string, host: WireHost, Socket: SocketClass): Wire {
-  const socket = new Socket(url.replace(/^http/, 'ws'), [SUBPROTOCOL])
+/** A WebSocket. The default of `connect`. */
+export const websocket: WireKind = (place, host) => {
+  const Socket = place.WebSocket ?? globalSocket()
+  const socket = new Socket(place.url.replace(/^http/, 'ws'), [SUBPROTOCOL])
   let over = false
-  const patience = setTimeout(() => end(0), HANDSHAKE_MS)
+  const patience = setTimeout(() => end(0), place.handshakeTimeout)
   socket.binaryType = 'arraybuffer'
   socket.onopen = () => {
-    if (!over) host.up()
+    if (over) return
+    const { cursors, token } = host.opening()
+    socket.send(JSON.stringify({ op: 'open', cursors, token }))
   }
   socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => { if (!over) hear(data) }
   socket.onclose = ({ code }: { code: number }) => end(code)
@@ -58,6 +52,12 @@ export function openSocket (url: string, host: WireHost, Socket: SocketClass): W
     send: (said) => socket.send(said instanceof Uint8Array ? said : JSON.stringify(said)),
     close
   }
+}
+
+function globalSocket (): SocketClass {
+  const { WebSocket } = globalThis as { WebSocket?: SocketClass }
+  if (!WebSocket) throw new RealtimeError('NO_WEBSOCKET', 'give connect() that of "ws"')
+  return WebSocket
 }
 
 /** PROTOCOL.md 4.5: the length of the head, the head, and then the bytes. */

@@ -1,5 +1,6 @@
 /** What carries frames between a client and a server: a WebSocket, or HTTP where that is blocked. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
+import type { SocketClass } from './socket-class.ts'
 
 export interface Wire {
   send (said: ClientFrame | Uint8Array): void
@@ -7,10 +8,33 @@ export interface Wire {
   close (): void
 }
 
+/** What a connection begins with: who its client is, what it hears, and where it stands in that. */
+export interface Opening {
+  cursors: Record<string, string>
+  token: string | undefined
+  /** Those that the client wants. Over a WebSocket it asks for each of them, once that is open. */
+  topics: string[]
+}
+
 export interface WireHost {
-  /** It can be spoken on. */
-  up (): void
+  /** As it is at this moment. */
+  opening (): Opening
   heard (frame: ServerFrame): void
   /** It is over. `code`: of the close frame (RFC 6455 §7.4), an HTTP status, or 0 where nothing was said. */
   down (code: number): void
 }
+
+/** Where a wire leads, and what it is made of. */
+export interface Place {
+  /** Absolute. */
+  url: string
+  /** A connection on which nothing is said for longer is given up, ms. */
+  handshakeTimeout: number
+  /** A message that is not answered for longer is given up, ms. */
+  timeout: number
+  WebSocket: SocketClass | undefined
+  fetch: typeof fetch | undefined
+}
+
+/** One of `websocket`, `http` and `auto`. `host` is told of nothing before this has returned. */
+export type WireKind = (place: Place, host: WireHost) => Wire

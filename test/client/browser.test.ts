@@ -2,8 +2,9 @@
 import t, { type Test } from 'tap'
 import { readFileSync } from 'node:fs'
 import type { Client } from '../../lib/client/index.ts'
-import { live } from '../helpers/app.ts'
+import { live, portOf } from '../helpers/app.ts'
 import { launchChromium } from '../helpers/chromium.ts'
+import { HttpProxy } from '../helpers/http-proxy.ts'
 import { root } from '../helpers/docs.ts'
 import { until } from '../helpers/redis.ts'
 
@@ -25,18 +26,23 @@ Object.assign(globalThis, { rt, room, heard, states, hear: () => room.on('n', ({
 globalThis.leave = globalThis.hear()
 `
 
-async function open (t: Test) {
+const AUTO = SCRIPT.replace('{ connect }', '{ auto, connect }').replace('{ firstDelay', '{ wire: auto, firstDelay')
+
+/** `blocked`: behind a proxy that refuses upgrades, by the wire `auto`. */
+async function open (t: Test, blocked = false) {
   const app = await live(t, { retry: 20 })
   const room = app.topic('rooms/:room', { authorize: () => true })
   let dials = 0
-  app.channel('/realtime', { subscribe: room, onConnect: () => { dials++ } })
+  app.channel('/realtime', { http: true, subscribe: room, messages: { say: { handler: (data) => data } }, onConnect: () => { dials++ } })
   const csp = "default-src 'none'; script-src 'self'; connect-src 'self'"
   app.get('/', (_request, reply) => { reply.header('content-security-policy', csp).type('text/html').send(PAGE) })
-  app.get('/page.js', (_request, reply) => { reply.type('text/javascript').send(SCRIPT) })
+  app.get('/page.js', (_request, reply) => { reply.type('text/javascript').send(blocked ? AUTO : SCRIPT) })
   app.get<{ Params: { file: string } }>('/client/:file', ({ params }, reply) => {
     reply.type('text/javascript').send(readFileSync(`${root}dist/client/${params.file}`, 'utf8'))
   })
-  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const proxy = await HttpProxy.start(t, portOf(app))
+  if (blocked) proxy.upgrades = 403
   const context = await browser.newContext()
   t.teardown(() => context.close())
   const page = await context.newPage()
@@ -44,19 +50,20 @@ async function open (t: Test) {
   page.on('pageerror', (error) => complaints.push(String(error)))
   page.on('console', (message) => { if (message.type() === 'error' && /Content Security/.test(message.text())) complaints.push(message.text()) })
   t.teardown(() => { if (complaints.length > 0) throw new Error(complaints.join('\n')) })
-  await page.goto(url)
+  await page.goto(proxy.url)
   await page.waitForFunction(() => (globalThis as unknown as Partial<Shared>).rt?.state.get().is === 'open')
   await until('the topic', () => app.realtime.connections()[0]?.topics.length)
   let n = 0
   return {
     page,
+    proxy,
     cdp: await context.newCDPSession(page),
     async publish (count: number) { for (let i = 0; i < count; i++) await room.publish({ room: '1' }, 'n', n++) },
     async all () {
       await page.waitForFunction((n) => (globalThis as unknown as Shared).heard.length >= n, n)
       t.same(await page.evaluate('heard'), Array.from({ length: n }, (_, i) => i))
     },
-    connections: () => app.realtime.stats().connections.websocket,
+    connections: () => app.realtime.connections().length,
     dials: () => dials
   }
 }
@@ -110,4 +117,34 @@ t.test('left and heard again in the same turn, as React\'s StrictMode does: one 
   t.equal(dials(), 1)
   await page.evaluate('leave()')
   await page.waitForFunction(() => (globalThis as unknown as Shared).rt.state.get().is === 'idle')
+})
+
+t.test('behind a proxy that blocks upgrades: HTTP, under the same CSP, and from the beginning after a reload', async (t) => {
+  const { page, proxy, publish, all } = await open(t, true)
+  await publish(2)
+  await all()
+  t.same(await page.evaluate("rt.send('say', { text: 'hello' })"), { text: 'hello' })
+  t.equal(proxy.asked, 1)
+  proxy.cut()
+  await publish(2)
+  await all()
+  t.same(await page.evaluate('Object.entries(sessionStorage)'), [[`fastify-realtime:${proxy.url}/realtime`, 'http']])
+  await page.reload()
+  await page.waitForFunction(() => (globalThis as unknown as Partial<Shared>).rt?.state.get().is === 'open')
+  t.equal(proxy.asked, 1)
+})
+
+t.test('over HTTP, hidden for long: the stream is let go; seen again: it is back, with all that was missed', async (t) => {
+  const { page, publish, all, connections } = await open(t, true)
+  await publish(2)
+  await all()
+  const show = async (state: string) => await page.evaluate((state) => {
+    Object.defineProperty(document, 'visibilityState', { value: state, configurable: true })
+    document.dispatchEvent(new Event('visibilitychange'))
+  }, state)
+  await show('hidden')
+  await until('nobody', () => connections() === 0)
+  await publish(3)
+  await show('visible')
+  await all()
 })

@@ -1,31 +1,40 @@
 /**
- * Random schedules through a proxy that does what networks do: connections cut at any byte, silent or refused; a server
- * that sends clients away; and a token that expires all the while. What each client was told is judged by a model that
- * shares nothing with it: the numbers that were published.
+ * Random schedules through proxies that do what networks do: connections that are cut, upgrades that are
+ * blocked and let through again; a server that sends clients away; a token that expires; and topics that come and go all
+ * the while. The client takes another wire at each attempt. What it was told is judged by a model that shares nothing
+ * with it: the numbers that were published.
  */
 import t, { type Test } from 'tap'
 import { setTimeout as pause } from 'node:timers/promises'
 import { WebSocket } from 'ws'
-import { connect, type ClientEvent } from '../../lib/client/index.ts'
+import { auto, connect, http, websocket, type ClientEvent, type WireKind } from '../../lib/client/index.ts'
 import type { SocketClass } from '../../lib/client/websocket.ts'
 import { live } from '../helpers/app.ts'
 import { until } from '../helpers/redis.ts'
 import { Random, seedOf } from '../random/random.ts'
-import { FaultProxy } from '../redis/proxy.ts'
+import { HttpProxy, type Upgrades } from '../helpers/http-proxy.ts'
 
 const SCHEDULES = Number(process.env.SCHEDULES ?? 4)
 const ROOMS = ['1', '2']
+const WIRES: readonly WireKind[] = [websocket, http, auto]
+const BLOCKS: readonly Upgrades[] = ['pass', 'pass', 502, 'strip', 'cut']
 
 async function schedule (t: Test, random: Random): Promise<void> {
   const app = await live(t, { retry: 20, tokens: { secret: 'a secret of at least thirty-two bytes' } })
   const room = app.topic('rooms/:room', { authorize: 'token', history: { limit: 5000 } })
-  app.channel('/realtime', { subscribe: room })
+  app.channel('/realtime', { http: true, subscribe: room })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const proxy = await FaultProxy.start(t, (app.server.address() as { port: number }).port)
-  const client = connect(`http://127.0.0.1:${proxy.port}/realtime`, {
+  const gateway = await HttpProxy.start(t, (app.server.address() as { port: number }).port)
+  const taken = new Map<WireKind, number>()
+  const client = connect(`http://127.0.0.1:${new URL(gateway.url).port}/realtime`, {
     WebSocket: WebSocket as unknown as SocketClass,
-    firstDelay: 20,
-    longestDelay: 200,
+    wire: (place, host) => {
+      const wire = random.pick(WIRES)
+      taken.set(wire, (taken.get(wire) ?? 0) + 1)
+      return wire(place, host)
+    },
+    firstDelay: 10,
+    longestDelay: 60,
     token: () => app.realtime.sign({ sub: 'ada', subscribe: room, expiresIn: random.pick([1000, 2000, 60_000]) })
   })
   const published = new Map(ROOMS.map((name) => [name, 0]))
@@ -38,22 +47,22 @@ async function schedule (t: Test, random: Random): Promise<void> {
     await room.publish({ room: name }, 'n', { n, pad: 'x'.repeat(random.int(0, 2000)) })
   }
   // Whoever has heard of no place yet hears from then on: what came before is not missed.
-  await until('open', () => app.realtime.connections()[0]?.topics.length === ROOMS.length)
+  await until('open', () => app.realtime.connections().some(({ topics }) => topics.length === ROOMS.length))
   while (ROOMS.some((name) => told.get(name)?.length === 0)) {
     await publish()
     await pause(1)
   }
-  for (let step = 0; step < 60; step++) {
+  let leave: (() => void) | undefined
+  for (let step = 0; step < 120; step++) {
+    gateway.upgrades = random.pick(BLOCKS)
+    if (random.chance(0.2)) {
+      leave?.()
+      leave = client.topic('rooms/:room', { room: `other${step}` }).on('*', () => {})
+    }
     for (let i = random.int(0, 8); i > 0; i--) await publish()
     const roll = random.next()
-    if (roll < 0.25) proxy.cut()
+    if (roll < 0.25) gateway.cut()
     else if (roll < 0.35) await app.realtime.disconnect({ identity: 'ada' }, { reconnect: true })
-    else if (roll < 0.42) {
-      proxy.door = 'refusing'
-      proxy.cut()
-      await pause(random.int(1, 60))
-      proxy.door = 'open'
-    } else if (roll < 0.47) proxy.delay = random.int(0, 5)
     else await pause(random.int(0, 20))
   }
   for (const name of ROOMS) {
@@ -61,9 +70,10 @@ async function schedule (t: Test, random: Random): Promise<void> {
     await until(`all of ${name}`, () => heard.filter(({ event }) => event === 'n').length >= (published.get(name) ?? 0))
     t.same(heard.map(({ event, data }) => event === 'n' ? (data as { n: number }).n : [event, data]), Array.from({ length: published.get(name) ?? 0 }, (_, i) => i + 1))
   }
+  t.comment([...taken].map(([{ name }, count]) => `${name} ${count}`).join(', '))
   client.close()
+  gateway.close()
   await app.close()
-  proxy.close()
 }
 
 t.test('whatever happens to the connection, each client is told each event once and in order', { timeout: 60_000 + SCHEDULES * 30_000 }, async (t) => {

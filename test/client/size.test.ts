@@ -11,12 +11,14 @@ async function sizeOf (code: string): Promise<{ bytes: number, text: string }> {
   return { bytes: gzipSync(file?.contents ?? '', { level: 9 }).length, text: file?.text ?? '' }
 }
 
-t.test('connect() alone, and listen() alone', async (t) => {
+t.test('connect() alone, listen() alone, and connect() with auto', async (t) => {
   const connect = await sizeOf("import { connect } from './index.ts'; globalThis.run = connect")
   const listen = await sizeOf("import { listen } from './index.ts'; globalThis.run = listen")
-  t.comment(`connect ${connect.bytes} bytes, listen ${listen.bytes} bytes`)
+  const auto = await sizeOf("import { auto, connect } from './index.ts'; globalThis.run = [auto, connect]")
+  t.comment(`connect ${connect.bytes} bytes, listen ${listen.bytes} bytes, connect with auto ${auto.bytes} bytes`)
   t.ok(connect.bytes <= 5.5 * 1024, `connect: ${connect.bytes}`)
   t.ok(listen.bytes <= 2 * 1024, `listen: ${listen.bytes}`)
+  t.ok(auto.bytes <= 8.25 * 1024, `auto: ${auto.bytes}`)
   t.notMatch(connect.text, 'text/event-stream')
   t.notMatch(listen.text, 'fastify-realtime.v1')
 })

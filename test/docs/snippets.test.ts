@@ -9,6 +9,7 @@ import t from 'tap'
 import ts from 'typescript'
 import { fetch } from 'undici'
 import { root } from '../helpers/docs.ts'
+import { HttpProxy } from '../helpers/http-proxy.ts'
 import { RedisServer } from '../helpers/redis.ts'
 import { closeBrowser, folder, listen, open, proxyTo, put, serve, snippets, start, talk } from '../helpers/snippets.ts'
 
@@ -20,7 +21,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
     'sessions.mjs', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
@@ -204,6 +205,15 @@ t.test('a channel that resumes', async (t) => {
   await page.said(2)
   await say('three')
   t.same(await page.said(3), ['one', 'two', 'three'])
+})
+
+t.test('a channel where WebSockets are blocked', async (t) => {
+  const proxy = await HttpProxy.start(t, Number(new URL(await serve(t, 'blocked.mjs')).port))
+  proxy.upgrades = 403
+  const page = await open(t, proxy.url, 'blocked.browser.js')
+  t.same((await page.said(2)).sort(), ['heard Hello', 'sent 5'])
+  t.equal(proxy.asked, 1)
+  t.ok(proxy.posts.length > 0)
 })
 
 t.test('several nodes', async (t) => {

@@ -1,0 +1,234 @@
+/** The connection of a client: dials, comes back, wakes, and is let go when nobody wants it. It knows of no topics. */
+import type { ClientFrame, ServerFrame } from '../protocol.ts'
+import { delayOf } from './backoff.ts'
+import { mayReturn, verdictOn, type Bye } from './close-codes.ts'
+import { RealtimeError } from './errors.ts'
+import type { SessionOptions } from './options.ts'
+import { Pulse } from './pulse.ts'
+import type { ClientState } from './state.ts'
+import { Derived } from './store.ts'
+import { LONGEST_TIMER_MS, type Token, type TokenReason } from './token.ts'
+import { isHidden, isOffline, watchWake } from './wake.ts'
+import type { Opening, Wire } from './wire.ts'
+
+/** A connection that has lived for so long was a good one: the next delay is a short one again. */
+const GOOD_MS = 10_000
+
+type Timer = ReturnType<typeof setTimeout>
+
+/** Whose connection it is. */
+export interface ConnectionHost {
+  /** Somebody waits for something of it. */
+  readonly wanted: boolean
+  opening (): Omit<Opening, 'token'>
+  opened (): void
+  heard (frame: ServerFrame): void
+  /** It is not there, and does not return at once. */
+  lost (): void
+  /** It is closed, or not let in: it does not return. */
+  over (): void
+}
+
+export class Connection {
+  readonly #options: SessionOptions
+  readonly #token: Token
+  readonly #host: ConnectionHost
+  readonly state: Derived<ClientState>
+  #state: ClientState = { is: 'idle' }
+  #wire: Wire | undefined
+  /** Another one for each try: what comes late of an older one is not heard. */
+  #turn = 0
+  #attempt = 0
+  #openedAt = 0
+  /** Another token was asked for, and none has held since. */
+  #renewed = false
+  #lastError = ''
+  #bye: Bye | undefined
+  #timer: Timer | undefined
+  #hiding: Timer | undefined
+  #unwatch: (() => void) | undefined
+  readonly #pulse = new Pulse(() => this.say({ op: 'ping' }), () => {
+    this.#lose()
+    this.#dial('open')
+  })
+
+  constructor (options: SessionOptions, token: Token, host: ConnectionHost) {
+    this.#options = options
+    this.#token = token
+    this.#host = host
+    this.state = new Derived(() => this.#state, () => {})
+  }
+
+  get is (): ClientState['is'] { return this.#state.is }
+
+  // --- what its client wants -------------------------------------------------------------
+
+  /** Where it is not open, nothing is said. */
+  say (frame: ClientFrame | Uint8Array): void {
+    if (this.is === 'open') this.#wire?.send(frame)
+  }
+
+  ensure (): void { if (this.is === 'idle' && this.#host.wanted) this.#dial('open') }
+
+  /** Idle, a macrotask after the last has left. */
+  letGo (): void {
+    setTimeout(() => {
+      if (!this.#host.wanted && this.is !== 'closed' && this.is !== 'refused') this.#sleep({ is: 'idle' })
+    })
+  }
+
+  /** What was heard does not link: it is asked for again, from the cursors. */
+  broken (): void { this.#down(0) }
+
+  close (): void {
+    if (this.is === 'closed') return
+    this.#sleep({ is: 'closed' })
+    this.#host.over()
+  }
+
+  // --- dialling --------------------------------------------------------------------------
+
+  #dial (reason: TokenReason): void {
+    this.#drop()
+    this.#unwatch ??= watchWake({
+      awake: () => this.#awake(), hidden: () => this.#hidden(), offline: () => this.#offline()
+    })
+    this.#bye = undefined
+    if (isOffline() || isHidden()) {
+      this.#host.lost()
+      return this.#wait(Infinity)
+    }
+    const mine = this.#ofThisTurn()
+    this.#become({ is: 'connecting' })
+    this.#token.ask(reason).then((token) => mine(() => this.#open(token, mine)), () => mine(() => this.#comeBack()))
+  }
+
+  /** What is run by it is run as long as this try is the one that counts. */
+  #ofThisTurn (): (run: () => void) => void {
+    const turn = this.#turn
+    return (run) => { if (turn === this.#turn) run() }
+  }
+
+  #open (token: string | undefined, mine: (run: () => void) => void): void {
+    this.#lastError = ''
+    try {
+      this.#wire = this.#options.dial({
+        opening: () => ({ ...this.#host.opening(), token: token || undefined }),
+        heard: (frame) => mine(() => this.#heard(frame)),
+        down: (code) => mine(() => this.#down(code))
+      })
+    } catch (error) {
+      // No WebSocket here, or no URL for one: it would be the same again.
+      this.#refuse(error instanceof RealtimeError ? error.code : String(error))
+    }
+  }
+
+  #heard (frame: ServerFrame): void {
+    this.#pulse.heard()
+    if ('op' in frame) {
+      if (frame.op === 'open') return this.#opened(frame.heartbeat)
+      if (frame.op === 'bye') this.#bye = frame
+      if (frame.op === 'error' && frame.ref === undefined) this.#lastError = frame.code
+    }
+    this.#host.heard(frame)
+  }
+
+  #opened (heartbeat: number): void {
+    this.#openedAt = Date.now()
+    this.#pulse.start(heartbeat)
+    this.#become({ is: 'open' })
+    this.#host.opened()
+  }
+
+  // --- its end ---------------------------------------------------------------------------
+
+  #down (code: number): void {
+    const said = this.#bye?.code ?? code
+    const verdict = verdictOn(said, this.#bye)
+    const { given } = this.#token
+    if (this.#openedAt > 0 && Date.now() - this.#openedAt > GOOD_MS) {
+      this.#attempt = 0
+      this.#renewed = false
+    }
+    this.#lose()
+    if (verdict === 'refused' && given && !this.#renewed) {
+      this.#renewed = true
+      this.#dial('refused')
+    } else if (verdict === 'again' || (mayReturn(said) && !given)) this.#comeBack()
+    else this.#refuse(this.#lastError || String(said))
+  }
+
+  #comeBack (): void {
+    if (!this.#host.wanted) return this.#sleep({ is: 'idle' })
+    this.#host.lost()
+    this.#wait(Math.min(this.#bye?.retry ?? delayOf(this.#attempt++, this.#options), LONGEST_TIMER_MS))
+  }
+
+  /** Nothing is dialled while nobody sees it, or while there is no network. */
+  #wait (ms: number): void {
+    clearTimeout(this.#timer)
+    if (isOffline()) return this.#become({ is: 'offline' })
+    const delay = isHidden() ? Infinity : ms
+    if (delay < Infinity) this.#timer = setTimeout(() => this.#dial('open'), delay)
+    this.#become({ is: 'waiting', retryAt: Date.now() + delay })
+  }
+
+  #refuse (code: string): void {
+    this.#sleep({ is: 'refused', code })
+    this.#host.over()
+  }
+
+  /** Nothing is left that runs. */
+  #sleep (state: ClientState): void {
+    this.#drop()
+    clearTimeout(this.#hiding)
+    this.#unwatch?.()
+    this.#unwatch = undefined
+    this.#become(state)
+  }
+
+  #lose (): void {
+    this.#drop()
+    this.#host.lost()
+  }
+
+  #drop (): void {
+    this.#turn++
+    clearTimeout(this.#timer)
+    this.#pulse.end()
+    this.#token.stop()
+    this.#openedAt = 0
+    const wire = this.#wire
+    this.#wire = undefined
+    wire?.close()
+  }
+
+  #become (state: ClientState): void {
+    this.#state = state
+    this.state.changed()
+  }
+
+  // --- sleep, and the network ------------------------------------------------------------
+
+  #awake (): void {
+    if (isHidden()) return
+    clearTimeout(this.#hiding)
+    this.#attempt = 0
+    if (this.is === 'open') this.#pulse.ask()
+    else if (this.is === 'waiting' || this.is === 'offline') this.#dial('open')
+  }
+
+  #hidden (): void {
+    if (this.is === 'waiting') this.#wait(Infinity)
+    clearTimeout(this.#hiding)
+    this.#hiding = setTimeout(() => {
+      if (this.is !== 'open' || !isHidden()) return
+      this.#lose()
+      this.#wait(Infinity)
+    }, this.#options.hiddenTimeout)
+  }
+
+  #offline (): void {
+    if (this.is === 'waiting') this.#wait(Infinity)
+  }
+}

@@ -1,0 +1,68 @@
+/** A channel's stream over HTTP: the `open` that asks for it, and the frames that it brings. */
+import type { ServerFrame } from '../protocol.ts'
+import { bytesOf } from './bytes.ts'
+import { EventStreamParser, isEventStream, readText } from './event-stream.ts'
+import { CUT, refusalOf, request, type Refusal } from './request.ts'
+import type { Opening, Place } from './wire.ts'
+
+type StreamFrame = ServerFrame & { encoding?: 'base64' }
+
+export interface StreamHost {
+  heard (frame: ServerFrame): void
+  /** The server, or a proxy before it, has let something through. */
+  alive (): void
+  /** It was refused, or has ended. */
+  over (why: Refusal): void
+}
+
+export class FrameStream {
+  readonly #abort = new AbortController()
+  readonly #host: StreamHost
+  readonly #patience: ReturnType<typeof setTimeout>
+  #over = false
+
+  constructor (place: Place, opening: Opening, host: StreamHost) {
+    this.#host = host
+    this.#patience = setTimeout(() => this.#end(CUT), place.handshakeTimeout)
+    this.#read(place, opening).then((why) => this.#end(why), () => this.#end(CUT))
+  }
+
+  /** Nothing is told of it afterwards. */
+  close (): void {
+    this.#over = true
+    clearTimeout(this.#patience)
+    this.#abort.abort()
+  }
+
+  #end (why: Refusal): void {
+    if (this.#over) return
+    this.close()
+    this.#host.over(why)
+  }
+
+  /** Resolves with why it is over. */
+  async #read (place: Place, { cursors, topics, token }: Opening): Promise<Refusal> {
+    const response = await request(place, {
+      body: JSON.stringify({ op: 'open', cursors, topics }),
+      token,
+      accept: 'text/event-stream',
+      signal: this.#abort.signal
+    })
+    if (!isEventStream(response)) return await refusalOf(response)
+    const parser = new EventStreamParser(({ data }) => { if (data !== '' && !this.#over) this.#hear(data) })
+    await readText(response, (text) => {
+      if (!this.#over) this.#host.alive()
+      parser.push(text)
+      return !this.#over
+    })
+    return CUT
+  }
+
+  /** What cannot be read throws, and is the end: it comes again. */
+  #hear (data: string): void {
+    clearTimeout(this.#patience)
+    const { encoding, ...frame } = JSON.parse(data) as StreamFrame
+    if (encoding && 'data' in frame) frame.data = bytesOf(frame.data as string)
+    this.#host.heard(frame)
+  }
+}

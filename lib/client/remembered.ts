@@ -1,0 +1,29 @@
+/** What is known of a way to a server for as long as a session lasts: in sessionStorage, or here if there is none. */
+
+const PREFIX = 'fastify-realtime:'
+const memory = new Map<string, string>()
+
+interface Storage {
+  getItem (key: string): string | null
+  setItem (key: string, value: string): void
+  removeItem (key: string): void
+}
+
+const own: Storage = {
+  getItem: (key) => memory.get(key) ?? null,
+  setItem: (key, value) => { memory.set(key, value) },
+  removeItem: (key) => { memory.delete(key) }
+}
+
+/** It may be forbidden (a sandboxed frame), or full. */
+function stored<T> (run: (storage: Storage) => T): T {
+  try {
+    return run((globalThis as { sessionStorage?: Storage }).sessionStorage ?? own)
+  } catch {
+    return run(own)
+  }
+}
+
+export const recall = (key: string): string | null => stored((storage) => storage.getItem(PREFIX + key))
+export const remember = (key: string, value: string): void => stored((storage) => storage.setItem(PREFIX + key, value))
+export const forget = (key: string): void => stored((storage) => storage.removeItem(PREFIX + key))
