@@ -38,6 +38,7 @@ const checks = {
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
   'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
   'Nest: @Sse() of a topic resumes where it was cut, and ends at once': () => compiled('nest.ts') ?? recipe('nest'),
+  'React, Vue and Svelte: one connection, every event once, and a server that renders opens nothing': () => client('frameworks/frameworks'),
   'AI clients: openai, and a parser over fetch': () => clients('openai'),
   'AI clients: useChat of AI SDK 6, in a browser': () => clients('use-chat', { AI_SDK: '6' }),
   'AI clients: useChat of AI SDK 7, in a browser': () => clients('use-chat', { AI_SDK: '7' }),
@@ -51,7 +52,7 @@ const checks = {
 }
 
 /** Snippets of the guides that need what only consumers/ has. test/docs/snippets.test.ts runs all others. */
-const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'nest.ts', 'trpc.mjs']
+const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'nest.ts', 'react.mjs', 'svelte.mjs', 'trpc.mjs', 'vue.mjs']
 const recipes = join(built, 'recipes')
 
 requireNode()
@@ -140,6 +141,10 @@ function compiled (file) {
 
 function recipe (name) {
   return runs(['--test', '--test-timeout=60000', `recipes/${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, PORT: '0' } })
+}
+
+function client (name, env) {
+  return runs(['--test', '--test-timeout=120000', `${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, ...env } })
 }
 
 function clients (name, env) {

@@ -1,0 +1,30 @@
+// The room in Vue.
+import { computed, createApp, createSSRApp, h, ref, shallowRef } from 'vue'
+import { useEvent, useStore } from '../../.cache/full/recipes/vue.mjs'
+
+const Room = {
+  props: ['rt', 'id'],
+  setup (props) {
+    const { rt } = props
+    const room = computed(() => rt.topic('rooms/:room', { room: props.id }))
+    const heard = ref([])
+    const state = useStore(rt.state)
+    const members = useStore(() => room.value.members)
+    const board = useStore(rt.topic('boards/:board', { board: 'a' }).state)
+    useEvent(room, 'n', ({ data }) => heard.value.push(data))
+    return () => h('pre', null, JSON.stringify({
+      state: state.value.is, members: members.value.map(({ id }) => id), board: [...board.value.keys()], heard: heard.value
+    }))
+  }
+}
+
+const rooms = (rt, id) => ({ render: () => h(Room, { rt, id: id.value }) })
+
+export const view = (rt) => createSSRApp(rooms(rt, shallowRef('1')))
+
+export async function mount (target, rt) {
+  const id = shallowRef('1')
+  const app = createApp(rooms(rt, id))
+  app.mount(target)
+  return { end: () => app.unmount(), other: (room) => { id.value = room } }
+}
