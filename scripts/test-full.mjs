@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeF
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
+import { findBrowsers } from './browsers.mjs'
 import { findChromium } from './chromium.mjs'
 import { findInterpreters } from './interpreters.mjs'
 import { findRedis } from './redis.mjs'
@@ -39,6 +40,8 @@ const checks = {
   'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
   'Nest: @Sse() of a topic resumes where it was cut, and ends at once': () => compiled('nest.ts') ?? recipe('nest'),
   'React, Vue and Svelte: one connection, every event once, and a server that renders opens nothing': () => client('frameworks/frameworks'),
+  'the client alone, by esbuild, Vite and webpack: its size, and nothing that is not used': () => client('client/sizes'),
+  'the client in Node 20, Node 22, Deno and Bun': () => client('client/runtimes'),
   'AI clients: openai, and a parser over fetch': () => clients('openai'),
   'AI clients: useChat of AI SDK 6, in a browser': () => clients('use-chat', { AI_SDK: '6' }),
   'AI clients: useChat of AI SDK 7, in a browser': () => clients('use-chat', { AI_SDK: '7' }),
@@ -89,7 +92,7 @@ async function prepare () {
     if (!program) return false
     process.env[variable] = program
   }
-  if (!await findInterpreters()) return false
+  if (!await findInterpreters() || !await findBrowsers()) return false
   if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
   return await unpack() && await writeRecipes()
 }

@@ -1,10 +1,8 @@
 /** The client in a real browser, without a bundler, under a strict CSP: offline, hidden, frozen, and redrawn. */
 import t, { type Test } from 'tap'
-import { readFileSync } from 'node:fs'
 import type { Client } from '../../lib/client/index.ts'
-import { live } from '../helpers/app.ts'
 import { launchChromium } from '../helpers/chromium.ts'
-import { root } from '../helpers/docs.ts'
+import { servePage } from '../helpers/client-page.ts'
 import { until } from '../helpers/redis.ts'
 
 t.setTimeout(180_000)
@@ -13,30 +11,8 @@ t.teardown(() => browser.close())
 
 interface Shared { rt: Client<unknown>, heard: number[] }
 
-const PAGE = '<!doctype html><title>client</title><script type="module" src="/page.js"></script>'
-const SCRIPT = `
-import { connect } from '/client/index.js'
-const rt = connect('/realtime', { firstDelay: 50, hiddenTimeout: 200 })
-const room = rt.topic('rooms/:room', { room: '1' })
-const heard = []
-const states = []
-rt.state.subscribe(() => states.push(rt.state.get().is))
-Object.assign(globalThis, { rt, room, heard, states, hear: () => room.on('n', ({ data }) => heard.push(data)) })
-globalThis.leave = globalThis.hear()
-`
-
 async function open (t: Test) {
-  const app = await live(t, { retry: 20 })
-  const room = app.topic('rooms/:room', { authorize: () => true })
-  let dials = 0
-  app.channel('/realtime', { subscribe: room, onConnect: () => { dials++ } })
-  const csp = "default-src 'none'; script-src 'self'; connect-src 'self'"
-  app.get('/', (_request, reply) => { reply.header('content-security-policy', csp).type('text/html').send(PAGE) })
-  app.get('/page.js', (_request, reply) => { reply.type('text/javascript').send(SCRIPT) })
-  app.get<{ Params: { file: string } }>('/client/:file', ({ params }, reply) => {
-    reply.type('text/javascript').send(readFileSync(`${root}dist/client/${params.file}`, 'utf8'))
-  })
-  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  const { app, url, published, ...server } = await servePage(t)
   const context = await browser.newContext()
   t.teardown(() => context.close())
   const page = await context.newPage()
@@ -47,17 +23,15 @@ async function open (t: Test) {
   await page.goto(url)
   await page.waitForFunction(() => (globalThis as unknown as Partial<Shared>).rt?.state.get().is === 'open')
   await until('the topic', () => app.realtime.connections()[0]?.topics.length)
-  let n = 0
   return {
+    ...server,
     page,
     cdp: await context.newCDPSession(page),
-    async publish (count: number) { for (let i = 0; i < count; i++) await room.publish({ room: '1' }, 'n', n++) },
     async all () {
-      await page.waitForFunction((n) => (globalThis as unknown as Shared).heard.length >= n, n)
-      t.same(await page.evaluate('heard'), Array.from({ length: n }, (_, i) => i))
-    },
-    connections: () => app.realtime.stats().connections.websocket,
-    dials: () => dials
+      const all = published()
+      await page.waitForFunction((n) => (globalThis as unknown as Shared).heard.length >= n, all.length)
+      t.same(await page.evaluate('heard'), all)
+    }
   }
 }
 
