@@ -1,57 +1,21 @@
-/**
- * The client where there is no page and no Node: what React Native's Hermes has, and nothing else. That is a WebSocket, timers
- * whose ids are numbers, and the language's own; no document, no events of a window, no streams, no crypto.
- */
+/** The client in what React Native's Hermes has: test/helpers/bare-context.ts. */
 import t from 'tap'
-import { createContext, runInContext } from 'node:vm'
-import { build } from 'esbuild'
-import { WebSocket } from 'ws'
-import type { Client } from '../../lib/client/index.ts'
+import { BareContext } from '../helpers/bare-context.ts'
 import { live } from '../helpers/app.ts'
-import { root } from '../helpers/docs.ts'
 import { until } from '../helpers/redis.ts'
 
-const { outputFiles: [bundle] } = await build({
-  entryPoints: [`${root}lib/client/index.ts`], bundle: true, format: 'iife', globalName: 'client', target: 'es2022', write: false
+t.test('nothing of a page or of Node is there', async (t) => {
+  const names = ['document', 'window.addEventListener', 'crypto', 'TextDecoder', 'fetch', 'Symbol.dispose', 'process']
+  const context = new BareContext()
+  for (const name of names) t.equal(context.run(`typeof ${name}`), 'undefined', name)
 })
-
-/** Numbers, as in Hermes: nothing can be asked of one. */
-function timers () {
-  const running = new Map<number, NodeJS.Timeout>()
-  let id = 0
-  const start = (make: (run: () => void, ms?: number) => NodeJS.Timeout) => (run: () => void, ms?: number) => {
-    running.set(++id, make(run, ms))
-    return id
-  }
-  const stop = (id: number) => {
-    clearTimeout(running.get(id))
-    running.delete(id)
-  }
-  return { setTimeout: start(setTimeout), setInterval: start(setInterval), clearTimeout: stop, clearInterval: stop }
-}
-
-/** It takes a URL as it is given, resolves no dots, and cannot be asked for its parts. */
-class PartialURL {
-  readonly href: string
-  constructor (url: string) { this.href = String(url) }
-  toString (): string { return this.href }
-}
-
-function hermes () {
-  const context = createContext({ WebSocket, URL: PartialURL, ...timers() })
-  runInContext('globalThis.window = globalThis.self = globalThis; globalThis.navigator = { product: "ReactNative" }; delete Symbol.dispose; delete Symbol.asyncDispose', context)
-  runInContext(bundle?.text ?? '', context)
-  t.same(runInContext('[typeof document, typeof window.addEventListener, typeof crypto, typeof TextDecoder, typeof fetch, typeof Symbol.dispose, typeof process].join()', context),
-    Array(7).fill('undefined').join())
-  return (runInContext('client', context) as { connect: (url: string, options: object) => Client<unknown> }).connect
-}
 
 t.test('it connects, is answered, comes back after a cut with all that was missed, and closes', async (t) => {
   const app = await live(t, { retry: 20, identify: () => ({ id: 'ada' }) })
   const room = app.topic('rooms/:room', { authorize: () => true, presence: { grace: 0 } })
   app.channel('/realtime', { subscribe: room, presence: true, messages: { say: { handler: (text) => ({ said: String(text).length }) } } })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
-  const rt = hermes()(`${url}/realtime`, { firstDelay: 20, offline: 5 })
+  const rt = new BareContext().connect(`${url}/realtime`, { firstDelay: 20, offline: 5 })
   t.teardown(() => rt.close())
   const heard: unknown[] = []
   const states: string[] = []
