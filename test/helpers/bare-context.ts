@@ -5,7 +5,7 @@
 import { createContext, runInContext } from 'node:vm'
 import { build } from 'esbuild'
 import { WebSocket } from 'ws'
-import type { Client, ConnectOptions } from '../../lib/client/index.ts'
+import type { connect } from '../../lib/client/index.ts'
 import { root } from './docs.ts'
 
 const { outputFiles: [bundle] } = await build({
@@ -22,7 +22,7 @@ class PartialURL {
 interface Timer { run: () => void, ms: number, real: NodeJS.Timeout | undefined }
 
 export class BareContext {
-  readonly connect: (url: string, options?: ConnectOptions) => Client<unknown>
+  readonly connect: typeof connect
   readonly #timers = new Map<number, Timer>()
   readonly #held: (ms: number) => boolean
   readonly #context
@@ -43,7 +43,7 @@ export class BareContext {
     this.run('globalThis.window = globalThis.self = globalThis; globalThis.navigator = { product: "ReactNative" }; delete Symbol.dispose; delete Symbol.asyncDispose')
     this.run('{ const { now } = Date; globalThis.slept = 0; Date.now = () => now() + slept }')
     this.run(bundle?.text ?? '')
-    this.connect = (this.run('client') as { connect: BareContext['connect'] }).connect
+    this.connect = (this.run('client') as { connect: typeof connect }).connect
   }
 
   run (code: string): unknown { return runInContext(code, this.#context) }

@@ -1,6 +1,7 @@
 /** A page with the client, without a bundler and under a strict CSP, and the server that it talks to. */
 import { readFileSync } from 'node:fs'
 import type { Test } from 'tap'
+import type { RealtimeOptions } from '../../lib/index.ts'
 import { live } from './app.ts'
 import { root } from './docs.ts'
 
@@ -17,8 +18,8 @@ Object.assign(globalThis, { rt, room, heard, states, hear: () => room.on('n', ({
 globalThis.leave = globalThis.hear()
 `
 
-export async function servePage (t: Test) {
-  const app = await live(t, { retry: 20 })
+export async function servePage (t: Test, options: RealtimeOptions = {}) {
+  const app = await live(t, { retry: 20, ...options })
   const room = app.topic('rooms/:room', { authorize: () => true })
   let dials = 0
   app.channel('/realtime', {
