@@ -12,6 +12,7 @@ import { cutter, until } from '../recipes/helper.mjs'
 const script = fileURLToPath(new URL('runtime.mjs', import.meta.url))
 const modules = fileURLToPath(new URL('../node_modules/', import.meta.url))
 const { arch, platform } = process
+const AARCH = { arm64: 'aarch64' }
 
 /** The first that is installed: npm installs the one that is for this machine. */
 function program (...files) {
@@ -24,7 +25,7 @@ const RUNTIMES = {
   'Node of this machine, with ws': (url) => [process.execPath, script, url, 'ws'],
   'Node 22, with its own WebSocket': (url) => [program(`node-${platform}-${arch}/bin/node`), script, url],
   'Deno 2': (url) => [program(`@deno/${platform}-${arch}-glibc/deno`, `@deno/${platform}-${arch}/deno`), 'run', '--quiet', '--no-config', '--no-lock', '--node-modules-dir=manual', '--allow-all', script, url],
-  'Bun 1': (url) => [program(`@oven/bun-${platform}-${arch}/bin/bun`, `@oven/bun-${platform}-${arch}-baseline/bin/bun`), script, url]
+  'Bun 1': (url) => [program(`@oven/bun-${platform}-${AARCH[arch] ?? arch}/bin/bun`), script, url]
 }
 
 async function serve (t) {

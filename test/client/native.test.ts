@@ -11,7 +11,7 @@ t.test('nothing of a page or of Node is there', async (t) => {
 })
 
 t.test('it connects, is answered, comes back after a cut with all that was missed, and closes', async (t) => {
-  const app = await live(t, { retry: 20, identify: () => ({ id: 'ada' }) })
+  const app = await live(t, { retry: 20, identify: () => ({ id: 'ada' }) }, { routerOptions: { ignoreTrailingSlash: true } })
   const room = app.topic('rooms/:room', { authorize: () => true, presence: { grace: 0 } })
   app.channel('/realtime', { subscribe: room, presence: true, messages: { say: { handler: (text) => ({ said: String(text).length }) } } })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })

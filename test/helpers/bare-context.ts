@@ -12,10 +12,10 @@ const { outputFiles: [bundle] } = await build({
   entryPoints: [`${root}lib/client/index.ts`], bundle: true, format: 'iife', globalName: 'client', target: 'es2022', write: false
 })
 
-/** It takes a URL as it is given, resolves no dots, and cannot be asked for its parts. */
+/** It resolves nothing, cannot be asked for its parts, and ends a path in a slash, as React Native's own does. */
 class PartialURL {
   readonly href: string
-  constructor (url: string) { this.href = String(url) }
+  constructor (url: string) { this.href = url.endsWith('/') ? url : `${url}/` }
   toString (): string { return this.href }
 }
 
