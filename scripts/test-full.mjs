@@ -187,7 +187,8 @@ async function bundles (bundler, format) {
     // Some dependencies of the app's (ioredis) call require: an ES module has none by itself.
     const banner = format === 'esm' ? { js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url)" } : {}
     const { build } = await import(join(modules, 'esbuild/lib/main.js'))
-    await build({ entryPoints: [entry], bundle: true, platform: 'node', format, outfile, logLevel: 'error', banner })
+    // Without the repository's tsconfig.json, which has lib/ stand for the package.
+    await build({ entryPoints: [entry], bundle: true, platform: 'node', format, outfile, logLevel: 'error', banner, tsconfigRaw: {} })
   } else await packed(entry, outfile)
   return runs([outfile], /^status function$/m)
 }

@@ -22,7 +22,7 @@ const SERVER = /require\(|node:|fast-jwt|find-my-way|FST_ERR|Fastify/
 
 const BUNDLERS = {
   async esbuild (entry) {
-    const { outputFiles: [file] } = await esbuild({ entryPoints: [entry], bundle: true, minify: true, format: 'esm', target: 'es2022', write: false })
+    const { outputFiles: [file] } = await esbuild({ entryPoints: [entry], bundle: true, minify: true, format: 'esm', target: 'es2022', write: false, tsconfigRaw: {} })
     return file.text
   },
   async vite (entry) {

@@ -22,6 +22,8 @@ export async function bundle (contents, options = {}) {
     write: false,
     format: 'esm',
     logLevel: 'error',
+    // The repository's own would have it take lib/ for the package.
+    tsconfigRaw: {},
     define: { 'process.env.NODE_ENV': '"development"', __VUE_OPTIONS_API__: 'true', __VUE_PROD_DEVTOOLS__: 'false', __VUE_PROD_HYDRATION_MISMATCH_DETAILS__: 'false' },
     plugins: [svelte(options.platform === 'node' ? 'server' : 'client')],
     ...options

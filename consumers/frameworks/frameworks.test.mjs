@@ -1,5 +1,6 @@
 // The recipes of docs/guides/frameworks.md in a real browser, counted at the server; and on a server that renders.
 import assert from 'node:assert/strict'
+import { channel } from 'node:diagnostics_channel'
 import { writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import Fastify from 'fastify'
@@ -83,6 +84,16 @@ for (const framework of FRAMEWORKS) {
     const before = framework === 'svelte' ? [] : [0, 1, 2, 3, 4]
     await shows({ state: 'open', members: ['ada'], board: ['k1'], heard: [...before, 5] })
 
+    // All that listens leaves and comes in the same turn: the connection stays, and no topic is left.
+    const taken = []
+    const take = ({ topic }) => taken.push(topic)
+    channel('fastify-realtime:subscribe').subscribe(take)
+    t.after(() => channel('fastify-realtime:subscribe').unsubscribe(take))
+    await page.evaluate("app.again('2')")
+    await publish(6, '2')
+    await shows({ state: 'open', members: ['ada'], board: ['k1'], heard: [6] })
+    assert.deepEqual(taken, [])
+
     await page.evaluate('app.end()')
     await page.waitForFunction("rt.state.get().is === 'idle'")
     await until(() => app.realtime.stats().connections.websocket === 0)
@@ -96,7 +107,7 @@ const RENDER = {
   react: "import { renderToString } from 'react-dom/server'; import { view } from './react.mjs'; export default (rt) => renderToString(view(rt))",
   vue: "import { renderToString } from 'vue/server-renderer'; import { view } from './vue.mjs'; export default (rt) => renderToString(view(rt))",
   svelte: "import { render } from 'svelte/server'; import { readable } from 'svelte/store'; import App from './App.svelte'\n" +
-    "export default async (rt) => (await render(App, { props: { rt, id: readable('1') } })).body"
+    "export default async (rt) => (await render(App, { props: { rt, shown: readable({ id: '1' }) } })).body"
 }
 
 for (const framework of FRAMEWORKS) {

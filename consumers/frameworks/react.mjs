@@ -15,12 +15,16 @@ export function Room ({ rt, id }) {
   }))
 }
 
-export const view = (rt) => h(StrictMode, null, h(Room, { rt, id: '1' }))
+export const view = (rt, id = '1', key = 0) => h(StrictMode, null, h(Room, { rt, id, key }))
 
-/** Returns what ends it; `again` draws it with another room. */
+/** `other`: another room in the same component. `again`: another component in the place of that one, with its effects. */
 export async function mount (target, rt) {
-  const { createRoot } = await import('react-dom/client')
+  const [{ createRoot }, { flushSync }] = await Promise.all([import('react-dom/client'), import('react-dom')])
   const root = createRoot(target)
   root.render(view(rt))
-  return { end: () => root.unmount(), other: (id) => root.render(h(StrictMode, null, h(Room, { rt, id }))) }
+  return {
+    end: () => root.unmount(),
+    other: (id) => root.render(view(rt, id)),
+    again: (id) => flushSync(() => root.render(view(rt, id, 1)))
+  }
 }

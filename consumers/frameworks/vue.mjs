@@ -1,5 +1,5 @@
 // The room in Vue.
-import { computed, createApp, createSSRApp, h, ref, shallowRef } from 'vue'
+import { computed, createApp, createSSRApp, h, nextTick, ref, shallowRef } from 'vue'
 import { useEvent, useStore } from '../../.cache/full/recipes/vue.mjs'
 
 const Room = {
@@ -18,13 +18,20 @@ const Room = {
   }
 }
 
-const rooms = (rt, id) => ({ render: () => h(Room, { rt, id: id.value }) })
+const rooms = (rt, id, key) => ({ render: () => h(Room, { rt, id: id.value, key: key.value }) })
 
-export const view = (rt) => createSSRApp(rooms(rt, shallowRef('1')))
+export const view = (rt) => createSSRApp(rooms(rt, shallowRef('1'), shallowRef(0)))
 
 export async function mount (target, rt) {
-  const id = shallowRef('1')
-  const app = createApp(rooms(rt, id))
+  const [id, key] = [shallowRef('1'), shallowRef(0)]
+  const app = createApp(rooms(rt, id, key))
   app.mount(target)
-  return { end: () => app.unmount(), other: (room) => { id.value = room } }
+  return {
+    end: () => app.unmount(),
+    other: (room) => { id.value = room },
+    again () {
+      key.value++
+      return nextTick()
+    }
+  }
 }
