@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeF
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
+import { findBrowsers } from './browsers.mjs'
 import { findChromium } from './chromium.mjs'
 import { findInterpreters } from './interpreters.mjs'
 import { findPrometheus } from './prometheus.mjs'
@@ -39,6 +40,9 @@ const checks = {
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
   'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
   'Nest: @Sse() of a topic resumes where it was cut, and ends at once': () => compiled('nest.ts') ?? recipe('nest'),
+  'React, Vue and Svelte: one connection, every event once, and a server that renders opens nothing': () => client('frameworks/frameworks'),
+  'the client alone, by esbuild, Vite and webpack: its size, and nothing that is not used': () => client('client/sizes'),
+  'the client in this Node with ws, and in Node 22, Deno and Bun as they are': () => client('client/runtimes'),
   'AI clients: openai, and a parser over fetch': () => clients('openai'),
   'AI clients: useChat of AI SDK 6, in a browser': () => clients('use-chat', { AI_SDK: '6' }),
   'AI clients: useChat of AI SDK 7, in a browser': () => clients('use-chat', { AI_SDK: '7' }),
@@ -52,7 +56,7 @@ const checks = {
 }
 
 /** Snippets of the guides that need what only consumers/ has. test/docs/snippets.test.ts runs all others. */
-const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'nest.ts', 'trpc.mjs']
+const RECIPES = ['graphql-pubsub.mjs', 'graphql.mjs', 'nest.ts', 'react.mjs', 'svelte.mjs', 'trpc.mjs', 'vue.mjs']
 const recipes = join(built, 'recipes')
 
 requireNode()
@@ -89,7 +93,7 @@ async function prepare () {
     if (!program) return false
     process.env[variable] = program
   }
-  if (!await findInterpreters()) return false
+  if (!await findInterpreters() || !await findBrowsers()) return false
   if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
   return await unpack() && await writeRecipes()
 }
@@ -143,6 +147,10 @@ function recipe (name) {
   return runs(['--test', '--test-timeout=60000', `recipes/${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, PORT: '0' } })
 }
 
+function client (name, env) {
+  return runs(['--test', '--test-timeout=120000', `${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, ...env } })
+}
+
 function clients (name, env) {
   return runs(['--test', '--test-timeout=200000', `ai/${name}.test.mjs`], /pass [1-9]/, { env: { ...process.env, ...env } })
 }
@@ -180,7 +188,8 @@ async function bundles (bundler, format) {
     // Some dependencies of the app's (ioredis) call require: an ES module has none by itself.
     const banner = format === 'esm' ? { js: "import { createRequire as createRequireOfBundle } from 'node:module'; const require = createRequireOfBundle(import.meta.url)" } : {}
     const { build } = await import(join(modules, 'esbuild/lib/main.js'))
-    await build({ entryPoints: [entry], bundle: true, platform: 'node', format, outfile, logLevel: 'error', banner })
+    // Without the repository's tsconfig.json, which has lib/ stand for the package.
+    await build({ entryPoints: [entry], bundle: true, platform: 'node', format, outfile, logLevel: 'error', banner, tsconfigRaw: {} })
   } else await packed(entry, outfile)
   return runs([outfile], /^status function$/m)
 }

@@ -9,7 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import { chromium } from 'playwright-core'
 
-const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+export const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 /** Packages that the page has instead: AI SDK 6 is what consumers/ has by its own name, since it is for Node 20 too. */
 const SDKS = { 6: {}, 7: { ai: 'ai-7', '@ai-sdk/react': 'ai-sdk-react-4' } }

@@ -1,11 +1,10 @@
 /** The client in a real browser, without a bundler, under a strict CSP: offline, hidden, frozen, and redrawn. */
 import t, { type Test } from 'tap'
-import { readFileSync } from 'node:fs'
 import type { Client } from '../../lib/client/index.ts'
-import { live, portOf } from '../helpers/app.ts'
+import { portOf } from '../helpers/app.ts'
 import { launchChromium } from '../helpers/chromium.ts'
+import { servePage } from '../helpers/client-page.ts'
 import { HttpProxy } from '../helpers/http-proxy.ts'
-import { root } from '../helpers/docs.ts'
 import { until } from '../helpers/redis.ts'
 
 t.setTimeout(180_000)
@@ -14,33 +13,9 @@ t.teardown(() => browser.close())
 
 interface Shared { rt: Client<unknown>, heard: number[] }
 
-const PAGE = '<!doctype html><title>client</title><script type="module" src="/page.js"></script>'
-const SCRIPT = `
-import { connect } from '/client/index.js'
-const rt = connect('/realtime', { firstDelay: 50, hiddenTimeout: 200 })
-const room = rt.topic('rooms/:room', { room: '1' })
-const heard = []
-const states = []
-rt.state.subscribe(() => states.push(rt.state.get().is))
-Object.assign(globalThis, { rt, room, heard, states, hear: () => room.on('n', ({ data }) => heard.push(data)) })
-globalThis.leave = globalThis.hear()
-`
-
-const AUTO = SCRIPT.replace('{ connect }', '{ auto, connect }').replace('{ firstDelay', '{ wire: auto, firstDelay')
-
 /** `blocked`: behind a proxy that refuses upgrades, by the wire `auto`. */
 async function open (t: Test, blocked = false) {
-  const app = await live(t, { retry: 20 })
-  const room = app.topic('rooms/:room', { authorize: () => true })
-  let dials = 0
-  app.channel('/realtime', { http: true, subscribe: room, messages: { say: { handler: (data) => data } }, onConnect: () => { dials++ } })
-  const csp = "default-src 'none'; script-src 'self'; connect-src 'self'"
-  app.get('/', (_request, reply) => { reply.header('content-security-policy', csp).type('text/html').send(PAGE) })
-  app.get('/page.js', (_request, reply) => { reply.type('text/javascript').send(blocked ? AUTO : SCRIPT) })
-  app.get<{ Params: { file: string } }>('/client/:file', ({ params }, reply) => {
-    reply.type('text/javascript').send(readFileSync(`${root}dist/client/${params.file}`, 'utf8'))
-  })
-  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { app, published, ...server } = await servePage(t, {}, blocked ? 'auto' : 'websocket')
   const proxy = await HttpProxy.start(t, portOf(app))
   if (blocked) proxy.upgrades = 403
   const context = await browser.newContext()
@@ -53,18 +28,16 @@ async function open (t: Test, blocked = false) {
   await page.goto(proxy.url)
   await page.waitForFunction(() => (globalThis as unknown as Partial<Shared>).rt?.state.get().is === 'open')
   await until('the topic', () => app.realtime.connections()[0]?.topics.length)
-  let n = 0
   return {
+    ...server,
     page,
     proxy,
     cdp: await context.newCDPSession(page),
-    async publish (count: number) { for (let i = 0; i < count; i++) await room.publish({ room: '1' }, 'n', n++) },
     async all () {
-      await page.waitForFunction((n) => (globalThis as unknown as Shared).heard.length >= n, n)
-      t.same(await page.evaluate('heard'), Array.from({ length: n }, (_, i) => i))
-    },
-    connections: () => app.realtime.connections().length,
-    dials: () => dials
+      const all = published()
+      await page.waitForFunction((n) => (globalThis as unknown as Shared).heard.length >= n, all.length)
+      t.same(await page.evaluate('heard'), all)
+    }
   }
 }
 
@@ -123,7 +96,7 @@ t.test('behind a proxy that blocks upgrades: HTTP, under the same CSP, and from 
   const { page, proxy, publish, all } = await open(t, true)
   await publish(2)
   await all()
-  t.same(await page.evaluate("rt.send('say', { text: 'hello' })"), { text: 'hello' })
+  t.same(await page.evaluate("rt.send('say', 'hello')"), { said: 5 })
   t.equal(proxy.asked, 1)
   proxy.cut()
   await publish(2)

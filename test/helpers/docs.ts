@@ -11,7 +11,7 @@ export const documents = [...new Set([...pages, ...markdownOf('', false), ...rea
   .map((name) => `examples/${name}/README.md`).filter((path) => existsSync(root + path))])]
 
 /** Their snippets need packages that only consumers/ has: `npm run test:full` runs them, and nothing else does. */
-export const recipePages = ['graphql', 'nest', 'trpc'].map((name) => `docs/guides/${name}.md`)
+export const recipePages = ['frameworks', 'graphql', 'nest', 'trpc'].map((name) => `docs/guides/${name}.md`)
 
 function markdownOf (folder: string, recursive: boolean): string[] {
   return readdirSync(root + folder, { recursive, encoding: 'utf8' })
