@@ -140,5 +140,6 @@ function storeOf (
 
 function absolute (url: string | URL): string {
   const { location } = globalThis as { location?: { href: string } }
-  return new URL(url, location?.href).href
+  // Where there is no page, it is absolute already; React Native's URL would end it with a slash.
+  return location ? new URL(url, location.href).href : String(url)
 }

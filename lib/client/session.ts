@@ -23,6 +23,9 @@ export class Session implements TopicHost, ConnectionHost {
   readonly #connection: Connection
   /** The channel's own topics that nobody here has asked for. */
   readonly #unheard = new Set<string>()
+  /** Asked for, and not answered. */
+  readonly #asked = new Set<HeardTopic>()
+  #later: ReturnType<typeof setTimeout> | undefined
   #renewing: Promise<void> | undefined
 
   constructor (options: SessionOptions) {
@@ -67,18 +70,23 @@ export class Session implements TopicHost, ConnectionHost {
   broken (): void { this.#connection.broken() }
 
   /** Its name is what the answer is found by. */
-  #subscribe ({ name, position: { id } }: HeardTopic): void {
+  #subscribe (topic: HeardTopic): void {
+    const { name, position: { id } } = topic
+    this.#asked.add(topic)
     this.hint({ op: 'subscribe', topic: name, ref: name, ...id !== undefined && { id } })
   }
 
   /** With a `ref`: what the server takes by itself has none. */
-  #unsubscribe ({ name }: HeardTopic): void {
-    this.hint({ op: 'unsubscribe', topic: name, ref: '' })
+  #unsubscribe (topic: HeardTopic): void {
+    this.#asked.delete(topic)
+    this.hint({ op: 'unsubscribe', topic: topic.name, ref: '' })
   }
 
-  #subscribeLater (topic: HeardTopic): void {
-    setTimeout(() => {
-      if (this.peek(topic.name) === topic) this.#subscribe(topic)
+  /** What was asked for and is not there: once for all of it, however many answers said so. */
+  #askLater (): void {
+    this.#later ??= setTimeout(() => {
+      this.#later = undefined
+      for (const topic of this.#asked) this.#subscribe(topic)
     }, delayOf(1, this.#options))
   }
 
@@ -128,6 +136,7 @@ export class Session implements TopicHost, ConnectionHost {
 
   opened (): void {
     this.#unheard.clear()
+    this.#asked.clear()
     for (const topic of this.#topics.values()) this.#subscribe(topic)
     this.#flush()
   }
@@ -161,16 +170,21 @@ export class Session implements TopicHost, ConnectionHost {
   #ofTopic (frame: Extract<ServerFrame, { topic: string }>): void {
     const { topic } = frame
     if ('op' in frame && frame.op === 'subscribed' && !this.#topics.has(topic)) this.#unheard.add(topic)
+    const heard = this.#topics.get(topic)
+    if (heard) this.#asked.delete(heard)
     if (topic.startsWith(PRESENCE)) this.#topics.get(topic.slice(PRESENCE.length))?.presenceFrame(frame)
-    else this.#topics.get(topic)?.frame(frame)
+    else heard?.frame(frame)
   }
 
   #error ({ code, message, ref, topic }: Extract<ServerFrame, { op: 'error' }>): void {
     if (this.#asks.answer(ref, undefined, new RealtimeError(code, message))) return
+    // What was said too fast was not read, so that the answer names nothing.
+    if (ref === undefined && code === 'RATE_LIMITED') return this.#askLater()
     const refused = this.#topics.get(topic ?? String(ref))
     if (!refused) return
-    if (LATER.has(code)) this.#subscribeLater(refused)
-    else refused.refused(code, message)
+    if (LATER.has(code)) return this.#askLater()
+    this.#asked.delete(refused)
+    refused.refused(code, message)
   }
 
   // --- what a newer token changes ----------------------------------------------------------
