@@ -12,6 +12,7 @@ import type {
   ClientEvent, DataOf, MessageName, MessagesOf, ParamsFor, PatternsOf, ReplyOf, TopicFor, Untyped
 } from './types.ts'
 import { openSocket, type SocketClass } from './websocket.ts'
+import type { Dial, Tabs } from './wire.ts'
 
 export interface ConnectOptions {
   /**
@@ -40,10 +41,12 @@ export interface ConnectOptions {
   maxQueued?: number
   /** The WebSocket class. Default: the global one, which Node has from 22 on; give the one of `ws` before. */
   WebSocket?: SocketClass
+  /** One connection for all tabs of the browser: `sharedTabs()` of `fastify-realtime/client/tabs`. Default: none. */
+  tabs?: Tabs
 }
 
 const KNOWN = [
-  'token', 'timeout', 'offline', 'firstDelay', 'longestDelay', 'hiddenTimeout', 'maxQueued', 'WebSocket'
+  'token', 'timeout', 'offline', 'firstDelay', 'longestDelay', 'hiddenTimeout', 'maxQueued', 'WebSocket', 'tabs'
 ] satisfies Array<keyof ConnectOptions>
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
@@ -73,6 +76,8 @@ export interface Client<Api> {
  */
 export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
   checkOptions('connect', options, KNOWN)
+  const { tabs } = options
+  const dial: Dial = (host) => openSocket(absolute(url), host, options.WebSocket ?? globalSocket())
   const session = new Session({
     token: options.token,
     timeout: options.timeout ?? 15_000,
@@ -80,7 +85,7 @@ export function connect<Api = Untyped> (url: string | URL, options: ConnectOptio
     hiddenTimeout: options.hiddenTimeout ?? 300_000,
     first: options.firstDelay ?? FIRST_MS,
     longest: options.longestDelay ?? LONGEST_MS,
-    dial: (host) => openSocket(absolute(url), host, options.WebSocket ?? globalSocket())
+    dial: (host) => tabs ? tabs(absolute(url), dial, host) : dial(host)
   })
   const client = {
     state: session.state,

@@ -14,3 +14,7 @@ export interface WireHost {
   /** It is over. `code`: of the close frame (RFC 6455 §7.4), an HTTP status, or 0 where nothing was said. */
   down (code: number): void
 }
+
+export type Dial = (host: WireHost) => Wire
+/** Puts something between a client and its connection. `url`: of the channel, absolute. */
+export type Tabs = (url: string, dial: Dial, host: WireHost) => Wire
