@@ -22,8 +22,6 @@ export class Recent {
   /** The place before the first of them; undefined where that is not known yet. */
   #base: string | undefined
   #frames: TopicFrame[] = []
-  /** None was let go since the start. */
-  whole = true
   readonly #most: number
 
   constructor (most: number) {
@@ -38,7 +36,6 @@ export class Recent {
   start (base: string | undefined): void {
     this.#base = base
     this.#frames = []
-    this.whole = true
   }
 
   push (frame: TopicFrame): void {
@@ -47,10 +44,7 @@ export class Recent {
     if (this.#frames.length <= this.#most) return
     const old = this.#frames.splice(0, Math.ceil(this.#most / 2))
     this.#base = placeOf(old.at(-1) as TopicFrame)
-    this.whole = false
   }
-
-  all (): readonly TopicFrame[] { return this.#frames }
 
   /** What follows this place; undefined where it is none that is kept. */
   after (id: string): readonly TopicFrame[] | undefined {

@@ -91,7 +91,7 @@ export class SharedTopic {
     else if (!this.#link(tab, seat)) this.#catchUp(tab, seat)
   }
 
-  /** Without a cursor: what the topic begins with, and what has come behind it. */
+  /** Without a cursor: what the topic is now. */
   #begin (tab: string, seat: Seat): void {
     const beginning = this.#beginning
     if (beginning.is === 'waiting') return this.#level(tab, seat, {})
@@ -99,8 +99,9 @@ export class SharedTopic {
     if (beginning.is === 'keyed') {
       return this.#level(tab, seat, {}, [beginning.copy.told(this.name, this.#log.last)])
     }
-    if (beginning.is === 'snapshot' && this.#log.whole) {
-      return this.#level(tab, seat, {}, [beginning.frame, ...this.#log.all()])
+    // With events behind it the tab would be told what happened before it came: the server has a newer one.
+    if (beginning.is === 'snapshot' && this.#log.last === beginning.frame.id) {
+      return this.#level(tab, seat, {}, [beginning.frame])
     }
     this.#catchUp(tab, seat)
   }
