@@ -52,6 +52,8 @@ export class HeardTopic {
   #joined = false
   #refusal: HeardEvent | undefined
   #keyed = false
+  /** The server has said so. */
+  #subscribedTo = false
   readonly members: Store<readonly HeardMember[]>
   readonly count: Store<number>
   readonly state: Store<ReadonlyMap<string, StateEntry>>
@@ -116,10 +118,13 @@ export class HeardTopic {
 
   #subscribed ({ id, recovered }: Frame<'subscribed'>): void {
     this.#refusal = undefined
+    this.#subscribedTo = true
     if (recovered === undefined && id !== undefined) this.position.move(id)
   }
 
   #event ({ event, id, prev, key, data }: EventFrame): void {
+    // It is of an earlier time, which was left: its place would stand for a snapshot that is not heard yet.
+    if (!this.#subscribedTo) return
     if (id !== undefined && !this.#follows(this.position, id, prev)) return
     if (key !== undefined || event === 'realtime:removed') this.#keep(event, key, data)
     this.#tell(event, data, id, key)
