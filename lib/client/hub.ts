@@ -116,10 +116,13 @@ export class Hub implements SharedTopicHost {
     this.#wire = wire
   }
 
-  /** What this tab asks is whether the server is there, and what another one does, whether this tab is. */
+  /**
+   * What this tab asks is whether the server is there, and what another one does, whether this tab is. A page that is
+   * frozen may hear what others say, but its timers stand still, and its socket too.
+   */
   #ping (tab: string): void {
     if (tab === this.#own) this.#say({ op: 'ping' })
-    else this.tell(this.#others(), { op: 'pong' })
+    else setTimeout(() => this.tell(this.#others(), { op: 'pong' }))
   }
 
   #subscribe (tab: string, { topic: name, id, ref }: Extract<ClientFrame, { op: 'subscribe' }>): void {

@@ -219,7 +219,8 @@ export class Tab implements Wire {
   }
 
   #hearAsLeader (post: Post, from: string): void {
-    if (post.say === 'hello') this.#welcome(from)
+    // By a timer: those of a frozen page stand still, and it is to be silent then.
+    if (post.say === 'hello') setTimeout(() => this.#welcome(from))
     else if (post.say === 'left') this.#forget(from)
     else if (post.say === 'said') this.#hearSaid(from, post)
     // This one has slept: the lead was taken from it.
@@ -227,6 +228,7 @@ export class Tab implements Wire {
   }
 
   #welcome (tab: string): void {
+    if (this.#role !== 'leading') return
     if (this.#hub?.add(tab)) this.#watch(tab, () => this.#forget(tab))
     this.#post({ say: 'welcome' }, [tab])
   }
