@@ -9,7 +9,10 @@ export type Post =
   /** Who says so leads from here on, or leads no more. */
   | { say: 'lead' | 'over' }
   | { say: 'welcome' }
-  /** To the server: JSON text, as not all that JSON can hold can be cloned, or bytes. `at`: when (ms since the epoch). */
+  /**
+   * To the server: bytes, or JSON text, since what has a function in it cannot be cloned. `at`: when (ms since the
+   * epoch).
+   */
   | { say: 'said', frame: string | Uint8Array, at: number }
   | { say: 'heard', frame: object }
   | { say: 'down', code: number }

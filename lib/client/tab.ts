@@ -116,7 +116,8 @@ export class Tab implements Wire {
 
   #askToLead (options: { steal?: boolean }): void {
     this.#letLead()
-    this.#letLead = claim(this.#options.browser.locks, this.#options.name, options, () => this.#lead(), () => this.#moveOn())
+    const { browser: { locks }, name } = this.#options
+    this.#letLead = claim(locks, name, options, () => this.#lead(), () => this.#moveOn())
   }
 
   /** A busy tab gets to its messages behind its timers: so it calls once more before it takes the lead. */

@@ -1,4 +1,4 @@
-/** `sharedTabs()`: one connection for all tabs of a browser. An entry of its own: who does not import it pays nothing. */
+/** `sharedTabs()`: one connection for all tabs of a browser. Its own entry: who does not import it pays nothing. */
 import { nameFor, type AnyChannel, type AnyLocks, type Browser } from './posts.ts'
 import { Tab } from './tab.ts'
 import type { Tabs } from './wire.ts'
@@ -49,7 +49,7 @@ function check (options: SharedTabsOptions): void {
   const wrong = Object.keys(options).find((name) => !KNOWN.includes(name))
   if (wrong !== undefined) throw new TypeError(`sharedTabs: unknown option "${wrong}"; known: ${KNOWN.join()}`)
   const { key, patience = 1, recent = 1 } = options
-  if (typeof key !== 'string' || key === '') throw new TypeError('sharedTabs: "key" must say who is signed in: a string')
+  if (typeof key !== 'string' || key === '') throw new TypeError('sharedTabs: "key" must say who is signed in')
   if (!(patience > 0 && patience < 2 ** 31)) throw new TypeError('sharedTabs: "patience" must be a number of ms')
   if (!(Number.isInteger(recent) && recent > 0)) throw new TypeError('sharedTabs: "recent" must be a number of frames')
 }
