@@ -12,7 +12,7 @@ import type {
 } from './types.ts'
 import type { SocketClass } from './socket-class.ts'
 import { websocket } from './websocket.ts'
-import type { Wire, WireHost, WireKind } from './wire.ts'
+import type { Dial, Tabs, WireKind } from './wire.ts'
 
 export interface ConnectOptions {
   /**
@@ -55,9 +55,11 @@ export interface ConnectOptions {
   WebSocket?: SocketClass
   /** By which HTTP is spoken: one that adds `credentials: 'include'`, say. Default: the global one. */
   fetch?: typeof fetch
+  /** One connection for all tabs of the browser: `sharedTabs()` of `fastify-realtime/client/tabs`. Default: none. */
+  tabs?: Tabs
 }
 
-const DEFAULTS: Settings & { wire: WireKind, maxQueued: number } = {
+const DEFAULTS: Settings & { wire: WireKind, maxQueued: number, tabs: Tabs | undefined } = {
   token: undefined,
   tokenTimeout: 15_000,
   wire: websocket,
@@ -69,7 +71,8 @@ const DEFAULTS: Settings & { wire: WireKind, maxQueued: number } = {
   hiddenTimeout: 300_000,
   maxQueued: 1000,
   WebSocket: undefined,
-  fetch: undefined
+  fetch: undefined,
+  tabs: undefined
 }
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
@@ -99,8 +102,9 @@ export interface Client<Api> {
  */
 export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
   const settings = settingsOf('connect', options, DEFAULTS)
-  const dial = (host: WireHost): Wire => settings.wire({ ...settings, url: absolute(url) }, host)
-  const session = new Session({ ...settings, dial })
+  const { tabs, wire } = settings
+  const dial: Dial = (host) => wire({ ...settings, url: absolute(url) }, host)
+  const session = new Session({ ...settings, dial: tabs ? (host) => tabs(absolute(url), dial, host) : dial })
   const client = {
     state: session.state,
     topic: (pattern: string, params?: Record<string, string>) =>

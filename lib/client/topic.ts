@@ -54,6 +54,8 @@ export class HeardTopic {
   #joined = false
   #refusal: HeardEvent | undefined
   #keyed = false
+  /** The server has said so. */
+  #subscribedTo = false
   readonly members: Derived<readonly HeardMember[]>
   readonly count: Derived<number>
   readonly state: Derived<ReadonlyMap<string, StateEntry>>
@@ -102,12 +104,19 @@ export class HeardTopic {
   frame (frame: TopicFrame): void {
     if (!('op' in frame)) return this.#event(frame)
     this.position.stand(frame)
-    if (frame.op === 'subscribed') this.#refusal = undefined
+    if (frame.op === 'subscribed') this.#subscribed()
     if (frame.op === 'snapshot') this.#snapshot(frame)
     if (frame.op === 'reset') this.#tell('reset', { reason: frame.reason }, frame.id)
   }
 
+  #subscribed (): void {
+    this.#refusal = undefined
+    this.#subscribedTo = true
+  }
+
   #event ({ event, id, prev, key, data }: EventFrame): void {
+    // It is of an earlier time, which was left: its place would stand for a snapshot that is not heard yet.
+    if (!this.#subscribedTo) return
     if (id !== undefined && !this.#follows(this.position, id, prev)) return
     if (key !== undefined || event === 'realtime:removed') this.#keep(event, key, data)
     this.#tell(event, data, id, key)

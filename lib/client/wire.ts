@@ -38,3 +38,6 @@ export interface Place {
 
 /** One of `websocket`, `http` and `auto`. `host` is told of nothing before this has returned. */
 export type WireKind = (place: Place, host: WireHost) => Wire
+export type Dial = (host: WireHost) => Wire
+/** Puts something between a client and its connection. `url`: of the channel, absolute. */
+export type Tabs = (url: string, dial: Dial, host: WireHost) => Wire

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { WebSocket, WebSocketServer } from 'ws'
 import { connect, type ClientEvent, type ConnectOptions } from '../../lib/client/index.ts'
+import { HeardTopic } from '../../lib/client/topic.ts'
 import type { SocketClass } from '../../lib/client/websocket.ts'
 import { until } from '../helpers/redis.ts'
 
@@ -160,4 +161,15 @@ t.test('without that, who sends is told that it was not sent, or that nobody kno
   await until('open', () => lines[0]?.heard.some(({ op }) => op === 'subscribe'))
   await t.rejects(client.send('one', {}), { code: 'DISCONNECTED' })
   await t.rejects(client.send('two', {}), { code: 'OFFLINE' })
+})
+
+t.test('an event of a subscription that was left is not told in the next one, nor gone on from', async (t) => {
+  const topic = new HeardTopic('news', { join () {}, leave () {}, broken () {} })
+  const told: unknown[] = []
+  topic.on(undefined, ({ data }) => told.push(data))
+  topic.frame({ topic: 'news', event: 'n', id: '2', prev: '1', data: 2 })
+  t.equal(topic.position.id, undefined)
+  topic.frame({ op: 'subscribed', topic: 'news', id: '4' })
+  topic.frame({ topic: 'news', event: 'n', id: '5', prev: '4', data: 5 })
+  t.same(told, [5])
 })

@@ -22,3 +22,13 @@ t.test('connect() alone, listen() alone, and connect() with auto', async (t) => 
   t.notMatch(connect.text, 'text/event-stream')
   t.notMatch(listen.text, 'fastify-realtime.v1')
 })
+
+t.test('sharedTabs() alone; connect() holds nothing of it', async (t) => {
+  const tabs = await sizeOf("import { sharedTabs } from './tabs.ts'; globalThis.run = sharedTabs")
+  const connect = await sizeOf("import { connect } from './index.ts'; globalThis.run = connect")
+  t.comment(`sharedTabs ${tabs.bytes} bytes`)
+  t.ok(tabs.bytes <= 5.25 * 1024, `sharedTabs: ${tabs.bytes}`)
+  t.notMatch(tabs.text, 'fastify-realtime.v1')
+  t.notMatch(connect.text, 'another tab leads')
+  t.match(tabs.text, 'another tab leads')
+})

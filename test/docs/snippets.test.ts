@@ -23,7 +23,7 @@ t.test('every snippet with a file name has its test', async (t) => {
   t.same([...snippets.keys()].sort(), [
     'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
-    'sessions.mjs', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
+    'sessions.mjs', 'tabs.browser.js', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
 })
 
@@ -214,6 +214,23 @@ t.test('a channel where WebSockets are blocked', async (t) => {
   t.same((await page.said(2)).sort(), ['heard Hello', 'sent 5'])
   t.equal(proxy.asked, 1)
   t.ok(proxy.posts.length > 0)
+})
+
+t.test('one connection for all tabs', async (t) => {
+  const url = await serve(t, 'chat.mjs')
+  const page = await open(t, url, 'tabs.browser.js')
+  await page.received('"op":"subscribed"')
+  const tab = await page.another('tabs.browser.js')
+  await tab.until('navigator.locks.query().then(({ held }) => held.filter(({ name }) => name.includes("ada")).length === 3)')
+  const other = await talk(t, url)
+  // Whoever has come just now may hear from the next one on.
+  other.send({ type: 'say', text: 'one' })
+  t.same(await page.said(1), ['one'])
+  for (let n = 2; (await tab.so()).length === 0; n++) {
+    other.send({ type: 'say', text: `${n}` })
+    await page.said(n)
+  }
+  t.same(await tab.frames(), [], 'it has no connection of its own')
 })
 
 t.test('several nodes', async (t) => {

@@ -5,7 +5,7 @@ import { root } from './docs.ts'
 
 const FOLDER = '/fastify-realtime-client/'
 
-export const IMPORTS = { 'fastify-realtime/client': `${FOLDER}index.js` }
+export const IMPORTS = { 'fastify-realtime/client': `${FOLDER}index.js`, 'fastify-realtime/client/tabs': `${FOLDER}tabs.js` }
 
 /** To be called before the page is opened. */
 export async function serveClient (page: Page): Promise<void> {

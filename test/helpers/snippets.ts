@@ -5,7 +5,7 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net'
 import { createInterface } from 'node:readline'
 import { EventSource } from 'eventsource'
-import type { Browser } from 'playwright-core'
+import type { Browser, BrowserContext } from 'playwright-core'
 import type { Test } from 'tap'
 import { fetch } from 'undici'
 import { WebSocket } from 'ws'
@@ -85,6 +85,11 @@ export async function open (t: Test, url: string, file: string, path?: string) {
   const browser = await (launched ??= launchChromium())
   const context = await browser.newContext()
   t.teardown(() => context.close())
+  return await openIn(context, url, file, path)
+}
+
+/** `context`: tabs of one share a profile. */
+async function openIn (context: BrowserContext, url: string, file: string, path?: string) {
   const page = await context.newPage()
   const { changed, until } = lookout()
   const said: string[] = []
@@ -112,6 +117,10 @@ export async function open (t: Test, url: string, file: string, path?: string) {
       await until(() => said.length >= count)
       return said
     },
+    /** Another tab of the same profile. */
+    another: (file: string) => openIn(context, url, file),
+    so: () => said,
+    frames: () => frames,
     received: (text: string) => until(() => frames.some((frame) => frame.includes(text))),
     until: (expression: string) => page.waitForFunction(expression)
   }

@@ -1,0 +1,270 @@
+/** In the tab that leads: the one connection, and all tabs that share it. */
+import type { ClientFrame, ServerFrame } from '../protocol.ts'
+import { catchUp } from './catch-up.ts'
+import type { TopicFrame } from './recent.ts'
+import { SharedTopic, type SharedTopicHost } from './shared-topic.ts'
+import type { Dial, Wire } from './wire.ts'
+
+/** What the topic of a topic's members is called, before its name. */
+const PRESENCE = 'realtime:presence/'
+
+export interface HubHost {
+  /** Frames kept of each topic. */
+  readonly recent: number
+  /** ms after which a tab that hears nothing asks whether this one is still there. */
+  readonly heartbeat: number
+  readonly dial: Dial
+  /** To this tab's own session. */
+  tellOwn (frame: ServerFrame): void
+  tell (tabs: readonly string[], frame: ServerFrame): void
+  /** The connection of one tab is over. */
+  drop (tab: string): void
+  /** That of all of them. */
+  down (code: number): void
+}
+
+type Op<Name extends string> = Extract<ServerFrame, { op: Name }>
+/** An answer is found by the `ref` that the hub has put in place of the tab's. */
+type Answer = Extract<ServerFrame, { ref?: unknown }>
+
+export class Hub implements SharedTopicHost {
+  readonly recent: number
+  readonly #own: string
+  readonly #host: HubHost
+  /** True for those that have said `open`. */
+  readonly #tabs = new Map<string, boolean>()
+  readonly #topics = new Map<string, SharedTopic>()
+  readonly #asked = new Map<unknown, (answer: Answer) => void>()
+  #refs = 0
+  #wire: Wire | undefined
+  #opened: Op<'open'> | undefined
+  #cursors: Record<string, string> = {}
+  /** The newest of this tab's. */
+  #token: string | undefined
+  #over = false
+
+  /** `own`: the id of the tab that leads. */
+  constructor (own: string, host: HubHost) {
+    this.#own = own
+    this.#host = host
+    this.recent = host.recent
+    this.#tabs.set(own, false)
+  }
+
+  /** True for one that was not known. */
+  add (tab: string): boolean {
+    if (this.#tabs.has(tab)) return false
+    this.#tabs.set(tab, false)
+    return true
+  }
+
+  remove (tab: string): void {
+    if (!this.#tabs.delete(tab)) return
+    for (const topic of [...this.#topics.values()]) this.#unsubscribe(tab, topic)
+  }
+
+  close (): void {
+    this.#over = true
+    for (const topic of this.#topics.values()) topic.end()
+    this.#wire?.close()
+  }
+
+  // --- what a tab says -------------------------------------------------------------------
+
+  said (tab: string, said: ClientFrame | Uint8Array): void {
+    if (this.#over || !this.#tabs.has(tab)) return
+    if (said instanceof Uint8Array || !('op' in said)) return this.#pass(tab, said)
+    if (said.op === 'open') return this.#open(tab, said)
+    if (said.op === 'ping') return this.#ping(tab)
+    if (said.op === 'subscribe') return this.#subscribe(tab, said)
+    if (said.op === 'unsubscribe') return this.#unsubscribe(tab, this.#topics.get(said.topic))
+    if (said.op === 'refresh' && tab === this.#own) this.#token = said.token
+    this.#pass(tab, said)
+  }
+
+  #pass (tab: string, said: ClientFrame | Uint8Array): void {
+    if (said instanceof Uint8Array || !('ref' in said)) return this.#say(said)
+    const { ref } = said
+    this.#ask(said, (answer) => this.tell([tab], { ...answer, ref } as ServerFrame))
+  }
+
+  #ask (said: ClientFrame, answer: (answer: Answer) => void): void {
+    const ref = ++this.#refs
+    this.#asked.set(ref, answer)
+    this.#say({ ...said, ref } as ClientFrame)
+  }
+
+  #say (said: ClientFrame | Uint8Array): void {
+    if (this.#opened) this.#wire?.send(said)
+  }
+
+  #open (tab: string, { cursors = {}, token }: Extract<ClientFrame, { op: 'open' }>): void {
+    this.#tabs.set(tab, true)
+    if (this.#opened) return this.#tellOpen([tab], this.#opened)
+    if (tab === this.#own && !this.#wire) this.#dial(cursors, token)
+  }
+
+  #dial (cursors: Record<string, string>, token: string | undefined): void {
+    // Whoever is in a topic is to be known here, also where this tab has known it.
+    this.#cursors = Object.fromEntries(Object.entries(cursors).filter(([name]) => !name.startsWith(PRESENCE)))
+    this.#token = token
+    this.#wire = this.#host.dial({
+      opening: () => ({ cursors: this.#places, token: this.#token, topics: [] }),
+      heard: (frame) => { if (!this.#over) this.#heard(frame) },
+      down: (code) => { if (!this.#over) this.#host.down(code) }
+    })
+  }
+
+  /** Where the connection stands by now. */
+  get #places (): Record<string, string> {
+    const held = [...this.#topics.values()].flatMap(({ name, last }) => last === undefined ? [] : [[name, last] as const])
+    return { ...this.#cursors, ...Object.fromEntries(held) }
+  }
+
+  /**
+   * What this tab asks is whether the server is there, and what another one does, whether this tab is. A page that is
+   * frozen may hear what others say, but its timers stand still, and its socket too.
+   */
+  #ping (tab: string): void {
+    if (tab === this.#own) this.#say({ op: 'ping' })
+    else setTimeout(() => this.tell(this.#others(), { op: 'pong' }))
+  }
+
+  #subscribe (tab: string, { topic: name, id, ref }: Extract<ClientFrame, { op: 'subscribe' }>): void {
+    let topic = this.#topics.get(name)
+    if (topic) return topic.add(tab, id, ref)
+    topic = this.#join(name, id)
+    topic.add(tab, id, ref)
+    const joining = topic
+    this.#ask({ op: 'subscribe', topic: name, ...id !== undefined && { id } }, (answer) => {
+      if (this.#topics.get(name) !== joining) return
+      if (answer.op === 'subscribed') return joining.subscribed(answer)
+      this.#topics.delete(name)
+      if (answer.op === 'error') joining.refused(answer)
+    })
+  }
+
+  #join (name: string, from: string | undefined): SharedTopic {
+    const topic = new SharedTopic(name, from, this)
+    this.#topics.set(name, topic)
+    return topic
+  }
+
+  #unsubscribe (tab: string, topic: SharedTopic | undefined): void {
+    if (!topic?.tabs.includes(tab)) return
+    topic.remove(tab)
+    if (!topic.empty) return
+    this.#topics.delete(topic.name)
+    this.#say({ op: 'unsubscribe', topic: topic.name, ref: 0 })
+  }
+
+  // --- what the server says --------------------------------------------------------------
+
+  #heard (frame: ServerFrame): void {
+    if (!('op' in frame)) {
+      if ('topic' in frame) this.#ofTopic(frame)
+      else this.tell(this.#all(), frame)
+      return
+    }
+    this.#tellExpiry(frame)
+    if (frame.op === 'open') return this.#begin(frame)
+    if (frame.op === 'pong') return this.tell([this.#own], frame)
+    if (frame.op === 'subscribed' && frame.ref === undefined) return this.#joined(frame)
+    if ('ref' in frame && frame.ref !== undefined) return this.#answered(frame as Answer)
+    if (frame.op === 'unsubscribed') return this.#taken(frame)
+    if (frame.op === 'error' || !('topic' in frame)) return this.tell(this.#all(), frame)
+    this.#ofTopic(frame as TopicFrame)
+  }
+
+  #begin (frame: Op<'open'>): void {
+    this.#opened = frame
+    this.#tellOpen([...this.#tabs].filter(([, open]) => open).map(([tab]) => tab), frame)
+  }
+
+  #tellOpen (tabs: readonly string[], frame: Op<'open'>): void {
+    const others = tabs.filter((tab) => tab !== this.#own)
+    const heartbeat = Math.min(frame.heartbeat, this.#host.heartbeat)
+    if (others.length > 0) this.tell(others, { ...frame, heartbeat })
+    if (others.length < tabs.length) this.tell([this.#own], frame)
+  }
+
+  #answered (frame: Answer): void {
+    const answer = this.#asked.get(frame.ref)
+    this.#asked.delete(frame.ref)
+    if (answer) return answer(frame)
+    // Over HTTP it names its topic alone.
+    const refused = frame.op === 'error' && frame.topic !== undefined ? this.#topics.get(frame.topic) : undefined
+    if (!refused) return
+    this.#topics.delete(refused.name)
+    refused.refused(frame as Op<'error'>)
+  }
+
+  /** One of the channel's own. */
+  #joined (frame: Op<'subscribed'>): void {
+    const { topic: name } = frame
+    if (name.startsWith(PRESENCE)) return this.#ofTopic(frame)
+    const from = this.#cursors[name]
+    const topic = this.#topics.get(name) ?? this.#join(name, from)
+    topic.subscribed(frame, from)
+  }
+
+  #taken (frame: Op<'unsubscribed'>): void {
+    const topic = this.#topics.get(frame.topic)
+    if (!topic) return
+    this.#topics.delete(frame.topic)
+    const { tabs } = topic
+    topic.end()
+    this.tell(tabs, frame)
+  }
+
+  #ofTopic (frame: TopicFrame): void {
+    const { topic } = frame
+    if (topic.startsWith(PRESENCE)) this.#topics.get(topic.slice(PRESENCE.length))?.presence(frame)
+    else this.#topics.get(topic)?.heard(frame)
+  }
+
+  /** This tab's token is the connection's: it is renewed here, for the topics of other tabs too. */
+  #tellExpiry (frame: ServerFrame): void {
+    if (!('op' in frame) || frame.op !== 'subscribed' || frame.expires === undefined) return
+    if (!this.#topics.get(frame.topic)?.tabs.includes(this.#own)) this.#host.tellOwn(frame)
+  }
+
+  // --- what the tabs are told ------------------------------------------------------------
+
+  #all (): string[] { return [...this.#tabs.keys()] }
+  #others (): string[] { return this.#all().filter((tab) => tab !== this.#own) }
+
+  tell (tabs: readonly string[], frame: ServerFrame): void {
+    if (this.#over) return
+    const others = tabs.filter((tab) => tab !== this.#own && this.#tabs.has(tab))
+    if (others.length > 0) this.#host.tell(others, withoutExpiry(frame))
+    // What the page does to its data must not be done to what is kept here for others.
+    if (tabs.includes(this.#own)) this.#host.tellOwn(structuredClone(frame))
+  }
+
+  broken (): void {
+    if (!this.#over) this.#host.down(0)
+  }
+
+  catchUp (tab: string, topic: string, from: string | undefined, heard: (frame: TopicFrame) => void): () => void {
+    const lost = (): void => this.#host.drop(tab)
+    try {
+      return catchUp(this.#host.dial, topic, from, this.#token, {
+        heard,
+        refused: (error) => {
+          this.tell([tab], error)
+          this.#unsubscribe(tab, this.#topics.get(topic))
+        },
+        lost
+      })
+    } catch {
+      lost()
+      return () => {}
+    }
+  }
+}
+
+/** Nobody but the one who leads renews the token. */
+function withoutExpiry (frame: ServerFrame): ServerFrame {
+  return 'expires' in frame ? { ...frame, expires: undefined } : frame
+}

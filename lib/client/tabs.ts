@@ -1,0 +1,86 @@
+/** `sharedTabs()`: one connection for all tabs of a browser. Its own entry: who does not import it pays nothing. */
+import { nameFor, type AnyChannel, type AnyLocks, type Browser } from './tab-posts.ts'
+import { Tab } from './tab.ts'
+import type { Tabs } from './wire.ts'
+
+export type { Tabs } from './wire.ts'
+
+export interface SharedTabsOptions {
+  /**
+   * Who is signed in: of one origin, tabs with the same key and the same URL share a connection. Two identities must
+   * never have the same key. Required, not empty.
+   */
+  key: string
+  /**
+   * ms: a tab that leads and does not answer for so long is frozen, or hangs, and another one takes its place. Half
+   * as much may be added, at random. Default 2000.
+   */
+  patience?: number
+  /**
+   * Frames of each topic that the tab that leads keeps for those that come later. Who lacks more is told it from the
+   * server, by a connection for that alone. Default 500.
+   */
+  recent?: number
+}
+
+const KNOWN: readonly string[] = ['key', 'patience', 'recent'] satisfies Array<keyof SharedTabsOptions>
+
+/**
+ * For `connect(url, { tabs: sharedTabs({ key: userId }) })`. Where the browser has no Web Locks or no BroadcastChannel,
+ * or forbids them, each tab has a connection of its own.
+ * @throws TypeError for a wrong option
+ */
+export function sharedTabs (options: SharedTabsOptions): Tabs {
+  return sharedBy(options, browserHere)
+}
+
+/** `browser`: undefined where it cannot share. @throws TypeError */
+export function sharedBy (options: SharedTabsOptions, browser: () => Browser | undefined): Tabs {
+  check(options)
+  const { key, patience = 2000, recent = 500 } = options
+  return (url, dial, host) => {
+    const found = browser()
+    if (!found) return dial(host)
+    return new Tab({ browser: found, name: nameFor(url, key), dial, recent, patience }, host)
+  }
+}
+
+function check (options: SharedTabsOptions): void {
+  const wrong = Object.keys(options).find((name) => !KNOWN.includes(name))
+  if (wrong !== undefined) throw new TypeError(`sharedTabs: unknown option "${wrong}"; known: ${KNOWN.join()}`)
+  const { key, patience = 1, recent = 1 } = options
+  if (typeof key !== 'string' || key === '') throw new TypeError('sharedTabs: "key" must say who is signed in')
+  if (!(patience > 0 && patience < 2 ** 31)) throw new TypeError('sharedTabs: "patience" must be a number of ms')
+  if (!(Number.isInteger(recent) && recent > 0)) throw new TypeError('sharedTabs: "recent" must be a number of frames')
+}
+
+/** What is used of a page. */
+interface Page {
+  navigator?: { locks?: AnyLocks }
+  BroadcastChannel?: new (name: string) => AnyChannel
+  document?: Pick<EventTarget, 'addEventListener' | 'removeEventListener'>
+  addEventListener?: EventTarget['addEventListener']
+  removeEventListener?: EventTarget['removeEventListener']
+}
+
+function browserHere (): Browser | undefined {
+  const page: Page = globalThis
+  const { BroadcastChannel: Channel, document } = page
+  try {
+    const locks = page.navigator?.locks
+    if (!locks || !Channel || !document) return undefined
+    return { locks, channel: (name) => new Channel(name), onSleep: (run) => onSleep(page, document, run) }
+  } catch {
+    return undefined
+  }
+}
+
+/** A page that is about to be frozen still has the time to say so. */
+function onSleep (page: Page, document: NonNullable<Page['document']>, run: () => void): () => void {
+  document.addEventListener('freeze', run)
+  page.addEventListener?.('pagehide', run)
+  return () => {
+    document.removeEventListener('freeze', run)
+    page.removeEventListener?.('pagehide', run)
+  }
+}
