@@ -117,8 +117,9 @@ export class Hub implements SharedTopicHost {
 
   /** Where the connection stands by now. */
   get #places (): Record<string, string> {
-    const held = [...this.#topics.values()].flatMap(({ name, last }) => last === undefined ? [] : [[name, last] as const])
-    return { ...this.#cursors, ...Object.fromEntries(held) }
+    const places = { ...this.#cursors }
+    for (const { name, last } of this.#topics.values()) if (last !== undefined) places[name] = last
+    return places
   }
 
   /**

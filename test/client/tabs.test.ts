@@ -1,7 +1,7 @@
 /** Tabs that share one connection, in a browser of Node's: who leads, who follows, and what each is told. */
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { connect, type Client, type ConnectOptions } from '../../lib/client/index.ts'
+import { connect, http, type Client, type ConnectOptions } from '../../lib/client/index.ts'
 import { sharedBy, sharedTabs } from '../../lib/client/tabs.ts'
 import type { Untyped } from '../../lib/client/types.ts'
 import type { SocketClass } from '../../lib/client/websocket.ts'
@@ -22,6 +22,7 @@ async function start (t: Test, options: RealtimeOptions = {}) {
   const tally = app.topic('tally', { authorize: () => true, snapshot: () => ({ count }) })
   const said: unknown[] = []
   app.channel('/realtime', {
+    http: true,
     subscribe: [room, board, tally],
     presence: true,
     messages: {
@@ -63,6 +64,27 @@ function listen (topic: ReturnType<Any['topic']>) {
   const leave = topic.on('*', ({ event, data }: { event: string, data: unknown }) => heard.push(event === 'n' ? data : [event, data]))
   return { heard, leave }
 }
+
+t.test('over HTTP too: one stream, which changes with what tabs want, and nothing is lost or repeated', async (t) => {
+  const { app, open, publish } = await start(t)
+  const [one, two] = [open({ wire: http }), open({ wire: http })]
+  const first = listen(one.room)
+  await isOpen(one)
+  await until('the topic', () => app.realtime.countLocal('rooms/1') === 1)
+  await publish(1)
+  const board = listen(two.client.topic('boards/:board', { board: '1' }))
+  await until('the other topic', () => app.realtime.countLocal('boards/1') === 1)
+  await publish(2)
+  const late = listen(two.room)
+  await app.realtime.publish('boards/1', 'set', 'x', { key: 'k' })
+  await until('the state', () => board.heard.some((one) => JSON.stringify(one) === '["set","x"]'))
+  t.same(await two.client.send('say', 'hello'), { said: 'hello' })
+  await publish(3)
+  await until('the last', () => first.heard.includes(3) && late.heard.includes(3))
+  t.same(first.heard, [1, 2, 3])
+  t.same(new Set(late.heard).size, late.heard.length)
+  t.equal(app.realtime.connections().length, 1)
+})
 
 t.test('several tabs have one connection, each hears its topics, and each topic is joined once', async (t) => {
   const { open, publish, connections, topics } = await start(t)
