@@ -36,6 +36,7 @@ import { SilentSockets } from './shutdown/silent-sockets.ts'
 import { Arrivals } from './routes/arrivals.ts'
 import { Peers } from './routes/peer.ts'
 import { RouteCollector, type MadeRoute } from './routes/collector.ts'
+import { Declarations } from './routes/declarations.ts'
 import type { WireContext } from './routes/context.ts'
 import { RealtimeFace } from './realtime.ts'
 import { Encoders } from './wires/sse/encode.ts'
@@ -101,6 +102,7 @@ class App {
   readonly #presence: Presence
   readonly #grants: Grants
   readonly #collector = new RouteCollector()
+  readonly #declarations = new Declarations()
   readonly #upgrades: Upgrades
   readonly #sessions = new Http2Sessions()
   readonly #silent = new SilentSockets()
@@ -176,6 +178,7 @@ class App {
     const settings = this.#settings
     return {
       hub: this.#hub,
+      declarations: this.#declarations,
       runs: this.#runs,
       presence: this.#presence,
       presenceMode: readPresenceMode,
@@ -234,6 +237,14 @@ class App {
     const presence = readPresence(options.presence, (schema) =>
       this.#validator(scope, `the presence state of topic "${printable(pattern)}"`, schema, undefined))
     if (presence) this.#presence.declare(topic, presence)
+    this.#declarations.topics.push({
+      pattern,
+      params: [...topic.paramNames],
+      events: options.events,
+      history: retention !== undefined,
+      keyed: keyed !== undefined,
+      presence: presence?.mode ?? false
+    })
     return topic
   }
 

@@ -7,6 +7,8 @@ import { identityId } from './core/identity.ts'
 import { topicAt } from './core/topics/face.ts'
 import type { TopicAt } from './core/topics/topic.ts'
 import { OptionInvalid, TargetInvalid } from './errors.ts'
+import type { Declarations } from './routes/declarations.ts'
+import type { RealtimeDescription } from './types/description.ts'
 import type { Grants } from './features/grants/grants.ts'
 import { signToken } from './features/grants/sign.ts'
 import type { BegunRuns } from './features/resumable/begun-runs.ts'
@@ -19,7 +21,10 @@ import type { AnyItem, SubscribeOptions, TopicSubscription } from './types/topic
 import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
 
 interface RunsOfNode { readonly runs: Runs, readonly begun: BegunRuns }
-interface Features extends RunsOfNode { readonly grants: Grants }
+interface Features extends RunsOfNode {
+  readonly grants: Grants
+  readonly declarations: Declarations
+}
 
 /** Who makes subscriptions within the process. */
 interface Subscribing {
@@ -31,12 +36,14 @@ export class RealtimeFace implements Realtime {
   readonly #hub: Hub
   readonly #runs: RunsOfNode
   readonly #grants: Grants
+  readonly #declarations: Declarations
   readonly #process: Subscribing
 
   constructor (hub: Hub, features: Features, process: Subscribing) {
     this.#hub = hub
     this.#runs = features
     this.#grants = features.grants
+    this.#declarations = features.declarations
     this.#process = process
     Object.freeze(this)
   }
@@ -85,6 +92,8 @@ export class RealtimeFace implements Realtime {
 
   readonly connections = (): Connection[] => this.#hub.connections.all.map(({ face }) => face)
   readonly stats = (): RealtimeStats => statsOf(this.#hub)
+
+  readonly describe = (): RealtimeDescription => this.#declarations.describe(this.#hub.topics)
 }
 
 async function stopRun ({ runs, begun }: RunsOfNode, key: string, options: StopOptions = {}): Promise<boolean> {

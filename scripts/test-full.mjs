@@ -34,6 +34,7 @@ const checks = {
   'Vitest loads it': () => runs(['node_modules/vitest/vitest.mjs', 'run', '--root', folder, 'vitest.test.mjs'], /1 passed/),
   'node:test loads it, and both ways of loading give one instance': () => runs(['--test', 'node.test.mjs'], /pass 2/),
   "the suite passes an adapter of one's own": () => runs(['--test', 'conformance.test.mjs'], /fail 0/),
+  'AsyncAPI documents are valid by its own parser': () => runs(['--test', 'asyncapi.test.mjs'], /fail 0/),
   'the Redis adapter keeps its contract on ioredis 5': onIoredis5,
   'Nest registers it': () => runs(['nest.cjs'], /^status$/m),
   'the recipes of docs/guides/ are those that are run here': sameRecipes,

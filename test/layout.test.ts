@@ -48,7 +48,8 @@ const rooms: Room[] = [
   { files: /^messages\.ts$/, imports: /^types\// },
   // Of the server it names types alone: see below.
   { files: /^client\//, imports: /^(client\/|types\/|protocol\.ts)/ },
-  // It knows the plugin by what the plugin tells everybody.
+  // They know the plugin by what the plugin tells everybody.
+  { files: /^asyncapi\//, imports: /^(asyncapi\/|types\/|(errors|known)\.ts)/ },
   { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known)\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]

@@ -8,6 +8,7 @@ import type { Grants } from '../features/grants/grants.ts'
 import type { Limits, LiveSettings, Settings } from '../options.ts'
 import type { ChannelLimits } from '../types/channel.ts'
 import type { Arrivals } from './arrivals.ts'
+import type { Declarations } from './declarations.ts'
 import type { Presence } from '../features/presence/presence.ts'
 import type { Hosts } from './hosts.ts'
 import type { Peers } from './peer.ts'
@@ -15,6 +16,7 @@ import type { PresenceMode } from './presence.ts'
 
 export interface WireContext {
   readonly hub: Hub
+  readonly declarations: Declarations
   readonly runs: Runs
   readonly presence: Presence
   readonly presenceMode: (value: unknown) => PresenceMode

@@ -116,12 +116,6 @@ export function resolveTopic (topics: TopicRegistry, value: unknown): TopicAt {
   return topicAt(value) ?? topics.resolve(value)
 }
 
-/** What was declared of a Topic, a reference or a pattern; undefined where that is not known before a request. */
-export function declaredOf (topics: TopicRegistry, value: unknown): DeclaredTopic | undefined {
-  return TopicFace.declared(value) ?? topicAt(value)?.topic ??
-    (typeof value === 'string' ? topics.byPattern(value) : undefined)
-}
-
 function unique (limit: TopicLimit, topics: TopicAt[]): TopicAt[] {
   if (topics.length === 1) return topics
   const seen = new Map(topics.map((at) => [at.name, at]))

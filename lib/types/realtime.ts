@@ -1,6 +1,7 @@
 /** `app.realtime`: what concerns all topics and connections. */
 import type { Counters } from '../core/observe.ts'
 import type { Connection } from './connection.ts'
+import type { RealtimeDescription } from './description.ts'
 import type { SignOptions } from './tokens.ts'
 import type {
   AnyItem, AnyTopicRef, EventId, HistoryPage, Published, PublishOptions, StatePage, SubscribeOptions,
@@ -87,4 +88,6 @@ export interface Realtime {
   /** The connections of this node now. */
   connections (): Connection[]
   stats (): RealtimeStats
+  /** What the app has declared, with the schemas as they were given. Complete once the app is ready. */
+  describe (): RealtimeDescription
 }

@@ -21,7 +21,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
     'sessions.mjs', 'tabs.browser.js', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
@@ -34,6 +34,12 @@ t.test('a first stream', async (t) => {
   t.equal(await put(`${url}/orders/41/status`, { status: 'lost' }), 200)
   t.equal(await put(`${url}/orders/42/status`, { status: 'shipped' }), 200)
   t.same(await page.said(1), ['shipped'])
+})
+
+t.test('an AsyncAPI document', async (t) => {
+  const url = await serve(t, 'described.mjs')
+  const document = await (await fetch(`${url}/asyncapi.json`)).json() as { channels: object, operations: object }
+  t.same([Object.keys(document.channels), Object.keys(document.operations)], [['orders_orderId'], ['stream_orders_orderId_events_orders_orderId_stream']])
 })
 
 t.test('metrics', async (t) => {

@@ -72,6 +72,17 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       schema: route.schema ?? {},
       handler: streamHandler(plan, handler)
     })
+    context.declarations.routes.push({
+      kind: 'stream',
+      made,
+      topics,
+      subscribe: undefined,
+      source: source !== undefined || runs !== undefined,
+      binary: false,
+      http: false,
+      messages: {},
+      schema: route.schema ?? {}
+    })
     if (runs) plan.resumable = placeRuns(context.runs, runs, made)
     context.onReady(() => {
       // Fastify has compiled what the app gave: this is for the document alone.

@@ -4,7 +4,7 @@
  * (zod's).
  */
 import type { TopicRegistry } from '../../core/topics/registry.ts'
-import { declaredOf } from '../../routes/topics-option.ts'
+import { declaredOf } from '../../routes/declared-of.ts'
 
 type Schema = Record<string, unknown>
 

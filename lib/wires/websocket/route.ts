@@ -14,7 +14,8 @@ import { Arrival, type ArrivalPlan, type LiveCallbacks } from '../../routes/arri
 import { makeRoutes, type RouteCollector, type RouteLabel } from '../../routes/collector.ts'
 import type { WireContext } from '../../routes/context.ts'
 import type { PresenceMode } from '../../routes/presence.ts'
-import { declaredOf, planTopics } from '../../routes/topics-option.ts'
+import { declaredOf } from '../../routes/declared-of.ts'
+import { planTopics } from '../../routes/topics-option.ts'
 import { eventNameFault, printable } from '../../core/event-name.ts'
 import { unknownIn, whyUnknown } from '../../known.ts'
 import { ChannelConnection, openBytes, type ChannelPlan } from './channel-connection.ts'
@@ -127,6 +128,17 @@ export function channelDecorator (
       handler: (_request: FastifyRequest, reply: FastifyReply) => {
         reply.header('upgrade', 'websocket').send(new UpgradeRequired())
       }
+    })
+    context.declarations.routes.push({
+      kind: 'channel',
+      made,
+      topics,
+      subscribe,
+      source: false,
+      binary: binary !== undefined,
+      http: http === true,
+      messages: messages ?? {},
+      schema: route.schema ?? {}
     })
     for (const one of made) {
       urls.push(one.url)

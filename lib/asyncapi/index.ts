@@ -1,0 +1,82 @@
+/** `fastify-realtime/asyncapi`: an AsyncAPI 3 document of an app's topics, streams and channels. */
+import type { FastifyInstance, FastifyPluginAsync, RouteShorthandOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { OptionInvalid } from '../errors.ts'
+import { isRecord, onlyKnown } from '../known.ts'
+import { documentOf } from './document.ts'
+import { JsonSchemas, type ToJsonSchema } from './json-schemas.ts'
+
+export interface AsyncApiOptions {
+  /** Of the document. Default: the title `fastify-realtime`, the version `0.0.0`. */
+  info?: { title: string, version: string, [field: string]: unknown }
+  /** Servers Objects of AsyncAPI 3, by name. Default: none. */
+  servers?: Record<string, { host: string, protocol: string, [field: string]: unknown }>
+  /** Makes JSON schema of schemas that are none: for zod `z.toJSONSchema`. */
+  jsonSchema?: ToJsonSchema
+}
+
+export interface AsyncApiRouteOptions extends AsyncApiOptions {
+  /** Where the document is served. Default `/asyncapi.json`. */
+  url?: string
+  /** Options of its route: hooks of yours that say who may read it. */
+  route?: Omit<RouteShorthandOptions, 'schema'>
+}
+
+const KNOWN: ReadonlySet<string> = new Set(['info', 'servers', 'jsonSchema'] satisfies Array<keyof AsyncApiOptions>)
+const OF_ROUTE: ReadonlySet<string> = new Set([...KNOWN, 'url', 'route'])
+/** An OpenAPI document of the app is not to have it. */
+const HIDDEN: Record<string, unknown> = { hide: true }
+const INFO = { title: 'fastify-realtime', version: '0.0.0' }
+
+/**
+ * The document, as a plain object. Everything that is declared by then is in it: call it once the app is ready.
+ * @throws FST_ERR_REALTIME_OPTION_INVALID, also where a schema is no JSON schema and `jsonSchema` is not given
+ */
+export function asyncapi (app: FastifyInstance, options: AsyncApiOptions = {}): Record<string, unknown> {
+  checkOptions(options, KNOWN)
+  const shared = app.getSchemas()
+  return documentOf({
+    info: options.info ?? INFO,
+    servers: options.servers,
+    description: app.realtime.describe(),
+    schemas: new JsonSchemas(options.jsonSchema, Object.keys(shared)),
+    shared
+  })
+}
+
+/** Serves it, by a route that whoever reaches the app may read, unless hooks in `route` say otherwise. */
+const plugin: FastifyPluginAsync<AsyncApiRouteOptions> = async (app, options) => {
+  checkOptions(options, OF_ROUTE)
+  const { url = '/asyncapi.json', route = {}, ...rest } = options
+  if (typeof url !== 'string' || !url.startsWith('/')) throw new OptionInvalid('url', 'must begin with "/"')
+  if (!isRecord(route)) throw new OptionInvalid('route', 'must be an object')
+  let document: string | undefined
+  app.get(url, { ...route, schema: HIDDEN }, async (_request, reply) => {
+    return await reply.type('application/json').send(document)
+  })
+  // A schema that has no place in it is found before the app listens.
+  app.addHook('onReady', async () => { document = JSON.stringify(asyncapi(app, rest)) })
+}
+
+function checkOptions (options: AsyncApiRouteOptions, known: ReadonlySet<string>): void {
+  if (!isRecord(options)) throw new OptionInvalid('asyncapi', 'must be an object')
+  onlyKnown('', options, known)
+  const { info, servers, jsonSchema } = options
+  if (info !== undefined && !(isRecord(info) && isText(info.title) && isText(info.version))) {
+    throw new OptionInvalid('info', 'must have a title and a version')
+  }
+  if (servers !== undefined && !isRecord(servers)) throw new OptionInvalid('servers', 'must be an object')
+  if (jsonSchema !== undefined && typeof jsonSchema !== 'function') {
+    throw new OptionInvalid('jsonSchema', 'must be a function')
+  }
+}
+
+function isText (value: unknown): boolean { return typeof value === 'string' && value !== '' }
+
+const asyncapiRoute: FastifyPluginAsync<AsyncApiRouteOptions> = fp(plugin, {
+  fastify: '5.x', name: 'fastify-realtime/asyncapi', dependencies: ['fastify-realtime']
+})
+
+export default asyncapiRoute
+export { asyncapiRoute }
+export type { ToJsonSchema } from './json-schemas.ts'

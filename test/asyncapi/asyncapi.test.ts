@@ -1,0 +1,140 @@
+/** The AsyncAPI document of an app's declarations. */
+import type { FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import { Type } from 'typebox'
+import { z } from 'zod'
+import asyncapiRoute, { asyncapi, type AsyncApiRouteOptions } from '../../lib/asyncapi/index.ts'
+import { bare, live } from '../helpers/app.ts'
+
+type Node = Record<string, any> // eslint-disable-line @typescript-eslint/no-explicit-any -- a document is read as it comes
+
+function declare (app: FastifyInstance): void {
+  app.addSchema({ $id: 'price', type: 'object', properties: { cents: { type: 'integer' } }, required: ['cents'] })
+  const auction = app.topic('auctions/:id', {
+    authorize: () => true,
+    events: { bid: Type.Object({ amount: Type.Number() }), cursor: { type: 'object' }, sold: { type: 'object', properties: { price: { $ref: 'price#' } } } },
+    presence: true
+  })
+  const prices = app.topic('prices', { authorize: () => true, keyed: true })
+  const files = app.topic('files/*', { authorize: () => true, history: false })
+  app.stream('/auctions/:id/events', { topics: [auction, 'prices'], schema: { querystring: { type: 'object', properties: { since: { type: 'string' } } } } })
+  app.channel('/auctions/:id', { http: true, topics: auction, subscribe: [prices, files], messages: { bid: { schema: Type.Object({ amount: Type.Number() }), handler: () => 'ok' }, cursor: { relay: { topic: auction } } } })
+  app.stream('/answers', { source: async function * () { yield { data: 1 } } })
+  app.stream('/mine', { topics: () => 'prices' })
+}
+
+async function documentOf (t: Test): Promise<Node> {
+  const app = await live(t)
+  declare(app)
+  await app.ready()
+  return asyncapi(app, { info: { title: 'Auctions', version: '1.2.3' }, servers: { here: { host: 'localhost:3000', protocol: 'http' } } })
+}
+
+t.test('topics are channels: their address, their params, and each event in each format', async (t) => {
+  const { asyncapi: version, info, servers, channels } = await documentOf(t)
+  t.same([version, info, servers], ['3.0.0', { title: 'Auctions', version: '1.2.3' }, { here: { host: 'localhost:3000', protocol: 'http' } }])
+  t.match(channels['auctions_id'], { address: 'auctions/{id}', parameters: { id: {} }, 'x-fastify-realtime': { history: true, keyed: false, presence: 'members' } })
+  t.same(Object.keys(channels['auctions_id'].messages), ['', '.flat', '.envelope'].flatMap((format) => ['bid', 'cursor', 'sold'].map((name) => name + format)))
+  const { bid, 'bid.flat': flat, 'bid.envelope': envelope } = channels['auctions_id'].messages
+  t.match(bid.payload, { type: 'object', properties: { amount: { type: 'number' } }, required: ['amount'] })
+  t.match(flat.payload.allOf[0], { properties: { type: { const: 'bid' } }, required: ['type'] })
+  t.match(envelope.payload.properties, { event: { const: 'bid' }, id: {}, prev: {}, data: { properties: { amount: {} } } })
+  t.equal(channels['files'].address, 'files/{rest}')
+  t.notOk('id' in channels['files'].messages['event.envelope'].payload.properties, 'without a history there are no ids')
+  t.ok('key' in channels['prices'].messages['event.envelope'].payload.properties)
+})
+
+t.test('streams and channels are operations, one for each topic and format', async (t) => {
+  const { operations, channels } = await documentOf(t)
+  const sent = Object.values(operations as Node).filter(({ action }) => action === 'send')
+  const places = sent.map(({ title, channel, 'x-fastify-realtime': { format } }) => `${title} ${channel.$ref.split('/').at(-1)} ${format}`)
+  t.same(places, [
+    'GET /auctions/:id/events auctions_id stream', 'GET /auctions/:id/events prices stream',
+    ...['auctions_id', 'prices', 'files'].flatMap((topic) => ['flat', 'envelope'].map((format) => `GET /auctions/:id ${topic} ${format}`))
+  ])
+  t.match(sent[0].bindings.http, { method: 'GET', query: { type: 'object', properties: { since: {} } } })
+  for (const { messages, channel } of Object.values(operations as Node)) {
+    const { messages: known } = channels[channel.$ref.split('/').at(-1)]
+    for (const { $ref } of messages) t.ok($ref.split('/').at(-1) in known, $ref)
+  }
+})
+
+t.test('what clients say is received on a channel whose address is the URL', async (t) => {
+  const { operations, channels } = await documentOf(t)
+  const received = Object.values(operations as Node).filter(({ action }) => action === 'receive')
+  t.same(received.map(({ summary }) => summary), ['It is answered by "reply", or by "error".', 'It is relayed to the others.'])
+  t.match(channels['messages_auctions_id'], { address: '/auctions/{id}', parameters: { id: {} }, bindings: { ws: { method: 'GET' } } })
+  const { oneOf: [flat, envelope] } = channels['messages_auctions_id'].messages.bid.payload
+  t.match([flat.allOf[0].properties.type, envelope.properties.event], [{ const: 'bid' }, { const: 'bid' }])
+})
+
+t.test('schemas of app.addSchema() are components, and references lead there', async (t) => {
+  const { components, channels } = await documentOf(t)
+  t.match(components.schemas.price, { type: 'object', required: ['cents'] })
+  t.notOk('$id' in components.schemas.price)
+  t.equal(channels['auctions_id'].messages.sold.payload.properties.price.$ref, '#/components/schemas/price')
+})
+
+t.test('patterns that have one key are told apart', async (t) => {
+  const app = await live(t)
+  for (const pattern of ['a/b', 'a-/b', 'a/:b', 'a_b']) app.topic(pattern, { authorize: () => true })
+  await app.ready()
+  const { channels } = asyncapi(app) as Node
+  t.same(Object.values(channels as Node).map(({ title }) => title), ['a/b', 'a-/b', 'a/:b', 'a_b'])
+})
+
+t.test('schemas of zod need what makes JSON schema of them, and say so', async (t) => {
+  const app = await live(t)
+  app.setValidatorCompiler(({ schema }) => (data) => (schema as z.ZodType).safeParse(data) as never)
+  app.topic('news', { events: { said: z.object({ text: z.string() }) } })
+  await app.ready()
+  t.throws(() => asyncapi(app), { code: 'FST_ERR_REALTIME_OPTION_INVALID', message: /"said" of topic "news".*z\.toJSONSchema/ })
+  t.throws(() => asyncapi(app, { jsonSchema: () => 'no' }), { code: 'FST_ERR_REALTIME_OPTION_INVALID' })
+  const { channels } = asyncapi(app, { jsonSchema: (schema) => z.toJSONSchema(schema as z.ZodType) }) as Node
+  t.match(channels['news'].messages.said.payload, { type: 'object', properties: { text: { type: 'string' } } })
+  t.notOk('$schema' in channels['news'].messages.said.payload)
+})
+
+t.test('a route serves it, behind the hooks that it is given', async (t) => {
+  const app = await live(t)
+  await app.register(asyncapiRoute, { url: '/docs/asyncapi.json', route: { onRequest: async (request, reply) => { if (!request.headers.authorization) await reply.code(401).send() } } })
+  declare(app)
+  const asked = async (headers: Record<string, string>) => await app.inject({ url: '/docs/asyncapi.json', headers })
+  t.equal((await asked({})).statusCode, 401)
+  const answer = await asked({ authorization: 'Bearer x' })
+  t.match(answer.headers['content-type'], 'application/json')
+  t.same(answer.json(), asyncapi(app))
+})
+
+const WRONG: Record<string, object> = {
+  'an unknown option': { title: 'x' },
+  'info without a version': { info: { title: 'x' } },
+  'info that is none': { info: 'x' },
+  'servers that are none': { servers: 'x' },
+  'a converter that is none': { jsonSchema: {} },
+  'a url that is none': { url: 'x' },
+  'a route that is none': { route: true }
+}
+
+t.test('wrong options are errors at register', async (t) => {
+  for (const [what, options] of Object.entries(WRONG)) {
+    const app = await live(t)
+    await t.rejects(async () => { await app.register(asyncapiRoute, options as AsyncApiRouteOptions) }, { code: 'FST_ERR_REALTIME_OPTION_INVALID' }, what)
+  }
+  await t.rejects(async () => { await bare(t).register(asyncapiRoute) }, /fastify-realtime/)
+})
+
+t.test('describe() gives plain values, and what is done to them changes nothing', async (t) => {
+  const app = await live(t)
+  declare(app)
+  await app.ready()
+  const first = app.realtime.describe()
+  t.match(first.routes[1], { kind: 'channel', urls: ['/auctions/:id'], methods: ['GET'], topics: ['auctions/:id'], subscribe: ['prices', 'files/*'], http: true, binary: false, source: false, dynamic: false })
+  t.match(first.routes[3], { kind: 'stream', dynamic: true, topics: [] })
+  t.same(first.routes[1]?.messages['cursor'], { schema: undefined, relayed: true })
+  const again = structuredClone(first.routes)
+  first.topics.length = 0
+  first.routes[0]?.topics.push('x')
+  t.equal(app.realtime.describe().topics.length, 3)
+  t.same(app.realtime.describe().routes.map(({ topics }) => topics), again.map(({ topics }) => topics))
+})
