@@ -230,5 +230,7 @@ export class Connection {
 
   #offline (): void {
     if (this.is === 'waiting') this.#wait(Infinity)
+    // A socket says nothing of a cable that was pulled.
+    else if (this.is === 'open') this.#pulse.ask()
   }
 }

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 import type { Client } from '../../lib/client/index.ts'
 import { portOf } from '../helpers/app.ts'
+import { bareTabs } from '../helpers/bare-tabs.ts'
 import { launchChromium } from '../helpers/chromium.ts'
 import { servePage } from '../helpers/client-page.ts'
 import { HttpProxy } from '../helpers/http-proxy.ts'
@@ -69,15 +70,32 @@ t.test('hidden for long: the connection is let go; seen again: it is back, with 
   await all()
 })
 
-t.test('a frozen tab goes on where it was', async (t) => {
-  const { cdp, publish, all } = await open(t)
+t.test('a frozen tab whose socket is open goes on where it was', async (t) => {
+  const { url, publish, published, connections } = await servePage(t)
+  // A tab of Playwright's is never frozen; another one is, where it is not in front.
+  const openTab = await bareTabs(browser)
+  const tab = await openTab(`${url}/?hiddenTimeout=600000`)
+  t.teardown(async () => await tab.close())
+  const heardAll = async (): Promise<void> => {
+    await tab.until(`heard.length >= ${published().length}`)
+    t.same(await tab.evaluate('heard'), published())
+  }
+  await until('the topic', () => connections() === 1)
+  await tab.until("rt.state.get().is === 'open'")
   await publish(2)
-  await all()
-  await cdp.send('Page.setWebLifecycleState', { state: 'frozen' })
+  await heardAll()
+  const front = await openTab('about:blank')
+  t.teardown(async () => await front.close())
+  await front.show()
+  await tab.until("document.visibilityState === 'hidden'")
+  await tab.send('Page.setWebLifecycleState', { state: 'frozen' })
+  await tab.until('freezes === 1')
   await publish(5)
-  await cdp.send('Page.setWebLifecycleState', { state: 'active' })
+  t.equal(connections(), 1)
+  await tab.send('Page.setWebLifecycleState', { state: 'active' })
+  await tab.show()
   await publish(1)
-  await all()
+  await heardAll()
 })
 
 t.test('left and heard again in the same turn, as React\'s StrictMode does: one connection, one subscription', async (t) => {

@@ -37,6 +37,12 @@ async function asleep (t: Test, answers: (connection: number) => boolean) {
     })
   })
   const machine = new BareContext((ms) => ms === TICK_MS || ms === PROBE_MS)
+  machine.run(`
+    const handlers = {}
+    globalThis.addEventListener = (type, run) => { handlers[type] = run }
+    globalThis.removeEventListener = (type) => { delete handlers[type] }
+    globalThis.tell = (type) => handlers[type]({})
+  `)
   const client = machine.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
   t.teardown(() => client.close())
   const told: unknown[] = []
@@ -76,4 +82,13 @@ t.test('where it answers, it stays', async (t) => {
   t.equal(lines.length, 1)
   t.same(told, [1])
   t.equal(client.state.get().is, 'open')
+})
+
+t.test('told that the network is gone, it asks at once, and dials again where nothing answers', async (t) => {
+  const { machine, told, pinged } = await asleep(t, (connection) => connection > 0)
+  machine.run("tell('offline')")
+  await until('the question', () => pinged(0) === 1)
+  t.equal(machine.fire(PROBE_MS), 1)
+  await until('what was missed', () => told.length === 2)
+  t.same(told, [1, 2])
 })

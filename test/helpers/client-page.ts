@@ -9,7 +9,10 @@ const PAGE = '<!doctype html><title>client</title><link rel="icon" href="data:,"
 const CSP = "default-src 'none'; script-src 'self'; connect-src 'self'; img-src data:"
 const SCRIPT = `
 import { WIRE as wire, connect } from '/client/index.js'
-const rt = connect('/realtime', { wire, firstDelay: 50, hiddenTimeout: 200 })
+const hiddenTimeout = Number(new URLSearchParams(location.search).get('hiddenTimeout') ?? 200)
+const rt = connect('/realtime', { wire, firstDelay: 50, hiddenTimeout })
+globalThis.freezes = 0
+document.addEventListener('freeze', () => globalThis.freezes++)
 const room = rt.topic('rooms/:room', { room: '1' })
 const heard = []
 const states = []
