@@ -270,6 +270,31 @@ t.test('a client that reads as fast as it is written to is given at most 8 parts
   t.ok(view.parts.length > 100 && most > 1 && most <= 8, `${view.parts.length} parts, ${most} in one turn`)
 })
 
+t.test('while 10,000 keys are sent, an event of another topic that keeps none is not lost', async (t) => {
+  const app = await serve(t, { retry: 0, maxBuffered: 16 * 1024 * 1024 }, (app) => {
+    app.topic('prices', { keyed: true, history: { limit: 1000 } })
+    app.topic('news', { history: false })
+    app.stream('/both', { topics: ['prices', 'news'] })
+  })
+  for (const key of KEYS) await app.realtime.publish('prices', 'price', item(key), { key })
+  const sent: number[] = []
+  let done = false
+  const publish = (): void => {
+    // Whoever is counted as a listener is to hear what is published from then on.
+    if (app.realtime.countLocal('news') > 0) app.realtime.publish('news', 'n', sent.push(sent.length) - 1).catch(t.fail)
+    if (!done) setImmediate(publish)
+  }
+  publish()
+  const client = await openStream(t, app, '/both')
+  const view = viewOf(client)
+  await until('the state', () => view.whole)
+  done = true
+  const heard = (): unknown[] => client.reader.events.filter(({ type }) => type === 'n').map(({ data }) => JSON.parse(data))
+  await until('the last', () => heard().length >= sent.length)
+  t.same(heard(), sent)
+  t.same(view.keys, [...KEYS].sort())
+})
+
 t.test('a client so slow that the history passes starts over, and is told to come back where that goes on', async (t) => {
   for (const [path, open] of Object.entries(OPENINGS)) {
     const { app, put } = await bigShop(t, { history: { limit: 10 } })

@@ -206,15 +206,26 @@ export class CatchUp {
     if (standing.snapshot !== 'wanted') return
     standing.snapshot = 'asked'
     subscription.topic.snapshot().then((snapshot) => {
-      if (!this.#host.listens(subscription)) return
-      standing.snapshot = snapshot
       standing.part = 0
-      // The client gets a position in one topic more, and with it another encoder.
-      this.#host.leaveGroups()
-      this.pump()
+      this.#goOn(subscription, standing, snapshot)
     }, (error: unknown) => {
       if (this.#host.listens(subscription)) this.#host.comeBack(error)
     })
+  }
+
+  #goOn (subscription: Subscription, standing: Held, snapshot: TopicSnapshot): void {
+    if (!this.#host.listens(subscription)) return
+    standing.snapshot = snapshot
+    // The client gets a position in one topic more, and with it another encoder.
+    this.#host.leaveGroups()
+    this.pump()
+  }
+
+  /** As if it were asked for again: the client's other topics go on meanwhile. */
+  #rest (subscription: Subscription, standing: Held, snapshot: TopicSnapshot): 'level' {
+    standing.snapshot = 'asked'
+    onNextTurn(() => this.#goOn(subscription, standing, snapshot))
+    return 'level'
   }
 
   /** Parts of two states would make none. */
@@ -235,9 +246,7 @@ export class CatchUp {
     const part = snapshot.parts[standing.part++] as SnapshotPart
     if (standing.part < snapshot.parts.length) {
       this.#host.tell({ type: 'snapshot', subscription, data: part.data, event: part.event })
-      if (standing.part % PARTS_IN_ONE_TURN !== 0) return 'moved'
-      onNextTurn(() => this.pump())
-      return 'waiting'
+      return standing.part % PARTS_IN_ONE_TURN === 0 ? this.#rest(subscription, standing, snapshot) : 'moved'
     }
     topic.flush()
     // The client stands at the snapshot first, and where the reset goes on from only once it is told: a client that is
