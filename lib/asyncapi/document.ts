@@ -63,19 +63,23 @@ class Channels {
   readonly #schemas: JsonSchemas
   readonly #names: Names
   readonly #topics = new Map<string, { key: string, topic: TopicDescription }>()
+  /** Keys of a channel's messages, by the channel, the format and the name. */
+  readonly #keys = new Map<string, string>()
 
   constructor (schemas: JsonSchemas, topics: readonly TopicDescription[], names: Names) {
     this.#schemas = schemas
     this.#names = names
     for (const topic of topics) {
       const key = names.of(topic.pattern)
+      this.#name(key, FORMATS.flatMap((format) => eventsOf(topic).map(([name]) => [format, name] as const)))
       this.#topics.set(topic.pattern, { key, topic })
-      this.all[key] = this.#channelOf(topic)
+      this.all[key] = this.#channelOf(key, topic)
     }
   }
 
   operationsOf (route: RouteDescription): Array<[string, Node]> {
-    const heard = [...route.topics, ...route.subscribe].flatMap((pattern) => this.#topics.get(pattern) ?? [])
+    const patterns = new Set([...route.topics, ...route.subscribe])
+    const heard = [...patterns].flatMap((pattern) => this.#topics.get(pattern) ?? [])
     const formats: Format[] = route.kind === 'stream' ? ['stream'] : ['flat', 'envelope']
     return [
       ...heard.flatMap(({ key, topic }) => formats.map((format) => this.#told(route, key, topic, format))),
@@ -83,21 +87,33 @@ class Channels {
     ]
   }
 
-  #channelOf (topic: TopicDescription): Node {
+  /** Names that are one as keys are told apart. */
+  #name (channel: string, messages: ReadonlyArray<readonly [Format | '', string]>): void {
+    const keys = new Names()
+    for (const [format, name] of messages) {
+      this.#keys.set(`${channel} ${format} ${name}`, keys.of(messageKey(name, format)))
+    }
+  }
+
+  #keyOf (channel: string, format: Format | '', name: string): string {
+    return this.#keys.get(`${channel} ${format} ${name}`) as string
+  }
+
+  #channelOf (key: string, topic: TopicDescription): Node {
     const { pattern, params, history, keyed, presence } = topic
     return {
       address: addressOf(pattern),
       title: pattern,
       ...params.length > 0 && { parameters: Object.fromEntries(params.map((name) => [parameterOf(name), {}])) },
-      messages: Object.fromEntries(FORMATS.flatMap((format) => this.#messagesOf(topic, format))),
+      messages: Object.fromEntries(FORMATS.flatMap((format) => this.#messagesOf(key, topic, format))),
       'x-fastify-realtime': { history, keyed, presence }
     }
   }
 
-  #messagesOf (topic: TopicDescription, format: Format): Array<[string, Node]> {
+  #messagesOf (key: string, topic: TopicDescription, format: Format): Array<[string, Node]> {
     return eventsOf(topic).map(([name, schema]) => {
       const data = this.#schemas.of(schema, `the event "${name}" of topic "${topic.pattern}"`)
-      return [messageKey(name, format), {
+      return [this.#keyOf(key, format, name), {
         name, contentType: JSON_TYPE, summary: SAID[format], payload: payloadOf(format, name, data, topic)
       }]
     })
@@ -111,7 +127,8 @@ class Channels {
       channel: { $ref: `#/channels/${key}` },
       title: `${route.methods.join(', ')} ${route.urls.join(', ')}`,
       summary: SAID[format],
-      messages: eventsOf(topic).map(([name]) => ({ $ref: `#/channels/${key}/messages/${messageKey(name, format)}` })),
+      messages: eventsOf(topic).map(([name]) =>
+        ({ $ref: `#/channels/${key}/messages/${this.#keyOf(key, format, name)}` })),
       ...this.#bindings(route),
       'x-fastify-realtime': { kind: route.kind, urls: route.urls, format }
     }]
@@ -123,11 +140,12 @@ class Channels {
     const [url = ''] = route.urls
     if (messages.length === 0) return []
     const key = this.#names.of(`messages_${keyOf(url)}`)
+    this.#name(key, messages.map(([name]) => ['', name] as const))
     this.all[key] = {
       address: addressOf(url),
       title: url,
       ...paramsOf(url).length > 0 && { parameters: Object.fromEntries(paramsOf(url).map((name) => [name, {}])) },
-      messages: Object.fromEntries(messages.map(([name, { schema }]) => [keyOf(name), {
+      messages: Object.fromEntries(messages.map(([name, { schema }]) => [this.#keyOf(key, '', name), {
         name,
         contentType: JSON_TYPE,
         payload: said(name, this.#schemas.of(schema, `the message "${name}" of channel "${url}"`))
@@ -138,7 +156,7 @@ class Channels {
       action: 'receive',
       channel: { $ref: `#/channels/${key}` },
       summary: relayed ? 'It is relayed to the others.' : 'It is answered by "reply", or by "error".',
-      messages: [{ $ref: `#/channels/${key}/messages/${keyOf(name)}` }]
+      messages: [{ $ref: `#/channels/${key}/messages/${this.#keyOf(key, '', name)}` }]
     }])
   }
 
@@ -169,8 +187,8 @@ function eventsOf ({ events }: TopicDescription): Array<[string, unknown]> {
   return events ? Object.entries(events) : [[ANY, undefined]]
 }
 
-function messageKey (name: string, format: Format): string {
-  return format === 'stream' ? keyOf(name) : `${keyOf(name)}.${format}`
+function messageKey (name: string, format: Format | ''): string {
+  return format === 'stream' || format === '' ? keyOf(name) : `${keyOf(name)}.${format}`
 }
 
 function payloadOf (format: Format, name: string, data: JsonSchema, topic: TopicDescription): JsonSchema {

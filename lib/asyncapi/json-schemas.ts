@@ -6,7 +6,7 @@ export type JsonSchema = Record<string, unknown>
 /** Makes JSON schema of another library's: e.g. `z.toJSONSchema`. */
 export type ToJsonSchema = (schema: unknown) => unknown
 
-const REFERENCE = /^([^#/]+)#?(.*)$/
+const REFERENCE = /^([^#]+)(?:#(.*))?$/
 
 export class JsonSchemas {
   readonly #convert: ToJsonSchema | undefined

@@ -33,7 +33,7 @@ export class Instruments {
   readonly fanOutDuration: Histogram
   readonly #client: PromClient
   readonly #options: InstrumentOptions
-  readonly #names: string[] = []
+  readonly #made = new Map<string, unknown>()
 
   /** @throws OptionInvalid where the registry has one of the names already */
   constructor (client: PromClient, options: InstrumentOptions) {
@@ -86,7 +86,11 @@ export class Instruments {
 
   /** The registry is as before. */
   remove (): void {
-    for (const name of this.#names) this.#options.register.removeSingleMetric(name)
+    const { register } = this.#options
+    // Who has cleared the registry meanwhile may have put others into it.
+    for (const [name, made] of this.#made) {
+      if (register.getSingleMetric(name) === made) register.removeSingleMetric(name)
+    }
   }
 
   #shown (name: string, help: string, of: (stats: RealtimeStats) => number): void {
@@ -118,10 +122,12 @@ export class Instruments {
     const { register, prefix, buckets } = this.#options
     const full = prefix + name
     if (register.getSingleMetric(full)) {
+      this.remove()
       throw new OptionInvalid('prefix', `is taken, since the registry has "${full}": give this app another prefix`)
     }
-    this.#names.push(full)
     const options = { name: full, help, labelNames, registers: [register], ...collect && { collect } }
-    return new Made((Made === this.#client.Histogram ? { ...options, buckets } : options) as never)
+    const made = new Made((Made === this.#client.Histogram ? { ...options, buckets } : options) as never)
+    this.#made.set(full, made)
+    return made
   }
 }

@@ -22,6 +22,9 @@ interface Told {
 }
 type Count = (told: Told) => void
 
+/** Another adapter's ids may be anything. */
+const TIME = /^(\d{13})-/
+
 /** Returns what ends it. */
 export function watch (realtime: Realtime, instruments: Instruments): () => void {
   const counts = Object.entries(countsOf(instruments)).map(([what, count]) => {
@@ -64,8 +67,8 @@ function delivered (to: Instruments, { pattern, events, listeners, bytes, durati
   to.delivered.inc(topic, events * listeners)
   to.deliveredBytes.inc(topic, bytes * listeners)
   if (duration !== undefined) to.fanOutDuration.observe(topic, duration / 1000)
-  // An id begins with ms since 1970, by the clock of whoever gave it: another's may be ahead of ours.
-  const given = Number(id?.split('-')[0])
+  // An id of ours begins with ms since 1970, by the clock of whoever gave it: another's may be ahead of this one's.
+  const given = Number(TIME.exec(id ?? '')?.[1])
   if (given > 0) to.deliveryDuration.observe(topic, Math.max(0, Date.now() - given) / 1000)
 }
 

@@ -75,6 +75,18 @@ t.test('schemas of app.addSchema() are components, and references lead there', a
   t.equal(channels['auctions_id'].messages.sold.payload.properties.price.$ref, '#/components/schemas/price')
 })
 
+t.test('events and messages that have one key are told apart, and a topic that is named twice is heard once', async (t) => {
+  const app = await live(t)
+  const events = { 'a b': { type: 'object', title: 'one' }, a_b: { type: 'object', title: 'two' }, 'a_b.flat': { type: 'object', title: 'three' } }
+  const topic = app.topic('t', { authorize: () => true, events })
+  app.channel('/c', { topics: topic, subscribe: topic, messages: { 'x y': { handler: () => 1 }, x_y: { handler: () => 1 } } })
+  await app.ready()
+  const { channels, operations } = asyncapi(app) as Node
+  t.equal(Object.keys(channels['t'].messages).length, 9)
+  t.same(Object.values(channels['messages_c'].messages as Node).map(({ name }) => name), ['x y', 'x_y'])
+  t.equal(Object.keys(operations).length, 4)
+})
+
 t.test('patterns that have one key are told apart', async (t) => {
   const app = await live(t)
   for (const pattern of ['a/b', 'a-/b', 'a/:b', 'a_b']) app.topic(pattern, { authorize: () => true })
