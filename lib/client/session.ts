@@ -171,7 +171,8 @@ export class Session implements TopicHost, ConnectionHost {
     const { topic } = frame
     if ('op' in frame && frame.op === 'subscribed' && !this.#topics.has(topic)) this.#unheard.add(topic)
     const heard = this.#topics.get(topic)
-    if (heard) this.#asked.delete(heard)
+    // An event may still be one of an earlier subscription.
+    if (heard && 'op' in frame && frame.op === 'subscribed') this.#asked.delete(heard)
     if (topic.startsWith(PRESENCE)) this.#topics.get(topic.slice(PRESENCE.length))?.presenceFrame(frame)
     else heard?.frame(frame)
   }
