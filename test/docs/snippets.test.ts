@@ -19,7 +19,7 @@ t.jobs = 6
 t.teardown(closeBrowser)
 
 t.test('every snippet with a file name has its test', async (t) => {
-  // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
+  // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.full.test.ts.
   t.same([...snippets.keys()].sort(), [
     'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
