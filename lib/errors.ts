@@ -34,7 +34,7 @@ export const AlreadyStarted = make('ALREADY_STARTED', 'cannot declare %s "%s": t
 
 // Publishing and subscribing.
 export const TopicUnknown = make('TOPIC_UNKNOWN',
-  'no declared topic matches "%s". Declare its pattern with fastify.topic().', 404)
+  'no declared topic matches "%s". %s', 404)
 export const TopicParamsInvalid = make('TOPIC_PARAMS', 'topic "%s": %s', 400)
 export const EventUnknown = make('EVENT_UNKNOWN', 'topic "%s" declares no event "%s". Add it to its events.')
 export const EventDataInvalid = make('EVENT_DATA', 'topic "%s", event "%s": %s')
@@ -87,7 +87,9 @@ export const NoConnection = make('NO_CONNECTION',
   'connection.%s() cannot be called here: this message came by an HTTP request, which has an identity and no ' +
   'connection. Publish to a topic that the client hears, or answer by what the handler returns.')
 export const UpgradeRequired = make('UPGRADE_REQUIRED',
-  'this route is a WebSocket channel: send an upgrade request', 426)
+  'this route is a WebSocket channel: send an upgrade request. ' +
+  'Is there a proxy between, have it pass the upgrade on (nginx: proxy_http_version 1.1, and proxy_set_header ' +
+  'for Upgrade and Connection)', 426)
 export const UpgradeInvalid = make('UPGRADE_INVALID', 'not a valid WebSocket upgrade: %s', 400)
 export const SubprotocolUnknown = make('SUBPROTOCOL_UNKNOWN',
   'none of the subprotocols offered is known: offer "fastify-realtime.v1", or none', 400)
@@ -123,9 +125,9 @@ export const CloseCodeInvalid = make('CLOSE_CODE',
   'a WebSocket cannot be closed with %s. Use 1000, or 3000 to 4999 (RFC 6455, section 7.4).')
 export const CloseReasonInvalid = make('CLOSE_REASON', 'the "%s" that a connection is closed with %s.')
 export const TargetInvalid = make('TARGET',
-  'whose connections? ' +
-  'Give at least one of identity, connection and topic, each of them with a value: ' +
-  'a non-empty string, for identity a number or a bigint too, for topic a topic.at(…) too%s', 400)
+  'whose connections? Give an object with "identity", "connection" or "topic", or several of them%s. ' +
+  'An identity is a non-empty string, a number or a bigint; a connection is its id; a topic is its name or topic.at(…)',
+  400)
 export const ConnectionClosed = make('CONNECTION_CLOSED', 'the connection is closed', 410)
 export const SubscriptionEnded = make('SUBSCRIPTION_ENDED',
   'the subscription has ended: %s. Subscribe again, with the last id as "after": nothing is missed then.', 503)

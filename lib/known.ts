@@ -31,6 +31,15 @@ export function unknownIn (value: object, known: ReadonlySet<string>): string | 
   return undefined
 }
 
+/** For options that are open to others: what is known and may be meant by one of them, as the end of an error. */
+export function slipIn (value: object, known: ReadonlySet<string>): string {
+  for (const key of Object.keys(value)) {
+    const meant = known.has(key) ? undefined : likeliest(key, known)
+    if (meant !== undefined) return `: "${shown(key)}" is not known. Did you mean "${meant}"?`
+  }
+  return ''
+}
+
 /** `is not known. Known: a, b. Did you mean "b"?` */
 export function whyUnknown (name: string, known: ReadonlySet<string>): string {
   const meant = likeliest(name, known)

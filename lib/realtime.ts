@@ -111,6 +111,7 @@ const TARGET: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'] 
 
 // Threat: a target that is empty, or has a word that is misspelt or has no value, would concern others than were meant.
 function readTarget (hub: Hub, target: RealtimeTarget): Target {
+  if (typeof target === 'string') throw new TargetInvalid(', as { identity: "42" }')
   const unknown = unknownIn(target ?? {}, TARGET)
   if (unknown !== undefined) throw new TargetInvalid(`: "${printable(unknown)}" ${whyUnknown(unknown, TARGET)}`)
   const given = Object.entries(target ?? {}).map(([word, value]) => [word, readWord(hub, word, value)] as const)

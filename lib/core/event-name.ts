@@ -16,7 +16,7 @@ export function hasControl (text: string): boolean {
 
 /** Why a name cannot be an event's, or undefined. */
 export function eventNameFault (name: unknown): string | undefined {
-  if (typeof name !== 'string' || name === '') return 'must be a non-empty string'
+  if (typeof name !== 'string' || name === '') return 'must be a non-empty string. It comes before the data'
   if (CONTROL.test(name)) return 'must not hold control characters (CR, LF, NUL …)'
   if (Buffer.byteLength(name) > MAX_NAME_BYTES) return `must not exceed ${MAX_NAME_BYTES} bytes`
   if (!name.isWellFormed()) return 'must be well-formed Unicode'

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { FastifyInstance } from 'fastify'
 import { onlyKnown, record } from '../known.ts'
-import { Inbox, parsed, type Received } from './inbox.ts'
+import { Inbox, NEXT_TIMEOUT, parsed, type Received } from './inbox.ts'
 import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
 
@@ -15,7 +15,7 @@ export interface ConnectChannelOptions {
   cursors?: Record<string, string>
   /** A token to bring with `open` (envelope), or what gives one each time that the client connects. */
   token?: string | (() => string | Promise<string>)
-  /** How long `next()` waits, ms. Default 5000. */
+  /** How long `next()` waits, ms. Default 2000: less than a test runner waits for the test. */
   timeout?: number
   /** A test context (`t` of tap or node:test): the client closes when the test ends. */
   t?: TestContext
@@ -56,7 +56,7 @@ export class ChannelClient {
     this.#link = link
     this.#url = url
     this.#options = options
-    this.#inbox = new Inbox(options.timeout ?? 5000)
+    this.#inbox = new Inbox(options.timeout ?? NEXT_TIMEOUT)
     this.cursors = { ...options.cursors }
     endWithTest(options.t, () => this.close())
   }

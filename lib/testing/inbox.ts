@@ -19,6 +19,8 @@ interface Waiter {
   readonly end: (why: string) => void
 }
 
+/** How long `next()` waits, ms. Test runners give up after 5 s: what is missing is to be named before. */
+export const NEXT_TIMEOUT = 2000
 /** The events that an error names, the last ones. */
 const MAX_NAMED = 50
 

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { FastifyInstance } from 'fastify'
 import { onlyKnown, record } from '../known.ts'
-import { Inbox, parsed, type Received } from './inbox.ts'
+import { Inbox, NEXT_TIMEOUT, parsed, type Received } from './inbox.ts'
 import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
 import { EventStreamParser } from './parser.ts'
@@ -16,7 +16,7 @@ export interface ConnectStreamOptions {
   body?: unknown
   /** Where to resume from, as `Last-Event-ID`. */
   lastEventId?: string
-  /** How long `next()` waits, ms. Default 5000. */
+  /** How long `next()` waits, ms. Default 2000: less than a test runner waits for the test. */
   timeout?: number
   /** A test context (`t` of tap or node:test): the client closes when the test ends. */
   t?: TestContext
@@ -57,7 +57,7 @@ export class StreamClient {
     this.#link = link
     this.#url = url
     this.#options = options
-    this.#inbox = new Inbox(options.timeout ?? 5000)
+    this.#inbox = new Inbox(options.timeout ?? NEXT_TIMEOUT)
     this.lastEventId = options.lastEventId
     endWithTest(options.t, () => this.close())
   }

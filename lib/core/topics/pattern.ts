@@ -40,6 +40,9 @@ function segmentFault (segment: string, last: boolean): string | undefined {
       ? undefined
       : `has "${segment}": a param is letters, digits and "_", without regular expressions or "?"`
   }
+  if (/^(\{\w+\}|<\w+>|\[\w+\])$/.test(segment)) {
+    return `has "${segment}": a param is written ":${segment.slice(1, -1)}"`
+  }
   if (/[:*?#%();\s]/.test(segment) || /^\.+$/.test(segment)) {
     return `has "${segment}": text may not hold : * ? # % ( ) ; or spaces, nor be only dots`
   }

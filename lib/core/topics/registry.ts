@@ -40,7 +40,11 @@ export class TopicRegistry {
   /** @throws TopicUnknown */
   resolve (name: unknown): TopicAt {
     const found = typeof name === 'string' && Buffer.byteLength(name) <= MAX_GIVEN_BYTES ? this.#find(name) : undefined
-    if (!found) throw new TopicUnknown(printable(name))
+    if (!found) throw new TopicUnknown(printable(name), whyUnknown(name))
+    // Threat to whoever wrote it: the event would go to a topic that is called ":id", which nobody hears.
+    if (/(^|\/)[:*]/.test(name as string) && this.byPattern(name as string)) {
+      throw new TopicUnknown(printable(name), 'It is a pattern: give the name of one topic, topic.name(params).')
+    }
     return found.topic.at(found.params)
   }
 
@@ -49,4 +53,10 @@ export class TopicRegistry {
     const found = this.#router.find('GET', '/' + name)
     return found ? { topic: found.store as DeclaredTopic, params: found.params as Params } : undefined
   }
+}
+
+function whyUnknown (name: unknown): string {
+  return typeof name === 'string'
+    ? 'Declare its pattern with fastify.topic().'
+    : 'The name of a topic is a string: topic.name(params). Or publish with topic.publish(params, event, data).'
 }

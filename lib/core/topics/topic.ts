@@ -124,6 +124,7 @@ export class DeclaredTopic {
   }
 
   #makeName (params: Params): string {
+    this.#checkParams(params)
     const name = this.#segments
       .map((segment) => isParam(segment) ? this.#encodeParam(paramName(segment), params) : segment)
       .join('/')
@@ -174,7 +175,9 @@ export class DeclaredTopic {
 
   #encodeParam (key: string, params: Params): string {
     const value: unknown = params?.[key]
-    if (typeof value !== 'string' && typeof value !== 'number') this.#refuse(`param "${key}" is missing`)
+    if (typeof value !== 'string' && typeof value !== 'number') {
+      this.#refuse(`param "${key}" is missing. ${this.#firstArgument()}`)
+    }
     const text = String(value)
     if (text === '') this.#refuse(`param "${key}" is empty`)
     try {
@@ -182,6 +185,19 @@ export class DeclaredTopic {
     } catch {
       return this.#refuse(`param "${key}" is not well-formed Unicode`)
     }
+  }
+
+  /** `publish('said', data)` is meant for another library: the event would be taken for the params. */
+  #checkParams (params: unknown): void {
+    const none = params === undefined || params === null
+    if (typeof params === 'object' || (none && this.paramNames.length === 0)) return
+    this.#refuse(`its params must be an object. ${this.#firstArgument()}`)
+  }
+
+  #firstArgument (): string {
+    const names = this.paramNames.map((name) => name === '*' ? "'*': …" : `${name}: …`)
+    const params = names.length === 0 ? '{}' : `{ ${names.join(', ')} }`
+    return `They come first: ${params}, as in publish(${params}, event, data)`
   }
 
   #refuse (why: string): never {

@@ -81,6 +81,6 @@ function names (topics: TopicRegistry, right: string, value: unknown): string[] 
 
 /** A name holds neither ":" nor "*": who writes one means a pattern, which is not declared. */
 function nameOf (topics: TopicRegistry, name: string): string {
-  if (/[:*]/.test(name)) throw new TopicUnknown(printable(name))
+  if (/[:*]/.test(name)) throw new TopicUnknown(printable(name), 'Declare its pattern with fastify.topic().')
   return topics.resolve(name).name
 }

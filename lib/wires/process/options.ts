@@ -21,6 +21,10 @@ const KNOWN: ReadonlySet<string> = new Set([
 /** @throws OptionInvalid */
 export function readSubscribeOptions (options: unknown, maxBuffered: number): SubscribeSettings {
   const given = options ?? {}
+  if (typeof given === 'function') {
+    throw new OptionInvalid('subscribe()',
+      'takes no function. Iterate: for await (const item of topic.subscribe(params))')
+  }
   record('subscribe()', given)
   onlyKnown('subscribe()', given, KNOWN)
   const { after, signal, request, slow, maxBuffered: most } = given as SubscribeOptions

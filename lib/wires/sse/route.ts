@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
 import { statusOf, toError } from '../../core/callbacks.ts'
 import { Closed, HttpVersionTooOld, NotAcceptable, RouteInvalid } from '../../errors.ts'
-import { isRecord } from '../../known.ts'
+import { isRecord, slipIn } from '../../known.ts'
 import type { LiveSettings } from '../../options.ts'
 import { checkHost } from '../../routes/hosts.ts'
 import { Arrival, type LiveCallbacks } from '../../routes/arrival.ts'
@@ -37,13 +37,15 @@ interface StreamRouteOptions extends LiveCallbacks, Partial<LiveSettings> {
 }
 
 export function streamDecorator (context: WireContext, collector: RouteCollector, encoders: Encoders) {
-  return function stream (this: FastifyInstance, url: string, options: StreamRouteOptions): FastifyInstance {
+  return function stream (
+    this: FastifyInstance, url: string, options: StreamRouteOptions, ...more: unknown[]
+  ): FastifyInstance {
     const {
       topics, source, resumable, handler, retry, open, hosts, format, presence,
       heartbeat: _heartbeat, maxBuffered: _maxBuffered, slow: _slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'stream', url }
-    checkStream(label, options)
+    checkStream(label, options, more)
     const urls: string[] = []
     const plan: StreamPlan = {
       context,
@@ -100,13 +102,18 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
   }
 }
 
-function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions): void {
-  if (typeof options !== 'object' || options === null) {
-    throw new RouteInvalid(kind, url, 'needs options with "topics" or "source"')
+const SOURCES: ReadonlySet<string> = new Set(['topics', 'source'] satisfies Array<keyof StreamRouteOptions>)
+
+function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions, more: readonly unknown[]): void {
+  if (typeof options !== 'object' || options === null || more.length > 0) {
+    throw new RouteInvalid(kind, url, 'needs options with "topics" or "source", and nothing behind them. ' +
+      'There is no handler that writes: publish to a topic, or have "source" yield what is to be sent')
   }
   const { topics, source, handler, format, method = 'GET' } = options
   const given = [topics, source].filter((one) => one !== undefined).length
-  if (given !== (joinsOnly(options) ? 0 : 1)) throw new RouteInvalid(kind, url, 'needs either "topics" or "source"')
+  if (given !== (joinsOnly(options) ? 0 : 1)) {
+    throw new RouteInvalid(kind, url, `needs either "topics" or "source"${slipIn(options, SOURCES)}`)
+  }
   if (source !== undefined && typeof source !== 'function') {
     throw new RouteInvalid(kind, url, 'has a "source" that is not a function')
   }

@@ -17,7 +17,7 @@ import type { PresenceMode } from '../../routes/presence.ts'
 import { declaredOf } from '../../routes/declared-of.ts'
 import { planTopics } from '../../routes/topics-option.ts'
 import { eventNameFault, printable } from '../../core/event-name.ts'
-import { unknownIn, whyUnknown } from '../../known.ts'
+import { isRecord, slipIn, unknownIn, whyUnknown } from '../../known.ts'
 import { ChannelConnection, openBytes, type ChannelPlan } from './channel-connection.ts'
 import type { Upgrades } from './dispatch.ts'
 import { checkOrigin, type OriginPolicy } from './origin.ts'
@@ -67,13 +67,15 @@ interface Plan extends CarriedChannel {
 export function channelDecorator (
   context: WireContext, collector: RouteCollector, upgrades: Upgrades, overHttp: Carry
 ) {
-  return function channel (this: FastifyInstance, url: string, options: ChannelRouteOptions): FastifyInstance {
+  return function channel (
+    this: FastifyInstance, url: string, options: ChannelRouteOptions, ...more: unknown[]
+  ): FastifyInstance {
     const {
       topics, subscribe, messages, binary, limits, origins, hosts, presence, http,
       heartbeat, maxBuffered, slow, onConnect, onDisconnect, ...route
     } = options ?? {}
     const label: RouteLabel = { kind: 'channel', url }
-    checkChannel(label, options)
+    checkChannel(label, options, more)
     const urls: string[] = []
     const offered = readSubscribe(label, subscribe)
     const ownLimits = context.limits(limits)
@@ -158,14 +160,19 @@ function maxCursors (maxTopics: number, presence: PresenceMode): number {
   return Math.max(MIN_CURSORS, maxTopics) * (presence ? 2 : 1)
 }
 
-function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions): void {
-  if (typeof options !== 'object' || options === null) {
-    throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages"')
+const SOURCES: ReadonlySet<string> = new Set(
+  ['topics', 'subscribe', 'messages', 'binary'] satisfies Array<keyof ChannelRouteOptions>
+)
+
+function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions, more: readonly unknown[]): void {
+  if (typeof options !== 'object' || options === null || more.length > 0) {
+    throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages", and nothing behind them. ' +
+      'There is no handler of the socket: what clients say goes to "messages", bytes to "binary"')
   }
   const { topics, subscribe, messages, binary, method, http } = options
   if (method !== undefined && String(method).toUpperCase() !== 'GET') throw new RouteInvalid(kind, url, 'is always GET')
   if (topics === undefined && subscribe === undefined && messages === undefined && binary === undefined) {
-    throw new RouteInvalid(kind, url, 'needs "topics", "subscribe", "messages" or "binary"')
+    throw new RouteInvalid(kind, url, `needs "topics", "subscribe", "messages" or "binary"${slipIn(options, SOURCES)}`)
   }
   if (http !== undefined && typeof http !== 'boolean') {
     throw new RouteInvalid(kind, url, 'has "http", which is neither true nor false')
@@ -192,6 +199,7 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
   })
 }
 
+const HOW = 'a "handler" or a "relay": true, a function, or { topic, data }'
 const MESSAGE: ReadonlySet<string> = new Set(['schema', 'handler', 'relay'])
 
 function readMessages (
@@ -202,7 +210,8 @@ function readMessages (
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
     if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
-    const unknown = unknownIn(message ?? {}, MESSAGE)
+    if (!isRecord(message)) throw new RouteInvalid(kind, url, `has a message "${name}" that is no object: ${HOW}`)
+    const unknown = unknownIn(message, MESSAGE)
     if (unknown !== undefined) {
       throw new RouteInvalid(kind, url,
         `has a message "${name}" with "${printable(unknown)}", which ${whyUnknown(unknown, MESSAGE)}`)
@@ -211,7 +220,7 @@ function readMessages (
     const relays = relay === true || typeof relay === 'function' || (typeof relay === 'object' && relay !== null)
     if ((typeof message?.handler === 'function') === relays) {
       throw new RouteInvalid(kind, url,
-        `has a message "${name}" that needs either a "handler" or a "relay": true, a function, or { topic, data }`)
+        `has a message "${name}" that needs either ${HOW}`)
     }
     read.set(name, {
       check: message.schema === undefined
