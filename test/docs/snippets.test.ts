@@ -21,7 +21,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.full.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'migrated.browser.js', 'migrated.mjs', 'node.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
     'sessions.mjs', 'tabs.browser.js', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
@@ -61,6 +61,19 @@ t.test('a first channel', async (t) => {
   t.match(await other.next(), { type: 'typing', by: /^anonymous:/ })
   one.send({ type: 'say', text: 'x'.repeat(501) })
   t.match(await one.next(), { type: 'error', code: 'INVALID_DATA' }, 'a relay does not come back')
+})
+
+t.test('what others became', async (t) => {
+  const url = await serve(t, 'migrated.mjs')
+  const page = await open(t, url, 'migrated.browser.js')
+  t.same((await page.said(2)).sort(), ['ada Hello', 'sent string'])
+
+  const inbox = listen(t, `${url}/users/ada/events?as=ada`, ['realtime:open', 'notified'])
+  await inbox.next('realtime:open')
+  const body = JSON.stringify({ text: 'your order is ready' })
+  t.equal((await fetch(`${url}/users/ada/notify`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).status, 200)
+  t.equal((await inbox.next('notified')).data, body)
+  t.match(await (await fetch(`${url}/export`)).text(), /event: row\nid: 3|id: 3\nevent: row/)
 })
 
 t.test('hooks, identify and authorize', async (t) => {
