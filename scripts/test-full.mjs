@@ -36,6 +36,7 @@ const checks = {
   "the suite passes an adapter of one's own": () => runs(['--test', 'conformance.test.mjs'], /fail 0/),
   'AsyncAPI documents are valid by its own parser': () => runs(['--test', 'asyncapi.test.mjs'], /fail 0/),
   'the Redis adapter keeps its contract on ioredis 5': onIoredis5,
+  'API pages are made of the types, without a warning': () => runs([join(root, 'scripts/api-docs.mjs')], /index\.html/),
   'Nest registers it': () => runs(['nest.cjs'], /^status$/m),
   'the recipes of docs/guides/ are those that are run here': sameRecipes,
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
