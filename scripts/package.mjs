@@ -11,7 +11,8 @@ const { name, dependencies, peerDependencies, exports } = readJson('package.json
 const targets = Object.values(exports).filter((target) => typeof target === 'object')
 /** The types and the code of each way to load each entry. The client has one way: it is an ES module alone. */
 const entries = targets.flatMap((target) => target.require ? Object.values(target) : [target])
-const documents = ['CHANGELOG.md', 'LICENSE', 'PROTOCOL.md', 'README.md', 'package.json']
+const documents = ['CHANGELOG.md', 'LICENSE', 'PROTOCOL.md', 'README.md', 'SECURITY.md', 'package.json']
+const folders = ['dist/', 'docs/', 'examples/signers/']
 
 const esModules = Object.entries(exports).filter(([, target]) => target.default).map(([path]) => path)
 
@@ -19,7 +20,7 @@ const cache = join(root, '.cache/package')
 const installed = join(cache, 'node_modules', name)
 
 const tarball = await pack()
-const problems = [...wrongFiles(), ...wrongTypeImports()]
+const problems = [...wrongFiles(), ...wrongTypeImports(), ...deadLinks()]
 problems.forEach((problem) => console.error(problem))
 
 const ok = [
@@ -54,9 +55,21 @@ function wrongFiles () {
   const required = [...documents, ...entries.flatMap(Object.values).map((file) => file.slice('./'.length))]
   return [
     ...required.filter((file) => !files.includes(file)).map((file) => `${file} is missing from the package`),
-    ...files.filter((file) => !file.startsWith('dist/') && !documents.includes(file))
+    ...files.filter((file) => !folders.some((folder) => file.startsWith(folder)) && !documents.includes(file))
       .map((file) => `${file} does not belong into the package`)
   ]
+}
+
+/** Whoever has the package alone reads its documents: their links lead to what is in it. */
+function deadLinks () {
+  return readdirSync(installed, { recursive: true })
+    .filter((file) => file.endsWith('.md'))
+    .flatMap((file) => {
+      const prose = readFileSync(join(installed, file), 'utf8').replace(/^```[^]*?^```$/gm, '')
+      return [...prose.matchAll(/\]\((?!\w+:|#)([^)#\s]+)/g)]
+        .filter(([, target]) => !existsSync(join(installed, dirname(file), target)))
+        .map(([, target]) => `${file} links to ${target}, which is not in the package`)
+    })
 }
 
 /** Types may only name packages that come along with this one, and Fastify. */
