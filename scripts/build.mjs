@@ -23,6 +23,7 @@ function isStale () {
 }
 
 async function build () {
+  console.log(from === 'lib' ? 'Building the package (about 10 s)' : 'Building the examples (about 7 s)')
   rmSync(join(root, to), { recursive: true, force: true })
   if (from === 'lib') declareFormats()
   // The client first: what types of the server it names is emitted with it, and once more, as CommonJS, after it.

@@ -47,7 +47,7 @@ export function requireNode () {
 /** Makes node_modules what package-lock.json says; resolves with an exit code. */
 export async function install () {
   if (isInstalled()) return 0
-  console.log('Installing the dependencies (npm ci)')
+  console.log('Installing the dependencies (npm ci, about 30 s)')
   return npm(['ci', '--ignore-scripts', '--no-audit', '--no-fund'])
 }
 
