@@ -1,7 +1,7 @@
 // npm run test:full [-- <part of a check's name>]: what is long, or needs more than the tests do. It installs what only it
 // needs (consumers/). Its last line is "N passed, N failed, N skipped".
 
-import { execFileSync, spawn, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawn } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -41,7 +41,7 @@ const checks = {
   'the recipes of docs/guides/ are those that are run here': sameRecipes,
   'tRPC: a subscription resumes where it was cut': () => recipe('trpc'),
   'GraphQL: subscriptions go on where they were, and leave nothing behind': () => recipe('graphql'),
-  'Nest: @Sse() of a topic resumes where it was cut, and ends at once': () => compiled('nest.ts') ?? recipe('nest'),
+  'Nest: @Sse() of a topic resumes where it was cut, and ends at once': async () => await compiled('nest.ts') ?? await recipe('nest'),
   'React, Vue and Svelte: one connection, every event once, and a server that renders opens nothing': () => client('frameworks/frameworks'),
   'the client alone, by esbuild, Vite and webpack: its size, and nothing that is not used': () => client('client/sizes'),
   'the client in this Node with ws, and in Node 22, Deno and Bun as they are': () => client('client/runtimes'),
@@ -67,10 +67,19 @@ process.exitCode = await main() ? 0 : 1
 async function main () {
   const ready = await prepare()
   if (ready && wanted('the long tests')) await longTests()
-  if (ready) for (const [name, check] of Object.entries(checks).filter(([name]) => wanted(name))) await tell(name, check)
+  if (ready) await allChecks()
   else totals.failed++
   console.log(`${totals.passed} passed, ${totals.failed} failed, ${totals.skipped} skipped`)
   return totals.failed === 0
+}
+
+/** One a core, where there are two: each of them has files and ports of its own. */
+async function allChecks () {
+  const left = Object.entries(checks).filter(([name]) => wanted(name))
+  const worker = async () => {
+    for (let next = left.shift(); next; next = left.shift()) await tell(...next)
+  }
+  await Promise.all([worker(), worker()])
 }
 
 function wanted (name) {
@@ -171,10 +180,18 @@ async function tell (name, check) {
 }
 
 /** Runs Node in consumers/; what went wrong, or undefined. */
-function runs (args, expected, options = {}) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8', timeout: 300_000, ...options })
-  if (status === 0 && (!expected || expected.test(stdout + stderr))) return undefined
-  return `${args.join(' ')}: exit code ${status}\n${stdout}${stderr}`
+async function runs (args, expected, options = {}) {
+  const { code, output } = await ran(args, { cwd: folder, timeout: 300_000, ...options })
+  if (code === 0 && (!expected || expected.test(output))) return undefined
+  return `${args.join(' ')}: exit code ${code}\n${output}`
+}
+
+function ran (args, options) {
+  return new Promise((resolve) => {
+    execFile(process.execPath, args, { maxBuffer: 64 << 20, ...options }, (error, stdout, stderr) => {
+      resolve({ code: error ? error.code ?? error.signal : 0, output: stdout + stderr })
+    })
+  })
 }
 
 function sameDependencies () {
@@ -206,8 +223,8 @@ async function packed (entry, outfile) {
 }
 
 /** A project of its own for each way; libraries are checked too. */
-function typed (name, { typescript, type, module, moduleResolution }) {
-  const project = join(folder, '.types')
+async function typed (name, { typescript, type, module, moduleResolution }) {
+  const project = join(folder, `.types-${name.replace(/\W+/g, '-')}`)
   rmSync(project, { recursive: true, force: true })
   mkdirSync(project, { recursive: true })
   cpSync(join(folder, 'types'), project, { recursive: true })
@@ -216,9 +233,9 @@ function typed (name, { typescript, type, module, moduleResolution }) {
     compilerOptions: { target: 'es2022', lib: ['es2023'], types: ['node'], module, moduleResolution, strict: true, esModuleInterop: true, skipLibCheck: false, noEmit: true },
     files: ['app.ts']
   }))
-  const { status, stdout } = spawnSync(process.execPath, [join(modules, typescript, 'bin/tsc'), '-p', project], { encoding: 'utf8' })
+  const { code, output } = await ran([join(modules, typescript, 'bin/tsc'), '-p', project], {})
   rmSync(project, { recursive: true, force: true })
-  return status === 0 ? undefined : stdout
+  return code === 0 ? undefined : output
 }
 
 /** A tree of its own, in which ioredis is the version before; all else is linked to what is installed. */
@@ -230,7 +247,7 @@ async function onIoredis5 () {
   cpSync(join(folder, 'conformance.test.mjs'), join(tree, 'conformance.test.mjs'))
   const server = spawn(process.env.REDIS_SERVER_BIN, ['--port', '0', '--unixsocket', join(built, 'redis.sock'), '--save', ''], { stdio: 'ignore' })
   try {
-    return runs(['--test', 'conformance.test.mjs'], /ioredis 5[^]*fail 0/, { cwd: tree, env: { ...process.env, REDIS_SOCKET: join(built, 'redis.sock') } })
+    return await runs(['--test', 'conformance.test.mjs'], /ioredis 5[^]*fail 0/, { cwd: tree, env: { ...process.env, REDIS_SOCKET: join(built, 'redis.sock') } })
   } finally {
     server.kill('SIGKILL')
   }
