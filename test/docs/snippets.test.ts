@@ -21,7 +21,7 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'orders.browser.js',
+    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'node.mjs', 'openapi.mjs', 'orders.browser.js',
     'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
     'sessions.mjs', 'tabs.browser.js', 'tokens.mjs', 'traced.mjs', 'typed-page.ts', 'typed-server.ts'
   ])
@@ -40,6 +40,14 @@ t.test('an AsyncAPI document', async (t) => {
   const url = await serve(t, 'described.mjs')
   const document = await (await fetch(`${url}/asyncapi.json`)).json() as { channels: object, operations: object }
   t.same([Object.keys(document.channels), Object.keys(document.operations)], [['orders_orderId'], ['stream_orders_orderId_events_orders_orderId_stream']])
+})
+
+t.test('an OpenAPI document of 3.2', async (t) => {
+  const url = await serve(t, 'openapi.mjs')
+  const { openapi, paths } = await (await fetch(`${url}/openapi.json`)).json() as { openapi: string, paths: Record<string, object> }
+  t.equal(openapi, '3.2.0')
+  const itemSchema = { oneOf: [{ properties: { event: { const: 'status' }, data: { contentMediaType: 'application/json', contentSchema: { properties: { status: {} } } } } }] }
+  t.match(paths['/orders/{orderId}/events'], { get: { responses: { 200: { content: { 'text/event-stream': { itemSchema } } } } } })
 })
 
 t.test('metrics', async (t) => {
