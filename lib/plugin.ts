@@ -241,6 +241,7 @@ class App {
       this.#validator(scope, `the presence state of topic "${printable(pattern)}"`, schema, undefined))
     if (presence) this.#presence.declare(topic, presence)
     this.#declarations.topics.push({
+      scope,
       pattern,
       params: [...topic.paramNames],
       events: options.events,

@@ -14,6 +14,24 @@ export interface InstrumentOptions {
   realtime: Realtime
 }
 
+/** What is asked for in one turn is one answer: a registry collects all of its metrics at once. */
+class OncePerTurn<T> {
+  readonly #ask: () => T
+  #answer: { readonly value: T } | undefined
+
+  constructor (ask: () => T) {
+    this.#ask = ask
+  }
+
+  get value (): T {
+    if (!this.#answer) {
+      this.#answer = { value: this.#ask() }
+      queueMicrotask(() => { this.#answer = undefined })
+    }
+    return this.#answer.value
+  }
+}
+
 const WIRES = ['sse', 'websocket', 'process'] as const
 
 export class Instruments {
@@ -34,11 +52,13 @@ export class Instruments {
   readonly #client: PromClient
   readonly #options: InstrumentOptions
   readonly #made = new Map<string, unknown>()
+  readonly #stats: OncePerTurn<RealtimeStats>
 
   /** @throws OptionInvalid where the registry has one of the names already */
   constructor (client: PromClient, options: InstrumentOptions) {
     this.#client = client
     this.#options = options
+    this.#stats = new OncePerTurn(() => options.realtime.stats())
     const topic = ['topic']
     this.published = this.#counter('published_total', 'Events that the adapter has taken from this node', topic)
     this.publishedBytes = this.#counter('published_bytes_total', 'Their data', topic)
@@ -65,10 +85,10 @@ export class Instruments {
   #addStats (): void {
     const { realtime } = this.#options
     const connections = this.#gauge('connections', 'Connections now', ['wire'], () => {
-      for (const wire of WIRES) connections.set({ wire }, realtime.stats().connections[wire])
+      for (const wire of WIRES) connections.set({ wire }, this.#stats.value.connections[wire])
     })
     const subscriptions = this.#gauge('subscriptions', 'Topics that clients listen to now', ['topic'], () => {
-      const counts = realtime.stats().subscriptionsByPattern
+      const counts = this.#stats.value.subscriptionsByPattern
       for (const [topic, count] of Object.entries(counts)) subscriptions.set({ topic }, count)
     })
     this.#shown('topics', 'Topics with a listener', ({ topics }) => topics)
@@ -94,13 +114,13 @@ export class Instruments {
   }
 
   #shown (name: string, help: string, of: (stats: RealtimeStats) => number): void {
-    const gauge = this.#gauge(name, help, [], () => gauge.set(of(this.#options.realtime.stats())))
+    const gauge = this.#gauge(name, help, [], () => gauge.set(of(this.#stats.value)))
   }
 
   #summed (name: string, help: string, of: (stats: RealtimeStats) => number): void {
     const counter: Counter = this.#add(this.#client.Counter, name, help, [], () => {
       counter.reset()
-      counter.inc(of(this.#options.realtime.stats()))
+      counter.inc(of(this.#stats.value))
     })
   }
 

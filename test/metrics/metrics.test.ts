@@ -5,6 +5,7 @@ import client, { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import realtime from '../../lib/index.ts'
 import metrics, { type MetricsOptions } from '../../lib/metrics/index.ts'
+import { Instruments } from '../../lib/metrics/instruments.ts'
 import { connectChannel, connectStream } from '../../lib/testing/index.ts'
 
 async function appOf (t: Test, options: MetricsOptions = {}, retention: { limit: number } | false = { limit: 2 }) {
@@ -164,4 +165,30 @@ t.test('a delivery is told once the last listener was written to', async (t) => 
   t.equal(told.length, 1)
   t.equal(told[0]?.listeners, 50)
   t.ok(Number(told[0]?.bytes) > 0 && Number(told[0]?.duration) >= 0)
+})
+
+t.test('what is counted already is asked for once each time that the metrics are collected', async (t) => {
+  const register = new Registry()
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  await app.register(realtime)
+  const { realtime: own } = app
+  let asked = 0
+  const counting = new Proxy(own, {
+    get: (target, name) => {
+      if (name === 'stats') asked++
+      return Reflect.get(target, name) as unknown
+    }
+  })
+  const instruments = new Instruments(client, { register, prefix: 'realtime_', buckets: [1], realtime: counting })
+  app.topic('news')
+  for (let times = 1; times <= 3; times++) {
+    t.match(await register.metrics(), 'realtime_topics 0')
+    t.equal(asked, times)
+  }
+  const items = app.realtime.subscribe('news')
+  await items.ready
+  t.match(await register.metrics(), 'realtime_topics 1', 'and each time anew')
+  await items.return()
+  instruments.remove()
 })

@@ -8,7 +8,8 @@ export const BY_EVENT = 'x-fastify-realtime'
 /**
  * For @fastify/swagger: `transformObject: itemSchemas`. In a document of OpenAPI 3.2 or newer each stream of topics
  * with schemas gets an `itemSchema`, as its section on Server-Sent Events wants it: `data` is text whose
- * `contentSchema` is the event's. `schema`, which holds one parsed event in older versions, is the whole of the stream there: an array.
+ * `contentSchema` is the event's. `schema`, which holds one parsed event in older versions, is the whole of the stream
+ * there: an array.
  * Any other document is given back as it is.
  */
 export function itemSchemas<OpenApi extends object, Swagger extends object = OpenApi> (

@@ -74,6 +74,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     })
     context.declarations.routes.push({
       kind: 'stream',
+      scope: this,
       made,
       topics,
       subscribe: undefined,
