@@ -51,10 +51,35 @@ test('topics, streams and channels with every option', async () => {
   assert.deepEqual(bid.payload().json().properties.price.required, ['cents'])
 })
 
+test('schemas that lead into themselves, into each other, and into those of inner scopes', async () => {
+  const node = { $id: 'Node', type: 'object', properties: { value: { type: 'number' }, next: { $ref: 'Node' } } }
+  const document = await parsed((app) => {
+    app.addSchema({ $id: 'tree', type: 'object', properties: { name: { $ref: '#/definitions/name' }, kids: { type: 'array', items: { $ref: 'tree#' } } }, definitions: { name: { type: 'string' } } })
+    app.register(async (scope) => {
+      scope.addSchema({ $id: 'inner', type: 'object', properties: { tree: { $ref: 'tree#' } } })
+      const events = {
+        grown: { type: 'object', properties: { inner: { $ref: 'inner#' }, name: { $ref: 'tree#/definitions/name' } } },
+        linked: { type: 'object', properties: { node: { $defs: { Node: node }, $ref: 'Node' } } },
+        defined: { type: 'object', properties: { text: { $ref: '#/definitions/text' } }, definitions: { text: { type: 'string' } } }
+      }
+      const topic = scope.topic('trees/:id', { authorize: () => true, events })
+      scope.stream('/trees/:id/events', { topics: topic })
+      scope.channel('/trees/:id', { topics: topic, messages: { grow: { schema: { type: 'object', properties: { inner: { $ref: 'inner#' } } }, handler: () => 1 } } })
+    })
+  })
+  const [grown] = document.channels().get('trees_id').messages().filter((message) => message.name() === 'grown')
+  assert.equal(grown.payload().json().properties.inner.properties.tree.properties.name.type, 'string')
+})
+
 test('zod, and an app that has declared nothing', async () => {
   await parsed((app) => {
     app.setValidatorCompiler(({ schema }) => (data) => schema.safeParse(data))
     app.topic('news', { events: { said: z.object({ text: z.string(), at: z.number().optional() }) } })
+  }, { jsonSchema: z.toJSONSchema })
+  const tree = z.object({ value: z.number(), get kids () { return z.array(tree) } })
+  await parsed((app) => {
+    app.setValidatorCompiler(({ schema }) => (data) => schema.safeParse(data))
+    app.topic('trees', { events: { one: tree, two: z.object({ left: tree, right: tree }) } })
   }, { jsonSchema: z.toJSONSchema })
   await parsed(() => {})
 })

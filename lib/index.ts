@@ -11,4 +11,5 @@ export { fastifyRealtime }
 export { memory, type MemoryOptions } from './adapters/memory.ts'
 export * as errors from './errors.ts'
 export { defineMessages } from './messages.ts'
+export { itemSchemas } from './wires/sse/item-schemas.ts'
 export type * from './types/index.ts'

@@ -13,6 +13,7 @@ import { Grants } from './features/grants/grants.ts'
 import { readTokens } from './features/grants/token-options.ts'
 import { Tokens } from './features/grants/tokens.ts'
 import { Runs } from './features/resumable/runs.ts'
+import { offerTracing } from './core/tracing.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
 import { DeclaredTopic, type Params } from './core/topics/topic.ts'
@@ -137,7 +138,9 @@ class App {
       subscribe: (at, options) => inProcess.subscribe(at, options)
     }
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
-    fastify.decorate('realtime', new RealtimeFace(hub, context, inProcess))
+    const face = new RealtimeFace(hub, context, inProcess)
+    offerTracing(face, hub.tracing)
+    fastify.decorate('realtime', face)
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
         const topic = app.#topic(this, pattern, options ?? {})
@@ -238,6 +241,7 @@ class App {
       this.#validator(scope, `the presence state of topic "${printable(pattern)}"`, schema, undefined))
     if (presence) this.#presence.declare(topic, presence)
     this.#declarations.topics.push({
+      scope,
       pattern,
       params: [...topic.paramNames],
       events: options.events,

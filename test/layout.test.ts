@@ -51,6 +51,8 @@ const rooms: Room[] = [
   // They know the plugin by what the plugin tells everybody.
   { files: /^asyncapi\//, imports: /^(asyncapi\/|types\/|(errors|known)\.ts)/ },
   { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known)\.ts)/ },
+  // It is asked by core, and reads what core keeps of an event.
+  { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known)\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]
 

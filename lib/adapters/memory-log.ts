@@ -10,6 +10,7 @@ import { MemoryState } from './memory-state.ts'
 const HEAD_BYTES = 420
 const LIST_BYTES = 300
 const EVENT_BYTES = 340
+const TRACE_BYTES = 150
 const KEYS_BYTES = 300
 const KEY_BYTES = 370
 /** Dedupe keys of a topic. */
@@ -21,6 +22,8 @@ interface Kept {
   readonly times: number[]
   /** Of data. */
   bytes: number
+  /** What their traces cost. */
+  traces: number
   /** When all of them go (performance.now). */
   expires: number
   retention: Retention
@@ -34,6 +37,15 @@ interface Keys {
 }
 
 const NONE: readonly LogEvent[] = []
+
+function traceBytes ({ trace }: LogEvent): number {
+  return trace ? TRACE_BYTES + (trace.tracestate?.length ?? 0) : 0
+}
+
+function forget (kept: Kept, event: LogEvent): void {
+  kept.bytes -= event.data.byteLength
+  kept.traces -= traceBytes(event)
+}
 
 export class MemoryLog {
   head: EventId
@@ -59,7 +71,7 @@ export class MemoryLog {
   get bytes (): number {
     const kept = this.#kept
     const keys = this.#keys
-    return this.#fixed + (kept ? LIST_BYTES + kept.bytes + kept.events.length * EVENT_BYTES : 0) +
+    return this.#fixed + (kept ? LIST_BYTES + kept.bytes + kept.traces + kept.events.length * EVENT_BYTES : 0) +
       (keys ? KEYS_BYTES + keys.bytes + keys.known.size * KEY_BYTES : 0) + (this.state?.bytes ?? 0)
   }
 
@@ -91,7 +103,7 @@ export class MemoryLog {
     return this.state !== undefined && now - this.touched > this.state.lifetime
   }
 
-  #link (mark: string, name: string, data: Uint8Array, { format, key, except }: AppendOptions): LogEvent {
+  #link (mark: string, name: string, data: Uint8Array, { format, key, except, trace }: AppendOptions): LogEvent {
     // Never below the head's, whatever the clock does.
     const ms = Math.max(Date.now(), this.#ms)
     this.#seq = ms === this.#ms ? this.#seq + 1 : 0
@@ -99,7 +111,7 @@ export class MemoryLog {
     const id = `${ms}-${this.#seq}.${mark}`
     const prev = this.head
     this.head = id
-    if (key === undefined && except === undefined) return { id, prev, name, data, format }
+    if (key === undefined && except === undefined && !trace) return { id, prev, name, data, format }
     return {
       id,
       prev,
@@ -107,7 +119,8 @@ export class MemoryLog {
       data,
       format,
       ...(key === undefined ? {} : { key }),
-      ...(except === undefined ? {} : { except })
+      ...(except === undefined ? {} : { except }),
+      ...(trace && { trace })
     }
   }
 
@@ -119,7 +132,8 @@ export class MemoryLog {
     const kept = this.#kept
     if (!kept) {
       // With room for just the one: often no other comes.
-      this.#kept = { events: [event], times: [now], bytes: event.data.byteLength, expires, retention }
+      const { data: { byteLength: bytes } } = event
+      this.#kept = { events: [event], times: [now], bytes, traces: traceBytes(event), expires, retention }
       return
     }
     kept.expires = expires
@@ -127,6 +141,7 @@ export class MemoryLog {
     kept.events.push(event)
     kept.times.push(now)
     kept.bytes += event.data.byteLength
+    kept.traces += traceBytes(event)
     this.trim()
   }
 
@@ -149,10 +164,10 @@ export class MemoryLog {
     if (count === kept.events.length) return this.dropEvents()
     if (count === 1) {
       kept.times.shift()
-      kept.bytes -= (kept.events.shift() as LogEvent).data.byteLength
+      forget(kept, kept.events.shift() as LogEvent)
     } else if (count > 0) {
       kept.times.splice(0, count)
-      for (const event of kept.events.splice(0, count)) kept.bytes -= event.data.byteLength
+      for (const event of kept.events.splice(0, count)) forget(kept, event)
     }
   }
 

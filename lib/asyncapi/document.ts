@@ -3,15 +3,16 @@
  * is an operation on those that it hears, once for each format.
  */
 import type { RealtimeDescription, RouteDescription, TopicDescription } from '../types/description.ts'
-import { keyOf, type JsonSchema, type JsonSchemas } from './json-schemas.ts'
+import type { JsonSchema, JsonSchemas, Shared } from './json-schemas.ts'
+import { keyOf, Names } from './names.ts'
 
 export interface DocumentParts {
   info: { title: string, version: string, [field: string]: unknown }
   servers: Record<string, unknown> | undefined
   description: RealtimeDescription
   schemas: JsonSchemas
-  /** Those of `app.addSchema()`. */
-  shared: Record<string, unknown>
+  /** Those of `app.addSchema()`: components, whether or not they are used. */
+  shared: Shared
 }
 
 type Format = 'stream' | 'flat' | 'envelope'
@@ -28,6 +29,7 @@ const SAID: Record<Format, string> = {
 
 export function documentOf (parts: DocumentParts): Node {
   const { info, servers, description: { topics, routes }, schemas, shared } = parts
+  schemas.addShared(shared)
   const names = new Names()
   const channels = new Channels(schemas, topics, names)
   const operations = routes.flatMap((route) => channels.operationsOf(route))
@@ -38,23 +40,7 @@ export function documentOf (parts: DocumentParts): Node {
     ...servers && { servers },
     channels: channels.all,
     operations: Object.fromEntries(operations),
-    components: {
-      schemas: Object.fromEntries(Object.entries(shared).map(([id, schema]) =>
-        [keyOf(id), schemas.of(schema, `the schema "${id}"`)]))
-    }
-  }
-}
-
-/** Keys that differ from each other, whatever they are made of. */
-class Names {
-  readonly #taken = new Set<string>()
-
-  of (text: string): string {
-    const wanted = keyOf(text)
-    let name = wanted
-    for (let n = 2; this.#taken.has(name); n++) name = `${wanted}_${n}`
-    this.#taken.add(name)
-    return name
+    components: { schemas: schemas.components }
   }
 }
 
@@ -112,7 +98,9 @@ class Channels {
 
   #messagesOf (key: string, topic: TopicDescription, format: Format): Array<[string, Node]> {
     return eventsOf(topic).map(([name, schema]) => {
-      const data = this.#schemas.of(schema, `the event "${name}" of topic "${topic.pattern}"`)
+      const { pattern, shared } = topic
+      const where = `the event "${name}" of topic "${pattern}"`
+      const data = this.#schemas.of(schema, { where, name: `${pattern}_${name}`, shared })
       return [this.#keyOf(key, format, name), {
         name, contentType: JSON_TYPE, summary: SAID[format], payload: payloadOf(format, name, data, topic)
       }]
@@ -148,7 +136,7 @@ class Channels {
       messages: Object.fromEntries(messages.map(([name, { schema }]) => [this.#keyOf(key, '', name), {
         name,
         contentType: JSON_TYPE,
-        payload: said(name, this.#schemas.of(schema, `the message "${name}" of channel "${url}"`))
+        payload: said(name, this.#saidIn(route, name, schema))
       }])),
       bindings: { ws: { method: 'GET', ...this.#wsSchemas(route), bindingVersion: '0.1.0' } }
     }
@@ -158,6 +146,11 @@ class Channels {
       summary: relayed ? 'It is relayed to the others.' : 'It is answered by "reply", or by "error".',
       messages: [{ $ref: `#/channels/${key}/messages/${this.#keyOf(key, '', name)}` }]
     }])
+  }
+
+  #saidIn ({ urls: [url = ''], shared }: RouteDescription, name: string, schema: unknown): JsonSchema {
+    const where = `the message "${name}" of channel "${url}"`
+    return this.#schemas.of(schema, { where, name: `${url}_${name}`, shared })
   }
 
   #bindings (route: RouteDescription): Node {
@@ -176,7 +169,8 @@ class Channels {
   #part (route: RouteDescription, part: string): JsonSchema | undefined {
     const schema = route.schema[part]
     if (schema === undefined) return undefined
-    const made = this.#schemas.of(schema, `the ${part} of ${route.kind} "${route.urls[0] ?? ''}"`)
+    const { kind, urls: [url = ''], shared } = route
+    const made = this.#schemas.of(schema, { where: `the ${part} of ${kind} "${url}"`, name: `${url}_${part}`, shared })
     return { type: 'object', properties: {}, ...made }
   }
 }

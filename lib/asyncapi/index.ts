@@ -34,13 +34,12 @@ const INFO = { title: 'fastify-realtime', version: '0.0.0' }
  */
 export function asyncapi (app: FastifyInstance, options: AsyncApiOptions = {}): Record<string, unknown> {
   checkOptions(options, KNOWN)
-  const shared = app.getSchemas()
   return documentOf({
     info: options.info ?? INFO,
     servers: options.servers,
     description: app.realtime.describe(),
-    schemas: new JsonSchemas(options.jsonSchema, Object.keys(shared)),
-    shared
+    schemas: new JsonSchemas(options.jsonSchema),
+    shared: app.getSchemas()
   })
 }
 

@@ -3,7 +3,39 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Adapter, EventId, LogEvent } from '../core/adapter.ts'
 import { ALL, bytes, put, putAll, RETENTION, slowly, subscribeAll, text, type Story } from './adapter-cluster.ts'
 
+const TRACES = ['a', 'b'].map((digit) => ({
+  traceparent: `00-${digit.repeat(32)}-${digit.repeat(16)}-01`, tracestate: `${digit}=1,other=2 3`
+}))
+
 export const reads: Story = {
+  'a trace comes with the event that was published with it, and with no other; or none comes': async (
+    t, { nodes, node, sinks }
+  ) => {
+    await subscribeAll(nodes, 'traced')
+    await Promise.all(nodes.map((one) => one.subscribe('traced/fleeting', false)))
+    const published = [TRACES[0], undefined, TRACES[1]]
+    const ids: EventId[] = []
+    for (const trace of published) {
+      ids.push(await put(node, 'traced', 'x', trace && { trace }))
+      const event = { name: 'cursor', data: bytes('{}'), format: 'json', ...(trace && { trace }) } as const
+      await node.ephemeral('traced/fleeting', event)
+    }
+    const fits = (event: Pick<LogEvent, 'trace'> | undefined, i: number, where: string): void => {
+      if (event?.trace) t.same(event.trace, published[i], where)
+    }
+    for (const sink of sinks) {
+      await sink.ids('traced', ids)
+      await sink.until('the last ephemeral event', () => sink.ephemerals.length >= 3)
+      for (const [i, id] of ids.entries()) fits(sink.of('traced').find((one) => one.id === id), i, 'live')
+      for (const [i, { event }] of sink.ephemerals.entries()) fits(event, i, 'without history')
+    }
+    for (const one of nodes) {
+      const { events } = await one.read('traced', null, ALL)
+      t.same(events.map(({ id }) => id), ids)
+      for (const [i, event] of events.entries()) fits(event, i, 'read')
+    }
+  },
+
   'reads from the oldest, from an id, from the head, and past an unknown id': async (t, { nodes, node }) => {
     const genesis = await node.subscribe('read', true)
     const ids = await putAll(node, 'read', 6)

@@ -17,6 +17,16 @@ export interface Except {
 }
 
 /**
+ * Where in a distributed trace an event was published, as W3C Trace Context writes it (section 3). An adapter that does
+ * not carry it is correct: what is published then is linked to nothing.
+ */
+export interface TraceContext {
+  /** `00-<trace id>-<span id>-<flags>` */
+  readonly traceparent: string
+  readonly tracestate?: string
+}
+
+/**
  * One event of a linked log. `prev` is the id of the event before it in its topic; the first one's is the
  * log's genesis, which is never used again: a log that was lost and begins anew has another.
  */
@@ -30,6 +40,8 @@ export interface LogEvent {
   readonly key?: string
   /** Who does not get it live. */
   readonly except?: Except
+  /** What it was published with, or nothing. */
+  readonly trace?: TraceContext
 }
 
 /** An event of a topic without history: at most once. */
@@ -39,6 +51,7 @@ export interface EphemeralEvent {
   readonly format: Format
   readonly key?: string
   readonly except?: Except
+  readonly trace?: TraceContext
 }
 
 export interface Retention {
@@ -53,6 +66,8 @@ export interface AppendOptions {
   format: Format
   key?: string
   except?: Except
+  /** Kept with the event, and given to whoever hears or reads it. */
+  trace?: TraceContext
   /** Appending again under this key within `retention.maxAge` returns the first id and appends nothing. */
   dedupe?: string
   /** ms after which the whole log is forgotten, its head excepted, unless it is appended to again. */

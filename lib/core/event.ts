@@ -1,5 +1,5 @@
 /** An event on its way through this node. */
-import type { EphemeralEvent, Except, Format, EventId, LogEvent } from './adapter.ts'
+import type { EphemeralEvent, Except, Format, EventId, LogEvent, TraceContext } from './adapter.ts'
 
 /** An event on this node, with the bytes made of it so far. `id` and `prev` are undefined for ephemeral events. */
 export interface Entry {
@@ -12,6 +12,8 @@ export interface Entry {
   readonly key: string | undefined
   /** The connection that must not get it: its sender's. */
   readonly except: Except | undefined
+  /** Where it was published. No wire writes it. */
+  readonly trace: TraceContext | undefined
   /** Its bytes, where they depend on nothing but the event. */
   encoded: Encoded | undefined
 }
@@ -41,6 +43,7 @@ export function durableEntry (event: LogEvent): Entry {
     format: event.format,
     key: event.key,
     except: event.except,
+    trace: event.trace,
     encoded: undefined
   }
 }
@@ -54,6 +57,7 @@ export function ephemeralEntry (event: EphemeralEvent): Entry {
     format: event.format,
     key: event.key,
     except: event.except,
+    trace: event.trace,
     encoded: undefined
   }
 }
@@ -62,7 +66,17 @@ const NOTHING = new Uint8Array(0)
 
 /** What is left of an event for whoever is not given it: where the log has got to, so that the next one links. */
 function placeOf ({ id, prev }: Entry): Entry {
-  return { id, prev, name: '', data: NOTHING, format: 'json', key: undefined, except: undefined, encoded: undefined }
+  return {
+    id,
+    prev,
+    name: '',
+    data: NOTHING,
+    format: 'json',
+    key: undefined,
+    except: undefined,
+    trace: undefined,
+    encoded: undefined
+  }
 }
 
 /** True for what `placeOf` made. */

@@ -23,6 +23,7 @@ import { Observer } from './observe.ts'
 import { Publisher } from './topics/publisher.ts'
 import { isReadable } from './readable.ts'
 import { TopicRegistry } from './topics/registry.ts'
+import { Tracing } from './tracing.ts'
 import type { DeclaredTopic, TopicHost } from './topics/topic.ts'
 import { Closed, KeyedUnsupported, OptionInvalid, Unavailable } from '../errors.ts'
 
@@ -69,6 +70,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly settings: HubSettings
   readonly log: AppLog
   readonly observe: Observer
+  readonly tracing = new Tracing()
   /** How long clients that are let in wait for the app and for the adapter. */
   readonly patience: Patience
   readonly topics = new TopicRegistry()

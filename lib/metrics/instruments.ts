@@ -2,6 +2,7 @@
 import type { Counter, Gauge, Histogram, Metric, Registry } from 'prom-client'
 import { OptionInvalid } from '../errors.ts'
 import type { Realtime, RealtimeStats } from '../types/realtime.ts'
+import { Tallies, type Durations, type Tally } from './tallies.ts'
 
 /** What prom-client exports. */
 export type PromClient = typeof import('prom-client')
@@ -14,13 +15,29 @@ export interface InstrumentOptions {
   realtime: Realtime
 }
 
+/** What is asked for in one turn is one answer: a registry collects all of its metrics at once. */
+class OncePerTurn<T> {
+  readonly #ask: () => T
+  #answer: { readonly value: T } | undefined
+
+  constructor (ask: () => T) {
+    this.#ask = ask
+  }
+
+  get value (): T {
+    if (!this.#answer) {
+      this.#answer = { value: this.#ask() }
+      queueMicrotask(() => { this.#answer = undefined })
+    }
+    return this.#answer.value
+  }
+}
+
 const WIRES = ['sse', 'websocket', 'process'] as const
 
 export class Instruments {
-  readonly published: Counter
-  readonly publishedBytes: Counter
-  readonly delivered: Counter
-  readonly deliveredBytes: Counter
+  /** What each publish and each delivery adds to. */
+  readonly tallies: Tallies
   readonly recovered: Counter
   readonly resets: Counter
   readonly closed: Counter
@@ -28,22 +45,19 @@ export class Instruments {
   readonly dropped: Counter
   readonly repairs: Counter
   readonly adapterUp: Gauge
-  readonly publishDuration: Histogram
-  readonly deliveryDuration: Histogram
-  readonly fanOutDuration: Histogram
   readonly #client: PromClient
   readonly #options: InstrumentOptions
   readonly #made = new Map<string, unknown>()
+  readonly #stats: OncePerTurn<RealtimeStats>
 
   /** @throws OptionInvalid where the registry has one of the names already */
   constructor (client: PromClient, options: InstrumentOptions) {
     this.#client = client
     this.#options = options
+    this.#stats = new OncePerTurn(() => options.realtime.stats())
     const topic = ['topic']
-    this.published = this.#counter('published_total', 'Events that the adapter has taken from this node', topic)
-    this.publishedBytes = this.#counter('published_bytes_total', 'Their data', topic)
-    this.delivered = this.#counter('delivered_total', 'Live events written to listeners, one for each listener', topic)
-    this.deliveredBytes = this.#counter('delivered_bytes_total', 'What was written for them', topic)
+    this.tallies = new Tallies(options.buckets)
+    this.#addTallies()
     this.recovered = this.#counter('recover_total', 'Topics of clients that came back', ['result'])
     this.resets = this.#counter('reset_total', 'Topics of clients that were told of a loss', ['reason'])
     this.closed = this.#counter('closed_total', 'Connections that have ended', ['wire', 'reason'])
@@ -51,24 +65,29 @@ export class Instruments {
     this.dropped = this.#counter('dropped_total', 'Events dropped or replaced for clients that did not read', topic)
     this.repairs = this.#counter('repairs_total', 'Times that what did not link was read from history', topic)
     this.adapterUp = this.#gauge('adapter_up', 'Whether the adapter works: 1, or 0 while it is away', ['adapter'])
-    this.publishDuration = this.#histogram('publish_duration_seconds', 'From publish() until the adapter has the event')
-    this.deliveryDuration = this.#histogram(
-      'delivery_duration_seconds', "From an event's id, by the clock that gave it, to the last listener's write"
-    )
-    this.fanOutDuration = this.#histogram(
-      'fanout_duration_seconds', "From when this node knows of an event to the last listener's write"
-    )
     this.#addStats()
+  }
+
+  #addTallies (): void {
+    this.#tallied('published_total', 'Events that the adapter has taken from this node', (one) => one.published)
+    this.#tallied('published_bytes_total', 'Their data', (one) => one.publishedBytes)
+    this.#tallied('delivered_total', 'Live events written to listeners, one for each listener', (one) => one.delivered)
+    this.#tallied('delivered_bytes_total', 'What was written for them', (one) => one.deliveredBytes)
+    this.#timed('publish_duration_seconds', 'From publish() until the adapter has the event', (one) => one.publish)
+    this.#timed('delivery_duration_seconds',
+      "From an event's id, by the clock that gave it, to the last listener's write", (one) => one.delivery)
+    this.#timed('fanout_duration_seconds',
+      "From when this node knows of an event to the last listener's write", (one) => one.fanOut)
   }
 
   /** What is counted already is asked for when somebody looks. */
   #addStats (): void {
     const { realtime } = this.#options
     const connections = this.#gauge('connections', 'Connections now', ['wire'], () => {
-      for (const wire of WIRES) connections.set({ wire }, realtime.stats().connections[wire])
+      for (const wire of WIRES) connections.set({ wire }, this.#stats.value.connections[wire])
     })
     const subscriptions = this.#gauge('subscriptions', 'Topics that clients listen to now', ['topic'], () => {
-      const counts = realtime.stats().subscriptionsByPattern
+      const counts = this.#stats.value.subscriptionsByPattern
       for (const [topic, count] of Object.entries(counts)) subscriptions.set({ topic }, count)
     })
     this.#shown('topics', 'Topics with a listener', ({ topics }) => topics)
@@ -94,13 +113,13 @@ export class Instruments {
   }
 
   #shown (name: string, help: string, of: (stats: RealtimeStats) => number): void {
-    const gauge = this.#gauge(name, help, [], () => gauge.set(of(this.#options.realtime.stats())))
+    const gauge = this.#gauge(name, help, [], () => gauge.set(of(this.#stats.value)))
   }
 
   #summed (name: string, help: string, of: (stats: RealtimeStats) => number): void {
     const counter: Counter = this.#add(this.#client.Counter, name, help, [], () => {
       counter.reset()
-      counter.inc(of(this.#options.realtime.stats()))
+      counter.inc(of(this.#stats.value))
     })
   }
 
@@ -112,8 +131,24 @@ export class Instruments {
     return this.#add(this.#client.Gauge, name, help, labels, collect)
   }
 
-  #histogram (name: string, help: string): Histogram {
-    return this.#add(this.#client.Histogram, name, help, ['topic'])
+  #tallied (name: string, help: string, of: (tally: Tally) => number): void {
+    const counter: Counter = this.#add(this.#client.Counter, name, help, ['topic'], () => {
+      counter.reset()
+      for (const [topic, tally] of this.tallies.all) counter.inc({ topic }, of(tally))
+    })
+  }
+
+  /** A histogram by its name and type, whose values are ours. */
+  #timed (name: string, help: string, of: (tally: Tally) => Durations): void {
+    const full = this.#options.prefix + name
+    const histogram: Histogram = this.#add(this.#client.Histogram, name, help, ['topic'])
+    const empty = histogram.get()
+    const get: Histogram['get'] = async () => {
+      const all = [...this.tallies.all]
+      return { ...await empty, values: all.flatMap(([topic, tally]) => valuesOf(of(tally), topic, full)) }
+    }
+    // The registry asks by the one or the other name.
+    Object.assign(histogram, { get, getForPromString: get })
   }
 
   #add<T extends Metric> (
@@ -130,4 +165,20 @@ export class Instruments {
     this.#made.set(full, made)
     return made
   }
+}
+
+type Values = Awaited<ReturnType<Histogram['get']>>['values']
+
+/** As the text format has a histogram: each bucket holds what is in those before it, too. */
+function valuesOf ({ bounds, counts, sum }: Durations, topic: string, name: string): Values {
+  let count = 0
+  const buckets = counts.map((inThis, i) => {
+    count += inThis
+    return { labels: { le: bounds[i] ?? '+Inf', topic }, value: count, metricName: `${name}_bucket` }
+  })
+  return [
+    ...buckets,
+    { labels: { topic }, value: sum, metricName: `${name}_sum` },
+    { labels: { topic }, value: count, metricName: `${name}_count` }
+  ]
 }

@@ -3,6 +3,7 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { Connection } from '../types/connection.ts'
 import type { Realtime } from '../types/realtime.ts'
 import type { Instruments } from './instruments.ts'
+import type { Tally } from './tallies.ts'
 
 /** What the messages have that are looked at here; each has some of it (docs/reference/diagnostics.md). */
 interface Told {
@@ -43,12 +44,12 @@ export function watch (realtime: Realtime, instruments: Instruments): () => void
 function countsOf (to: Instruments): Record<string, Count> {
   return {
     publish: ({ pattern, bytes, duration }) => {
-      const topic = { topic: pattern }
-      to.published.inc(topic)
-      to.publishedBytes.inc(topic, bytes)
-      if (duration !== undefined) to.publishDuration.observe(topic, duration / 1000)
+      const tally = to.tallies.of(pattern)
+      tally.published++
+      tally.publishedBytes += bytes
+      if (duration !== undefined) tally.publish.add(duration)
     },
-    deliver: (told) => delivered(to, told),
+    deliver: (told) => delivered(to.tallies.of(told.pattern), told),
     resume: ({ recovered, reason }) => {
       to.recovered.inc({ result: recovered ? 'recovered' : 'reset' })
       if (!recovered) to.resets.inc({ reason: nameOf(reason) })
@@ -62,14 +63,13 @@ function countsOf (to: Instruments): Record<string, Count> {
   }
 }
 
-function delivered (to: Instruments, { pattern, events, listeners, bytes, duration, id }: Told): void {
-  const topic = { topic: pattern }
-  to.delivered.inc(topic, events * listeners)
-  to.deliveredBytes.inc(topic, bytes * listeners)
-  if (duration !== undefined) to.fanOutDuration.observe(topic, duration / 1000)
+function delivered (tally: Tally, { events, listeners, bytes, duration, id }: Told): void {
+  tally.delivered += events * listeners
+  tally.deliveredBytes += bytes * listeners
+  if (duration !== undefined) tally.fanOut.add(duration)
   // An id of ours begins with ms since 1970, by the clock of whoever gave it: another's may be ahead of this one's.
   const given = Number(TIME.exec(id ?? '')?.[1])
-  if (given > 0) to.deliveryDuration.observe(topic, Math.max(0, Date.now() - given) / 1000)
+  if (given > 0) tally.delivery.add(Math.max(0, Date.now() - given))
 }
 
 function nameOf (reason: Told['reason']): string {

@@ -1,4 +1,5 @@
 /** What the app has declared, kept for those who ask (`realtime.describe()`). */
+import type { FastifyInstance } from 'fastify'
 import type { TopicRegistry } from '../core/topics/registry.ts'
 import type { RealtimeDescription, RouteDescription, TopicDescription } from '../types/description.ts'
 import type { MadeRoute } from './collector.ts'
@@ -6,6 +7,7 @@ import { declaredOf } from './declared-of.ts'
 
 /** Its `topics` and `subscribe` are the options as they were given. */
 export interface RouteDeclaration extends Pick<RouteDescription, 'kind' | 'source' | 'binary' | 'http'> {
+  readonly scope: Pick<FastifyInstance, 'getSchemas'>
   readonly made: readonly MadeRoute[]
   readonly topics: unknown
   readonly subscribe: unknown
@@ -13,19 +15,33 @@ export interface RouteDeclaration extends Pick<RouteDescription, 'kind' | 'sourc
   readonly schema: Record<string, unknown>
 }
 
+export interface TopicDeclaration extends Omit<TopicDescription, 'shared'> {
+  readonly scope: Pick<FastifyInstance, 'getSchemas'>
+}
+
+/** The schemas of a scope, read once: they are one object for all that is declared in it. */
+type SharedOf = (scope: Pick<FastifyInstance, 'getSchemas'>) => Record<string, unknown>
+
 export class Declarations {
-  readonly topics: TopicDescription[] = []
+  readonly topics: TopicDeclaration[] = []
   readonly routes: RouteDeclaration[] = []
 
   describe (registry: TopicRegistry): RealtimeDescription {
+    const known = new Map<object, Record<string, unknown>>()
+    const sharedOf: SharedOf = (scope) => {
+      let shared = known.get(scope)
+      if (!shared) known.set(scope, shared = scope.getSchemas())
+      return shared
+    }
     return {
-      topics: this.topics.map((topic) => ({ ...topic, params: [...topic.params] })),
-      routes: this.routes.map((route) => describeRoute(route, registry))
+      topics: this.topics.map(({ scope, ...topic }) =>
+        ({ ...topic, params: [...topic.params], shared: sharedOf(scope) })),
+      routes: this.routes.map((route) => ({ ...describeRoute(route, registry), shared: sharedOf(route.scope) }))
     }
   }
 }
 
-function describeRoute (route: RouteDeclaration, registry: TopicRegistry): RouteDescription {
+function describeRoute (route: RouteDeclaration, registry: TopicRegistry): Omit<RouteDescription, 'shared'> {
   const { kind, made, topics, subscribe, source, binary, http, messages, schema } = route
   const patterns = (value: unknown): string[] =>
     [value].flat().flatMap((one) => declaredOf(registry, one)?.pattern ?? [])

@@ -9,6 +9,8 @@ export interface TopicDescription {
   history: boolean
   keyed: boolean
   presence: false | 'members' | 'count'
+  /** Schemas that `addSchema()` has put into its scope, by their `$id`. */
+  shared: Record<string, unknown>
 }
 
 export interface MessageDescription {
@@ -40,6 +42,8 @@ export interface RouteDescription {
   http: boolean
   /** The schemas of params, querystring and headers as they were given. */
   schema: Record<string, unknown>
+  /** Schemas that `addSchema()` has put into its scope, by their `$id`. */
+  shared: Record<string, unknown>
 }
 
 export interface RealtimeDescription {

@@ -4,6 +4,8 @@ import t, { type Test } from 'tap'
 import { Type } from 'typebox'
 import { z } from 'zod'
 import asyncapiRoute, { asyncapi, type AsyncApiRouteOptions } from '../../lib/asyncapi/index.ts'
+import { documentOf as makeDocument } from '../../lib/asyncapi/document.ts'
+import { JsonSchemas } from '../../lib/asyncapi/json-schemas.ts'
 import { bare, live } from '../helpers/app.ts'
 
 type Node = Record<string, any> // eslint-disable-line @typescript-eslint/no-explicit-any -- a document is read as it comes
@@ -73,6 +75,131 @@ t.test('schemas of app.addSchema() are components, and references lead there', a
   t.match(components.schemas.price, { type: 'object', required: ['cents'] })
   t.notOk('$id' in components.schemas.price)
   t.equal(channels['auctions_id'].messages.sold.payload.properties.price.$ref, '#/components/schemas/price')
+})
+
+/** Every reference in it, and what it leads to. */
+function references (document: Node): Array<{ $ref: string, found: unknown }> {
+  const found: Array<{ $ref: string, found: unknown }> = []
+  const look = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return
+    const { $ref } = value as Node
+    if (typeof $ref === 'string') {
+      const parts = $ref.replace(/^#\//, '').split('/').map((part) => part.replace(/~1/g, '/').replace(/~0/g, '~'))
+      found.push({ $ref, found: parts.reduce((at: Node | undefined, part) => at?.[part], document) })
+    }
+    Object.values(value).forEach(look)
+  }
+  look(document)
+  return found
+}
+
+t.test('a schema that leads into itself, in any of the ways, leads to a component', (t) => {
+  const shared: Node = {}
+  const add = (schema: Node): void => { shared[schema.$id] = schema }
+  add({ $id: 'tree', type: 'object', properties: { leaf: { $ref: '#/definitions/leaf' }, kids: { type: 'array', items: { $ref: '#' } } }, definitions: { leaf: { type: 'string', title: 'leaf' } } })
+  add({ $id: 'http://shop.example/schemas/order.json', type: 'object', properties: { lines: { type: 'array', items: { $ref: 'line.json#' } } } })
+  add({ $id: 'http://shop.example/schemas/line.json', type: 'object', title: 'line', properties: { order: { $ref: 'order.json' } } })
+  const text = { type: 'string' }
+  const events = {
+    whole: { type: 'object', properties: { next: { $ref: '#' } } },
+    defined: { type: 'object', properties: { a: { $ref: '#/definitions/a~1b' } }, definitions: { 'a/b': { type: 'object', title: 'ab', properties: { again: { $ref: '#/definitions/a~1b' } } } } },
+    defs: { type: 'object', properties: { a: { $ref: '#/$defs/a%20b' } }, $defs: { 'a b': { ...text, title: 'a b' } } },
+    inside: { type: 'object', properties: { a: text, b: { $ref: '#/properties/a' } } },
+    anchored: { type: 'object', properties: { a: { $ref: '#here' } }, $defs: { x: { ...text, $anchor: 'here', title: 'here' } } },
+    nested: { type: 'object', properties: { inner: { $id: 'inner', type: 'object', title: 'inner', properties: { self: { $ref: '#' }, up: { $ref: 'inner#/properties/text' }, text: { ...text, title: 'text' } } } } },
+    typebox: Type.Object({ node: Type.Cyclic({ Node: Type.Object({ value: Type.Number(), next: Type.Optional(Type.Ref('Node')) }) }, 'Node') }),
+    shared: { type: 'object', properties: { tree: { $ref: 'tree#' }, leaf: { $ref: 'tree#/definitions/leaf' }, order: { $ref: 'http://shop.example/schemas/order.json#' } } },
+    data: { type: 'object', properties: { $ref: text, $id: text, default: { $ref: '#/properties/$ref' } }, default: { $ref: 'data', $id: 'data' }, enum: [{ $ref: '#/nowhere' }] }
+  }
+  const topic = { pattern: 't/:id', params: ['id'], events, history: true, keyed: false, presence: false as const, shared }
+  const document: Node = makeDocument({ info: { title: 't', version: '1' }, servers: undefined, description: { topics: [topic], routes: [] }, schemas: new JsonSchemas(undefined), shared })
+  const { channels: { t_id: { messages } }, components: { schemas } } = document
+  const data = references(messages.data.payload)
+  t.same(messages.data.payload.default, { $ref: 'data', $id: 'data' }, 'data is left as it is')
+  t.same(messages.data.payload.enum, [{ $ref: '#/nowhere' }])
+  t.same(Object.keys(messages.data.payload.properties), ['$ref', '$id', 'default'])
+  for (const { $ref, found } of references(document)) if (!data.some((one) => one.$ref === $ref)) t.ok(found, `${$ref} leads somewhere`)
+  const to = (name: string, ...path: string[]): Node => {
+    const node = path.reduce((at: Node, key) => at[key], messages[name].payload.properties)
+    return schemas[node.$ref.slice('#/components/schemas/'.length)]
+  }
+  t.match(to('whole', 'next'), { type: 'object', properties: { next: { $ref: '#/components/schemas/t_id_whole' } } })
+  t.match(to('defined', 'a'), { title: 'ab', properties: { again: { $ref: '#/components/schemas/t_id_defined_a_b' } } })
+  t.match([to('defs', 'a'), to('inside', 'b'), to('anchored', 'a')], [{ title: 'a b' }, { type: 'string' }, { title: 'here' }])
+  t.match([to('nested', 'inner', 'properties', 'self'), to('nested', 'inner', 'properties', 'up')], [{ title: 'inner' }, { title: 'text' }])
+  t.match(to('typebox', 'node'), { properties: { value: { type: 'number' }, next: { $ref: '#/components/schemas/t_id_typebox_Node' } } })
+  t.match([to('shared', 'tree'), to('shared', 'leaf')], [{ properties: { kids: { items: { $ref: '#/components/schemas/tree' } } } }, { title: 'leaf' }])
+  t.match(schemas.tree.properties.leaf, { $ref: '#/components/schemas/tree_leaf' })
+  const [lineRef] = Object.entries(schemas as Node).flatMap(([key, one]) => one.title === 'line' ? [`#/components/schemas/${key}`] : [])
+  t.equal(to('shared', 'order').properties.lines.items.$ref, lineRef, 'seen from where it stands')
+  for (const format of ['flat', 'envelope']) t.ok(messages[`whole.${format}`], 'one component for all formats')
+  t.equal(Object.keys(schemas).filter((key) => key.startsWith('t_id_whole')).length, 1)
+  for (const schema of Object.values(schemas as Node)) t.notMatch(Object.keys(schema), ['definitions'], 'what was defined inside is outside')
+  t.end()
+})
+
+t.test('of an app too: definitions, and recursive types of TypeBox', async (t) => {
+  const app = await live(t)
+  app.topic('t', {
+    events: {
+      defined: { type: 'object', properties: { a: { $ref: '#/definitions/text' } }, definitions: { text: { type: 'string' } } },
+      node: Type.Object({ node: Type.Cyclic({ Node: Type.Object({ value: Type.Number(), next: Type.Optional(Type.Ref('Node')) }) }, 'Node') })
+    }
+  })
+  await app.ready()
+  const { channels: { t: { messages } }, components: { schemas } } = asyncapi(app) as Node
+  t.same(messages.defined.payload, { type: 'object', properties: { a: { $ref: '#/components/schemas/t_defined_text' } } })
+  t.match(messages.node.payload.properties.node, { $ref: '#/components/schemas/t_node_Node' })
+  t.match(schemas, { t_defined_text: { type: 'string' }, t_node_Node: { properties: { next: { $ref: '#/components/schemas/t_node_Node' } } } })
+})
+
+t.test('recursive schemas of zod lead to components too', async (t) => {
+  const app = await live(t)
+  app.setValidatorCompiler(({ schema }) => (data) => (schema as z.ZodType).safeParse(data) as never)
+  const tree: z.ZodType = z.object({ value: z.number(), get kids () { return z.array(tree) } })
+  app.topic('trees', { events: { one: tree, two: z.object({ left: tree, right: tree }) } })
+  await app.ready()
+  const document = asyncapi(app, { jsonSchema: (schema) => z.toJSONSchema(schema as z.ZodType) }) as Node
+  const all = references(document)
+  t.ok(all.filter(({ $ref }) => $ref.startsWith('#/components/schemas/')).length >= 4)
+  for (const { $ref, found } of all) t.ok(found, $ref)
+})
+
+t.test('schemas that a plugin adds in a scope of its own are components, and those of two scopes with one $id are told apart', async (t) => {
+  const app = await live(t)
+  app.addSchema({ $id: 'common', type: 'object', title: 'of all' })
+  for (const [name, type] of [['a', 'string'], ['b', 'number'], ['c', 'string']] as const) {
+    await app.register(async (scope) => {
+      scope.addSchema({ $id: 'price', type: 'object', properties: { price: { type }, common: { $ref: 'common#' }, deep: { $ref: 'deep#' } } })
+      scope.addSchema({ $id: 'deep', title: `deep in ${name === 'c' ? 'a' : name}` })
+      const topic = scope.topic(name, { authorize: () => true, events: { said: { type: 'object', properties: { price: { $ref: 'price#' } } } } })
+      scope.channel(`/${name}`, { topics: topic, messages: { say: { schema: { $ref: 'price#' }, handler: () => 1 } } })
+    })
+  }
+  await app.ready()
+  const document = asyncapi(app) as Node
+  const { channels, components: { schemas } } = document
+  const priceOf = (name: string): Node => {
+    const { $ref } = channels[name].messages.said.payload.properties.price
+    t.equal(channels[`messages_${name}`].messages.say.payload.oneOf[0].allOf[1].$ref, $ref, 'messages too')
+    return schemas[$ref.split('/').at(-1)]
+  }
+  t.same(['a', 'b', 'c'].map((name) => priceOf(name).properties.price.type), ['string', 'number', 'string'])
+  t.equal(priceOf('a'), priceOf('c'), 'what is the same is one component')
+  t.equal(schemas[priceOf('b').properties.deep.$ref.split('/').at(-1)].title, 'deep in b')
+  t.same(Object.keys(schemas).sort(), ['common', 'deep', 'deep_2', 'price', 'price_2'])
+  for (const { $ref, found } of references(document)) t.ok(found, $ref)
+})
+
+t.test('shared schemas whose ids are one as keys are told apart', async (t) => {
+  const app = await live(t)
+  app.addSchema({ $id: 'a+b', type: 'string' })
+  app.addSchema({ $id: 'a_b', type: 'number' })
+  app.topic('t', { events: { said: { type: 'object', properties: { one: { $ref: 'a+b#' }, two: { $ref: 'a_b#' } } } } })
+  await app.ready()
+  const { channels, components: { schemas } } = asyncapi(app) as Node
+  const { one, two } = channels['t'].messages.said.payload.properties
+  t.same([one, two].map(({ $ref }) => schemas[$ref.split('/').at(-1)].type), ['string', 'number'])
 })
 
 t.test('events and messages that have one key are told apart, and a topic that is named twice is heard once', async (t) => {

@@ -21,9 +21,41 @@ t.teardown(closeBrowser)
 t.test('every snippet with a file name has its test', async (t) => {
   // answer.browser.js and reconnect.browser.js have most of theirs in test/reconnect.full.test.ts.
   t.same([...snippets.keys()].sort(), [
-    'answer.browser.js', 'answer.mjs', 'answers.browser.js', 'answers.mjs', 'auction.ts', 'blocked.browser.js', 'blocked.mjs', 'board.mjs', 'chat.browser.js', 'chat.mjs', 'described.mjs', 'hear.mjs', 'jwt.mjs', 'metrics.mjs', 'migrated.browser.js', 'migrated.mjs', 'node.mjs', 'orders.browser.js',
-    'orders.test.mjs', 'prices.browser.js', 'prices.mjs', 'private.mjs', 'reconnect.browser.js', 'resumable.mjs', 'resume.browser.js', 'room.browser.js', 'room.mjs', 'server.mjs',
-    'sessions.mjs', 'tabs.browser.js', 'tokens.mjs', 'typed-page.ts', 'typed-server.ts'
+    'answer.browser.js',
+    'answer.mjs',
+    'answers.browser.js',
+    'answers.mjs',
+    'auction.ts',
+    'blocked.browser.js',
+    'blocked.mjs',
+    'board.mjs',
+    'chat.browser.js',
+    'chat.mjs',
+    'described.mjs',
+    'hear.mjs',
+    'jwt.mjs',
+    'metrics.mjs',
+    'migrated.browser.js',
+    'migrated.mjs',
+    'node.mjs',
+    'openapi.mjs',
+    'orders.browser.js',
+    'orders.test.mjs',
+    'prices.browser.js',
+    'prices.mjs',
+    'private.mjs',
+    'reconnect.browser.js',
+    'resumable.mjs',
+    'resume.browser.js',
+    'room.browser.js',
+    'room.mjs',
+    'server.mjs',
+    'sessions.mjs',
+    'tabs.browser.js',
+    'tokens.mjs',
+    'traced.mjs',
+    'typed-page.ts',
+    'typed-server.ts'
   ])
 })
 
@@ -42,10 +74,33 @@ t.test('an AsyncAPI document', async (t) => {
   t.same([Object.keys(document.channels), Object.keys(document.operations)], [['orders_orderId'], ['stream_orders_orderId_events_orders_orderId_stream']])
 })
 
+t.test('an OpenAPI document of 3.2', async (t) => {
+  const url = await serve(t, 'openapi.mjs')
+  const { openapi, paths } = await (await fetch(`${url}/openapi.json`)).json() as { openapi: string, paths: Record<string, object> }
+  t.equal(openapi, '3.2.0')
+  const itemSchema = { oneOf: [{ properties: { event: { const: 'status' }, data: { contentMediaType: 'application/json', contentSchema: { properties: { status: {} } } } } }] }
+  t.match(paths['/orders/{orderId}/events'], { get: { responses: { 200: { content: { 'text/event-stream': { itemSchema } } } } } })
+})
+
 t.test('metrics', async (t) => {
   const url = await serve(t, 'metrics.mjs')
   t.equal(await put(`${url}/orders/42`), 200)
   t.match(await (await fetch(`${url}/metrics`)).text(), 'realtime_published_total{topic="orders/:orderId"} 1')
+})
+
+t.test('traces: a publish, and what consumes it, linked', async (t) => {
+  const child = start(t, 'traced.mjs')
+  let all = ''
+  let url: string | undefined
+  for await (const line of createInterface({ input: child.stdout })) {
+    all += `${line}\n`
+    if (line.startsWith('http://')) t.equal(await put(`${url = line}/orders/42`), 200)
+    if (/^ {2}links: \[$/.test(line)) break
+  }
+  t.ok(url)
+  t.match(all, /name: 'publish orders\/:orderId'/)
+  t.match(all, /heard changed/)
+  t.match(all, /name: 'process orders\/:orderId'/)
 })
 
 t.test('a first channel', async (t) => {

@@ -5,6 +5,8 @@ import client, { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
 import realtime from '../../lib/index.ts'
 import metrics, { type MetricsOptions } from '../../lib/metrics/index.ts'
+import { Instruments } from '../../lib/metrics/instruments.ts'
+import { Tallies } from '../../lib/metrics/tallies.ts'
 import { connectChannel, connectStream } from '../../lib/testing/index.ts'
 
 async function appOf (t: Test, options: MetricsOptions = {}, retention: { limit: number } | false = { limit: 2 }) {
@@ -49,6 +51,23 @@ t.test('an event is counted where it is published and where it is delivered, by 
     const sum = Number(await value(`realtime_${name}_duration_seconds_sum${labels}`))
     t.ok(sum >= 0 && sum < 5, `${name}: ${sum} s`)
   }
+})
+
+t.test('a time is in the bucket of its bound and in all above it', async (t) => {
+  const tallies = new Tallies([0.001, 0.01, 0.1])
+  const { publish } = tallies.of('a')
+  for (const ms of [0, 1, 1.1, 10, 99, 100, 100.1, 5000]) publish.add(ms)
+  t.same(publish.counts, [2, 2, 2, 2], 'a bound belongs to its bucket')
+  t.equal(publish.sum.toFixed(4), '5.3112')
+  const { app, room, register } = await appOf(t, { buckets: [0.5, 60] })
+  await room.publish({ room: '1' }, 'said', 1)
+  await room.publish({ room: '2' }, 'said', 2)
+  const text = await register.metrics()
+  for (const le of ['60', '+Inf']) t.match(text, `realtime_publish_duration_seconds_bucket{le="${le}",topic="rooms/:room"} 2`)
+  const json = await register.getMetricsAsJSON() as Array<{ name: string, values: Array<{ metricName?: string, value: number }> }>
+  const shown = json.find(({ name }) => name === 'realtime_publish_duration_seconds')
+  t.equal(shown?.values.find(({ metricName }) => metricName?.endsWith('_count'))?.value, 2)
+  await app.close()
 })
 
 t.test('no label tells a topic\'s name, an identity or an address', async (t) => {
@@ -164,4 +183,30 @@ t.test('a delivery is told once the last listener was written to', async (t) => 
   t.equal(told.length, 1)
   t.equal(told[0]?.listeners, 50)
   t.ok(Number(told[0]?.bytes) > 0 && Number(told[0]?.duration) >= 0)
+})
+
+t.test('what is counted already is asked for once each time that the metrics are collected', async (t) => {
+  const register = new Registry()
+  const app = Fastify()
+  t.teardown(async () => await app.close())
+  await app.register(realtime)
+  const { realtime: own } = app
+  let asked = 0
+  const counting = new Proxy(own, {
+    get: (target, name) => {
+      if (name === 'stats') asked++
+      return Reflect.get(target, name) as unknown
+    }
+  })
+  const instruments = new Instruments(client, { register, prefix: 'realtime_', buckets: [1], realtime: counting })
+  app.topic('news')
+  for (let times = 1; times <= 3; times++) {
+    t.match(await register.metrics(), 'realtime_topics 0')
+    t.equal(asked, times)
+  }
+  const items = app.realtime.subscribe('news')
+  await items.ready
+  t.match(await register.metrics(), 'realtime_topics 1', 'and each time anew')
+  await items.return()
+  instruments.remove()
 })

@@ -45,11 +45,12 @@ export function body (random: Random): Buffer {
 export function goodBody (random: Random, n: number): Buffer {
   const name = random.pick(['said', 'message', 'Grüße 💧'])
   const key = random.chance(0.3) ? { key: 'k' } : {}
+  const trace = random.chance(0.1) ? { trace: { traceparent: random.chance(0.5) ? `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` : 'none\n', tracestate: 'a=b c' } } : {}
   const except = random.chance(0.1) ? { except: { connection: 'nobody', ...(random.chance(0.5) && { identity: 'some body' }) } } : {}
   const [data, format] = random.pick([
     [JSON.stringify({ n, text: random.pick(['', 'ß\u2028', '"\\\n']) }), 'json'], [`line ${n}\nand more`, 'text'], ['\u0000\u0001', 'binary']
   ] as const)
-  return Buffer.from(encodeBody({ name, data: Buffer.from(data), format, ...key, ...except }))
+  return Buffer.from(encodeBody({ name, data: Buffer.from(data), format, ...key, ...except, ...trace }))
 }
 
 function batch (random: Random, told: readonly Buffer[]): Buffer {

@@ -1,5 +1,7 @@
 /** Other hands on our channels: what they say ends no node, forges nothing, and is obeyed by none. */
 import t from 'tap'
+import { Decoder } from '../../lib/adapters/redis/decode.ts'
+import type { EphemeralEvent, TraceContext } from '../../lib/core/adapter.ts'
 import { connectionsOf } from '../conformance/clients.ts'
 import { RedisServer, until } from '../helpers/redis.ts'
 import { invalidOf, openHouse, unharmed } from './hostile-house.ts'
@@ -82,6 +84,36 @@ t.test('what is odd and right is heard as it is', async (t) => {
   t.same([await all.flat.next(), await all.flat.next()], [{ type: 'said', a: 1 }, { type: 'said', data: text }])
   t.same([await all.envelope.next({ event: 'said' }), await all.envelope.next({ event: 'said' })].map(({ data }) => data), [{ a: 1 }, text])
   await unharmed(t, all)
+})
+
+t.test('a trace that is not well formed is left out, and its event is heard', async (t) => {
+  const parent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+  const cases: Array<[string, TraceContext | undefined]> = [
+    [`t=${parent}`, { traceparent: parent }],
+    [`t=${parent} s=a%3D1%2Cb%3D2%203`, { traceparent: parent, tracestate: 'a=1,b=2 3' }],
+    [`s=a%3D1 t=${parent}`, { traceparent: parent, tracestate: 'a=1' }],
+    [`t=${parent} s=${'x'.repeat(512)}`, { traceparent: parent, tracestate: 'x'.repeat(512) }],
+    [`t=${parent} s=${'x'.repeat(513)}`, { traceparent: parent }],
+    [`t=${parent} s=%0d%0aevent:forged`, { traceparent: parent }],
+    [`t=${parent} s=%E0%A4`, { traceparent: parent }],
+    [`t=${parent} s=`, { traceparent: parent }],
+    [`t=${parent}-more`, undefined],
+    [`t=${parent.toUpperCase()}`, undefined],
+    [`t=ff${parent.slice(2)}`, undefined],
+    [`t=00-${'0'.repeat(32)}-${'b'.repeat(16)}-01`, undefined],
+    [`t=00-${'a'.repeat(32)}-${'0'.repeat(16)}-01`, undefined],
+    ['t=', undefined],
+    ['t', undefined],
+    ['s=a%3D1', undefined],
+    [`t=${'a'.repeat(5000)}`, undefined]
+  ]
+  const decoder = new Decoder()
+  for (const [fields, trace] of cases) {
+    const { type, event } = decoder.message('news', Buffer.from(`! - j 4 - ${fields}\nsaid{}`)) as { type: string, event: EphemeralEvent }
+    t.equal(type, 'ephemeral', fields.slice(0, 80))
+    t.same(event.trace, trace, fields.slice(0, 80))
+  }
+  t.equal(decoder.invalid, 0)
 })
 
 t.test('a batch of which one cannot be read: the others are heard, and the loss is told', async (t) => {

@@ -1,6 +1,7 @@
 /** A deploy that rolls: nodes of this version and of the one before it on one Redis. Nobody is told of a loss. */
 import t, { type Test } from 'tap'
 import type { FastifyInstance } from 'fastify'
+import type { EphemeralEvent, LogEvent, Sink } from '../../lib/core/adapter.ts'
 import type { Adapter } from '../../lib/index.ts'
 import { redis } from '../../lib/adapters/redis/index.ts'
 import { connectionsOf, openChannel, openEnvelope, openStream, serve, turn, type Channel, type Stream } from '../conformance/clients.ts'
@@ -186,6 +187,36 @@ t.test('a relay does not come back to its sender, whichever node it is on', asyn
     await one.flat.next({ type: 'last' })
     t.same(one.flat.inbox.all.filter(({ type, from }) => type === 'wave' && from === i), [])
   }
+})
+
+t.test('an event with a trace is heard by a node of the version before, with its data; and what that writes has none', async (t) => {
+  const prefix = fresh()
+  const heardBy = (): { events: LogEvent[], ephemerals: EphemeralEvent[], sink: Sink } => {
+    const events: LogEvent[] = []
+    const ephemerals: EphemeralEvent[] = []
+    return { events, ephemerals, sink: { event: (_, event) => events.push(event), ephemeral: (_, event) => ephemerals.push(event), suspect: () => {}, state: () => {} } }
+  }
+  const nodes = [now(prefix), before(prefix)] as const
+  const hearing = nodes.map(heardBy)
+  for (const [i, node] of nodes.entries()) {
+    t.teardown(async () => await node.close())
+    await node.start(hearing[i]?.sink as Sink)
+    await node.subscribe('news', true)
+    await node.subscribe('loose', false)
+  }
+  const trace = { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`, tracestate: 'vendor=a value, other=1' }
+  const options = { retention: { limit: 10, maxAge: 60_000, maxBytes: 1 << 20 }, format: 'json' } as const
+  for (const node of nodes) {
+    await node.publish('news', 'said', Buffer.from('{"n":1}'), { ...options, trace, key: 'k' })
+    await node.ephemeral('loose', { name: 'blip', data: Buffer.from('{"n":2}'), format: 'json', trace, except: { connection: 'c1', identity: 'ä' } })
+  }
+  for (const { events, ephemerals } of hearing) while (events.length < 2 || ephemerals.length < 2) await turn()
+  for (const [i, { events, ephemerals }] of hearing.entries()) {
+    const seen = i === 0 ? trace : undefined
+    t.same(events.map(({ name, data, key, trace }) => [name, String(data), key, trace]), [['said', '{"n":1}', 'k', seen], ['said', '{"n":1}', 'k', undefined]])
+    t.same(ephemerals.map(({ name, data, trace }) => [name, String(data), trace]), [['blip', '{"n":2}', seen], ['blip', '{"n":2}', undefined]])
+  }
+  for (const node of nodes) t.same((await node.read('news', null, { count: 10, bytes: 1 << 20 })).events.map(({ data }) => String(data)), ['{"n":1}', '{"n":1}'])
 })
 
 t.test('fields of a version to come are skipped, by messages and by entries alike', async (t) => {

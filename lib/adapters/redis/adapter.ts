@@ -195,9 +195,11 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
   // --- out -------------------------------------------------------------------------------
 
   async publish (topic: string, name: string, data: Uint8Array, options: AppendOptions): Promise<{ id: EventId }> {
-    const { format, key, except } = options
-    const more = { ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
-    const plain = key === undefined && except === undefined
+    const { format, key, except, trace } = options
+    const plain = key === undefined && except === undefined && trace === undefined
+    const more = {
+      ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }), ...(trace && { trace })
+    }
     const body = encodeBody(plain ? { name, data, format } : { name, data, format, ...more })
     return { id: await this.#queue.publish(topic, body, data.byteLength, options) }
   }

@@ -4,8 +4,11 @@
  * cannot be read is no event; it is counted, and nothing throws.
  */
 import { isUtf8 } from 'node:buffer'
-import type { EphemeralEvent, Except, Format, EventId, KeyedEvent, LogEvent, Sink } from '../../core/adapter.ts'
+import type {
+  EphemeralEvent, Except, Format, EventId, KeyedEvent, LogEvent, Sink, TraceContext
+} from '../../core/adapter.ts'
 import { isEventName, isPublishKey } from '../../core/event-name.ts'
+import { readTrace } from '../../core/trace.ts'
 import { VERSION, type Content } from './codec.ts'
 
 /** What comes over a channel. `invalid`: it is none of ours. */
@@ -21,6 +24,7 @@ interface Head {
   /** -1: it has no key. */
   readonly keyBytes: number
   readonly except: Except | undefined
+  readonly trace: TraceContext | undefined
 }
 
 const FORMAT_OF: Record<string, Format> = { j: 'json', t: 'text', b: 'binary' }
@@ -147,18 +151,25 @@ export class Decoder {
     const data = body.subarray(dataAt)
     if (name === undefined || !isEventName(name, topic)) return undefined
     if ((head.keyBytes >= 0 && !isPublishKey(key)) || !this.#readable(data, head.format)) return undefined
-    const { format, except } = head
-    // Most have neither.
-    if (key === undefined && except === undefined) return { name, data, format }
-    return { name, data, format, ...(key === undefined ? {} : { key }), ...(except === undefined ? {} : { except }) }
+    const { format, except, trace } = head
+    // Most have none of them.
+    if (key === undefined && except === undefined && !trace) return { name, data, format }
+    return {
+      name,
+      data,
+      format,
+      ...(key === undefined ? {} : { key }),
+      ...(except === undefined ? {} : { except }),
+      ...(trace && { trace })
+    }
   }
 
   #head (line: string): Head | undefined {
     const known = this.#heads.get(line)
     if (known) return known
     const head = readHead(line)
-    // Of one with an `except` there are as many as senders.
-    if (head && !head.except && this.#heads.size < MAX_KNOWN) this.#heads.set(line, head)
+    // Of one with an `except` there are as many as senders, and each trace is another.
+    if (head && !head.except && !head.trace && this.#heads.size < MAX_KNOWN) this.#heads.set(line, head)
     return head
   }
 }
@@ -211,7 +222,8 @@ function readHead (line: string): Head | undefined {
     format: FORMAT_OF[format] as Format,
     nameBytes: Number(nameBytes),
     keyBytes: keyBytes === '-' ? -1 : Number(keyBytes),
-    except
+    except,
+    trace: fields.has('t') ? readTrace(fields.get('t'), decoded(fields.get('s') ?? '')) : undefined
   }
 }
 

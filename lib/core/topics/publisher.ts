@@ -1,11 +1,13 @@
 /** The way out of a publish: checked, encoded once, and handed to the adapter. And the way back into the past. */
-import type { Adapter, AppendOptions, EventId, LogEvent } from '../adapter.ts'
+import type { Adapter, AppendOptions, EventId, LogEvent, TraceContext } from '../adapter.ts'
 import { readHistoryOptions, readPublishOptions, readRemoveOptions, type PublishKeys } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
 import { REMOVED, type Receiver } from '../event.ts'
 import type { Observer } from '../observe.ts'
 import { decode, encodeJson, type Payload } from '../payload.ts'
 import type { HistoryEvent, HistoryPage, Published } from '../published.ts'
+import { keepTrace } from '../trace.ts'
+import { inSpan, type Publishing, type PublishSpan, type Tracer, type Tracing } from '../tracing.ts'
 import type { TopicAt, TopicPolicy } from './topic.ts'
 import { nextTurn } from '../turn.ts'
 import { Closed, HistoryUnavailable, NotKeyed, PublishOptionInvalid } from '../../errors.ts'
@@ -13,6 +15,7 @@ import { Closed, HistoryUnavailable, NotKeyed, PublishOptionInvalid } from '../.
 export interface PublisherHost {
   readonly adapter: Adapter
   readonly observe: Observer
+  readonly tracing: Tracing
   readonly stopping: boolean
   /** Members wait to be written to. */
   readonly busy: boolean
@@ -24,6 +27,9 @@ const TURN_BYTES = 128 * 1024
 /** A publisher waits for the fan-out for so many turns. */
 const MAX_TURNS = 16
 const HISTORY_BYTES = 16 << 20
+
+/** What is published to. */
+type Target = Pick<TopicAt, 'topic' | 'params'>
 
 export class Publisher {
   readonly #host: PublisherHost
@@ -39,8 +45,16 @@ export class Publisher {
    * @throws Closed, EventNameInvalid, PublishOptionInvalid, TopicParamsInvalid, EventUnknown, EventDataInvalid,
    * EventTooLarge, Conflict
    */
-  async publish (
-    { topic, params }: Pick<TopicAt, 'topic' | 'params'>, event: string, data: unknown, options?: unknown
+  publish (target: Target, event: string, data: unknown, options?: unknown): Promise<Published> {
+    const { tracer } = this.#host.tracing
+    // No promise more where nobody traces.
+    return tracer
+      ? inSpan(begun(tracer, 'publish', target, event), (span) => this.#publish(target, event, data, options, span))
+      : this.#publish(target, event, data, options)
+  }
+
+  async #publish (
+    { topic, params }: Target, event: string, data: unknown, options: unknown, span?: PublishSpan
   ): Promise<Published> {
     const { adapter, observe } = this.#host
     const name = topic.name(params)
@@ -57,8 +71,9 @@ export class Publisher {
     const encoding = topic.encode(name, event, data)
     const payload = encoding instanceof Promise ? await encoding : encoding
     const size = payload.data.byteLength
-    const published = await append(adapter, topic.policy, name, event, payload, keys)
+    const published = await append(adapter, topic.policy, name, event, payload, keys, span?.trace)
     const id = published ? published.id : undefined
+    span?.done(size, id)
     observe.published({ name, pattern: topic.pattern }, event, id, size, began)
     const turn = this.#yieldAfter(size)
     if (turn) await turn
@@ -69,8 +84,15 @@ export class Publisher {
    * A key of a keyed topic holds nothing from here on: an event, too.
    * @throws Closed, NotKeyed, PublishOptionInvalid, TopicParamsInvalid, Conflict
    */
-  async remove (
-    { topic, params }: Pick<TopicAt, 'topic' | 'params'>, key: unknown, options?: unknown
+  remove (target: Target, key: unknown, options?: unknown): Promise<Published> {
+    const { tracer } = this.#host.tracing
+    return tracer
+      ? inSpan(begun(tracer, 'remove', target, REMOVED), (span) => this.#remove(target, key, options, span))
+      : this.#remove(target, key, options)
+  }
+
+  async #remove (
+    { topic, params }: Target, key: unknown, options: unknown, span?: PublishSpan
   ): Promise<Published> {
     const { adapter, observe } = this.#host
     const { keyed, retention } = topic.policy
@@ -80,18 +102,21 @@ export class Publisher {
     const { dedupe, expect } = readRemoveOptions(key, options)
     const began = observe.began('publish')
     const data = encodeJson(name, REMOVED, { topic: name, key })
-    const { id } = await adapter.publish(name, REMOVED, data, {
+    const { id: appended } = await adapter.publish(name, REMOVED, data, {
       retention,
       format: 'json',
       key: key as string,
       keyed: { change: 'remove', bounds: keyed.bounds },
+      ...(span?.trace && { trace: span.trace }),
       ...(dedupe === undefined ? {} : { dedupe }),
       ...(expect === undefined ? {} : { expect })
     })
+    const id = appended === '' ? undefined : appended
+    span?.done(data.byteLength, id)
     const turn = this.#yieldAfter(data.byteLength)
-    if (id !== '') observe.published({ name, pattern: topic.pattern }, REMOVED, id, data.byteLength, began)
+    if (id) observe.published({ name, pattern: topic.pattern }, REMOVED, id, data.byteLength, began)
     if (turn) await turn
-    return { id: id === '' ? undefined : id }
+    return { id }
   }
 
   /** Appends what has been checked and encoded already. */
@@ -101,14 +126,24 @@ export class Publisher {
   }
 
   /** A client's own event: to the others in the topic, never stored. `sender`: who does not get it. */
-  async relay (
-    { topic, name }: TopicAt, event: string, data: unknown, sender: Receiver | undefined
+  async relay (at: TopicAt, event: string, data: unknown, sender: Receiver | undefined): Promise<void> {
+    const { tracer } = this.#host.tracing
+    await (tracer
+      ? inSpan(begun(tracer, 'relay', at, event), (span) => this.#relay(at, event, data, sender, span))
+      : this.#relay(at, event, data, sender))
+  }
+
+  async #relay (
+    { topic, name }: TopicAt, event: string, data: unknown, sender: Receiver | undefined, span?: PublishSpan
   ): Promise<void> {
     if (this.#host.stopping) throw new Closed()
     // Checked in production too: it is a client's.
     const payload = await topic.encode(name, event, data, true)
     const except = sender && { connection: sender.id, identity: String(sender.identity.id) }
-    await this.#host.adapter.ephemeral(name, { name: event, ...payload, ...(except && { except }) })
+    await this.#host.adapter.ephemeral(name, {
+      name: event, ...payload, ...(except && { except }), ...(span?.trace && { trace: span.trace })
+    })
+    span?.done(payload.data.byteLength, undefined)
   }
 
   /** @throws OptionInvalid, HistoryUnavailable */
@@ -116,8 +151,8 @@ export class Publisher {
     const { after, limit } = readHistoryOptions(options)
     if (!topic.durable) throw new HistoryUnavailable(topic.pattern)
     const page = await this.#host.adapter.read(name, after, { count: limit, bytes: HISTORY_BYTES })
-    const keyed = topic.policy.keyed !== undefined
-    const events = page.events.flatMap((event) => pastEvent(event, keyed) ?? [])
+    const heard = { name, pattern: topic.pattern, keyed: topic.policy.keyed !== undefined }
+    const events = page.events.flatMap((event) => pastEvent(event, heard) ?? [])
     // An event that cannot be read is left out, as if it were no longer kept.
     return { events, linked: page.linked && events.length === page.events.length, more: page.more }
   }
@@ -140,16 +175,28 @@ export class Publisher {
   }
 }
 
+/** `target`: its params may be wrong, which is found out within the span. */
+function begun (tracer: Tracer, kind: Publishing['kind'], { topic, params }: Target, event: unknown): PublishSpan {
+  let name: string | undefined
+  try {
+    name = topic.name(params)
+  } catch {}
+  return tracer.publish({ kind, pattern: topic.pattern, event, topic: name })
+}
+
 function append (
   adapter: Adapter, { retention, keyed }: TopicPolicy, name: string, event: string, { data, format }: Payload,
-  { key, dedupe, except: connection, expect }: PublishKeys
+  { key, dedupe, except: connection, expect }: PublishKeys, trace: TraceContext | undefined
 ): Promise<{ id: EventId } | void> {
+  const plain = key === undefined && dedupe === undefined && connection === undefined && expect === undefined
   // Most have none of them.
-  if (retention && key === undefined && dedupe === undefined && connection === undefined && expect === undefined) {
-    return adapter.publish(name, event, data, { retention, format })
+  if (retention && plain) {
+    return adapter.publish(name, event, data, trace ? { retention, format, trace } : { retention, format })
   }
   const more = {
-    ...(key === undefined ? {} : { key }), ...(connection === undefined ? {} : { except: { connection } })
+    ...(key === undefined ? {} : { key }),
+    ...(connection === undefined ? {} : { except: { connection } }),
+    ...(trace && { trace })
   }
   if (!retention) return adapter.ephemeral(name, { name: event, data, format, ...more })
   return adapter.publish(name, event, data, {
@@ -162,10 +209,13 @@ function append (
   })
 }
 
-function pastEvent (event: LogEvent, keyed: boolean): HistoryEvent | undefined {
-  const { id, name, key } = event
+function pastEvent (
+  event: LogEvent, topic: { readonly name: string, readonly pattern: string, readonly keyed: boolean }
+): HistoryEvent | undefined {
+  const { id, name, key, trace } = event
   try {
-    return { id, event: name, data: decode(event), ...(keyed && key !== undefined ? { key } : {}) }
+    const past = { id, event: name, data: decode(event), ...(topic.keyed && key !== undefined ? { key } : {}) }
+    return keepTrace(past, trace, topic)
   } catch {
     return undefined
   }

@@ -1,7 +1,8 @@
 /** Events as they are handed over within the process: no bytes are made of them. Pure. */
-import type { Format } from '../../core/adapter.ts'
+import type { Format, TraceContext } from '../../core/adapter.ts'
 import { isPlace, type Entry } from '../../core/event.ts'
 import { decode } from '../../core/payload.ts'
+import { keepTrace } from '../../core/trace.ts'
 import type { Chunk, Encoder, HeardTopic } from '../../core/wire.ts'
 
 /** One event for a consumer. */
@@ -12,6 +13,8 @@ export interface Parcel {
   readonly format: Format
   /** In a keyed topic. */
   readonly stateKey?: string | undefined
+  /** Where it was published. */
+  readonly trace?: TraceContext | undefined
 }
 
 /** What a consumer is handed of a parcel. */
@@ -36,10 +39,10 @@ export function sizeOf ({ data, name }: Parcel): number {
 }
 
 /** An object of the consumer's own: others must not see what it does to the data. */
-export function itemOf (parcel: Parcel): Item {
-  const { id, name: event, stateKey: key } = parcel
+export function itemOf (parcel: Parcel, topic: { readonly name: string, readonly pattern: string }): Item {
+  const { id, name: event, stateKey: key, trace } = parcel
   const data = decode(parcel)
-  return key === undefined ? { id, event, data } : { id, event, data, key }
+  return keepTrace(key === undefined ? { id, event, data } : { id, event, data, key }, trace, topic)
 }
 
 class BatchEncoder implements Encoder<Batch> {
@@ -51,8 +54,8 @@ class BatchEncoder implements Encoder<Batch> {
   }
 }
 
-function keyedParcel ({ id, name, data, format, key: stateKey }: Entry): Parcel {
-  return { id, name, data, format, stateKey }
+function keyedParcel ({ id, name, data, format, key: stateKey, trace }: Entry): Parcel {
+  return { id, name, data, format, stateKey, trace }
 }
 
 export const batches: Encoder<Batch> = new BatchEncoder()

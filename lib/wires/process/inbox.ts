@@ -1,6 +1,9 @@
 /** What waits for one consumer, and the consumer that waits for it. */
 import { itemOf, sizeOf, type Batch, type Item, type Parcel } from './batch.ts'
 
+/** The topic that it hears, and what that was declared as. */
+export interface HeardName { readonly name: string, readonly pattern: string }
+
 type Result = IteratorResult<Item, undefined>
 
 interface Waiter {
@@ -19,14 +22,14 @@ export class Inbox {
   bytes = 0
   /** Called when nothing waits any more. */
   onEmpty: (() => void) | undefined
-  readonly #topic: string
+  readonly #topic: HeardName
   #batches: Batch[] = []
   /** Of the first batch, the parcel that is next. */
   #next = 0
   #waiters: Waiter[] = []
   #state: State = { is: 'open' }
 
-  constructor (topic: string) {
+  constructor (topic: HeardName) {
     this.#topic = topic
   }
 
@@ -94,9 +97,9 @@ export class Inbox {
   /** Data that cannot be read here is a loss, and told as one. */
   #itemOf (parcel: Parcel): Item {
     try {
-      return itemOf(parcel)
+      return itemOf(parcel, this.#topic)
     } catch {
-      return { id: parcel.id, event: 'realtime:reset', data: { topic: this.#topic, reason: 'lost' } }
+      return { id: parcel.id, event: 'realtime:reset', data: { topic: this.#topic.name, reason: 'lost' } }
     }
   }
 }

@@ -34,7 +34,8 @@ export class ProcessWire {
     const { after, signal, request, slow, maxBuffered } = readSubscribeOptions(
       options, this.#context.settings.maxBuffered
     )
-    const subscription = new ProcessSubscription(at.name, request ? 'client' : 'app')
+    const { name, topic: { pattern } } = at
+    const subscription = new ProcessSubscription({ name, pattern }, request ? 'client' : 'app')
     if (signal) subscription.leaveWhen((leave) => onAbort(signal, leave))
     if (request) subscription.leaveWhen((leave) => onSocketClose(request, leave))
     if (!subscription.over) {

@@ -4,7 +4,7 @@ import type { Connection } from '../../core/connection/connection.ts'
 import type { Joining } from '../../core/connection/joining.ts'
 import type { Item } from './batch.ts'
 import type { Source } from './events.ts'
-import { Inbox } from './inbox.ts'
+import { Inbox, type HeardName } from './inbox.ts'
 import { ProcessOutlet, type ProcessOutletHost } from './outlet.ts'
 import { SubscriptionEnded } from '../../errors.ts'
 
@@ -21,7 +21,7 @@ export class ProcessSubscription implements Source<Item>, ProcessOutletHost {
   /** Undoes what it has put on what others own. */
   #undo: Array<() => void> = []
 
-  constructor (topic: string, whose: 'app' | 'client') {
+  constructor (topic: HeardName, whose: 'app' | 'client') {
     this.inbox = new Inbox(topic)
     this.#whose = whose
     this.ready = new Promise((resolve, reject) => { this.#settle = { resolve, reject } })

@@ -16,7 +16,7 @@ import { block, type Encoders } from './encode.ts'
 import { head, HEADERS } from './head.ts'
 import type { RawResponse } from './outlet.ts'
 import { placeRuns, type ResumableOptions } from './run.ts'
-import { documentEvents } from './schema.ts'
+import { documentEvents, type Documented } from './schema.ts'
 import type { Source } from './source.ts'
 import { StreamStart, type StreamPlan } from './start.ts'
 
@@ -76,6 +76,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     })
     context.declarations.routes.push({
       kind: 'stream',
+      scope: this,
       made,
       topics,
       subscribe: undefined,
@@ -88,9 +89,8 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
     if (runs) plan.resumable = placeRuns(context.runs, runs, made)
     context.onReady(() => {
       // Fastify has compiled what the app gave: this is for the document alone.
-      for (const one of made) {
-        one.schema = documentEvents(route.schema ?? {}, topics, context.hub.topics, context.plainSchemas(this))
-      }
+      const documented = documentedBy(context, topics, plan.presence !== false, context.plainSchemas(this))
+      for (const one of made) one.schema = documentEvents(route.schema ?? {}, documented)
     })
     for (const one of made) {
       urls.push(one.url)
@@ -99,6 +99,17 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       one.onResponse = [...[one.onResponse ?? []].flat(), context.arrivals.onResponse]
     }
     return this
+  }
+}
+
+function documentedBy (
+  { hub, presence }: WireContext, topics: unknown, tellsPresence: boolean, plain: boolean
+): Documented {
+  return {
+    topics,
+    registry: hub.topics,
+    plain,
+    presenceEvent: (topic) => tellsPresence ? presence.companionOf(topic)?.policy.event : undefined
   }
 }
 

@@ -133,6 +133,7 @@ export function channelDecorator (
     })
     context.declarations.routes.push({
       kind: 'channel',
+      scope: this,
       made,
       topics,
       subscribe,

@@ -147,7 +147,7 @@ export class Session {
       case 'presence': return await this.#show(asked)
       case 'message': {
         this.#mustBeOpen()
-        const result = await carryOut(this.#plan, this.#sender, asked)
+        const result = await this.#traced(asked.name, () => carryOut(this.#plan, this.#sender, asked))
         if (!this.#connection.closed) this.#write(protocol.reply(asked, result))
       }
     }
@@ -160,7 +160,15 @@ export class Session {
   async #binary (bytes: Uint8Array): Promise<void> {
     this.#mustBeOpen()
     if (!this.#plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel takes no binary messages')
-    await this.#plan.binary(bytes, contextOf(this.#sender))
+    const { binary } = this.#plan
+    await this.#traced(undefined, async () => await binary(bytes, contextOf(this.#sender)))
+  }
+
+  /** A client chooses the name: one that is not declared is nobody's. */
+  async #traced<T> (message: string | undefined, code: () => Promise<T>): Promise<T> {
+    const { hub: { tracing: { tracer } }, messages } = this.#plan
+    if (!tracer || (message !== undefined && !messages.has(message))) return await code()
+    return await tracer.handle({ channel: this.#request.routeOptions.url ?? '', message }, code)
   }
 
   // --- commands -----------------------------------------------------------------

@@ -1,0 +1,65 @@
+/**
+ * Where traces come in. A feature gives the hub a tracer; core asks it at each publish and at each message of a
+ * channel, and knows nothing else of traces. Without a tracer that is one look at a property.
+ */
+import type { EventId, TraceContext } from './adapter.ts'
+
+/** A publish, as its tracer is told of it. */
+export interface Publishing {
+  readonly kind: 'publish' | 'remove' | 'relay'
+  readonly pattern: string
+  readonly event: unknown
+  /** The topic's full name; undefined where the params name none. */
+  readonly topic: string | undefined
+}
+
+/** A publish that is under way. What is said after `done` or `failed` counts for nothing. */
+export interface PublishSpan {
+  /** Goes with the event. */
+  readonly trace: TraceContext | undefined
+  /** The adapter has the event. */
+  done (bytes: number, id: EventId | undefined): void
+  failed (error: unknown): void
+}
+
+/** A message of a client, about to be carried out. */
+export interface Handling {
+  /** The URL of the channel, as it was declared. */
+  readonly channel: string
+  /** The message's name; undefined for bytes. */
+  readonly message: string | undefined
+}
+
+/** Throws nothing of its own. */
+export interface Tracer {
+  publish (publishing: Publishing): PublishSpan
+  /** Runs the code, once. */
+  handle<T> (handling: Handling, code: () => Promise<T>): Promise<T>
+}
+
+/** A node's place for a tracer. */
+export class Tracing {
+  tracer: Tracer | undefined
+}
+
+/** Ends the span where the work fails; it says itself when it is done. */
+export async function inSpan<T> (span: PublishSpan, work: (span: PublishSpan) => Promise<T>): Promise<T> {
+  try {
+    return await work(span)
+  } catch (error) {
+    span.failed(error)
+    throw error
+  }
+}
+
+/** By what the app holds: `app.realtime`. */
+const places = new WeakMap<object, Tracing>()
+
+export function offerTracing (realtime: object, tracing: Tracing): void {
+  places.set(realtime, tracing)
+}
+
+/** Undefined for what is no `app.realtime`. */
+export function tracingOf (realtime: unknown): Tracing | undefined {
+  return typeof realtime === 'object' && realtime !== null ? places.get(realtime) : undefined
+}
