@@ -41,6 +41,7 @@ t.test('every snippet with a file name has its test', async (t) => {
     'openapi.mjs',
     'orders.browser.js',
     'orders.test.mjs',
+    'other-client.test.mjs',
     'prices.browser.js',
     'prices.mjs',
     'private.mjs',
@@ -340,6 +341,12 @@ t.test('a resumable source', async (t) => {
 
 t.test('the test kit', async (t) => {
   const child = start(t, 'orders.test.mjs')
+  const [code] = await once(child, 'close')
+  t.equal(code, 0, child.output())
+})
+
+t.test('a client in a process of its own, held against the suite', async (t) => {
+  const child = start(t, 'other-client.test.mjs', { CLIENT: `${process.execPath} ${root}test/helpers/driven-child.mjs` })
   const [code] = await once(child, 'close')
   t.equal(code, 0, child.output())
 })
