@@ -74,7 +74,7 @@ export class ClientWatch {
 
 /** `topic` may be left out, and so may a `code` for which the server had no word. */
 function fits (saw: ClientSaw, expected: ClientSaw): boolean {
-  const told = new Map<string, unknown>(Object.entries(saw).filter(([, value]) => (value ?? undefined) !== undefined))
+  const told = new Map<string, unknown>(Object.entries(saw).filter(([, value]) => value != null))
   const due = new Map<string, unknown>(Object.entries(expected))
   if (!due.has('code')) told.delete('code')
   if (!told.has('topic')) due.delete('topic')
