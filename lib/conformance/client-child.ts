@@ -9,8 +9,8 @@ const LEAVE_MS = 5000
 /**
  * For `clientSuite({ connect: childClient('python3', ['client.py']) })`. A process is started for each trial. Its first
  * line of stdin is `{"do":"connect"}` with the order; `{"do":"send"}` with a message and `{"do":"close"}` may follow.
- * Each line of its stdout is what it has seen. It ends by itself within 5 s of `close`; what it says on stderr is passed
- * on.
+ * Each line of its stdout is what it has seen. Behind `close` it ends by itself within 5 s. What it says on stderr is
+ * passed on.
  */
 export function childClient (command: string, args: readonly string[] = []): DriveClient {
   return async (order, tell) => {
