@@ -4,7 +4,7 @@ import { delayOf } from './backoff.ts'
 import { mayReturn, verdictOn, type Bye } from './close-codes.ts'
 import { RealtimeError } from './errors.ts'
 import type { SessionOptions } from './options.ts'
-import { Pulse } from './pulse.ts'
+import { Pulse, WAKE_MS } from './pulse.ts'
 import type { ClientState } from './state.ts'
 import { Derived } from './store.ts'
 import { LONGEST_TIMER_MS, type Token, type TokenReason } from './token.ts'
@@ -13,6 +13,8 @@ import type { Opening, Wire } from './wire.ts'
 
 /** A connection that has lived for so long was a good one: the next delay is a short one again. */
 const GOOD_MS = 10_000
+/** A token that was good for so long has held: none is renewed more often. */
+const HELD_MS = 1000
 
 type Timer = ReturnType<typeof setTimeout>
 
@@ -146,10 +148,9 @@ export class Connection {
     const said = this.#bye?.code ?? code
     const verdict = verdictOn(said, this.#bye)
     const { given } = this.#token
-    if (this.#openedAt > 0 && Date.now() - this.#openedAt > GOOD_MS) {
-      this.#attempt = 0
-      this.#renewed = false
-    }
+    const lived = this.#openedAt > 0 ? Date.now() - this.#openedAt : 0
+    if (lived > GOOD_MS) this.#attempt = 0
+    if (lived > HELD_MS) this.#renewed = false
     this.#lose()
     if (verdict === 'refused' && given && !this.#renewed) {
       this.#renewed = true
@@ -214,7 +215,7 @@ export class Connection {
     if (isHidden()) return
     clearTimeout(this.#hiding)
     this.#attempt = 0
-    if (this.is === 'open') this.#pulse.ask()
+    if (this.is === 'open') this.#pulse.ask(this.#wire?.patience ?? WAKE_MS)
     else if (this.is === 'waiting' || this.is === 'offline') this.#dial('open')
   }
 

@@ -1,6 +1,8 @@
 /** Whether a connection that says it is open still is: it is asked in silence, and after every sleep. */
 
 const PROBE_MS = 3000
+/** Behind a sleep somebody looks at the page: it is live again within a second. */
+export const WAKE_MS = 800
 
 type Timer = ReturnType<typeof setTimeout>
 
@@ -9,6 +11,8 @@ export class Pulse {
   readonly #dead: () => void
   #beat: ReturnType<typeof setInterval> | undefined
   #probe: Timer | undefined
+  /** ms of that one. */
+  #patience = 0
   /** Nothing was heard since the last beat. */
   #silent = false
 
@@ -33,11 +37,13 @@ export class Pulse {
     this.#probe = undefined
   }
 
-  /** Where no answer comes, it is dead. */
-  ask (): void {
-    if (this.#probe !== undefined) return
+  /** Where no answer comes within so many ms, it is dead. Who asks again does not wait for longer. */
+  ask (patience = PROBE_MS): void {
+    if (this.#probe !== undefined && this.#patience <= patience) return
+    clearTimeout(this.#probe)
+    this.#patience = patience
     this.#ping()
-    this.#probe = setTimeout(this.#dead, PROBE_MS)
+    this.#probe = setTimeout(this.#dead, patience)
   }
 
   end (): void {

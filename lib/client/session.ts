@@ -146,6 +146,7 @@ export class Session implements TopicHost, ConnectionHost {
   over (): void {
     const over = overWith(this.state.get())
     if (!over) return
+    clearTimeout(this.#later)
     this.#asks.end(over)
     for (const topic of this.#topics.values()) topic.refused(over.code, over.message)
   }

@@ -24,6 +24,8 @@ const HEARTBEAT_MS = 5000
 const STALE_MS = 5000
 /** So often it calls before it takes the lead from one that does not answer. */
 const CALLS = 2
+/** ms: the timers of a hidden page, by which the one that leads answers, run once a second. */
+const HIDDEN_MS = 3000
 const NEVER = 4400
 
 type Role = 'new' | 'calling' | 'following' | 'leading' | 'alone' | 'over'
@@ -74,6 +76,8 @@ export class Tab implements Wire {
     const frame = said instanceof Uint8Array ? said : JSON.stringify(open ? { op: 'open' } : said)
     this.#post({ say: 'said', frame, at: Date.now() })
   }
+
+  get patience (): number | undefined { return this.#role === 'following' ? HIDDEN_MS : undefined }
 
   close (): void {
     if (this.#role === 'over') return

@@ -7,7 +7,7 @@ export interface WakeHost {
   offline (): void
 }
 
-const TICK_MS = 5000
+const TICK_MS = 1000
 /** A timer that is so much late has not been late: the machine has slept, or the page was frozen. */
 const JUMP_MS = 15_000
 

@@ -6,6 +6,8 @@ export interface Wire {
   send (said: ClientFrame | Uint8Array): void
   /** Nothing is heard of it afterwards. */
   close (): void
+  /** ms that it may take to answer a page that wakes, where it may take longer than others. */
+  readonly patience?: number | undefined
 }
 
 /** What a connection begins with: who its client is, what it hears, and where it stands in that. */

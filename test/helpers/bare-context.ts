@@ -19,7 +19,7 @@ class PartialURL {
   toString (): string { return this.href }
 }
 
-interface Timer { run: () => void, ms: number, real: NodeJS.Timeout | undefined }
+interface Timer { run: () => void, ms: number, once: boolean, real: NodeJS.Timeout | undefined }
 
 export class BareContext {
   readonly connect: typeof connect
@@ -54,11 +54,20 @@ export class BareContext {
   /** Runs the held timers of so many ms; says how many there were. */
   fire (ms: number): number {
     const due = this.#heldOf(ms)
-    for (const { run } of due) run()
+    for (const timer of due) {
+      if (timer.once) for (const [id, one] of this.#timers) if (one === timer) this.#timers.delete(id)
+      timer.run()
+    }
     return due.length
   }
 
   waiting (ms: number): number { return this.#heldOf(ms).length }
+
+  /** ms of the held timer that would be over first, intervals left out. */
+  shortest (): number | undefined {
+    const all = [...this.#timers.values()].filter(({ once, real }) => once && real === undefined).map(({ ms }) => ms)
+    return all.length > 0 ? Math.min(...all) : undefined
+  }
 
   #heldOf (ms: number): Timer[] {
     return [...this.#timers.values()].filter((timer) => timer.ms === ms && timer.real === undefined)
@@ -66,7 +75,7 @@ export class BareContext {
 
   /** Numbers, as in Hermes: nothing can be asked of one. */
   #start (run: () => void, ms: number, start: (run: () => void, ms: number) => NodeJS.Timeout): number {
-    this.#timers.set(++this.#id, { run, ms, real: this.#held(ms) ? undefined : start(run, ms) })
+    this.#timers.set(++this.#id, { run, ms, once: start === setTimeout, real: this.#held(ms) ? undefined : start(run, ms) })
     return this.#id
   }
 
