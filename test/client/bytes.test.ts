@@ -101,6 +101,8 @@ async function schedule (t: Test, random: Random, url: string, prefix: string) {
     for (let i = random.int(0, 5); i > 0; i--) await publish()
     if (random.chance(0.1)) for (const { proxy } of all) proxy.endStalls()
     if (random.chance(0.03)) {
+      // Fastify waits for the rest of a request's body, however long that takes.
+      for (const { proxy } of all) proxy.endStalls()
       await server.app.close()
       if (random.chance(0.5)) await publish()
       server = await node(t, url, prefix, port)

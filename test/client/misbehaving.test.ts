@@ -6,6 +6,7 @@ import { WebSocket, WebSocketServer } from 'ws'
 import { connect, type ClientEvent, type ConnectOptions } from '../../lib/client/index.ts'
 import { HeardTopic } from '../../lib/client/topic.ts'
 import type { SocketClass } from '../../lib/client/websocket.ts'
+import { BareContext } from '../helpers/bare-context.ts'
 import { until } from '../helpers/redis.ts'
 
 type Frame = Record<string, unknown>
@@ -172,4 +173,67 @@ t.test('an event of a subscription that was left is not told in the next one, no
   topic.frame({ op: 'subscribed', topic: 'news', id: '4' })
   topic.frame({ topic: 'news', event: 'n', id: '5', prev: '4', data: 5 })
   t.same(told, [5])
+})
+
+t.test('a late event of an earlier subscription is not taken for the answer to the next one', async (t) => {
+  let subscribes = 0
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => 'fastify-realtime.v1' })
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of server.clients) socket.terminate()
+    server.close()
+  })
+  server.on('connection', (socket) => {
+    const line: Line = { socket, heard: [], cursor: undefined }
+    socket.on('message', (data) => {
+      const { op, topic, ref } = JSON.parse(String(data)) as Frame
+      if (op === 'open') say(line, { op: 'open', connection: 'c', heartbeat: 25_000 })
+      if (op !== 'subscribe') return
+      if (topic === 'kept') return say(line, { op: 'subscribed', topic, ref })
+      subscribes++
+      if (subscribes === 2) {
+        // It was on its way when the topic was left; and what was said too fast was not read, so that its answer names nothing.
+        event(line, 2)
+        return say(line, { op: 'error', code: 'RATE_LIMITED', message: 'later' })
+      }
+      say(line, { op: 'subscribed', topic, ref, id: String(subscribes === 1 ? 0 : 2) })
+      event(line, subscribes === 1 ? 1 : 3)
+    })
+  })
+  const client = connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`, {
+    WebSocket: WebSocket as unknown as SocketClass, firstDelay: 10
+  })
+  t.teardown(() => client.close())
+  client.topic('kept').on('*', () => {})
+  const told: unknown[] = []
+  const hear = () => client.topic('news').on('*', ({ event, data }) => told.push(event === 'n' ? data : event))
+  const leave = hear()
+  await until('the first', () => told.length === 1)
+  leave()
+  await new Promise((resolve) => setTimeout(resolve))
+  hear()
+  await until('it is asked for once more', () => subscribes === 3)
+  await until('the one behind it', () => told.length === 2)
+  t.same(told, [1, 3])
+})
+
+t.test('what was to be asked for later is not, once the client is closed: nothing of it is left', async (t) => {
+  const machine = new BareContext((ms) => ms > 0)
+  const server = new WebSocketServer({ port: 0, host: '127.0.0.1', handleProtocols: () => 'fastify-realtime.v1' })
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  let refused = 0
+  server.on('connection', (socket) => {
+    socket.on('message', (data) => {
+      const { op } = JSON.parse(String(data)) as Frame
+      if (op === 'open') socket.send(JSON.stringify({ op: 'open', connection: 'c', heartbeat: 25_000 }))
+      if (op === 'subscribe') socket.send(JSON.stringify({ op: 'error', code: 'RATE_LIMITED', message: 'later' }), () => refused++)
+    })
+  })
+  const client = machine.connect(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`)
+  client.topic('news').on('*', () => {})
+  await until('it is to be asked for later', () => refused === 1 && machine.shortest() !== undefined)
+  client.close()
+  await until('nobody', () => server.clients.size === 0)
+  t.equal(machine.shortest(), undefined)
 })
