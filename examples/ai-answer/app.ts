@@ -42,5 +42,11 @@ export default async function buildApp (options: AiAnswerOptions = {}): Promise<
     root: fileURLToPath(new URL('./public/', import.meta.url)),
     setHeaders: reply => reply.header('content-security-policy', pagePolicy)
   })
+  // The client, as it is built: the page's policy lets no import map in, so it is imported by its path.
+  await app.register(fastifyStatic, {
+    root: fileURLToPath(new URL('.', import.meta.resolve('fastify-realtime/client'))),
+    prefix: '/fastify-realtime-client/',
+    decorateReply: false
+  })
   return app
 }

@@ -10,6 +10,8 @@ export interface StreamEvent<Data = unknown> {
   event: string
   /** Parsed where it is JSON, else the text. */
   data: Data
+  /** As it came: of a source that speaks text a word may look like JSON. */
+  text: string
   /** The last id that the stream has said. */
   id: string
 }
@@ -130,7 +132,7 @@ class Stream {
     if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
     const { on } = this.#options
     const run = this.#ended || !Object.hasOwn(on, event) ? undefined : on[event]
-    if (run) quietly(() => run({ event, data: parsed(data), id: this.#id }))
+    if (run) quietly(() => run({ event, data: parsed(data), text: data, id: this.#id }))
     return ENDS.has(event)
   }
 

@@ -78,7 +78,7 @@ async function schedule (t: Test, random: Random, url: string, prefix: string) {
   const port = await freePort()
   const source = await node(t, url, prefix)
   let server = await node(t, url, prefix, port)
-  const token = (): string => source.app.realtime.sign({ sub: 'ada', subscribe: source.room, expiresIn: random.pick([1000, 2000, 60_000]) })
+  const token = (): string => source.app.realtime.sign({ sub: 'ada', subscribe: source.room, expiresIn: random.pick([2000, 3000, 60_000]) })
   const wires: Record<string, WireKind> = {
     websocket, http, auto, another: (place, host) => random.pick([websocket, http, auto])(place, host)
   }

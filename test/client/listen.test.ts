@@ -39,7 +39,7 @@ t.test('it comes back from the last id, after a lost connection and after 5xx, a
   })
   const stop = start()
   await until('both', () => heard.length === 2)
-  t.same(heard, [{ event: 'n', data: { n: 1 }, id: '1' }, { event: 'n', data: 'text', id: '2' }])
+  t.same(heard, [{ event: 'n', data: { n: 1 }, text: '{"n":1}', id: '1' }, { event: 'n', data: 'text', text: 'text', id: '2' }])
   t.same(asked.map(({ headers }) => headers['last-event-id']), [undefined, '1', '1'])
   stop()
 })

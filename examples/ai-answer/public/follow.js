@@ -1,9 +1,10 @@
 /**
- * One answer over the browser's own EventSource. After a lost connection it comes back and goes on where it was, by
- * itself. It is closed when the answer is over: nothing follows then.
+ * One answer over `listen()` of the client: after a lost connection it comes back and goes on where it was, also where a
+ * proxy has answered 502 meanwhile, which would be the end of an EventSource.
  *
  * States: opening, thinking, answering, reconnecting, and, at the end, done, stopped, aborted or gone.
  */
+import { listen } from '/fastify-realtime-client/index.js'
 import { api } from './dom.js'
 
 const path = answerId => `/v1/answers/${encodeURIComponent(answerId)}`
@@ -14,56 +15,44 @@ export const cut = answerId => api('POST', '/v1/connections/drop', { answerId })
 
 /** Opens the answer. `on` has `question`, `token`, `begin` (anew), `open` and `state` (with a reason when aborted). */
 export function follow (answerId, on) {
-  let source
-  let retry
-  let lastId = ''
   let opened = false
   let speaking = false
-  open()
+  const close = listen(path(answerId), { on: heard(), state: turned })
 
-  function open () {
-    const url = new URL(path(answerId), location.href)
-    if (lastId !== '') url.searchParams.set('lastEventId', lastId)
-    source = new EventSource(url)
-    source.onopen = () => {
+  function heard () {
+    return {
+      // The text as it came: a word that looks like JSON is a word.
+      question ({ text }) {
+        on.question(text)
+        on.state(now())
+      },
+      token ({ text }) {
+        on.token(text)
+        if (speaking) return
+        speaking = true
+        on.state(now())
+      },
+      // What this window has is of an answer that the server has forgotten: it tells it from its start.
+      'realtime:reset' () {
+        speaking = false
+        on.begin()
+        on.state(now())
+      },
+      // The reasons: done or stopped.
+      'realtime:end': ({ data: { reason } }) => end(reason),
+      // The reasons: failed, too-large or closing.
+      'realtime:aborted': ({ data: { reason } }) => end('aborted', reason)
+    }
+  }
+
+  function turned ({ is }) {
+    if (is === 'open') {
       if (opened) on.state(now())
       opened = true
       on.open()
     }
-    source.onerror = () => {
-      if (opened) on.state('reconnecting')
-      // Any answer but 200 is final to an EventSource, also a proxy's 502.
-      if (source.readyState === EventSource.CLOSED) retry = setTimeout(reopen, opened ? 1000 : 0)
-    }
-    hear('realtime:open', () => {})
-    hear('question', question => {
-      on.question(question)
-      on.state(now())
-    })
-    hear('token', token => {
-      on.token(token)
-      if (!speaking) {
-        speaking = true
-        on.state(now())
-      }
-    })
-    // What this window has is of an answer that the server has forgotten: it tells it from its start.
-    hear('realtime:reset', () => {
-      speaking = false
-      on.begin()
-      on.state(now())
-    })
-    // The reasons: done or stopped.
-    hear('realtime:end', data => end(JSON.parse(data).reason))
-    // The reasons: failed, too-large or closing.
-    hear('realtime:aborted', data => end('aborted', JSON.parse(data).reason))
-  }
-
-  function hear (name, listener) {
-    source.addEventListener(name, ({ data, lastEventId }) => {
-      lastId = lastEventId
-      listener(data)
-    })
+    if (is === 'waiting' && opened) on.state('reconnecting')
+    if (is === 'over') on.state('gone')
   }
 
   const now = () => speaking ? 'answering' : 'thinking'
@@ -71,20 +60,6 @@ export function follow (answerId, on) {
   function end (state, reason) {
     close()
     on.state(state, reason)
-  }
-
-  async function reopen () {
-    const from = source
-    const { status } = await howFar(answerId).catch(error => error)
-    if (source !== from || retry === undefined) return
-    if (status >= 400 && status < 500) end('gone')
-    else open()
-  }
-
-  function close () {
-    clearTimeout(retry)
-    retry = undefined
-    source.close()
   }
 
   return { close }

@@ -1,4 +1,6 @@
-/** One EventSource for all windows of this browser, which under HTTP/1.1 has only six connections for them. */
+/** One stream for all windows of this browser, which under HTTP/1.1 has only six connections for them. */
+import { listen } from '/fastify-realtime-client/index.js'
+
 const ports = new Set()
 const items = new Map()
 const prices = new Map()
@@ -12,22 +14,25 @@ self.onconnect = ({ ports: [port] }) => {
 }
 
 function open () {
-  const source = new EventSource('/v1/inventory/stream')
-  source.onopen = () => turn('live')
-  source.onerror = () => {
-    turn('gone')
-    if (source.readyState === EventSource.CLOSED) setTimeout(open, 2000)
-  }
-  source.addEventListener('node', ({ data }) => turn('live', JSON.parse(data).node))
-  source.addEventListener('inventory', ({ data }) => keepAll(items, 'items', JSON.parse(data)))
-  source.addEventListener('price-list', ({ data }) => keepAll(prices, 'prices', JSON.parse(data)))
-  source.addEventListener('stock', ({ data }) => keep(items, 'items', [JSON.parse(data)]))
-  source.addEventListener('price', ({ data }) => keep(prices, 'prices', [JSON.parse(data)]))
-  source.addEventListener('realtime:removed', ({ data }) => {
-    const { topic, key } = JSON.parse(data)
-    if (topic !== 'inventory') return
-    items.delete(key)
-    tell({ gone: [key] })
+  listen('/v1/inventory/stream', {
+    on: {
+      node: ({ data }) => turn('live', data.node),
+      inventory: ({ data }) => keepAll(items, 'items', data),
+      'price-list': ({ data }) => keepAll(prices, 'prices', data),
+      stock: ({ data }) => keep(items, 'items', [data]),
+      price: ({ data }) => keep(prices, 'prices', [data]),
+      'realtime:removed' ({ data: { topic, key } }) {
+        if (topic !== 'inventory') return
+        items.delete(key)
+        tell({ gone: [key] })
+      }
+    },
+    state ({ is }) {
+      if (is === 'open') turn('live')
+      if (is === 'waiting' || is === 'over') turn('gone')
+      // A session that is over may begin again.
+      if (is === 'over') setTimeout(open, 2000)
+    }
   })
 }
 

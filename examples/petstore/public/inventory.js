@@ -9,7 +9,7 @@ export function startInventory () {
   const wire = wireOf('inventory')
   if (typeof SharedWorker === 'function') {
     // The board is the same for everybody, so all windows of the browser share one connection.
-    const worker = new SharedWorker('/inventory-worker.js', { name: 'inventory' })
+    const worker = new SharedWorker('/inventory-worker.js', { name: 'inventory', type: 'module' })
     worker.port.onmessage = ({ data }) => {
       if (data.state !== undefined) wire(data.state, data.node)
       for (const itemId of data.gone ?? []) drop(itemId)

@@ -1,4 +1,5 @@
-/** The browser's own EventSource and WebSocket, with what each leaves to the page. */
+/** The library's client for streams, and the browser's own WebSocket, with what that leaves to the page. */
+import { listen } from '/fastify-realtime-client/index.js'
 import { asMe, stayIn } from './person.js'
 import { count } from './proof.js'
 
@@ -17,34 +18,33 @@ export function wireOf (panelId) {
 }
 
 /**
- * An EventSource that is not given up. After a lost connection it comes back and resumes by itself. After any
- * answer that is not 200 (a proxy's 502, a session that is over) it closes for good: then a new one goes on from
- * the last id, unless there is nothing to hear any more.
+ * A stream by `listen()` of the client, which comes back and resumes by itself, also behind a proxy's 502. Where it is sent
+ * away for good (a session that is over), it begins again from the last id, unless there is nothing to hear any more.
  */
 export function openStream (path, { on, state, isOver = async () => false }) {
-  let source
-  let lastId = ''
+  let leave
+  let lastEventId = ''
   let retry
   let closed = false
+  const always = { 'realtime:open': () => {}, node: ({ node }) => state('live', node) }
   open()
 
   function open () {
-    const url = asMe(path)
-    if (lastId !== '') url.searchParams.set('lastEventId', lastId)
     state('connecting')
-    source = new EventSource(url)
-    source.onopen = () => state('live')
-    source.onerror = () => {
-      state('gone')
-      if (source.readyState === EventSource.CLOSED) retry = setTimeout(reopen, 2000)
-    }
-    const always = { 'realtime:open': () => {}, node: ({ node }) => state('live', node) }
-    for (const [name, hear] of Object.entries({ ...always, ...on })) {
-      source.addEventListener(name, event => {
-        lastId = event.lastEventId
-        hear(JSON.parse(event.data), event)
-      })
-    }
+    leave = listen(asMe(path), { on: heard({ ...always, ...on }), state: turned, lastEventId })
+  }
+
+  function heard (on) {
+    return Object.fromEntries(Object.entries(on).map(([name, hear]) => [name, event => {
+      lastEventId = event.id
+      hear(event.data, event)
+    }]))
+  }
+
+  function turned ({ is }) {
+    if (is === 'open') state('live')
+    if (is === 'waiting' || is === 'over') state('gone')
+    if (is === 'over') retry = setTimeout(reopen, 2000)
   }
 
   async function reopen () {
@@ -58,12 +58,15 @@ export function openStream (path, { on, state, isOver = async () => false }) {
     close () {
       closed = true
       clearTimeout(retry)
-      source.close()
+      leave()
     }
   }
 }
 
-/** A WebSocket in the app's own JSON. It comes back, a little later each time; what was meanwhile it does not hear. */
+/**
+ * A WebSocket in the app's own JSON: the browser's own is enough, since the chat tells its history anew to whoever comes, and
+ * nothing is resumed. It comes back, a little later each time.
+ */
 export function openChannel (path, { on, onBytes, onOpen, state }) {
   const socket = openSocket(path, {
     state,
