@@ -152,7 +152,7 @@ async function dialChannel (target: Target, place: Place, hear: Hear, signal: Ab
   signal.addEventListener('abort', () => leave(ws))
   await opened(ws)
   ws.send(JSON.stringify({ op: 'open', cursors: Object.fromEntries(place.topics) }))
-  for (const topic of topics) ws.send(JSON.stringify({ op: 'subscribe', topic, id: place.topics.get(topic) }))
+  for (const topic of topics) ws.send(JSON.stringify({ op: 'subscribe', topic, id: place.topics.get(topic), ref: topic }))
   return { ended, pause: () => ws.pause(), resume: () => ws.resume(), close: () => leave(ws) }
 }
 
@@ -180,7 +180,7 @@ function readChannel (ws: WebSocket, target: Target, place: Place, hear: Hear): 
   ws.on('message', (data: RawData, binary: boolean) => {
     const frame = frameOf(data as Buffer, binary)
     if (frame.op === 'bye') bye = frame
-    if (frame.op === 'error' && target.topics.includes(String(frame.topic))) ws.close(1000, 'refused')
+    if (frame.op === 'error' && target.topics.includes(String(frame.ref))) ws.close(1000, 'refused')
     keepPlace(frame, place)
     hear(heardIn(frame))
   })

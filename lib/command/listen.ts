@@ -106,14 +106,14 @@ class Listener {
 
   /** What is to be known besides the data. */
   #tell ({ event, data, topic = '' }: Heard): void {
-    const { reason, recovered, code, message, topic: told = topic } = (data ?? {}) as Record<string, unknown>
+    const { reason, recovered, code, message, ref, topic: told = topic } = (data ?? {}) as Record<string, unknown>
     if (event === 'realtime:reset') say(`reset: events of "${String(told)}" were lost (${String(reason)})`)
     if (event === 'realtime:subscribed' && recovered !== undefined) {
       say(recovered === true ? `"${topic}" recovered: what was missed follows` : `"${topic}" could not be recovered`)
     }
     if (event !== 'realtime:error') return
     say(`refused: ${String(code)}: ${String(message)}`)
-    if (this.#asked.target.topics.includes(String(told))) this.#finish(true)
+    if (this.#asked.target.topics.includes(String(ref))) this.#finish(true)
   }
 
   #lineOf ({ event, id, topic, data }: Heard): string {

@@ -143,7 +143,7 @@ t.test('what is refused, or is no stream, ends with 1 and says why; 204 ends wit
     [[`${url}/broken`], /answers 500/, 1],
     [[`${url}/page`], /no event stream, but text\/plain/, 1],
     [[`${url}/moved`], /elsewhere: \/news/, 1],
-    [[`${url}/page`, '--ws'], /answers 404/, 1],
+    [[`${url}/page`, '--ws'], /answers 200/, 1],
     [['http://127.0.0.1:9/'], /ECONNREFUSED/, 1],
     [[`${url}/over`], /nothing more to say/, 0]
   ]
