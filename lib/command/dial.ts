@@ -143,7 +143,9 @@ type Frame = Record<string, unknown>
 /** Close codes after which a client stays away (PROTOCOL.md, section 6). */
 const FINAL: ReadonlySet<number> = new Set([1000, 1007, 1009, 4400, 4403, 4408, 4429])
 
-async function dialChannel (target: Target, place: Place, hear: Hear, signal: AbortSignal): Promise<Dialled> {
+async function dialChannel (
+  target: Target, place: Place, hear: Hear, signal: AbortSignal
+): Promise<Dialled> {
   const { url, headers, topics } = target
   const ws = new WebSocket(url.href.replace(/^http/, 'ws'), ['fastify-realtime.v1'], {
     headers, maxPayload: MAX_EVENT, handshakeTimeout: DIAL_MS
@@ -152,7 +154,9 @@ async function dialChannel (target: Target, place: Place, hear: Hear, signal: Ab
   signal.addEventListener('abort', () => leave(ws))
   await opened(ws)
   ws.send(JSON.stringify({ op: 'open', cursors: Object.fromEntries(place.topics) }))
-  for (const topic of topics) ws.send(JSON.stringify({ op: 'subscribe', topic, id: place.topics.get(topic), ref: topic }))
+  for (const topic of topics) {
+    ws.send(JSON.stringify({ op: 'subscribe', topic, id: place.topics.get(topic), ref: topic }))
+  }
   return { ended, pause: () => ws.pause(), resume: () => ws.resume(), close: () => leave(ws) }
 }
 
