@@ -53,6 +53,8 @@ const rooms: Room[] = [
   { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known)\.ts)/ },
   // It is asked by core, and reads what core keeps of an event.
   { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known)\.ts)/ },
+  // A program of its own: it knows the server by the protocol.
+  { files: /^command\//, imports: /^(command\/|testing\/parser\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]
 
