@@ -46,7 +46,7 @@ export interface RealtimeOptions {
   history?: HistoryOptions | false
   /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */
   ringBytes?: number
-  /** ms between heartbeats of a quiet connection. Default 25000; 1000 to 300000. */
+  /** ms between heartbeats of a quiet connection. Default 25000; 20 to 300000. */
   heartbeat?: number
   /** SSE reconnection time, ms, jittered by a fifth. Default 2000. */
   retry?: number
