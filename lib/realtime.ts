@@ -122,7 +122,7 @@ function readTarget (hub: Hub, target: RealtimeTarget): Target {
 /** What was issued says whose it is, and nothing of connections or topics. @throws TargetInvalid */
 function onlyIdentity ({ identity, connection, topic }: Target): string {
   if (identity !== undefined && connection === undefined && topic === undefined) return identity
-  throw new TargetInvalid('; with "revoke" it is an identity alone')
+  throw new TargetInvalid('; with "revoke" only "identity" is allowed')
 }
 
 function readWord (hub: Hub, word: string, value: unknown): string | undefined {

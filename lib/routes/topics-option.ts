@@ -54,7 +54,7 @@ export function planOne (context: WireContext, label: RouteLabel, one: unknown):
   if (at) return { check: () => {}, at: () => at, owner: () => at.topic, matches: ({ name }) => name === at.name }
   if (typeof one === 'string') return planTemplate(context, label, one)
   throw new RouteInvalid(label.kind, label.url,
-    'has "topics" that are neither a Topic, topic.at(…), a name, nor a function')
+    'has "topics" that are not a Topic, topic.at(…), a name, an array of these, or a function')
 }
 
 function planDeclared (label: RouteLabel, topic: DeclaredTopic): TopicPlan {

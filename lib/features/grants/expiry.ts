@@ -29,7 +29,7 @@ export function readMoment (value: unknown, of: string, name: string): number | 
   if (typeof value !== 'number' || !(value >= 0 && value <= LAST)) {
     throw new ExpiryInvalid(of, name, typeof value === 'number' ? String(value) : shown(value))
   }
-  if (value < LEAST) throw new ExpiryInvalid(of, name, `${value}, which are seconds, or long ago`)
+  if (value < LEAST) throw new ExpiryInvalid(of, name, `${value} looks like seconds, or is long past`)
   return value
 }
 
