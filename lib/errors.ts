@@ -107,9 +107,9 @@ export const HttpVersionTooOld = make('HTTP_VERSION',
   'If a proxy sent this request, set it to HTTP/1.1 (nginx: proxy_http_version 1.1).', 505)
 export const Forbidden = make('FORBIDDEN', 'topic "%s": this client may not %s', 403)
 export const GrantInvalid = make('GRANT_INVALID',
-  '%s returned a grant that is not valid: %s. Return true, or { allow: true, expiresAt?, info? }.')
+  '%s must return true, or { allow: true, expiresAt?, info? }. The grant that it returned is not valid: %s')
 export const ExpiryInvalid = make('EXPIRY_INVALID',
-  '%s returned an invalid "%s": %s. Return ms since the epoch, e.g. Date.now() + 60000, or exp * 1000 of a token.')
+  '%s has an invalid "%s": %s. Use ms since the epoch, e.g. Date.now() + 60000, or exp * 1000 of a token.')
 export const TokenInvalid = make('TOKEN_INVALID', 'the token %s', 401)
 export const TokenMissing = make('TOKEN_MISSING',
   'topic "%s" needs a token: send one as "authorization: Bearer …" or in the open frame', 401)

@@ -34,5 +34,5 @@ export function readMoment (value: unknown, of: string, name: string): number | 
 }
 
 function shown (value: unknown): string {
-  return typeof value === 'string' ? `"${printable(value)}"` : `of type ${typeof value}`
+  return typeof value === 'string' ? `"${printable(value)}"` : `a value of type ${typeof value}`
 }
