@@ -59,7 +59,7 @@ function explicit (
   // Threat: a client that hears several topics would choose which of them it writes into.
   if (only.length !== 1 || only[0] === undefined || typeof only[0] === 'function') {
     throw invalid(channel, name,
-      'names no topic, and the channel does not have exactly one: use relay: { topic, data }')
+      'names no topic, but the channel does not have exactly one topic: use relay: { topic, data }')
   }
   return { topic: only[0], data: typeof option === 'function' ? option : undefined }
 }
