@@ -70,9 +70,9 @@ export class Instruments {
 
   #addTallies (): void {
     this.#tallied('published_total', 'Events that the adapter has taken from this node', (one) => one.published)
-    this.#tallied('published_bytes_total', 'Their data', (one) => one.publishedBytes)
+    this.#tallied('published_bytes_total', 'Bytes of their data', (one) => one.publishedBytes)
     this.#tallied('delivered_total', 'Live events written to listeners, one for each listener', (one) => one.delivered)
-    this.#tallied('delivered_bytes_total', 'What was written for them', (one) => one.deliveredBytes)
+    this.#tallied('delivered_bytes_total', 'Bytes that were written for them', (one) => one.deliveredBytes)
     this.#timed('publish_duration_seconds', 'From publish() until the adapter has the event', (one) => one.publish)
     this.#timed('delivery_duration_seconds',
       "From an event's id, by the clock that gave it, to the last listener's write", (one) => one.delivery)
