@@ -98,7 +98,7 @@ export interface RealtimeOptions {
   leaveTimeout?: number
   /**
    * How long a client waits for its topics' history, and for each promise of `topics`, `authorize`, `identify`,
-   * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. Above it: refused for now.
+   * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. After that it is refused for now.
    */
   joinTimeout?: number
   /** Check published data, as it is to be sent, against its schema. Default: true unless NODE_ENV is production. */
