@@ -86,7 +86,7 @@ export function readOptions (options: RealtimeOptions, hookTimeout = 10_000): Se
   if (live.maxBuffered < maxEventBytes * FRAMING) {
     throw new OptionInvalid('maxBuffered',
       `must be at least 1.5 × maxEventBytes (${Math.ceil(maxEventBytes * FRAMING)}), ` +
-      'or one event could never be sent')
+      'or a large event could never be sent')
   }
   return Object.freeze({
     ...live,
@@ -132,8 +132,8 @@ function readCloseTimeout (value: unknown, hookTimeout: number): number {
   const ms = integer('closeTimeout', value ?? Math.min(5000, Math.floor(hookTimeout / 2)), 0, 300_000)
   if (ms < hookTimeout) return ms
   throw new OptionInvalid('closeTimeout',
-    `must be less than Fastify's own pluginTimeout (${hookTimeout}), ` +
-    'after which app.close() would fail: raise that one too')
+    `must be less than Fastify's pluginTimeout (${hookTimeout}), ` +
+    'or app.close() would fail. Raise pluginTimeout too')
 }
 
 /** The options that a route may override. */
@@ -181,7 +181,7 @@ export function readResumable (value: unknown): ResumableSettings {
   }
   if (start !== undefined) oneOf('resumable.start', start, ['POST'])
   if (start !== undefined && key === undefined) {
-    throw new OptionInvalid('resumable.start', 'needs a key: whose run is it that begins anew?')
+    throw new OptionInvalid('resumable.start', 'needs a "key" that says whose run a POST starts')
   }
   return Object.freeze({
     maxAge: integer('resumable.maxAge', maxAge ?? 600_000, 1, 86_400_000),
@@ -215,11 +215,11 @@ export function readOrigins (value: unknown): readonly string[] | '*' {
     const read = readOrigin(origin)
     if (origin === 'null') {
       throw new OptionInvalid('origins',
-        'holds "null", which any site sends from a sandboxed frame: to allow everybody say "*"')
+        'contains "null", which any site can send from a sandboxed frame. To allow everybody, use "*"')
     }
     if (read === undefined || read.text !== origin.toLowerCase() || /^wss?:$/.test(read.scheme)) {
       throw new OptionInvalid('origins',
-        `holds "${origin}", which is not an origin of pages, like "https://app.example"`)
+        `contains "${origin}", which is not an origin of a page, like "https://app.example"`)
     }
     return read.text
   }))
@@ -234,7 +234,7 @@ export function readHosts (value: unknown): readonly string[] | '*' {
     const read = typeof host === 'string' ? readHost(host) : undefined
     if (read === undefined) {
       throw new OptionInvalid('hosts',
-        `holds "${String(host)}", which is not a host like "app.example" or "localhost:3000"`)
+        `contains "${String(host)}", which is not a host like "app.example" or "localhost:3000"`)
     }
     return read
   }))
@@ -275,8 +275,8 @@ export function readAuthorize (value: unknown, tokens: boolean): TopicPolicy['au
   if (value === undefined || value === 'anyone' || typeof value === 'function') return value as TopicPolicy['authorize']
   if (value === 'token' && tokens) return value
   throw new OptionInvalid('authorize', value === 'token'
-    ? 'is "token", and the plugin has no option "tokens"'
-    : 'must be a function that says true to those who may, "anyone" or "token"')
+    ? 'is "token", but the plugin has no "tokens". Set that option'
+    : 'must be "anyone", "token", or a function that returns true for clients that may')
 }
 
 export function integer (name: string, value: unknown, min: number, max = Infinity): number {

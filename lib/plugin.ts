@@ -72,8 +72,8 @@ function warnOfSiblings ({ adapter, log }: Hub): void {
   const why = adapter.nodes ? undefined : siblings()
   if (why === undefined) return
   log.warn({ adapter: adapter.name },
-    `realtime: this process seems to be one of several (${why}), and the adapter "${adapter.name}" reaches none of ` +
-    'the others: a client hears only what its own process publishes. Give the plugin an adapter that they share, ' +
+    `realtime: this process seems to be one of several (${why}), but the adapter "${adapter.name}" works only within ` +
+    'one process: a client hears only what its own process publishes. Use an adapter that all processes share, ' +
     'e.g. redis() of fastify-realtime/redis, or run one process')
 }
 
@@ -222,7 +222,7 @@ class App {
     onlyKnown('topic', options, TOPIC_OPTIONS)
     const retention = readHistory('history', options.history, this.#settings.history)
     if (options.snapshot !== undefined && !retention) {
-      throw new OptionInvalid('snapshot', 'needs history: without ids its join with the live events could lose some')
+      throw new OptionInvalid('snapshot', 'needs history: without event ids, events after the snapshot could be lost')
     }
     const keyed = readKeyed(options.keyed)
     if (keyed) this.#mustCarryKeyed(pattern, options, retention)
@@ -254,9 +254,9 @@ class App {
 
   #mustCarryKeyed (pattern: string, options: AnyTopicOptions, retention: Retention | undefined): void {
     const { adapter } = this.#hub
-    if (!retention) throw new OptionInvalid('keyed', 'needs history: its state is joined to the events by their ids')
+    if (!retention) throw new OptionInvalid('keyed', 'needs history: event ids join the state to the live events')
     if (options.snapshot !== undefined) {
-      throw new OptionInvalid('snapshot', 'cannot be given for a keyed topic, whose state the adapter keeps')
+      throw new OptionInvalid('snapshot', 'cannot be used with "keyed", which keeps the state itself')
     }
     if (!keyedStatesOf(adapter)) throw new KeyedUnsupported(printable(pattern), adapter.name)
   }

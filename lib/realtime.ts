@@ -15,7 +15,7 @@ import type { BegunRuns } from './features/resumable/begun-runs.ts'
 import { checkRunKey, runOf } from './features/resumable/names.ts'
 import type { Runs } from './features/resumable/runs.ts'
 import { onlyKnown, record, unknownIn, whyUnknown } from './known.ts'
-import { resolveTopic } from './routes/topics-option.ts'
+import { resolveName, resolveTopic } from './routes/topics-option.ts'
 import type { Connection } from './types/connection.ts'
 import type { AnyItem, SubscribeOptions, TopicSubscription } from './types/topic.ts'
 import type { Realtime, RealtimeStats, RealtimeTarget, StopOptions } from './types/realtime.ts'
@@ -49,31 +49,31 @@ export class RealtimeFace implements Realtime {
   }
 
   readonly remove: Realtime['remove'] = async (name, key, options) => {
-    return await this.#hub.publisher.remove(this.#hub.topics.resolve(name), key, options)
+    return await this.#hub.publisher.remove(resolveName(this.#hub.topics, name), key, options)
   }
 
   readonly state: Realtime['state'] = async (name, options) => {
-    return await this.#hub.states.read(this.#hub.topics.resolve(name), options)
+    return await this.#hub.states.read(resolveName(this.#hub.topics, name), options)
   }
 
   readonly publish: Realtime['publish'] = async (name, event, data, options) => {
-    return await this.#hub.publisher.publish(this.#hub.topics.resolve(name), event, data, options)
+    return await this.#hub.publisher.publish(resolveName(this.#hub.topics, name), event, data, options)
   }
 
   readonly history: Realtime['history'] = async (name, options) => {
-    return await this.#hub.publisher.history(this.#hub.topics.resolve(name), options)
+    return await this.#hub.publisher.history(resolveName(this.#hub.topics, name), options)
   }
 
   readonly subscribe: Realtime['subscribe'] = (name, options) =>
-    this.#process.subscribe(this.#hub.topics.resolve(name), options)
+    this.#process.subscribe(resolveName(this.#hub.topics, name), options)
 
   readonly stop: Realtime['stop'] = async (key, options) => await stopRun(this.#runs, key, options)
 
   readonly count: Realtime['count'] = async (name) => {
-    return await this.#hub.node.counting.count(this.#hub.topics.resolve(name).name)
+    return await this.#hub.node.counting.count(resolveName(this.#hub.topics, name).name)
   }
 
-  readonly countLocal: Realtime['countLocal'] = (name) => this.#hub.listenersHere(this.#hub.topics.resolve(name).name)
+  readonly countLocal: Realtime['countLocal'] = (name) => this.#hub.listenersHere(resolveName(this.#hub.topics, name).name)
 
   readonly disconnect: Realtime['disconnect'] = async (target, reason) => {
     const { revoke, ...why } = readDisconnect(reason)
@@ -122,7 +122,7 @@ function readTarget (hub: Hub, target: RealtimeTarget): Target {
 /** What was issued says whose it is, and nothing of connections or topics. @throws TargetInvalid */
 function onlyIdentity ({ identity, connection, topic }: Target): string {
   if (identity !== undefined && connection === undefined && topic === undefined) return identity
-  throw new TargetInvalid('; with "revoke" it is an identity alone')
+  throw new TargetInvalid('; with "revoke" only "identity" is allowed')
 }
 
 function readWord (hub: Hub, word: string, value: unknown): string | undefined {

@@ -52,7 +52,7 @@ export class Schemas {
     const set = own ?? compilersOf(this.#scope).validator
     const ajv = (): Validator => this.#ajvCompiler(of === 'received' ? RECEIVED : PUBLISHED)(route) as Validator
     if (!set && !isJsonSchema(route.schema)) {
-      throw new Error('it is no JSON schema, and the app has set no compiler for it: see setValidatorCompiler()')
+      throw new Error('it is not a JSON schema, and the app has set no compiler for it: see setValidatorCompiler()')
     }
     if (!set) return ajv()
     const validator = (): Validator => callable(set(route)) as Validator
@@ -179,7 +179,7 @@ export class LazyCodec implements Codec {
 }
 
 function callable (compiled: unknown): (data: unknown) => unknown {
-  if (typeof compiled !== 'function') throw new Error('its compiler gave no function')
+  if (typeof compiled !== 'function') throw new Error('its compiler did not return a function')
   return compiled as (data: unknown) => unknown
 }
 

@@ -39,7 +39,7 @@ function sources () {
 
 function unloaded (file) {
   if (isTypesOnly(file)) return { total: 0, covered: 0 }
-  console.log(`${file} was loaded by no test`)
+  console.log(`No test loads ${file}`)
   return { total: readFileSync(join(root, file), 'utf8').trimEnd().split('\n').length, covered: 0 }
 }
 

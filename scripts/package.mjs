@@ -56,7 +56,7 @@ function wrongFiles () {
   return [
     ...required.filter((file) => !files.includes(file)).map((file) => `${file} is missing from the package`),
     ...files.filter((file) => !folders.some((folder) => file.startsWith(folder)) && !documents.includes(file))
-      .map((file) => `${file} does not belong into the package`)
+      .map((file) => `${file} must not be in the package`)
   ]
 }
 

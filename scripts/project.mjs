@@ -40,7 +40,7 @@ export function requireNode () {
   const wanted = readJson('package.json').engines.node.match(/\d+/g).map(Number)
   const have = process.versions.node.split('.').map(Number)
   if (have[0] > wanted[0] || (have[0] === wanted[0] && have[1] >= wanted[1])) return
-  console.error(`Node ${wanted.join('.')} or newer is needed; this is ${process.version}.`)
+  console.error(`Node ${wanted.join('.')} or newer is required, but this is ${process.version}.`)
   process.exit(1)
 }
 

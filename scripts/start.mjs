@@ -9,7 +9,7 @@ const [example = 'petstore', ...args] = process.argv.slice(2)
 
 requireNode()
 if (!isExample(example)) {
-  console.error(`There is no example called "${example}". There is: ${readdirSync(join(root, 'examples')).filter(isExample).join(', ')}`)
+  console.error(`There is no example "${example}". The examples are: ${readdirSync(join(root, 'examples')).filter(isExample).join(', ')}`)
   process.exit(1)
 }
 for (const step of [install, buildPackage, buildExamples]) {

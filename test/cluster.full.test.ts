@@ -215,7 +215,7 @@ t.test('a node is killed, Redis is restarted, and no window misses a bid or hear
   const kill = async (window: Window) => {
     const name = await nodeOf(window)
     const killed = cluster.says(new RegExp(`^${name} has ended`))
-    const again = cluster.says(new RegExp(`^${name} is there`))
+    const again = cluster.says(new RegExp(`^${name} is running`))
     cluster.press(name.at(-1)!)
     await killed
     await note(`while ${name} was away`)
@@ -226,7 +226,7 @@ t.test('a node is killed, Redis is restarted, and no window misses a bid or hear
   await kill(ada)
   t.ok(await counted(ada, 'reconnects') > 0, 'the window came back')
 
-  const back = cluster.says(/^Redis is there again/)
+  const back = cluster.says(/^Redis is running again/)
   cluster.press('r')
   await back
   await bidder.goesOn()
@@ -254,7 +254,7 @@ t.test('a node is killed, Redis is restarted, and no window misses a bid or hear
   }
 
   await t.test('what is lost for good is said', async t => {
-    const empty = cluster.says(/^Redis is there again/)
+    const empty = cluster.says(/^Redis is running again/)
     cluster.press('e')
     await empty
     for (const { page } of windows) {

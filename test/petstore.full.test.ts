@@ -37,7 +37,7 @@ t.test('an auction in two windows', async t => {
   t.same(outbids(ben), [{ newAmount: 700 }])
 
   await bid(ben, 650)
-  await seen(ben, '#auction-banner', 'A bid has to be more than 700')
+  await seen(ben, '#auction-banner', 'A bid must be more than 700')
   t.same(await ben.page.locator('#auction-amount').textContent(), '$700')
 
   await ben.page.locator('#auction-watch').click()

@@ -10,7 +10,7 @@ const port = Number(process.env.PORT ?? 3000)
 const host = process.env.HOST ?? '127.0.0.1'
 const say = (text: string): void => console.log(text)
 
-if (!Number.isInteger(port) || port < 0 || port > 65535) fail(`PORT has to be a number from 0 to 65535, not '${process.env.PORT}'.`)
+if (!Number.isInteger(port) || port < 0 || port > 65535) fail(`PORT must be a number from 0 to 65535, not '${process.env.PORT}'.`)
 
 const program = findRedis()
 if (program === undefined) {
@@ -31,7 +31,7 @@ process.on('exit', () => {
 })
 for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, quit)
 
-say(`Redis is there (${program})`)
+say(`Redis is running (${program})`)
 await Promise.all(nodes.map(node => node.start()))
 balancer.once('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EADDRINUSE') throw error
@@ -60,9 +60,9 @@ let restarting = false
 function restartRedis (empty: boolean): void {
   if (restarting) return
   restarting = true
-  say(empty ? 'Redis is killed, and its data deleted' : 'Redis is killed')
+  say(empty ? 'Killing Redis and deleting its data' : 'Killing Redis')
   redis.restart({ empty })
-    .then(() => say('Redis is there again'), error => fail(String(error)))
+    .then(() => say('Redis is running again'), error => fail(String(error)))
     .finally(() => { restarting = false })
 }
 

@@ -36,7 +36,7 @@ export class ShopNode {
 
   kill (): void {
     if (this.port === undefined) return
-    this.#say('is killed')
+    this.#say('is being killed')
     this.#child?.kill('SIGKILL')
   }
 
@@ -73,7 +73,7 @@ export class ShopNode {
       const port = listening && /http:\/\/127\.0\.0\.1:(\d+)/.exec(line)?.[1]
       if (!port) return this.#say(`says: ${messageOf(line)}`)
       this.port = Number(port)
-      this.#say('is there')
+      this.#say('is running')
       listening()
     })
   }

@@ -23,7 +23,7 @@ export interface AuctionEvents {
 export type AuctionEvent = { [K in keyof AuctionEvents]: { event: K, data: AuctionEvents[K] } }[keyof AuctionEvents]
 
 export const AuctionNotFound = createError('AUCTION_NOT_FOUND', 'There is no auction %s', 404)
-export const BidTooLow = createError('BID_TOO_LOW', 'A bid has to be %s', 409)
+export const BidTooLow = createError('BID_TOO_LOW', 'A bid must be %s', 409)
 export const AuctionOver = createError('AUCTION_OVER', 'This auction is over', 409)
 export const AuctionRuns = createError('AUCTION_RUNS', 'This auction is still open', 409)
 export const AuctionBusy = createError('AUCTION_BUSY', 'Others were faster each time; try again', 503)

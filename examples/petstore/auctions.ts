@@ -87,7 +87,7 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
     if (looking.has(log)) return
     looking.add(log)
     Promise.all([log.decide(auction => due(auction, Date.now(), auctionMs)), log.tellAgain()])
-      .catch(error => app.log.debug(error, 'another look is taken soon'))
+      .catch(error => app.log.debug(error, 'could not look at an auction; trying again soon'))
       .finally(() => looking.delete(log))
   }
 

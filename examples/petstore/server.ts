@@ -4,7 +4,7 @@ const port = Number(process.env.PORT ?? 3000)
 const host = process.env.HOST ?? '127.0.0.1'
 
 if (!Number.isInteger(port) || port < 0 || port > 65535) {
-  console.error(`PORT has to be a number from 0 to 65535, not '${process.env.PORT}'.`)
+  console.error(`PORT must be a number from 0 to 65535, not '${process.env.PORT}'.`)
   process.exit(1)
 }
 

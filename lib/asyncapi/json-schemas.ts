@@ -80,10 +80,10 @@ export class JsonSchemas {
     if (isJsonSchema(schema)) return schema
     if (!this.#convert) {
       const how = 'For zod: jsonSchema: z.toJSONSchema'
-      throw new OptionInvalid('jsonSchema', `is needed: ${where} is no JSON schema. ${how}`)
+      throw new OptionInvalid('jsonSchema', `is needed: ${where} is not a JSON schema. ${how}`)
     }
     const made = this.#convert(schema)
-    if (!isRecord(made)) throw new OptionInvalid('jsonSchema', `has made no JSON schema of ${where}`)
+    if (!isRecord(made)) throw new OptionInvalid('jsonSchema', `did not return a JSON schema for ${where}`)
     const { $schema: _dialect, ...rest } = made as JsonSchema
     return rest
   }

@@ -50,7 +50,7 @@ export class Admission {
     if (this.#countsOrigins && !place.countOrigin(this.#origins)) {
       throw new TooManyConnections(
         ` from this address (maxConnectionsPerAddress: ${maxConnectionsPerAddress}). ` +
-        'Is it a proxy\'s, set Fastify\'s trustProxy'
+        'If it is the address of a proxy, set Fastify\'s trustProxy'
       )
     }
     this.#places.add(place)

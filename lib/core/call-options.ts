@@ -42,7 +42,7 @@ const REMOVE: ReadonlySet<string> = new Set(['dedupe', 'expect'] satisfies Array
 
 /** @throws PublishOptionInvalid */
 export function readRemoveOptions (key: unknown, options: unknown): PublishKeys {
-  if (key === undefined) throw new PublishOptionInvalid('key', 'is needed: which key is to be removed?')
+  if (key === undefined) throw new PublishOptionInvalid('key', 'is needed: it says which key to remove')
   checkPublishKey('key', key)
   const unknown = isRecord(options) ? unknownIn(options, REMOVE) : undefined
   if (unknown !== undefined) throw new PublishOptionInvalid(shown(unknown), whyUnknown(unknown, REMOVE))
@@ -125,8 +125,8 @@ function textFault (text: unknown): string | undefined {
   // A character is one byte at least: what is far too long is not encoded first.
   const bytes = text.length > MAX_TEXT_BYTES ? text.length : Buffer.byteLength(text)
   if (bytes > MAX_TEXT_BYTES) {
-    return `is longer than the ${MAX_TEXT_BYTES} bytes of UTF-8 that a close frame takes (RFC 6455, section 5.5). ` +
-      'Send a message before you close'
+    return `is longer than the ${MAX_TEXT_BYTES} bytes of UTF-8 that fit into a close frame (RFC 6455, section 5.5). ` +
+      'Send a longer text as a message before you close'
   }
   return text.isWellFormed() ? undefined : 'must be well-formed Unicode'
 }

@@ -122,7 +122,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   }
 
   async start (): Promise<void> {
-    if (inUse.has(this.adapter)) throw new OptionInvalid('adapter', 'is in use already: make one for each app')
+    if (inUse.has(this.adapter)) throw new OptionInvalid('adapter', 'is already in use: make one for each app')
     inUse.add(this.adapter)
     if (!this.#closed) this.#state = 'started'
     await this.adapter.start(this)
@@ -174,11 +174,11 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   state (state: 'up' | 'down', why?: Error): void {
     const { name } = this.adapter
-    this.down = state === 'down' ? (why && toError(why).message) ?? 'the adapter is away' : undefined
+    this.down = state === 'down' ? (why && toError(why).message) ?? 'the adapter is not available' : undefined
     this.observe.adapterIs(state, name, why)
     if (state === 'up') return this.#back()
     this.log.warn({ ...why && { err: why }, adapter: name },
-      'realtime: the adapter is away; clients stay, and everything goes on when it is back')
+      'realtime: the adapter is not available; clients stay connected, and delivery resumes when it is back')
   }
 
   #back (): void {
@@ -223,7 +223,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   retryAfter (clients?: number): number { return this.connections.retryAfter(clients) }
 
   unlisten (name: string): void {
-    callApart(this.log, 'realtime: the adapter could not let go of a topic', () => this.adapter.unsubscribe(name))
+    callApart(this.log, 'realtime: the adapter could not leave a topic', () => this.adapter.unsubscribe(name))
   }
 
   read (name: string, after: EventId | null, limits: ReadLimits): Promise<Page> {
@@ -257,7 +257,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     if (this.#givenUp.has(entry)) return
     this.#givenUp.add(entry)
     this.log.error({ err: error, topic, event: entry.name, id: entry.id },
-      'realtime: an event cannot be written, and is left out; its listeners are told of a loss')
+      'realtime: an event could not be written and is skipped; its listeners get a reset')
   }
 
   // --- clients -----------------------------------------------------------------------

@@ -30,7 +30,7 @@ export function readIdentity (given: unknown): Identity | undefined {
   const value: unknown = typeof given === 'object' ? (given as { id?: unknown }).id : undefined
   const id = identityId(value)
   if (id === undefined) {
-    throw new IdentityInvalid(typeof given === 'object' ? `whose id is ${nameOf(value)}` : nameOf(given))
+    throw new IdentityInvalid(typeof given === 'object' ? `its id is ${nameOf(value)}` : `it is ${nameOf(given)}`)
   }
   return value === id ? given as Identity : renamed(given, id)
 }
@@ -44,7 +44,7 @@ function renamed (given: object, id: string): Identity {
 }
 
 function nameOf (value: unknown): string {
-  if (value === '') return 'empty'
-  if (typeof value === 'string') return `of ${value.length} characters`
+  if (value === '') return 'an empty string'
+  if (typeof value === 'string') return `a string of ${value.length} characters`
   return typeof value === 'number' ? String(value) : value === null ? 'null' : `of type ${typeof value}`
 }

@@ -118,7 +118,7 @@ function textOf (written: unknown): string {
   // Should the promise reject, nobody would handle it.
   if (types.isPromise(written)) written.catch(() => {})
   throw new TypeError(
-    `its serializer gave ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, ` +
+    `its serializer returned ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, ` +
     'not a string'
   )
 }
@@ -127,13 +127,13 @@ function parse (text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new TypeError(`its serializer gave what is not JSON: ${toError(error).message}`)
+    throw new TypeError(`its serializer returned a text that is not JSON: ${toError(error).message}`)
   }
 }
 
 // Line breaks stand between tokens there, since JSON has none in its strings; in an event stream each would end a line.
 function onOneLine (text: string): string {
-  if (!text.isWellFormed()) throw new TypeError('its serializer gave what is not well-formed Unicode')
+  if (!text.isWellFormed()) throw new TypeError('its serializer returned a text that is not well-formed Unicode')
   return text.replace(/[\r\n]+/g, ' ')
 }
 

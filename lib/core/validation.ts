@@ -70,7 +70,7 @@ function refusal (error: unknown): Checked {
 
 function failed (error: unknown): Error {
   return Object.assign(
-    new Error(`a validator failed: ${toError(error).message}`, { cause: error }),
+    new Error(`the validator failed: ${toError(error).message}`, { cause: error }),
     { statusCode: 500 }
   )
 }

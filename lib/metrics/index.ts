@@ -46,13 +46,13 @@ async function read (options: MetricsOptions) {
   onlyKnown('', options, KNOWN)
   const { prefix = 'realtime_', buckets = BUCKETS } = options
   if (typeof prefix !== 'string' || !PREFIX.test(prefix)) {
-    throw new OptionInvalid('prefix', 'must be letters, digits, "_" and ":", and begin with no digit')
+    throw new OptionInvalid('prefix', 'must consist of letters, digits, "_" and ":", and not begin with a digit')
   }
   if (!Array.isArray(buckets) || !buckets.every(isBound) || buckets.length === 0) {
-    throw new OptionInvalid('buckets', 'must be seconds, each more than the one before')
+    throw new OptionInvalid('buckets', 'must be an ascending list of seconds')
   }
   const client = options.client === undefined ? await load() : options.client
-  if (typeof client?.Registry !== 'function') throw new OptionInvalid('client', 'must be what prom-client exports')
+  if (typeof client?.Registry !== 'function') throw new OptionInvalid('client', 'must be the exports of prom-client')
   const register = options.register === undefined ? client.register : options.register
   if (typeof register?.getSingleMetric !== 'function') {
     throw new OptionInvalid('register', 'must be a Registry of prom-client')

@@ -58,21 +58,21 @@ export class Instruments {
     const topic = ['topic']
     this.tallies = new Tallies(options.buckets)
     this.#addTallies()
-    this.recovered = this.#counter('recover_total', 'Topics of clients that came back', ['result'])
-    this.resets = this.#counter('reset_total', 'Topics of clients that were told of a loss', ['reason'])
+    this.recovered = this.#counter('recover_total', 'Topics of clients that reconnected', ['result'])
+    this.resets = this.#counter('reset_total', 'Topics of clients that got a reset', ['reason'])
     this.closed = this.#counter('closed_total', 'Connections that have ended', ['wire', 'reason'])
     this.slowClosed = this.#counter('slow_closed_total', 'Clients closed because they did not read', [])
     this.dropped = this.#counter('dropped_total', 'Events dropped or replaced for clients that did not read', topic)
-    this.repairs = this.#counter('repairs_total', 'Times that what did not link was read from history', topic)
+    this.repairs = this.#counter('repairs_total', 'Gaps that were repaired from the history', topic)
     this.adapterUp = this.#gauge('adapter_up', 'Whether the adapter works: 1, or 0 while it is away', ['adapter'])
     this.#addStats()
   }
 
   #addTallies (): void {
     this.#tallied('published_total', 'Events that the adapter has taken from this node', (one) => one.published)
-    this.#tallied('published_bytes_total', 'Their data', (one) => one.publishedBytes)
+    this.#tallied('published_bytes_total', 'Bytes of their data', (one) => one.publishedBytes)
     this.#tallied('delivered_total', 'Live events written to listeners, one for each listener', (one) => one.delivered)
-    this.#tallied('delivered_bytes_total', 'What was written for them', (one) => one.deliveredBytes)
+    this.#tallied('delivered_bytes_total', 'Bytes that were written for them', (one) => one.deliveredBytes)
     this.#timed('publish_duration_seconds', 'From publish() until the adapter has the event', (one) => one.publish)
     this.#timed('delivery_duration_seconds',
       "From an event's id, by the clock that gave it, to the last listener's write", (one) => one.delivery)
@@ -91,16 +91,16 @@ export class Instruments {
       for (const [topic, count] of Object.entries(counts)) subscriptions.set({ topic }, count)
     })
     this.#shown('topics', 'Topics with a listener', ({ topics }) => topics)
-    this.#shown('arriving_connections', 'Connections on their way in', ({ arriving }) => arriving)
-    this.#shown('closing_connections', 'Connections closed from here, and not gone yet', ({ closing }) => closing)
-    this.#shown('history_bytes', 'Recent events that are kept here', ({ ringBytes }) => ringBytes)
-    this.#shown('buffered_bytes', 'What waits for clients to read', () =>
+    this.#shown('arriving_connections', 'Connections that are being opened', ({ arriving }) => arriving)
+    this.#shown('closing_connections', 'Connections closed by this node and not gone yet', ({ closing }) => closing)
+    this.#shown('history_bytes', 'Bytes of recent events kept on this node', ({ ringBytes }) => ringBytes)
+    this.#shown('buffered_bytes', 'Bytes that wait for clients to read', () =>
       realtime.connections().reduce((sum, { buffered }) => sum + buffered, 0))
     this.#summed('replayed_total', 'Events given to clients that caught up', ({ replayed }) => replayed)
-    this.#summed('refused_total', 'Clients that were not let in', ({ refused }) => refused)
-    this.#summed('expired_total', 'Topics and connections that ended with what allowed them', ({ expired }) => expired)
-    this.#summed('rate_limited_total', 'Messages of clients that were too many', ({ rateLimited }) => rateLimited)
-    this.#summed('ignored_total', 'Orders over the adapter that were not understood', ({ ignored }) => ignored)
+    this.#summed('refused_total', 'Clients that were refused', ({ refused }) => refused)
+    this.#summed('expired_total', 'Topics and connections that ended because a right expired', ({ expired }) => expired)
+    this.#summed('rate_limited_total', 'Messages dropped by a rate limit', ({ rateLimited }) => rateLimited)
+    this.#summed('ignored_total', 'Messages of other nodes that were not understood', ({ ignored }) => ignored)
   }
 
   /** The registry is as before. */
@@ -158,7 +158,7 @@ export class Instruments {
     const full = prefix + name
     if (register.getSingleMetric(full)) {
       this.remove()
-      throw new OptionInvalid('prefix', `is taken, since the registry has "${full}": give this app another prefix`)
+      throw new OptionInvalid('prefix', `is taken: the registry already has "${full}". Give this app another prefix`)
     }
     const options = { name: full, help, labelNames, registers: [register], ...collect && { collect } }
     const made = new Made((Made === this.#client.Histogram ? { ...options, buckets } : options) as never)

@@ -194,7 +194,7 @@ export class Arrival implements Client {
       this.#allow(at.name, await this.run(() => this.authorize(at, 'subscribe')))
     } catch (error) {
       if (statusOf(error) < 500) this.connection.lapse(at.name, 'refused')
-      else logRefusal(sparing(this.#request), error, 'realtime: authorize could not be asked anew')
+      else logRefusal(sparing(this.#request), error, 'realtime: authorize could not be asked again')
     }
   }
 
@@ -257,7 +257,7 @@ export class Arrival implements Client {
   /** Rights may have been taken while nobody could say so. */
   authorizeAgain (): void {
     this.run(() => this.#askAgain()).catch((error: unknown) => {
-      logRefusal(this.#request.log, error, 'realtime: refused by authorize, asked again')
+      logRefusal(this.#request.log, error, 'realtime: authorize was asked again and refused')
       if (statusOf(error) === 503) this.connection.sendAway(tryAgainLater)
       else this.connection.end(forbidden)
     })

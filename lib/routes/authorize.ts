@@ -48,7 +48,7 @@ async function asked (
     return endingBy(readAnswer(answer, of, hub.deadlines), claims)
   } catch (error) {
     if (statusAsked(error) !== undefined) throw error
-    sparing(request).info({ err: error, topic: at.name, action }, 'realtime: refused by authorize')
+    sparing(request).info({ err: error, topic: at.name, action }, 'realtime: authorize refused')
     return undefined
   }
 }
@@ -60,7 +60,7 @@ function byToken (claims: Claims | undefined, at: TopicAt, action: Action): Gran
   return grant
 }
 
-const DOING: Record<Action, string> = { subscribe: 'subscribed to', publish: 'published to', presence: 'entered' }
+const DOING: Record<Action, string> = { subscribe: 'subscribe', publish: 'publish', presence: 'see who is there' }
 
 function refused ({ name }: TopicAt, action: Action): Error {
   return new Forbidden(name, DOING[action])
@@ -70,8 +70,8 @@ function warnOnce (request: FastifyRequest, topic: DeclaredTopic): void {
   if (speechless.has(topic)) return
   speechless.add(topic)
   quiet(request.log).warn({ topic: topic.pattern },
-    'realtime: authorize answered undefined, which refuses: ' +
-    'return true where the client may (for a lookup that may find nothing: "?? false")')
+    'realtime: authorize returned undefined, which refuses. ' +
+    'Return true if the client may (for a lookup that may find nothing: "?? false")')
 }
 
 /** Of each topic that was asked about, what allows it. Undefined where nobody is asked. */

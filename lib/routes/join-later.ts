@@ -11,7 +11,7 @@ export type Entered = 'in' | 'there' | 'left'
 /** True when the topic was left meanwhile. @throws Forbidden when it was taken, ConnectionClosed */
 export function hasLeft ({ name, fate }: Join, connection: Connection): boolean {
   if (connection.closed) throw new ConnectionClosed()
-  if (fate === 'taken') throw new Forbidden(name, 'subscribed to')
+  if (fate === 'taken') throw new Forbidden(name, 'subscribe')
   return fate === 'left'
 }
 

@@ -95,7 +95,7 @@ export class Peers {
     this.#looks = 0
     this.#hub.log.info({ address: ip },
       'realtime: clients come from a private or loopback address, ' +
-      'which maxConnectionsPerAddress does not count: it may be a proxy\'s. ' +
+      'which maxConnectionsPerAddress does not count: it may be a proxy. ' +
       'If it is, set Fastify\'s trustProxy')
   }
 }

@@ -89,12 +89,12 @@ export async function show (
   presence: Presence, connection: Connection, at: TopicAt, said: unknown
 ): Promise<string | undefined> {
   const policy = presence.companionOf(at.topic)?.policy
-  if (!policy?.state) throw new Forbidden(at.name, 'told about itself')
+  if (!policy?.state) throw new Forbidden(at.name, 'say anything about itself')
   const { fault, value } = await policy.state(said)
   if (fault !== undefined) return fault
   const text = jsonOf(at.name, 'presence', value)
   const bytes = Buffer.byteLength(text)
   if (bytes > policy.maxStateBytes) return `is ${bytes} bytes, more than ${policy.maxStateBytes}`
-  if (!presence.update(connection, at, text)) throw new Forbidden(at.name, 'told about itself')
+  if (!presence.update(connection, at, text)) throw new Forbidden(at.name, 'say anything about itself')
   return undefined
 }

@@ -18,7 +18,7 @@ export function sparing (request: FastifyRequest): AppLog {
   budget.used++
   if (budget.used <= LINES) return quiet(request.log)
   if (budget.used === LINES + 1) {
-    quiet(request.log).info({}, 'realtime: what else this client causes is not logged for a minute')
+    quiet(request.log).info({}, 'realtime: this client causes many log lines; its next ones are skipped for a minute')
   }
   return SILENT
 }

@@ -139,7 +139,7 @@ export class Standing {
   check (token: string): MaybePromise<Claims> {
     return andThen(this.#context.grants.verify(token, this.#request), (claims) => {
       if (claims.sub !== this.identity.id || this.identity.anonymous === true) {
-        throw new TokenInvalid('is not of the user of this connection')
+        throw new TokenInvalid('belongs to another user than this connection')
       }
       return claims
     })

@@ -23,7 +23,7 @@ export class TopicLimit {
     const named = durable()
     if (named > this.#mostDurable) {
       throw new TooManyTopics(named,
-        `a stream's cursor can name of those with history (${this.#mostDurable}): ` +
+        `the ${this.#mostDurable} with history that a stream can carry: ` +
         'use a channel, several streams, or one topic that covers them')
     }
   }

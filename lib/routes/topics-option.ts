@@ -1,10 +1,11 @@
 /** The `topics` of a stream or a channel: what a request hears. */
 import type { FastifyRequest } from 'fastify'
+import { printable } from '../core/event-name.ts'
 import { andThen, type MaybePromise } from '../core/maybe-promise.ts'
 import { TopicFace, topicAt } from '../core/topics/face.ts'
 import type { TopicRegistry } from '../core/topics/registry.ts'
 import type { DeclaredTopic, Params, TopicAt } from '../core/topics/topic.ts'
-import { RouteInvalid, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared } from '../errors.ts'
+import { RouteInvalid, TopicParamsInvalid, TopicParamsMissing, TopicUndeclared, TopicUnknown } from '../errors.ts'
 import type { RouteLabel } from './collector.ts'
 import type { WireContext } from './context.ts'
 import { TopicLimit } from './topic-limit.ts'
@@ -54,7 +55,7 @@ export function planOne (context: WireContext, label: RouteLabel, one: unknown):
   if (at) return { check: () => {}, at: () => at, owner: () => at.topic, matches: ({ name }) => name === at.name }
   if (typeof one === 'string') return planTemplate(context, label, one)
   throw new RouteInvalid(label.kind, label.url,
-    'has "topics" that are neither a Topic, topic.at(…), a name, nor a function')
+    'has "topics" that are not a Topic, topic.at(…), a name, an array of these, or a function')
 }
 
 function planDeclared (label: RouteLabel, topic: DeclaredTopic): TopicPlan {
@@ -113,7 +114,20 @@ function needParam (label: RouteLabel, topic: string, url: string, name: string)
 
 /** A reference or a full name → a topic. @throws TopicUnknown, TopicParamsInvalid */
 export function resolveTopic (topics: TopicRegistry, value: unknown): TopicAt {
-  return topicAt(value) ?? topics.resolve(value)
+  return topicAt(value) ?? resolveName(topics, value)
+}
+
+/**
+ * A full name that the app has written. Of the text of a pattern ("rooms/:id") the router makes a topic that is called
+ * ":id", which nobody hears.
+ * @throws TopicUnknown
+ */
+export function resolveName (topics: TopicRegistry, name: unknown): TopicAt {
+  const at = topics.resolve(name)
+  if (at.topic.pattern === name && at.topic.paramNames.length > 0) {
+    throw new TopicUnknown(printable(name), 'It is a pattern: give the name of one topic, topic.name(params).')
+  }
+  return at
 }
 
 function unique (limit: TopicLimit, topics: TopicAt[]): TopicAt[] {

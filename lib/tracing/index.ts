@@ -40,7 +40,7 @@ const plugin: FastifyPluginAsync<TracingOptions> = async (app, options) => {
   const { tracerProvider, messages = true } = read(options)
   const place = tracingOf(app.realtime)
   if (!place) throw new OptionInvalid('tracing', 'needs the app.realtime of fastify-realtime')
-  if (place.tracer) throw new OptionInvalid('tracing', 'is registered already: register it once')
+  if (place.tracer) throw new OptionInvalid('tracing', 'is already registered: register it once')
   const otel = await load()
   const provider = tracerProvider ?? otel.trace.getTracerProvider()
   const tracer = new OtelTracer(otel, provider.getTracer('fastify-realtime'), { log: app.log, messages })

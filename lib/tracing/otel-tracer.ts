@@ -134,7 +134,7 @@ export class OtelTracer implements Tracer {
     } catch (thrown) {
       if (!this.#failed) {
         this.#log.warn({ err: toError(thrown) },
-          'realtime: OpenTelemetry failed. What is traced goes on without it; later failures are not logged')
+          'realtime: OpenTelemetry failed. The app goes on without that span; later failures are not logged')
       }
       this.#failed = true
       return undefined

@@ -22,9 +22,9 @@ export interface MessageContext<Params = Record<string, string>> {
    */
   topic: string | undefined
   /**
-   * What the client has named its message by (envelope format): 1 to 128 characters, the same when it sends the message
-   * again after a lost connection. Publish under it as `dedupe`, and what is sent twice happens once. Clients choose
-   * it: put who sends before it where several write into one topic.
+   * The client's key for this message (envelope format): 1 to 128 characters, the same if it sends the message again
+   * after a lost connection. Publish with it as `dedupe`, and the event is published once. Clients choose it: put the
+   * sender's id before it if several clients write into one topic.
    */
   key: string | undefined
 }
@@ -69,15 +69,15 @@ export interface RelayOptions<Schema, Provider, Params> {
 }
 
 export interface ChannelLimits {
-  /** Bytes of one inbound message. Default 65536. Past it the connection closes with 1009. */
+  /** Bytes of one inbound message. Default 65536. Above it the connection closes with 1009. */
   messageBytes?: number
-  /** Inbound messages per second, on average. Default 50. Past it an `error` frame answers. */
+  /** Inbound messages per second, on average. Default 50. Above it an `error` frame answers. */
   messagesPerSecond?: number
   /** Inbound messages in one burst. Default 100. */
   burst?: number
   /**
    * Topics that a client joins by `subscribe` in a minute, on average; as many as `maxTopics` at once. Default 240.
-   * Past it an `error` frame answers, `RATE_LIMITED`, and the topic is not joined.
+   * Above it an `error` frame answers, `RATE_LIMITED`, and the topic is not joined.
    */
   topicsPerMinute?: number
   /**

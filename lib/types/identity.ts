@@ -7,16 +7,16 @@
 export interface RealtimeIdentity {
   /** Unique for the person or machine behind the connection. */
   id: string
-  /** True when `identify` named nobody; `id` is then unique to the connection. */
+  /** True if `identify` returned null or undefined. `id` is then unique to the connection. */
   anonymous?: boolean
   /**
-   * When what proves it ends, ms since the epoch: the connection ends then, with 4401 `expired`, and is judged anew.
-   * Default: it stays for as long as the connection does.
+   * When the identity expires, ms since the epoch. Its connections are then closed with 4401 `expired`, and the hooks
+   * decide when the client comes back. Default: never.
    */
   expiresAt?: number
   /**
-   * When what proves it was issued, ms since the epoch. `realtime.disconnect(…, { revoke: true })` refuses what was
-   * issued before.
+   * When the login or token was issued, ms since the epoch. `realtime.disconnect(…, { revoke: true })` refuses those
+   * that were issued before.
    */
   issuedAt?: number
 }

@@ -11,10 +11,11 @@ export interface RealtimeOptions {
   /** What joins nodes and keeps history. Default: `memory()`, one process. */
   adapter?: Adapter
   /**
-   * Who a request is; null or undefined: nobody. Anything else than an object with an `id` (a non-empty string of at
-   * most 4096 characters, a finite number, a bigint) is FST_ERR_REALTIME_IDENTITY_INVALID (500). An `expiresAt` that is
-   * no moment is FST_ERR_REALTIME_EXPIRY_INVALID (500), one that is over FST_ERR_REALTIME_EXPIRED (401). Default:
-   * `request.user`, when it has such an `id` or `sub`.
+   * Who a client is, from its request: an object with an `id` (a non-empty string of at most 4096 characters, a finite
+   * number, a bigint), or null or undefined for an anonymous client. Anything else is
+   * FST_ERR_REALTIME_IDENTITY_INVALID (500). An `expiresAt` that is not ms since the epoch is
+   * FST_ERR_REALTIME_EXPIRY_INVALID (500), one that is past FST_ERR_REALTIME_EXPIRED (401). Default: `request.user`, if
+   * it has such an `id` or `sub`.
    */
   identify?: (request: FastifyRequest) => IdentityInput | null | undefined | Promise<IdentityInput | null | undefined>
   /**
@@ -23,8 +24,8 @@ export interface RealtimeOptions {
    */
   expiry?: boolean
   /**
-   * How long a topic or a connection goes on after what allows it has ended, ms. Default 10000; 0 to 300000. For a
-   * client to bring a newer token meanwhile.
+   * How long a topic or a connection goes on after the right to it has expired, ms. Default 10000; 0 to 300000. The
+   * client can send a newer token meanwhile.
    */
   expiryGrace?: number
   /**
@@ -33,20 +34,20 @@ export interface RealtimeOptions {
    */
   tokens?: TokensOptions
   /**
-   * Identities that may be revoked at a time (`realtime.disconnect(…, { revoke: true })`). Default 10000. Past it
+   * Identities that may be revoked at a time (`realtime.disconnect(…, { revoke: true })`). Default 10000. Above it
    * FST_ERR_REALTIME_REVOCATIONS_FULL.
    */
   maxRevocations?: number
   /**
-   * How long what was issued before a revocation is refused, ms: as long as the longest login lives. Default 86400000,
-   * and no less than `tokens.maxLifetime`.
+   * How long a revocation refuses what was issued before it, ms. Set it to the lifetime of your longest login. Default
+   * 86400000, and no less than `tokens.maxLifetime`.
    */
   revocationAge?: number
   /** History of topics that do not say. `false`: none. */
   history?: HistoryOptions | false
   /** Bytes of recent events (and their encodings) kept on this node for all topics. Default 67108864. */
   ringBytes?: number
-  /** ms between heartbeats of a quiet connection. Default 25000; 1000 to 300000. */
+  /** ms between heartbeats of a quiet connection. Default 25000; 20 to 300000. */
   heartbeat?: number
   /** SSE reconnection time, ms, jittered by a fifth. Default 2000. */
   retry?: number
@@ -62,24 +63,24 @@ export interface RealtimeOptions {
    */
   maxTopics?: number
   /**
-   * Connections on this node, those on their way in and those on their way out among them. Default 50000. Past it: a
-   * temporary refusal.
+   * Connections on this node, those on their way in and those on their way out among them. Default 50000. Above it:
+   * refused for now.
    */
   maxConnections?: number
   /**
    * Connections of one address (`request.ip`; an IPv6 address stands for its /64), of at least 1. Default 1000: an
-   * office behind one address. Past it: a temporary refusal. Private and loopback peers are not counted, since without
+   * office behind one address. Above it: refused for now. Private and loopback peers are not counted, since without
    * `trustProxy` they are a proxy; of theirs, an HTTP/2 session may have so many streams.
    */
   maxConnectionsPerAddress?: number
   /**
-   * Connections of one identity (`identity.id`) on this node. Default 100. Past it: a temporary refusal. Those with
+   * Connections of one identity (`identity.id`) on this node. Default 100. Above it: refused for now. Those with
    * `anonymous: true` are not counted.
    */
   maxConnectionsPerIdentity?: number
   /**
    * Messages that one identity may send in a second, on average, over all of its channels on this node; twice as many
-   * in one burst. Default 500. Past it an `error` frame answers, `RATE_LIMITED`. Those with `anonymous: true` are not
+   * in one burst. Default 500. Above it an `error` frame answers, `RATE_LIMITED`. Those with `anonymous: true` are not
    * counted; each connection has `limits` of its own besides.
    */
   messagesPerSecondPerIdentity?: number
@@ -97,7 +98,7 @@ export interface RealtimeOptions {
   leaveTimeout?: number
   /**
    * How long a client waits for its topics' history, and for each promise of `topics`, `authorize`, `identify`,
-   * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. Past it: a temporary refusal.
+   * `snapshot` and `onConnect`, ms. Default 5000; 1 to 300000. After that it is refused for now.
    */
   joinTimeout?: number
   /** Check published data, as it is to be sent, against its schema. Default: true unless NODE_ENV is production. */

@@ -21,15 +21,15 @@ export interface HistoryOptions {
 }
 
 export interface KeyedOptions {
-  /** Keys of one topic. One more is refused. Default 10000, at most 1000000. */
+  /** Keys of one topic. A publish with one more is refused. Default 10000, at most 1000000. */
   maxKeys?: number
-  /** Bytes of data that the state of one topic holds. What would pass it is refused. Default 16777216. */
+  /** Bytes of data that the state of one topic may hold. A publish that exceeds it is refused. Default 16777216. */
   maxBytes?: number
   /** How long after its last event a topic's state is kept, ms. Default 604800000 (a week); `Infinity` for ever. */
   lifetime?: number
   /**
-   * Sends the state as this event; otherwise it is `realtime:snapshot` (SSE) or `op: snapshot`, and clients of the flat
-   * format are not sent it.
+   * Sends the state as this event. Without it the state is `realtime:snapshot` (SSE) or `op: snapshot`, and clients of
+   * the flat format do not get it.
    */
   event?: string
 }
@@ -73,7 +73,7 @@ export interface PresenceOptions<Info = unknown, Schema = unknown, Provider = un
   grace?: number
   /** `count`: clients are told how many are there, not who. Default `members`. */
   mode?: 'members' | 'count'
-  /** Members of one topic. Whoever comes beyond it is not shown. Default 10000, at most 1000000. */
+  /** Members of one topic. Clients above it are not shown. Default 10000, at most 1000000. */
   maxMembers?: number
   /** Bytes of JSON that `info` of one member may be. Default 1024, at most 65536. */
   maxInfoBytes?: number
@@ -96,11 +96,11 @@ export interface PresenceOptions<Info = unknown, Schema = unknown, Provider = un
   /** Schema of what clients may say of themselves (`op: presence`), by which members are typed. Default: nothing. */
   state?: Schema
   /**
-   * Somebody is there who was not. At most once in all nodes, on the one that has said so first. Write it after `info`:
-   * TypeScript reads the two in their order, and knows nothing of a topic's `info` where this comes first.
+   * Called when a member joins: at most once in all nodes, by the node that stored it first. Write it after `info`:
+   * TypeScript reads the two in their order, and does not know the type of `info` if this comes first.
    */
   onJoin?: (member: MemberOf<Info, Schema, Provider>, context: { topic: string }) => unknown
-  /** Likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
+  /** Called when a member leaves, likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
   onLeave?: (member: { id: string }, context: { topic: string, reason: 'left' | 'lost' | 'removed' }) => unknown
 }
 /** What a client is about to do in a topic: to hear it, to relay an event into it, to be seen in it. */
@@ -115,7 +115,7 @@ export interface AuthorizeContext<Params> {
    * who is there.
    */
   action: Action
-  /** What the client's token says, where it brought one and the plugin has `tokens`. */
+  /** The claims of the client's token, if it sent one and the plugin has `tokens`. */
   claims: RealtimeClaims | undefined
 }
 
@@ -123,8 +123,8 @@ export interface AuthorizeContext<Params> {
 export interface Grant {
   allow: true
   /**
-   * When it ends, ms since the epoch. The client is asked for something newer, or loses the topic `expiryGrace` later.
-   * @throws FST_ERR_REALTIME_EXPIRY_INVALID for what is no such moment, FST_ERR_REALTIME_EXPIRED for one that is over
+   * When it expires, ms since the epoch. If the client sends no newer token, it loses the topic `expiryGrace` later.
+   * @throws FST_ERR_REALTIME_EXPIRY_INVALID if it is not ms since the epoch, FST_ERR_REALTIME_EXPIRED if it is past
    */
   expiresAt?: number
   /** What the server says of the client in this topic; `connection.grant(topic).info`. */
@@ -134,7 +134,7 @@ export interface Grant {
 /** Only `true` and a grant allow. */
 export type Authorized = boolean | Grant
 
-/** What `snapshot` may return to name its event or say how far it reaches. */
+/** What `snapshot` may return, to name its event or the newest event that it contains. */
 export interface Snapshot {
   data: unknown
   /** The id `publish` returned for the last event this state contains: makes the join exact. */
@@ -157,11 +157,10 @@ export interface TopicOptions<Params, Schemas, Info = unknown, StateSchema = unk
   history?: HistoryOptions | false
   /**
    * Asked at every subscription, on both wires, and for each relayed message. Only `true` or a {@link Grant}, or a
-   * promise of one, allows; anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. A
-   * grant that is not understood is FST_ERR_REALTIME_GRANT_INVALID (500). `'token'`: who has brought a token that
-   * names the topic; it needs the plugin's `tokens`. `'anyone'`: every client may
-   * subscribe, and none may relay. A topic without it is guarded by the hooks of the routes that carry it, and cannot
-   * be offered for a channel's `subscribe`.
+   * promise of one, allows. Anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. A
+   * grant with an unknown member is FST_ERR_REALTIME_GRANT_INVALID (500). `'token'`: the client needs a token that
+   * names the topic, and the plugin needs `tokens`. `'anyone'`: every client may subscribe, and none may relay.
+   * Without it the hooks of the routes decide, and the topic cannot be in a channel's `subscribe`.
    */
   authorize?:
     | ((request: FastifyRequest, context: AuthorizeContext<Params>) => Authorized | Promise<Authorized>)
@@ -171,16 +170,17 @@ export interface TopicOptions<Params, Schemas, Info = unknown, StateSchema = unk
   snapshot?: (params: Params) => unknown
   /**
    * Each event has a `key`, and the newest event of each key is kept: the topic's state, which is sent first to a
-   * client that has no usable cursor, in parts where it is large. Needs history; `memory()` and `redis()` carry it.
+   * client that has no usable cursor, in parts if it is large. Needs history. `memory()` and `redis()` support it.
    */
   keyed?: boolean | KeyedOptions
   /**
-   * Who is there is known, and told to clients of routes that say `presence` too. `memory()` and `redis()` carry it.
+   * The topic knows who is there, and tells clients of routes that have `presence` too. `memory()` and `redis()`
+   * support it.
    */
   presence?: boolean | PresenceOptions<Info, StateSchema, Provider>
   /**
-   * Listeners are written to at most once in so many ms, all events since in one piece. Default 0: once a turn of the
-   * event loop. At most 1000.
+   * Each listener is written to at most once in so many ms, and gets all events since then in one piece. Default 0:
+   * once a turn of the event loop. At most 1000.
    */
   coalesce?: number
 }
@@ -192,8 +192,8 @@ export interface SubscribeOptions {
   signal?: AbortSignal | undefined
   /**
    * For whom it is. The topic's `authorize`, `identify`, the limits of connections, `disconnect` and `revoke` then
-   * apply as on any other wire, and the subscription ends with the request's socket. Without it nobody is asked: it is
-   * the app's own.
+   * apply as on any other wire, and the subscription ends with the request's socket. Without it nothing is asked: the
+   * subscription is the app's own.
    */
   request?: FastifyRequest | undefined
   /** What happens past `maxBuffered`. Default `replay`: what was missed is read from the history. */
@@ -222,7 +222,7 @@ export interface AnyItem {
 
 /** The data of a keyed topic's state, as clients are sent it. */
 export interface StatePart {
-  /** From 0: with the first part, what a client holds of the topic is out of date. */
+  /** From 0. At the first part, the client throws away what it has of the topic. */
   part: number
   /** Another part follows. */
   more: boolean
@@ -281,8 +281,8 @@ export interface Topic<
     params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions
   ): Promise<Published>
   /**
-   * A key of a keyed topic holds nothing any more: listeners are told by a `realtime:removed` whose data is
-   * `{ topic, key }`. The id is undefined where the key held nothing; nobody is told then.
+   * Removes a key of a keyed topic: listeners get `realtime:removed` with `{ topic, key }`. If the key held nothing,
+   * the id is undefined, and nobody is told.
    * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_CONFLICT, FST_ERR_REALTIME_CLOSED, FST_ERR_REALTIME_UNAVAILABLE
    */
@@ -297,7 +297,7 @@ export interface Topic<
   state (params: Params, options?: { after?: string, limit?: number }): Promise<StatePage>
   /**
    * Who is there, by pages in the order of their ids. `after`: the last id of the page before. `limit`: 1 to 10000,
-   * default 100. Who joined before the call, on whichever node, is in it.
+   * default 100. It contains everybody who joined before the call, on whichever node.
    * @throws FST_ERR_REALTIME_NO_PRESENCE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_UNAVAILABLE
    */

@@ -1,4 +1,4 @@
-/** One process of several is told that memory() reaches none of the others. */
+/** One process of several is told that memory() works only within one process. */
 import cluster from 'node:cluster'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
@@ -38,7 +38,7 @@ for (const [name, told] of [['memory', true], ['shared', false]] as const) {
     const [lines] = await once(worker, 'message') as [Array<{ level: number, msg: string }>]
     const warnings = lines.filter(({ level }) => level >= 40).map(({ msg }) => msg)
     t.equal(warnings.length, told ? 1 : 0, warnings.join('\n'))
-    if (told) t.match(warnings[0], /one of several \(it is a worker of node:cluster\).*reaches none of the others.*redis\(\) of fastify-realtime\/redis/)
+    if (told) t.match(warnings[0], /one of several \(it is a worker of node:cluster\).*works only within one process.*redis\(\) of fastify-realtime\/redis/)
     await once(worker, 'exit')
   })
 }

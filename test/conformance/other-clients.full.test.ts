@@ -3,7 +3,8 @@
  * rule that is taken out of one is missed: a suite that lets a broken client through is none. The long run finds Python.
  */
 import t, { type Test } from 'tap'
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { childClient, clientSuite, type ClientWire, type Trial } from '../../lib/conformance/index.ts'
@@ -50,7 +51,8 @@ for (const [file, wire] of Object.entries(CLIENTS)) {
 function mutant (t: Test, file: string, from: string, to: string): string {
   const text = readFileSync(pathOf(file), 'utf8')
   t.equal(text.split(from).length, 2, 'the rule stands there once')
-  const folder = t.testdir()
+  const folder = mkdtempSync(join(tmpdir(), 'realtime-client-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const path = join(folder, file)
   copyFileSync(pathOf('rfc6455.py'), join(folder, 'rfc6455.py'))
   writeFileSync(path, text.replace(from, to))

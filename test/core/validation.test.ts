@@ -88,7 +88,7 @@ t.test('a validator that fails is a failure of the server\'s', async (t) => {
     ['rejects with status 500', async () => { throw Object.assign(new Error('a bug'), { statusCode: 500 }) }]
   ]
   for (const [what, validator] of failing) {
-    await t.rejects((async (): Promise<Checked> => await check(validator, given))(), { message: /^a validator failed: /, statusCode: 500 }, what)
+    await t.rejects((async (): Promise<Checked> => await check(validator, given))(), { message: /^the validator failed: /, statusCode: 500 }, what)
   }
 })
 

@@ -8,7 +8,7 @@ t.test('a publish behind what was seen, or a conflict that names the last event'
   const first = await game.publish({ id: '1' }, 'move', { n: 1 }, { expect: null })
   const second = await app.realtime.publish('games/1', 'move', { n: 2 }, { expect: first.id as string })
   await t.rejects(game.publish({ id: '1' }, 'move', { n: 3 }, { expect: first.id as string }), {
-    code: 'FST_ERR_REALTIME_CONFLICT', statusCode: 409, last: second.id, message: /"games\/1" has moved on: its last id is ".*"/
+    code: 'FST_ERR_REALTIME_CONFLICT', statusCode: 409, last: second.id, message: /"games\/1" has a newer event: its last id is ".*"/
   })
   t.equal(await codeOf(async () => await game.publish({ id: '1' }, 'move', { n: 3 }, { expect: null })), 'FST_ERR_REALTIME_CONFLICT')
   t.same((await game.history({ id: '1' })).events.map(({ data }) => data), [{ n: 1 }, { n: 2 }])

@@ -49,7 +49,7 @@ t.test('Redis gone: publishing waits, streams stay, new clients come back later,
   await until('the state', () => adapterState(app) === 'up')
   const late = await connectStream(app, '/log/2', { t })
   await late.next('realtime:open')
-  t.equal(logs.filter((line) => line.includes('the adapter is away')).length, 1)
+  t.equal(logs.filter((line) => line.includes('the adapter is not available')).length, 1)
   t.equal(logs.filter((line) => line.includes('the adapter is back')).length, 1)
 })
 

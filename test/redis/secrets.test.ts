@@ -96,7 +96,7 @@ t.test('a password that is changed while the app runs: clients are told a fixed 
     await own.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
     await own.call('CLIENT', 'KILL', 'TYPE', 'pubsub', 'SKIPME', 'yes')
   })
-  await until('the outage', () => logs.some((line) => line.includes('the adapter is away')))
+  await until('the outage', () => logs.some((line) => line.includes('the adapter is not available')))
   const answers = [
     await app.inject({ method: 'POST', url: '/news' }),
     await app.inject({ url: '/history' }),
@@ -122,7 +122,7 @@ t.test('a server that is gone: clients are told of no address', async (t) => {
   const { app, logs } = appOf(t, { url: own.url, connectTimeout: 500, publishTimeout: 500 })
   await app.ready()
   await own.kill()
-  await until('the outage', () => logs.some((line) => line.includes('the adapter is away')))
+  await until('the outage', () => logs.some((line) => line.includes('the adapter is not available')))
   for (const request of [{ method: 'POST', url: '/news' }, { url: '/history' }, { url: '/news', headers: { accept: '*/*' } }] as const) {
     const { statusCode, payload } = await app.inject(request)
     t.equal(statusCode, 503)

@@ -97,7 +97,7 @@ function Proof ({ state, text }) {
   const equal = there && Object.keys(rows).every(row => here[row] === there[row])
   return h('section', { className: 'panel', id: 'proof', 'aria-label': 'Not a word lost' },
     h('header', null, h('h2', null, 'Not a word lost')),
-    h('p', { className: 'note' }, 'The server closes every connection of this chat and goes on talking. The page asks for the answer again, and is given all of it.'),
+    h('p', { className: 'note' }, 'The server closes every connection of this chat and goes on talking. The page asks for the answer again, and gets all of it.'),
     h('button', { type: 'button', id: 'cut', disabled: !running, onClick: () => api('POST', `${path}/drop`).catch(failed) }, 'Cut the connection'),
     h('table', null,
       h('thead', null, h('tr', null, h('td'), h('th', { scope: 'col' }, 'This window'), h('th', { scope: 'col' }, 'The server'))),

@@ -16,12 +16,12 @@ const names = {
 }
 const endings = {
   stopped: 'Stopped here.',
-  aborted: 'The answer broke off.',
+  aborted: 'The answer was cut off.',
   gone: 'This answer is not kept any more.'
 }
 const aborts = {
-  failed: 'The answer broke off: what was telling it failed.',
-  closing: 'The answer broke off: the server was shut down.'
+  failed: 'The answer was cut off: its source failed.',
+  closing: 'The answer was cut off: the server was shut down.'
 }
 const running = ['opening', 'thinking', 'answering', 'reconnecting']
 

@@ -16,7 +16,7 @@ export function startProof (answerId, textNow) {
   let closed = false
   byId('cuts').replaceChildren()
   for (const row of rows) show(row, '–', '–')
-  verdict('waiting', 'Compared after each return, and at the end.')
+  verdict('waiting', 'Compared after each reconnect, and at the end.')
 
   function show (row, here, there) {
     byId(`here-${row}`).textContent = here
@@ -60,14 +60,14 @@ export function startProof (answerId, textNow) {
   function tell ({ node, words, ms }, missed, equal) {
     node.dataset.state = equal ? 'whole' : 'broken'
     node.textContent = `After ${wordsOf(words)}, away for ${(ms / 1000).toFixed(1)} s. ` +
-      `${missed > 0 ? wordsOf(missed) : 'No word'} said meanwhile${equal ? ', none missing.' : ': not all came.'}`
+      `${missed > 0 ? wordsOf(missed) : 'No word'} said meanwhile${equal ? ', none missing.' : ', some missing.'}`
   }
 
   return {
     lost () {
       if (away !== undefined) return
       const { words } = tally(textNow())
-      const node = el('li', '', `After ${wordsOf(words)}. Waiting to come back…`)
+      const node = el('li', '', `After ${wordsOf(words)}. Reconnecting…`)
       node.dataset.state = 'away'
       byId('cuts').prepend(node)
       away = { node, words, since: performance.now() }
@@ -85,7 +85,7 @@ export function startProof (answerId, textNow) {
     gone () {
       if (away === undefined) return
       away.node.dataset.state = 'broken'
-      away.node.textContent = `After ${wordsOf(away.words)}. There was nothing to come back to.`
+      away.node.textContent = `After ${wordsOf(away.words)}. The answer is gone.`
     },
     close () { closed = true }
   }

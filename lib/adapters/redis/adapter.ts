@@ -152,7 +152,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
 
   async start (sink: Sink): Promise<void> {
     if (this.#state.is !== 'fresh') {
-      const why = 'was started before: make a new one, e.g. redis(url), for each app and each try'
+      const why = 'was started before: make a new one, e.g. redis(url), for each app and each attempt'
       throw new OptionInvalid('adapter', why)
     }
     this.#state = { is: 'started', sink }

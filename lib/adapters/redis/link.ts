@@ -111,7 +111,7 @@ export class Link {
   #watchHandshake (): void {
     clearTimeout(this.#watch)
     this.#watch = setTimeout(() => {
-      this.renew(new Error('Redis accepted the connection and said nothing'))
+      this.renew(new Error('Redis accepted the connection, but does not answer'))
     }, HANDSHAKE_MS).unref()
   }
 

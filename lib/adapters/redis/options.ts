@@ -103,7 +103,7 @@ function isCluster (client: unknown): client is Cluster {
 /** The connection commands are to go over; nothing is connected yet. */
 export function readTarget (options: RedisAdapterOptions, single: SingleSettings, cluster: ClusterSettings): Target {
   const given = PLACES.filter((place) => options[place] !== undefined)
-  if (given.length > 1) throw new OptionInvalid('redis', `says twice where Redis is: ${given.join(' and ')}`)
+  if (given.length > 1) throw new OptionInvalid('redis', `takes only one of ${given.join(' and ')}`)
   if (options.client !== undefined) return ofClient(options.client, single, cluster)
   if (options.cluster !== undefined) {
     record('redis.cluster', options.cluster)

@@ -24,7 +24,7 @@ export class PendingEvents {
   /** Why another of this size may not wait, too. */
   refusal (size: number): Error | undefined {
     if (this.bytes + size + OVERHEAD <= this.#settings.maxPending) return undefined
-    return new Unavailable(`${this.bytes} bytes wait for Redis already (maxPending); the event was not published`)
+    return new Unavailable(`${this.bytes} bytes already wait for Redis (maxPending), so the event was not published`)
   }
 
   add (
@@ -59,7 +59,7 @@ export class PendingEvents {
   /** With the key under which it may be published once more without being doubled. */
   #unknown ({ options: { dedupe } }: Ticket): Error {
     const key = dedupe === undefined
-      ? 'Give "dedupe" a key to be able to try again safely.'
+      ? 'With a "dedupe" key you could safely try again.'
       : `Try again under its key, "${dedupe}".`
     const why = `Redis did not answer within publishTimeout (${this.#settings.publishTimeout} ms). ${key}`
     return Object.assign(new Unavailable(why, { unknown: true }), { dedupe })

@@ -151,7 +151,7 @@ export class Node {
     try {
       obey()
     } catch (error) {
-      this.#host.log.error({ err: error }, 'realtime: an order could not be carried out')
+      this.#host.log.error({ err: error }, 'realtime: a disconnect or revoke could not be carried out')
     }
   }
 
@@ -168,7 +168,7 @@ export class Node {
     const missed = this.#revocations.after(since)
     // Threat: a client could keep a hook waiting until the order that concerns it is forgotten.
     if (!missed) {
-      throw new Unavailable('the client was on its way in for so long that orders which concern it may be forgotten')
+      throw new Unavailable('the client took too long to connect: a disconnect or revoke for it may have been missed')
     }
     return missed
   }
@@ -181,8 +181,8 @@ export class Node {
   #askAgain (): void {
     const { clients, log } = this.#host
     log.warn({},
-      'realtime: orders of other nodes may be lost: every connection\'s topics are authorized again, ' +
-      'and who cannot be asked comes back')
+      'realtime: a disconnect or revoke of another node may have been missed: authorize is asked again for ' +
+      'all topics of all connections, and where there is none the client is told to reconnect')
     this.#revocations.lose()
     this.#guard(() => this.#host.resync())
     const { size } = clients

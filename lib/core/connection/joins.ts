@@ -21,7 +21,7 @@ export class Joins {
 
   /** @throws Forbidden where the topic was taken */
   start (name: string): Join {
-    if (this.#taken?.has(name)) throw new Forbidden(name, 'subscribed to')
+    if (this.#taken?.has(name)) throw new Forbidden(name, 'subscribe')
     const join: Join = { name, fate: 'pending' }
     this.#pending = (this.#pending ?? new Set()).add(join)
     return join

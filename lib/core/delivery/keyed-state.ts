@@ -88,7 +88,7 @@ export class KeyedState {
       if (state.is === 'read') await state.done
       else this.#begin()
     }
-    throw new Unavailable('the state of a keyed topic changes its log faster than it can be read')
+    throw new Unavailable('the log of a keyed topic begins anew faster than its state can be read')
   }
 
   /** An event that the log has appended. */

@@ -16,7 +16,7 @@ export function readPattern (pattern: unknown): string[] {
   }
   const shown = printable(pattern)
   if (hasControl(pattern) || !pattern.isWellFormed()) {
-    throw new PatternInvalid(shown, 'holds control characters or is not well-formed')
+    throw new PatternInvalid(shown, 'has control characters or is not well-formed Unicode')
   }
   if (Buffer.byteLength(pattern) > MAX_NAME_BYTES) throw new PatternInvalid(shown, `exceeds ${MAX_NAME_BYTES} bytes`)
   if (pattern.startsWith(RESERVED)) throw new PatternInvalid(shown, 'starts with "realtime:", which is reserved')
@@ -34,7 +34,7 @@ export function readPattern (pattern: unknown): string[] {
 
 function segmentFault (segment: string, last: boolean): string | undefined {
   if (segment === '') return 'has an empty segment (no "/" at its start or end, no "//")'
-  if (segment === '*') return last ? undefined : 'has a "*" that is not its end'
+  if (segment === '*') return last ? undefined : 'has a "*" that is not at its end'
   if (segment.startsWith(':')) {
     return PARAM_NAME.test(segment.slice(1))
       ? undefined
@@ -44,7 +44,7 @@ function segmentFault (segment: string, last: boolean): string | undefined {
     return `has "${segment}": a param is written ":${segment.slice(1, -1)}"`
   }
   if (/[:*?#%();\s]/.test(segment) || /^\.+$/.test(segment)) {
-    return `has "${segment}": text may not hold : * ? # % ( ) ; or spaces, nor be only dots`
+    return `has "${segment}": text may not contain : * ? # % ( ) ; or spaces, and not consist of dots`
   }
   return undefined
 }

@@ -43,14 +43,14 @@ export function readClaims (value: unknown, times: Times): Read {
 }
 
 function shapeFault (value: unknown): string | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'holds no claims'
-  if (isPoisoned(value)) return 'holds a forbidden key'
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'has no claims'
+  if (isPoisoned(value)) return 'has a forbidden key (__proto__ or constructor)'
   const { sub, exp, iat, nbf, realtime } = value as { [K in keyof Claims]: unknown }
   // Not a number: a token says who it is by text, as RFC 7519 has it.
-  if (typeof sub !== 'string' || identityId(sub) === undefined) return 'names nobody: "sub" must be a non-empty string'
-  if (!isMoment(exp)) return 'never ends: "exp" must be seconds since the epoch'
-  if (iat !== undefined && !isMoment(iat)) return 'has an "iat" that is no moment'
-  if (nbf !== undefined && !isMoment(nbf)) return 'has an "nbf" that is no moment'
+  if (typeof sub !== 'string' || identityId(sub) === undefined) return 'needs a "sub" that is a non-empty string'
+  if (!isMoment(exp)) return 'needs an "exp" in seconds since the epoch'
+  if (iat !== undefined && !isMoment(iat)) return 'has an "iat" that is not seconds since the epoch'
+  if (nbf !== undefined && !isMoment(nbf)) return 'has an "nbf" that is not seconds since the epoch'
   return realtime === undefined ? undefined : rightsFault(realtime)
 }
 
@@ -65,9 +65,9 @@ function isPoisoned (value: object): boolean {
 }
 
 function rightsFault (value: unknown): string | undefined {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'has a "realtime" that is no object'
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'needs an object as "realtime"'
   const { subscribe, publish } = value as Rights
-  return isNames(subscribe) && isNames(publish) ? undefined : 'has topics that are no array of strings'
+  return isNames(subscribe) && isNames(publish) ? undefined : 'has topics that are not an array of strings'
 }
 
 function isNames (value: unknown): boolean {

@@ -29,10 +29,10 @@ export function readMoment (value: unknown, of: string, name: string): number | 
   if (typeof value !== 'number' || !(value >= 0 && value <= LAST)) {
     throw new ExpiryInvalid(of, name, typeof value === 'number' ? String(value) : shown(value))
   }
-  if (value < LEAST) throw new ExpiryInvalid(of, name, `${value}, which are seconds, or long ago`)
+  if (value < LEAST) throw new ExpiryInvalid(of, name, `${value} looks like seconds, or is long past`)
   return value
 }
 
 function shown (value: unknown): string {
-  return typeof value === 'string' ? `"${printable(value)}"` : `of type ${typeof value}`
+  return typeof value === 'string' ? `"${printable(value)}"` : `a value of type ${typeof value}`
 }

@@ -63,7 +63,7 @@ export class Grants implements HoldingHost, Feature {
 
   /** @throws TokenInvalid, Expired, Revoked */
   verify (token: string, request: unknown): MaybePromise<Claims> {
-    if (!this.tokens) throw new TokenInvalid('cannot be checked: this server takes none')
+    if (!this.tokens) throw new TokenInvalid('cannot be verified: this server does not accept tokens')
     return andThen(this.tokens.verify(token, request), (claims) => {
       this.#mustHold('the token', claims.sub, issueOf(claims))
       return claims
@@ -79,7 +79,7 @@ export class Grants implements HoldingHost, Feature {
     if (!claims) return named
     this.#mustHold('the token', claims.sub, issueOf(claims))
     if (!named || named.anonymous === true) return bearerOf(claims)
-    if (named.id !== claims.sub) throw new TokenInvalid('is another user\'s')
+    if (named.id !== claims.sub) throw new TokenInvalid('belongs to another user')
     return named
   }
 

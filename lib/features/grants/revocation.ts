@@ -81,7 +81,7 @@ export class Revocation {
   resync (): void {
     this.#syncing ??= this.#sync()
       .catch((error: unknown) => this.#host.log.warn({ err: error },
-        'realtime: revocations could not be compared with the adapter\'s; it is tried again when that is back'))
+        'realtime: could not read the revocations of the adapter; trying again when it is back'))
       .finally(() => { this.#syncing = undefined })
   }
 

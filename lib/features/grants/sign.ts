@@ -16,7 +16,7 @@ const SECOND_MS = 1000
 /** @throws OptionInvalid, TopicUnknown */
 export function signToken ({ tokens, revocation }: Grants, topics: TopicRegistry, options: unknown): string {
   const signer = tokens?.signer
-  if (!signer) throw new OptionInvalid('tokens', 'must have "secret" or "keys": sign() makes tokens by them')
+  if (!signer) throw new OptionInvalid('tokens', 'must have "secret" or "keys", which sign() needs')
   record('sign()', options)
   onlyKnown('sign()', options, KNOWN)
   const { sub, subscribe, publish, info, expiresIn, claims = {} } = options as Record<string, unknown>
@@ -40,7 +40,7 @@ export function signToken ({ tokens, revocation }: Grants, topics: TopicRegistry
   if (token.length > maxBytes) {
     throw new OptionInvalid('sign()',
       `makes a token of ${token.length} bytes, more than tokens.maxBytes (${maxBytes}). ` +
-      'Name a pattern in place of its topics')
+      'Name a pattern instead of single topics')
   }
   return token
 }
@@ -62,7 +62,7 @@ function ownClaims (claims: unknown): object {
   record('sign().claims', claims)
   for (const name of Object.keys(claims)) {
     if (!RESERVED.has(name)) continue
-    throw new OptionInvalid(`sign().claims.${name}`, 'has a place of its own, or may not be set')
+    throw new OptionInvalid(`sign().claims.${name}`, 'is set by another option of sign(), or may not be set')
   }
   return claims
 }

@@ -57,7 +57,7 @@ function readKeys (value: unknown): ReadonlyMap<string, Buffer> {
   record('tokens.keys', value)
   const keys = Object.entries(value).map(([kid, secret]) => [kid, readSecret(`tokens.keys.${kid}`, secret)] as const)
   if (keys.length === 0 || keys.length > MAX_KEYS) {
-    throw new OptionInvalid('tokens.keys', `must hold 1 to ${MAX_KEYS} secrets by their kid`)
+    throw new OptionInvalid('tokens.keys', `must be an object of 1 to ${MAX_KEYS} secrets by their kid`)
   }
   if (keys.some(([kid]) => kid === NAMELESS)) throw new OptionInvalid('tokens.keys', 'has a key without a name')
   return new Map(keys)
@@ -71,11 +71,11 @@ function readSecret (name: string, value: unknown): Buffer {
   const bytes = Buffer.from(value as string)
   if (bytes.byteLength < MIN_SECRET_BYTES) {
     throw new OptionInvalid(name,
-      `has ${bytes.byteLength} bytes: HS256 needs ${MIN_SECRET_BYTES} at least (RFC 7518, section 3.2), made at random`)
+      `has ${bytes.byteLength} bytes: HS256 needs at least ${MIN_SECRET_BYTES} random bytes (RFC 7518, section 3.2)`)
   }
   // Threat: whoever has a public key could sign by it as if it were a secret.
   if (/^\s*-----BEGIN /.test(bytes.toString('latin1'))) {
-    throw new OptionInvalid(name, 'is a PEM key: HS256 takes a secret. Use "verify" for tokens signed by a private key')
+    throw new OptionInvalid(name, 'is a PEM key, but HS256 needs a secret. For such keys use "verify"')
   }
   return bytes
 }
@@ -91,7 +91,7 @@ function readKid (kid: unknown, keys: ReadonlyMap<string, Buffer> | undefined): 
 
 function readNames (name: string, value: unknown, verify: unknown): readonly string[] | undefined {
   if (value === undefined) return undefined
-  if (verify !== undefined) throw new OptionInvalid(name, 'is for "verify" to check, where that is given')
+  if (verify !== undefined) throw new OptionInvalid(name, 'cannot be used with "verify": check it there')
   const names: unknown[] = [value].flat()
   if (names.length === 0 || !names.every((one) => typeof one === 'string' && one !== '')) {
     throw new OptionInvalid(name, 'must be a non-empty string, or an array of them')

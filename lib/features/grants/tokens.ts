@@ -37,7 +37,7 @@ export class Tokens {
     if (borne !== undefined) return borne.trimEnd()
     const named = this.settings.query ? (query as { token?: unknown } | null | undefined)?.token : undefined
     if (named === undefined || typeof named === 'string') return named
-    throw new TokenInvalid('is not one: the query has several')
+    throw new TokenInvalid('is given more than once in the query')
   }
 
   /** @throws TokenInvalid, Expired, and what the app's `verify` throws with a status of 500 and more */
@@ -82,7 +82,7 @@ function copied (claims: unknown): unknown {
   try {
     return sjson.parse(JSON.stringify(claims), { protoAction: 'error', constructorAction: 'error' })
   } catch {
-    throw new TokenInvalid('holds no claims')
+    throw new TokenInvalid('has no claims')
   }
 }
 

@@ -68,7 +68,7 @@ export class BegunRuns {
       this.#begun.add(begun)
       return
     }
-    throw new Unavailable('too many runs of one key begin at this moment')
+    throw new Unavailable('too many runs of one key are starting at the same time')
   }
 
   /** It is begun, and not going to run: its client has left. */

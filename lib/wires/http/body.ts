@@ -56,5 +56,5 @@ function topicsOf ({ op, topics }: Json, most: number): string[] {
 function connectionOf ({ op, connection }: Json): string | undefined {
   if (op !== undefined || connection === undefined) return undefined
   if (isPublishKey(connection)) return connection
-  throw new Fault('INVALID_FRAME', '"connection" must be the id that the open frame told')
+  throw new Fault('INVALID_FRAME', '"connection" must be the id from the server\'s "open" frame')
 }

@@ -58,9 +58,9 @@ export class OpenStart extends StreamStart {
     const at = topicNamed(hub, topic)
     if (this.#arrival.awaits(at.name)) return
     if (!this.#plan.subscribe.includes(at.topic)) {
-      throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
+      throw new Fault('UNKNOWN_TOPIC', 'this channel offers no such topic')
     }
-    if (await this.#arrival.join(at) === 'left') throw new Forbidden(at.name, 'subscribed to')
+    if (await this.#arrival.join(at) === 'left') throw new Forbidden(at.name, 'subscribe')
   }
 
   #note (topic: string, error: Error): void {

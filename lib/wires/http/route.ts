@@ -84,7 +84,7 @@ async function answer (plan: Plan, request: FastifyRequest, reply: FastifyReply)
   const asked = envelopeFor(false).read(text, plan.maxCursors)
   const { topics, connection } = besides(text, plan.maxTopics)
   if (asked.do === 'message') return await takeMessage(plan, request, reply, { asked, body, connection })
-  if (asked.do !== 'open') throw new Fault('INVALID_FRAME', 'over HTTP a client sends messages, and "open"')
+  if (asked.do !== 'open') throw new Fault('INVALID_FRAME', 'over HTTP a client can only send messages and "open"')
   if (!wantsEventStream(request.headers.accept, false)) throw new NotAcceptable()
   const { cursors, token } = asked
   await arrive(plan, request, reply, (_plan, _request, _reply, arrival) =>
@@ -109,7 +109,7 @@ async function takeMessage (
 }
 
 async function takeBytes (plan: Plan, request: FastifyRequest, reply: FastifyReply, body: Buffer): Promise<void> {
-  if (!plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel takes no binary messages')
+  if (!plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel does not accept binary messages')
   try {
     await plan.binary(body, contextOf(await senderOf(plan, request, body, undefined)))
     tell(reply, 'null')

@@ -23,7 +23,7 @@ export function readSubscribeOptions (options: unknown, maxBuffered: number): Su
   const given = options ?? {}
   if (typeof given === 'function') {
     throw new OptionInvalid('subscribe()',
-      'takes no function. Iterate: for await (const item of topic.subscribe(params))')
+      'does not take a function. Iterate: for await (const item of topic.subscribe(params))')
   }
   record('subscribe()', given)
   onlyKnown('subscribe()', given, KNOWN)
@@ -33,7 +33,7 @@ export function readSubscribeOptions (options: unknown, maxBuffered: number): Su
     throw new OptionInvalid('subscribe().signal', 'must be an AbortSignal')
   }
   if (request !== undefined && !isRequest(request)) {
-    throw new OptionInvalid('subscribe().request', 'must be the FastifyRequest of whom it is for')
+    throw new OptionInvalid('subscribe().request', 'must be the FastifyRequest of the client')
   }
   return {
     after: after ?? undefined,

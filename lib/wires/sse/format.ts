@@ -101,7 +101,7 @@ export function readFormat (value: unknown): SourceFormat {
 
 function checkHeader (name: string, text: unknown): void {
   if (!TOKEN.test(name) || OURS.test(name)) {
-    throw new OptionInvalid('format.headers', `holds "${name}", which a stream cannot have`)
+    throw new OptionInvalid('format.headers', `contains "${name}", which a stream cannot set`)
   }
   if (typeof text !== 'string' || hasControl(text)) {
     throw new OptionInvalid(`format.headers.${name}`, 'must be a string without control characters')

@@ -117,8 +117,8 @@ const SOURCES: ReadonlySet<string> = new Set(['topics', 'source'] satisfies Arra
 
 function checkStream ({ kind, url }: RouteLabel, options: StreamRouteOptions, more: readonly unknown[]): void {
   if (typeof options !== 'object' || options === null || more.length > 0) {
-    throw new RouteInvalid(kind, url, 'needs options with "topics" or "source", and nothing behind them. ' +
-      'There is no handler that writes: publish to a topic, or have "source" yield what is to be sent')
+    throw new RouteInvalid(kind, url, 'needs options with "topics" or "source", and no further argument. ' +
+      'A stream has no handler that writes: publish to a topic, or let "source" yield events')
   }
   const { topics, source, handler, format, method = 'GET' } = options
   const given = [topics, source].filter((one) => one !== undefined).length
@@ -156,7 +156,7 @@ function readResumable (
 ): ResumableOptions | undefined {
   const { source, resumable, slow } = options
   if (resumable === undefined || resumable === false) return undefined
-  if (slow === 'latest') throw new RouteInvalid(kind, url, 'has "slow: latest", which would leave out parts of a run')
+  if (slow === 'latest') throw new RouteInvalid(kind, url, 'has "slow: latest", which would drop parts of an answer')
   if (source === undefined && !joinsOnly(options)) {
     throw new RouteInvalid(kind, url, 'has "resumable" without a "source"')
   }

@@ -76,7 +76,7 @@ export async function presentRun (
  * to write the same URL does not start a source anew.
  */
 function ownParams (url: string, request: FastifyRequest, { anonymous }: Identity): Array<[string, string]> {
-  if (request.method === 'POST') throw new RunKeyMissing(url, 'the URL of a POST does not say what is asked')
+  if (request.method === 'POST') throw new RunKeyMissing(url, 'a POST has its question in the body, not in the URL')
   // Threat: an anonymous client has no identity but its connection's; without one, what one was told anybody could
   // read.
   if (anonymous === true) throw new RunKeyMissing(url, 'the client is anonymous')
@@ -88,7 +88,7 @@ function ownParams (url: string, request: FastifyRequest, { anonymous }: Identit
 /** With its type: what a schema has made of a param may be a number. */
 function plain (url: string, name: string, value: unknown): string {
   if (value !== null && ['object', 'function', 'symbol'].includes(typeof value)) {
-    throw new RunKeyMissing(url, `its param "${name}" is an object`)
+    throw new RunKeyMissing(url, `the param "${name}" is an object`)
   }
   return `${typeof value} ${String(value)}`
 }

@@ -133,7 +133,7 @@ export class ChannelConnection {
   // ws closes by itself after an error of the peer's, and then reports 1006; an expected disconnect is no error line.
   broke (error: Error): void {
     this.#fault ??= faultCode(error)
-    this.#request.log.debug({ err: error }, 'realtime: the peer broke off')
+    this.#request.log.debug({ err: error }, 'realtime: the client broke the connection')
   }
 
   over (code: number): void {

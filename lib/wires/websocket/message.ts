@@ -47,7 +47,7 @@ export interface MessagesPlan {
 /** Resolves with the handler's answer. @throws Fault, and what the handler throws */
 export async function carryOut (plan: MessagesPlan, sender: Sender, said: Said): Promise<unknown> {
   const message = plan.messages.get(said.name)
-  if (!message) throw new Fault('UNKNOWN_MESSAGE', `no message "${printable(said.name)}" is declared here`)
+  if (!message) throw new Fault('UNKNOWN_MESSAGE', `this channel declares no message "${printable(said.name)}"`)
   const data = message.check ? await checked(message.check, said.data) : said.data
   if (message.handler) {
     const topic = said.topic === undefined ? undefined : await joinedTopic(plan, sender, said.topic)
@@ -96,7 +96,7 @@ async function relayed (
     const error = toError(thrown)
     if (!(error instanceof EventDataInvalid)) throw error
     if (replace) {
-      sparing(sender.request).info({ err: error }, 'realtime: what a relay made of a client\'s data was not sent')
+      sparing(sender.request).info({ err: error }, 'realtime: the data that a relay returned was not sent')
     }
     throw new Fault('INVALID_DATA', error.message)
   }

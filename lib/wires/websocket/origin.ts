@@ -59,15 +59,15 @@ function isSecure ({ protocol }: FastifyRequest): boolean {
 function refusal (written: string, origin: Origin | undefined, request: FastifyRequest): Error {
   if (origin === undefined) {
     return new OriginRefused(printable(written),
-      'It is none that could be listed: files, sandboxed frames and programs write such. ' +
-      'Only origins: \'*\' lets it in')
+      'It cannot be listed in "origins": files, sandboxed frames and programs send such origins. ' +
+      'Only origins: \'*\' allows it')
   }
   const text = printable(origin.text)
-  const listed = `List it if it is yours: origins: ['${text}']`
+  const listed = `If it is yours, list it: origins: ['${text}']`
   const sameHost = originAt(origin.scheme, request.host ?? '') === origin.text
   if (origin.scheme === 'http:' && sameHost) {
-    return new OriginRefused(text, `Its page came by http, this request by https. ${listed}`)
+    return new OriginRefused(text, `The page came by http, but this request by https. ${listed}`)
   }
   return new OriginRefused(text, `This request is for another host. ${listed}. ` +
-    'A development proxy with changeOrigin: true does this too: make that false. Behind another proxy, set trustProxy')
+    'If a development proxy has changeOrigin: true, set it to false. Behind another proxy, set trustProxy')
 }

@@ -59,7 +59,7 @@ function explicit (
   // Threat: a client that hears several topics would choose which of them it writes into.
   if (only.length !== 1 || only[0] === undefined || typeof only[0] === 'function') {
     throw invalid(channel, name,
-      'does not say where it goes, and the channel has not exactly one topic: say relay: { topic, data }')
+      'names no topic, but the channel does not have exactly one topic: use relay: { topic, data }')
   }
   return { topic: only[0], data: typeof option === 'function' ? option : undefined }
 }
@@ -78,7 +78,7 @@ function checked (
     throw invalid(channel, name, 'needs a "topic": a Topic, topic.at(…) or a name')
   }
   if (data !== undefined && typeof data !== 'function') {
-    throw invalid(channel, name, 'has "data" that is not a function')
+    throw invalid(channel, name, 'has a "data" that is not a function')
   }
   return { topic, data: data as Replace | undefined }
 }
@@ -113,9 +113,9 @@ function becomeReady (target: Target, name: string): void {
   if (missing && !target.choosable) throw missing
   if (owner?.policy.authorize !== 'anyone') return
   hub.log.warn({ topic: owner.pattern, channel: url, message: name },
-    'realtime: a relay goes to a topic with authorize: "anyone", which is for subscribing alone, ' +
-    'so every message of it is refused. ' +
-    'Give the topic an authorize function that says true to the action "publish"')
+    'realtime: a relay goes to a topic with authorize: "anyone", which only allows subscribing, ' +
+    'so every message is refused. ' +
+    'Give the topic an authorize function that returns true for the action "publish"')
 }
 
 function missingParam (plan: TopicPlan, urls: string[]): Error | undefined {
@@ -167,5 +167,5 @@ export async function mustFit (at: TopicAt, name: string, data: unknown): Promis
 }
 
 export function notIn (): Fault {
-  return new Fault('UNKNOWN_TOPIC', 'this message goes to no such topic, or this client is not in it')
+  return new Fault('UNKNOWN_TOPIC', 'this message cannot go to that topic, or this client has not joined it')
 }

@@ -167,8 +167,8 @@ const SOURCES: ReadonlySet<string> = new Set(
 
 function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions, more: readonly unknown[]): void {
   if (typeof options !== 'object' || options === null || more.length > 0) {
-    throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages", and nothing behind them. ' +
-      'There is no handler of the socket: what clients say goes to "messages", bytes to "binary"')
+    throw new RouteInvalid(kind, url, 'needs options, e.g. "topics" or "messages", and no further argument. ' +
+      'A channel has no socket handler: "messages" handle what clients send, and "binary" handles bytes')
   }
   const { topics, subscribe, messages, binary, method, http } = options
   if (method !== undefined && String(method).toUpperCase() !== 'GET') throw new RouteInvalid(kind, url, 'is always GET')
@@ -176,11 +176,11 @@ function checkChannel ({ kind, url }: RouteLabel, options: ChannelRouteOptions, 
     throw new RouteInvalid(kind, url, `needs "topics", "subscribe", "messages" or "binary"${slipIn(options, SOURCES)}`)
   }
   if (http !== undefined && typeof http !== 'boolean') {
-    throw new RouteInvalid(kind, url, 'has "http", which is neither true nor false')
+    throw new RouteInvalid(kind, url, 'has an "http" that is not true or false')
   }
   for (const name of ['onConnect', 'onDisconnect', 'binary'] as const) {
     if (options[name] !== undefined && typeof options[name] !== 'function') {
-      throw new RouteInvalid(kind, url, `has "${name}", which is not a function`)
+      throw new RouteInvalid(kind, url, `has "${name}" that is not a function`)
     }
   }
 }
@@ -189,12 +189,12 @@ function readSubscribe ({ kind, url }: RouteLabel, subscribe: unknown): Declared
   const given: unknown[] = subscribe === undefined ? [] : [subscribe].flat()
   return given.map((one) => {
     const topic = TopicFace.declared(one)
-    if (!topic) throw new RouteInvalid(kind, url, 'has "subscribe" that is not a Topic or an array of them')
+    if (!topic) throw new RouteInvalid(kind, url, 'has a "subscribe" that is not a Topic or an array of them')
     // Threat: the params of these are the client's choice, so no hook of the route has judged them.
     if (topic.policy.authorize === undefined) {
       throw new RouteInvalid(kind, url, `offers "${topic.pattern}" for "subscribe", ` +
-        'which has no "authorize" to say which of its topics a client may join. ' +
-        'Give the topic an authorize, or authorize: \'anyone\' where every client may hear all of them')
+        'which has no "authorize" that decides which of its topics a client may join. ' +
+        'Add "authorize" to the topic, or authorize: \'anyone\' if every client may hear all of them')
     }
     return topic
   })
@@ -211,7 +211,7 @@ function readMessages (
   for (const [name, message] of Object.entries(messages)) {
     const fault = eventNameFault(name)
     if (fault) throw new RouteInvalid(kind, url, `has a message "${name}": the name ${fault}`)
-    if (!isRecord(message)) throw new RouteInvalid(kind, url, `has a message "${name}" that is no object: ${HOW}`)
+    if (!isRecord(message)) throw new RouteInvalid(kind, url, `has a message "${name}" that needs ${HOW}`)
     const unknown = unknownIn(message, MESSAGE)
     if (unknown !== undefined) {
       throw new RouteInvalid(kind, url,
@@ -245,7 +245,7 @@ function checkFlatEvents (context: WireContext, { kind, url }: RouteLabel, topic
       }
       if (properties && Object.hasOwn(properties, 'type')) {
         throw new SchemaInvalid(where,
-          'a channel\'s event data must not have a "type": it is the event\'s name for flat clients')
+          'a channel\'s event data must not have a "type": in plain JSON, "type" is the event\'s name')
       }
     }
   }

@@ -159,7 +159,7 @@ export class Session {
 
   async #binary (bytes: Uint8Array): Promise<void> {
     this.#mustBeOpen()
-    if (!this.#plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel takes no binary messages')
+    if (!this.#plan.binary) throw new Fault('BINARY_UNSUPPORTED', 'this channel does not accept binary messages')
     const { binary } = this.#plan
     await this.#traced(undefined, async () => await binary(bytes, contextOf(this.#sender)))
   }
@@ -174,7 +174,7 @@ export class Session {
   // --- commands -----------------------------------------------------------------
 
   async #open ({ cursors, token }: Asked & { do: 'open' }): Promise<void> {
-    if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'open already')
+    if (this.#connection.begun) throw new Fault('INVALID_FRAME', 'this connection is already open')
     await this.#host.opened(cursors, token)
   }
 
@@ -191,14 +191,14 @@ export class Session {
     const at = this.#resolve(topic)
     const own = this.#arrival.topics.some(({ name }) => name === at.name)
     if (!own && !this.#plan.subscribe.includes(at.topic)) {
-      throw new Fault('UNKNOWN_TOPIC', 'this channel has no such topic to join')
+      throw new Fault('UNKNOWN_TOPIC', 'this channel offers no such topic')
     }
     if (this.#connection.has(at.name)) return this.#tellSubscribed(at, ref)
     this.#takeTopic()
     const cursor = id === undefined || !at.topic.durable ? undefined : { id }
     const entered = await this.#join(at, { cursor, ref, token })
     // The app has put it out of the topic before it was in.
-    if (entered === 'left') throw new Forbidden(at.name, 'subscribed to')
+    if (entered === 'left') throw new Forbidden(at.name, 'subscribe')
     if (entered === 'there') this.#tellSubscribed(at, ref)
   }
 

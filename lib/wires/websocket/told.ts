@@ -16,8 +16,8 @@ const OWN_WORDS: ReadonlyMap<string, ErrorCode> = new Map(
 /** For what is the server's fault and only for now; undefined for all else. */
 export function notNowOf (request: FastifyRequest, error: Error): Fault | undefined {
   if (!(error instanceof Unavailable || error instanceof CallbackTimeout)) return undefined
-  logRefusal(sparing(request), error, 'realtime: a message could not be carried out now')
-  return new Fault('UNAVAILABLE', 'not available now; whether it was done is not known')
+  logRefusal(sparing(request), error, 'realtime: a message could not be handled now')
+  return new Fault('UNAVAILABLE', 'not available now; it is not known whether the message was handled')
 }
 
 export function faultOf (request: FastifyRequest, error: Error & { code?: unknown }): Fault {

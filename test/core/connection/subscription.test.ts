@@ -58,7 +58,7 @@ t.test('live, on every wire and in every group, once for each listener and in it
   await Promise.all(turn)
   for (const client of clients) t.same(await until(client, 'after'), ['before', 'realtime:reset', 'between', 'realtime:reset', 'after'])
   t.match(envelope.events.filter(({ event }) => isReset(event)).map(({ data }) => data), [{ topic: 'news', reason: 'lost' }, { topic: 'news', reason: 'lost' }])
-  t.same(errors.all.filter((line) => line.includes('cannot be written')).length, 2, 'one line for each, whatever the number of listeners')
+  t.same(errors.all.filter((line) => line.includes('could not be written')).length, 2, 'one line for each, whatever the number of listeners')
 
   await app.realtime.publish('news', 'later', 4)
   for (const client of clients) {

@@ -141,7 +141,7 @@ t.test('the refusal says what to do, and repeats of the origin what is short and
   t.match(rewritten.body.message, "origins: ['http://localhost:5173']")
   t.match(rewritten.body.message, 'changeOrigin')
   t.match(rewritten.body.message, 'trustProxy')
-  t.match((await upgrade(t, app, { origin: 'http://site' })).body.message, /by http, this request by https.*origins: \['http:\/\/site'\]/)
+  t.match((await upgrade(t, app, { origin: 'http://site' })).body.message, /by http, but this request by https.*origins: \['http:\/\/site'\]/)
   t.match((await upgrade(t, app, { origin: 'null' })).body.message, "origins: '*'")
   for (const origin of [`https://${'x'.repeat(250)}.example`, 'x'.repeat(9000), '\x01\u00e9<script>', `https://${'\u00e9'.repeat(5000)}`]) {
     const { message = '' } = (await upgrade(t, app, { origin })).body

@@ -201,7 +201,7 @@ t.test('`authorize` judges each relay, a topic without it leaves that to the dec
   flat.send({ type: 'wave' })
   t.match(await flat.next(), { type: 'error', code: 'FORBIDDEN' })
   const warnings = log.lines.filter(({ level, msg }) => level === 40 && String(msg).includes('"anyone"'))
-  t.match(warnings, [{ topic: 'open/:id', channel: '/open/:id', message: 'wave', msg: /every message of it is refused/ }], 'said when the app became ready')
+  t.match(warnings, [{ topic: 'open/:id', channel: '/open/:id', message: 'wave', msg: /every message is refused/ }], 'said when the app became ready')
 })
 
 t.test('a plain-JSON client relays to the channel\'s own topic; its `topic` is data', async (t) => {

@@ -126,7 +126,7 @@ const MAX_KEY = 128
 function readMessage ({ event, data, topic, key }: Json, ref: Ref | undefined): Asked {
   if (typeof event !== 'string') throw new Fault('INVALID_FRAME', 'a message needs an "event", a command an "op"')
   if (key !== undefined && !(isPublishKey(key) && key.length <= MAX_KEY)) {
-    throw new Fault('INVALID_FRAME', `"key" must be a string of 1 to ${MAX_KEY} characters, none of them a control`)
+    throw new Fault('INVALID_FRAME', `"key" must be a string of 1 to ${MAX_KEY} characters without control characters`)
   }
   return { do: 'message', name: event, data, topic, key, ref }
 }

@@ -11,7 +11,7 @@ export function parseObject (text: string): Json {
   try {
     value = sjson.parse(text, { protoAction: 'error', constructorAction: 'error' })
   } catch {
-    throw new Fault('INVALID_JSON', 'not JSON, or with a forbidden key')
+    throw new Fault('INVALID_JSON', 'not JSON, or it has a forbidden key')
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new Fault('INVALID_JSON', 'a message must be a JSON object')
