@@ -33,6 +33,7 @@ import { drain } from './shutdown/drain.ts'
 import { registerWebSocket } from './websocket-plugin.ts'
 import type { RealtimeOptions } from './types/options.ts'
 import type { TopicOptions } from './types/topic.ts'
+import { OpenPosts } from './shutdown/open-posts.ts'
 import { SilentSockets } from './shutdown/silent-sockets.ts'
 import { Arrivals } from './routes/arrivals.ts'
 import { Peers } from './routes/peer.ts'
@@ -157,7 +158,7 @@ class App {
     }
     fastify.addHook('onReady', async () => this.#becomeReady())
     fastify.addHook('preClose', async () => await call(() => drain(this.#settings.closeTimeout, {
-      hub, upgrades: this.#upgrades, silent: this.#silent, sessions: this.#sessions
+      hub, upgrades: this.#upgrades, silent: this.#silent, posts: context.posts, sessions: this.#sessions
     })))
     fastify.addHook('onClose', async () => this.#letGo(context))
     this.#sessions.watch(fastify)
@@ -189,6 +190,7 @@ class App {
       grants: this.#grants,
       peers: new Peers(this.#hub),
       arrivals: new Arrivals(this.#fastify, this.#hub.node, overhears),
+      posts: new OpenPosts(),
       settings,
       live: (options) => readLiveFor(this.#hub, options, settings),
       limits: (limits) => readLimits(limits, settings.limits),

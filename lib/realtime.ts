@@ -73,7 +73,8 @@ export class RealtimeFace implements Realtime {
     return await this.#hub.node.counting.count(resolveName(this.#hub.topics, name).name)
   }
 
-  readonly countLocal: Realtime['countLocal'] = (name) => this.#hub.listenersHere(resolveName(this.#hub.topics, name).name)
+  readonly countLocal: Realtime['countLocal'] = (name) =>
+    this.#hub.listenersHere(resolveName(this.#hub.topics, name).name)
 
   readonly disconnect: Realtime['disconnect'] = async (target, reason) => {
     const { revoke, ...why } = readDisconnect(reason)

@@ -1,5 +1,5 @@
 /** What the plugin gives to those who make routes. */
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onRequestHookHandler } from 'fastify'
 import type { Hub } from '../core/hub.ts'
 import type { Check } from '../core/validation.ts'
 import type { BegunRuns } from '../features/resumable/begun-runs.ts'
@@ -24,6 +24,8 @@ export interface WireContext {
   readonly grants: Grants
   readonly peers: Peers
   readonly arrivals: Arrivals
+  /** Requests with a body, which may never end. */
+  readonly posts: { readonly onRequest: onRequestHookHandler, close (timeoutMs: number): void }
   readonly settings: Settings
   /** The settings that a route may override, checked. */
   readonly live: (options: Partial<LiveSettings>) => LiveSettings

@@ -48,6 +48,7 @@ export function channelOverHttp (collector: RouteCollector) {
       ...route,
       method: 'POST',
       bodyLimit: bodyLimit + maxTopics * TOPIC_BYTES,
+      onRequest: [context.posts.onRequest, ...[route.onRequest ?? []].flat()],
       preParsing: [mayEnter(plan), ...[route.preParsing ?? []].flat()],
       handler: (request: FastifyRequest, reply: FastifyReply) => {
         if (hasLeft(request, reply)) return

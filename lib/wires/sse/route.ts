@@ -1,5 +1,7 @@
 /** `fastify.stream`: an SSE route in the calling scope, with Fastify's own hooks, schema and errors. */
-import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import type {
+  FastifyInstance, FastifyReply, FastifyRequest, onRequestHookHandler, onSendHookHandler
+} from 'fastify'
 import { statusOf, toError } from '../../core/callbacks.ts'
 import { Closed, HttpVersionTooOld, NotAcceptable, RouteInvalid } from '../../errors.ts'
 import { isRecord, slipIn } from '../../known.ts'
@@ -70,7 +72,7 @@ export function streamDecorator (context: WireContext, collector: RouteCollector
       // Also where the app has none for its own routes: a client asks by HEAD why its stream was refused.
       exposeHeadRoute: route.exposeHeadRoute ?? true,
       url,
-      onRequest: [context.arrivals.onRequest, ...[route.onRequest ?? []].flat()],
+      onRequest: [context.arrivals.onRequest, ...postHooks(context, route.method), ...[route.onRequest ?? []].flat()],
       schema: route.schema ?? {},
       handler: streamHandler(plan, handler)
     })
@@ -111,6 +113,11 @@ function documentedBy (
     plain,
     presenceEvent: (topic) => tellsPresence ? presence.companionOf(topic)?.policy.event : undefined
   }
+}
+
+/** Only a POST has a body that may never end. */
+function postHooks ({ posts }: WireContext, method: StreamRouteOptions['method']): onRequestHookHandler[] {
+  return [method ?? []].flat().some((one) => one.toUpperCase() === 'POST') ? [posts.onRequest] : []
 }
 
 const SOURCES: ReadonlySet<string> = new Set(['topics', 'source'] satisfies Array<keyof StreamRouteOptions>)
