@@ -80,7 +80,9 @@ const CHECK = object({
   events: {
     type: 'array',
     maxItems: 100,
-    items: object({ patterns: { type: 'array', maxItems: 64, items: text }, event: text, data: {} }, ['patterns', 'event'])
+    items: object({
+      patterns: { type: 'array', maxItems: 64, items: text }, event: text, data: {}
+    }, ['patterns', 'event'])
   }
 }, ['events'])
 
@@ -105,7 +107,9 @@ async function act (host: CommandsHost, { act, node, connection }: Wished): Prom
 }
 
 /** The newest events behind `after`. */
-async function past (realtime: Realtime, topic: string, after: string | undefined): Promise<Past & { linked: boolean }> {
+async function past (
+  realtime: Realtime, topic: string, after: string | undefined
+): Promise<Past & { linked: boolean }> {
   let events: PastEvent[] = []
   let [from, more, linked] = [after, true, true]
   for (let pages = 0; more && pages < MAX_PAGES; pages++) {

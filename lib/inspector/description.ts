@@ -1,5 +1,5 @@
 /** What the app has declared, as the page shows it. */
-import { JsonSchemas, type ToJsonSchema } from '../asyncapi/json-schemas.ts'
+import { JsonSchemas, keyOf, type ToJsonSchema } from '../asyncapi/json-schemas.ts'
 import type { Insight } from '../insight.ts'
 import type { Realtime } from '../types/realtime.ts'
 import type { Description, ShownSchema } from './shapes.ts'
@@ -35,7 +35,7 @@ export function describeFor (
         [name, { ...show(message.schema), relayed: message.relayed }])),
       schema: each(schema)
     })),
-    shared: Object.fromEntries(Object.entries(shared).map(([id, schema]) => [id, show(schema)]))
+    shared: Object.fromEntries(Object.entries(shared).map(([id, schema]) => [keyOf(id), show(schema)]))
   }
 }
 

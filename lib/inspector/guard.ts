@@ -1,6 +1,6 @@
 /**
- * Who is let in. What decides is the socket's own address and the Host that the client wrote, never what a proxy says of
- * somebody else. Whoever is refused is answered as if nothing were here.
+ * Who is let in. What decides is the socket's own address and the Host that the client wrote, never what a proxy says
+ * of somebody else. Whoever is refused is answered as if nothing were here.
  */
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { originAt, readHost, readOrigin } from '../core/origin.ts'

@@ -2,7 +2,9 @@
 import type { Insight } from '../insight.ts'
 import type { Realtime } from '../types/realtime.ts'
 import type { AnyItem, TopicSubscription } from '../types/topic.ts'
-import { readAnswer, readAsk, readHead, type Answer, type Ask, type Said, type Want, type Wish, type WishFor } from './said.ts'
+import {
+  readAnswer, readAsk, readHead, type Answer, type Ask, type Said, type Want, type Wish, type WishFor
+} from './said.ts'
 import { OWN } from './own-node.ts'
 
 export const ASKS = `${OWN}asks`

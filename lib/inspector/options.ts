@@ -10,9 +10,9 @@ export interface InspectorOptions {
   /** Where the page is, below the prefixes of its scope. Default `/realtime/inspector`. */
   prefix?: string
   /**
-   * Who may see it: `onRequest` hooks of your own, which then decide alone. Default: none, and only programs on the same
-   * machine that call it by a loopback name (`localhost`, `127.0.0.1`, `[::1]`) are let in. Pages of other sites never
-   * are.
+   * Who may see it: `onRequest` hooks of your own, which then decide alone. Default: none, and only programs on the
+   * same machine that call it by a loopback name (`localhost`, `127.0.0.1`, `[::1]`) are let in. Pages of other sites
+   * never are.
    */
   onRequest?: OnRequest | OnRequest[]
   /** Makes JSON schema of schemas that are none, to be shown and made forms of: for zod `z.toJSONSchema`. */

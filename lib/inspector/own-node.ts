@@ -1,5 +1,5 @@
 /** What this node says of itself. Made when it is asked, and at no other time. */
-import type { Insight, SeenConnection } from '../insight.ts'
+import type { Insight, SeenConnection, SeenTopic } from '../insight.ts'
 import type { Realtime } from '../types/realtime.ts'
 import type { ConnectionRow, NodeView, TopicRow } from './shapes.ts'
 import { cutText, MAX_TOPICS_SHOWN } from './said.ts'
@@ -33,14 +33,13 @@ export class OwnNode {
   }
 
   view (): NodeView {
-    const { adapter, topics, connections: _all, ...counts } = this.#realtime.stats()
+    const { adapter, ...counts } = this.#realtime.stats()
     const connections = { sse: 0, websocket: 0, process: 0 }
-    let [slowNow, stalled, own] = [0, 0, 0]
+    let [slowNow, stalled] = [0, 0]
     for (const connection of this.#insight.connections()) {
       if (connection.buffered > 0) slowNow++
       if (connection.stalled) stalled++
-      if (this.#owns(connection)) own++
-      else connections[connection.kind]++
+      if (!this.#owns(connection)) connections[connection.kind]++
     }
     const { published, delivered, replayed, recovered, resets, slowClosed, dropped, refused } = counts
     return {
@@ -48,7 +47,7 @@ export class OwnNode {
       silent: 0,
       uptime: Math.round(performance.now() - this.#began),
       connections,
-      topics: Math.max(0, topics - ownTopics(this.#insight)),
+      topics: this.#heard().length,
       published,
       delivered,
       replayed,
@@ -67,8 +66,8 @@ export class OwnNode {
   /** Those with the most listeners first. */
   topics (find: string): Cut<TopicRow> {
     const node = this.#insight.node
-    const found = [...this.#insight.topics()]
-      .filter(({ name }) => !name.startsWith(OWN) && name.includes(find))
+    const found = this.#heard()
+      .filter(({ name }) => name.includes(find))
       .sort((a, b) => b.listeners - a.listeners)
     return this.#fit(found, ({ name, pattern, listeners }) => ({ name, pattern, listeners, node }))
   }
@@ -79,6 +78,10 @@ export class OwnNode {
       .filter((connection) => mark === '' ? matches(connection, find) : isMarked(connection, mark))
       .sort((a, b) => b.since - a.since)
     return this.#fit(found, (connection) => this.#row(connection))
+  }
+
+  #heard (): SeenTopic[] {
+    return [...this.#insight.topics()].filter(({ name }) => !name.startsWith(OWN))
   }
 
   #row (connection: SeenConnection): ConnectionRow {
@@ -120,12 +123,6 @@ export class OwnNode {
     }
     return { rows, cut: false }
   }
-}
-
-function ownTopics (insight: Insight): number {
-  let count = 0
-  for (const { name } of insight.topics()) if (name.startsWith(OWN)) count++
-  return count
 }
 
 function matches ({ id, identity, url, address, topics }: SeenConnection, find: string): boolean {

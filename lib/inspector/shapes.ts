@@ -84,7 +84,13 @@ export interface ShownRoute {
   schema: Record<string, ShownSchema>
 }
 
-export interface Description { here: string, topics: ShownTopic[], routes: ShownRoute[], shared: Record<string, unknown> }
+export interface Description {
+  here: string
+  topics: ShownTopic[]
+  routes: ShownRoute[]
+  /** Those of `app.addSchema()`, by what references to them name. */
+  shared: Record<string, ShownSchema>
+}
 
 export interface PastEvent { id: string, event: string, data: unknown, key?: string }
 export interface Past { events: PastEvent[], more: boolean }

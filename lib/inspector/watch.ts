@@ -1,6 +1,6 @@
 /**
- * Counts why clients are told of losses, while somebody looks. Nobody listens before the first and behind the last: what
- * is told of a delivery is never listened to.
+ * Counts why clients are told of losses, while somebody looks. Nobody listens before the first and behind the last:
+ * what is told of a delivery is never listened to.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 

@@ -1,6 +1,8 @@
 /** The page's own connection: the package's client, on the inspector's channel. */
 import { connect, listen } from '../../client/index.ts'
-import type { Acted, Description, NodeView, Past, Rows, ConnectionRow, TailEvent, ToCheck, TopicRow } from '../shapes.ts'
+import type {
+  Acted, ConnectionRow, Description, NodeView, Past, Rows, TailEvent, ToCheck, TopicRow
+} from '../shapes.ts'
 
 /** The page's modules lie two folders below it. */
 export const ROOT = new URL('../../', import.meta.url)

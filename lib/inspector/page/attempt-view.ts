@@ -1,9 +1,9 @@
 /** One client that is tried: its buttons, what it was told, and what is wrong with it. */
-import type { Description, ShownRoute } from '../shapes.ts'
+import type { ConnectionRow, Description, ShownRoute } from '../shapes.ts'
 import { ask } from './api.ts'
 import type { Attempt, Entry } from './attempt.ts'
 import { act } from './connections.ts'
-import { asBrowserCode, asCurl, asTest } from './code.ts'
+import { copyButtons } from './copying.ts'
 import { button, field, fill, h, json, setText, twice } from './dom.ts'
 import { jsonForm } from './form.ts'
 import { clock, shortNode } from './words.ts'
@@ -30,13 +30,10 @@ export class AttemptView {
     this.#description = description
     this.attempt = make(() => this.#drawSoon())
     const { plan } = this.attempt
-    this.#stall = button('Stall', async () => await this.#toggleStall(), { title: 'The server stops writing to it: see what a slow client gets' })
-    const drop = button('Drop', async () => await this.#act('drop'), { title: 'The server cuts its socket, without a goodbye' })
-    const expire = button('Expire', async () => await this.#act('expire'), { title: 'The end that an expired token gets' })
-    const restart = twice('Restart', async () => await this.#restart(), 'Its node lets all of its clients go, as app.close() does')
-    const resume = button('Resume', async () => await this.attempt.open(true), { kind: 'main', title: 'Opens it again, from the last place that it had' })
-    const anew = button('Anew', async () => await this.attempt.open(), { title: 'Opens it again, as if it had never been there' })
-    this.#only = { live: [drop, this.#stall, expire, restart], cut: [resume, anew] }
+    this.#stall = button('Stall', async () => await this.#toggleStall(), {
+      title: 'The server stops writing to it: see what a slow client gets'
+    })
+    this.#only = { live: this.#faults(), cut: this.#ways() }
     const remove = button('Remove', () => {
       this.attempt.leave()
       this.element.remove()
@@ -46,24 +43,43 @@ export class AttemptView {
     const address = new URL(plan.url)
     this.element = h('article', { class: 'client', attrs: { 'aria-label': `${route.kind} ${address.pathname}` } },
       h('header', {}, h('h3', {}, `${address.pathname}${address.search}`), this.#state), this.#where,
-      h('div', { class: 'bar' }, drop, this.#stall, expire, restart, resume, anew, remove),
+      h('div', { class: 'bar' }, ...this.#only.live, ...this.#only.cut, remove),
       this.#report,
       ...route.kind === 'channel' ? [this.#sender()] : [],
       h('div', { class: 'bar' }, h('label', { class: 'check' }, this.#raw, 'raw frames'),
-        button('Clear', () => this.#clear()),
-        ...[['curl', asCurl], ['browser', asBrowserCode], ['test', asTest]].map(([name, as]) =>
-          button(`as ${name as string}`, async () => await navigator.clipboard.writeText((as as typeof asCurl)(plan)), { kind: 'quiet' }))),
+        button('Clear', () => this.#clear()), ...copyButtons(() => plan, 'quiet')),
       this.#list)
     this.#draw()
   }
 
   // --- what it does ---------------------------------------------------------------------------
 
+  /** While it is open. */
+  #faults (): HTMLButtonElement[] {
+    return [
+      button('Drop', async () => await this.#act('drop'), { title: 'The server cuts its socket, without a goodbye' }),
+      this.#stall,
+      button('Expire', async () => await this.#act('expire'), { title: 'The end that an expired token gets' }),
+      twice('Restart', async () => await this.#restart(), 'Its node lets all of its clients go, as app.close() does')
+    ]
+  }
+
+  /** Back, while it is not. */
+  #ways (): HTMLButtonElement[] {
+    return [
+      button('Resume', async () => await this.attempt.open(true), {
+        kind: 'main', title: 'Opens it again, from the last place that it had'
+      }),
+      button('Anew', async () => await this.attempt.open(), { title: 'Opens it again, as if it had never been there' })
+    ]
+  }
+
   async #act (what: 'drop' | 'expire' | 'stall' | 'release'): Promise<void> {
     const { here } = this.attempt
     if (!here) throw new Error('The server has not said yet which connection this is.')
     await act(here, what)
-    this.attempt.note({ drop: 'dropped', expire: 'expired', stall: 'stalled', release: 'released' }[what], 'by this page')
+    const done = { drop: 'dropped', expire: 'expired', stall: 'stalled', release: 'released' }
+    this.attempt.note(done[what], 'by this page')
   }
 
   async #toggleStall (): Promise<void> {
@@ -93,14 +109,18 @@ export class AttemptView {
     const choose = (): void => {
       const name = choice.value
       const message = messages[name]
-      const form = jsonForm('Data', message && 'schema' in message ? message.schema : undefined, this.#description.shared)
+      const schema = message && 'schema' in message ? message.schema : undefined
+      const form = jsonForm('Data', schema, this.#description.shared)
       fill(place, form.element, button('Send', () => this.#send(name, form.value()), { kind: 'main' }))
     }
     choice.addEventListener('change', choose)
     if (names.length > 0) choose()
     const topic = h('input', { attrs: { type: 'text', placeholder: subscribe.join(', '), spellcheck: 'false' } })
     return h('details', { class: 'sender' }, h('summary', {}, 'Send'),
-      names.length > 0 ? field('Message', choice) : h('p', { class: 'hint' }, 'Clients of this channel may send nothing.'), place,
+      names.length > 0
+        ? field('Message', choice)
+        : h('p', { class: 'hint' }, 'Clients of this channel may send nothing.'),
+      place,
       subscribe.length > 0 && this.attempt.plan.format === 'envelope' &&
         h('div', { class: 'bar' }, field('Topic to join', topic), button('Join', () => this.attempt.join(topic.value))))
   }
@@ -126,9 +146,7 @@ export class AttemptView {
     const { state, here, stalled, report, entries } = this.attempt
     setText(this.#state, stalled ? 'stalled' : state)
     this.#state.dataset.state = stalled ? 'stalled' : state
-    setText(this.#where, here
-      ? `Connection ${here.id.slice(0, 8)} on node ${shortNode(here.node)}${here.anonymous ? '' : `, as ${here.identity}`}`
-      : state === 'open' ? 'Looking for it on the nodes …' : 'Not connected.')
+    setText(this.#where, here ? placeOf(here) : state === 'open' ? 'Looking for it on the nodes …' : 'Not connected.')
     setText(this.#stall, stalled ? 'Release' : 'Stall')
     for (const element of this.#only.live) element.hidden = state !== 'open'
     for (const element of this.#only.cut) element.hidden = state === 'open' || state === 'connecting'
@@ -158,8 +176,9 @@ export class AttemptView {
     const { kind, replayed, again, fault } = entry
     row.dataset.kind = kind
     const marks = row.querySelector('.marks')
-    const said = [replayed && 'replayed', again && 'twice', fault === null && 'fits', typeof fault === 'string' && `fault: ${fault}`]
-      .filter((mark) => typeof mark === 'string')
+    const said = [
+      replayed && 'replayed', again && 'twice', fault === null && 'fits', typeof fault === 'string' && `fault: ${fault}`
+    ].filter((mark) => typeof mark === 'string')
     if (!marks || marks.childElementCount === said.length) return
     fill(marks, ...said.map((mark) => h('span', { class: 'tag', attrs: { 'data-mark': mark.split(':')[0] } }, mark)))
   }
@@ -170,7 +189,8 @@ export class AttemptView {
     const arrow = { in: '←', frame: '←', out: '→', note: '•' }[kind]
     const shown = this.#raw.checked && raw !== '' ? raw : data === '' ? '' : json(data)
     const row = h('li', {},
-      h('div', { class: 'head' }, h('span', { class: 'arrow', attrs: { 'aria-hidden': 'true' } }, arrow), h('strong', {}, name),
+      h('div', { class: 'head' },
+        h('span', { class: 'arrow', attrs: { 'aria-hidden': 'true' } }, arrow), h('strong', {}, name),
         topic !== '' && h('small', {}, topic), h('time', {}, clock(at)), h('span', { class: 'marks' })),
       id !== '' && h('small', { class: 'id' }, id),
       shown !== '' && h('pre', { attrs: { tabindex: 0 } }, shown))
@@ -180,3 +200,6 @@ export class AttemptView {
   }
 }
 
+function placeOf ({ id, node, anonymous, identity }: ConnectionRow): string {
+  return `Connection ${id.slice(0, 8)} on node ${shortNode(node)}${anonymous ? '' : `, as ${identity}`}`
+}

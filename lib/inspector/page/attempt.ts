@@ -1,6 +1,6 @@
 /**
- * One client that is tried: what it was sent, what it heard, and what became of it over its cuts. It speaks to the app as
- * any page does, and knows what the server says of its connection besides.
+ * One client that is tried: what it was sent, what it heard, and what became of it over its cuts. It speaks to the app
+ * as any page does, and knows what the server says of its connection besides.
  */
 import { EventStreamParser, isEventStream } from '../../client/event-stream.ts'
 import type { ConnectionRow } from '../shapes.ts'
@@ -39,6 +39,7 @@ interface Heard { name: string, data: unknown, raw: string, topic?: string, id?:
 
 const MAX_ENTRIES = 500
 const CHECKED_AT_ONCE = 50
+const MAX_BODY = 2000
 
 export class Attempt {
   readonly plan: Plan
@@ -173,7 +174,9 @@ export class Attempt {
   }
 
   async #answered (response: Response, abort: AbortController): Promise<void> {
-    if (!isEventStream(response)) return this.#cut(`answered ${response.status}`, (await response.text()).slice(0, 2000))
+    if (!isEventStream(response)) {
+      return this.#cut(`answered ${response.status}`, (await response.text()).slice(0, MAX_BODY))
+    }
     this.#opened(`open: ${response.status}`)
     this.#read(response, abort).catch(() => {})
   }
@@ -183,8 +186,9 @@ export class Attempt {
       if (id !== undefined && id !== '') this.cursors.set('', id)
       if (retry !== undefined) this.#frame(`retry: ${retry} ms`, '', `retry: ${retry}`)
       if (data === '') return
-      const own = event.startsWith('realtime:')
-      this.#hear({ name: event, data: parsed(data), raw: rawBlock(event, data, id), ...id !== undefined && { id }, frame: own })
+      const raw = rawBlock(event, data, id)
+      const frame = event.startsWith('realtime:')
+      this.#hear({ name: event, data: parsed(data), raw, frame, ...id !== undefined && { id } })
     })
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
     try {
@@ -212,7 +216,9 @@ export class Attempt {
       this.#opened('open: 101')
       const cursors = Object.fromEntries(this.cursors)
       if (format === 'envelope') this.#say({ op: 'open', cursors, ...token !== '' && { token } }, 'open')
-      for (const topic of this.plan.join) this.#say({ op: 'subscribe', topic, ref: topic, id: this.cursors.get(topic) }, 'subscribe')
+      for (const topic of this.plan.join) {
+        this.#say({ op: 'subscribe', topic, ref: topic, id: this.cursors.get(topic) }, 'subscribe')
+      }
     })
     socket.onmessage = ({ data }) => { if (this.#socket === socket) this.#message(data as string | ArrayBuffer) }
     socket.onclose = ({ code, reason }) => mine(() => {
@@ -325,5 +331,6 @@ function parsed (text: string): unknown {
 }
 
 function rawBlock (event: string, data: string, id: string | undefined): string {
-  return [...id === undefined ? [] : [`id: ${id}`], `event: ${event}`, ...data.split('\n').map((line) => `data: ${line}`)].join('\n')
+  const lines = data.split('\n').map((line) => `data: ${line}`)
+  return [...id === undefined ? [] : [`id: ${id}`], `event: ${event}`, ...lines].join('\n')
 }

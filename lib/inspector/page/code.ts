@@ -22,7 +22,11 @@ export interface Opening {
 export function asCurl (opening: Opening): string {
   const { kind, method, url, headers, body } = opening
   const lines = kind === 'stream'
-    ? [`curl -N ${quoted(url)}`, ...method === 'GET' ? [] : [`-X ${method}`], ...headerLines({ accept: 'text/event-stream', ...headers })]
+    ? [
+        `curl -N ${quoted(url)}`,
+        ...method === 'GET' ? [] : [`-X ${method}`],
+        ...headerLines({ accept: 'text/event-stream', ...headers })
+      ]
     // As it is written by hand: curl shows the frames as they come, in the flat format.
     : [`curl -N --http1.1 -i ${quoted(url)}`, ...headerLines({
         connection: 'Upgrade',

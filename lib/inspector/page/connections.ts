@@ -1,5 +1,5 @@
 /** Who is connected, to any node, and what may be done to each. */
-import type { ConnectionRow } from '../shapes.ts'
+import type { Act, ConnectionRow } from '../shapes.ts'
 import { ask } from './api.ts'
 import { button, field, h, setText, tell, twice } from './dom.ts'
 import { Table } from './table.ts'
@@ -8,7 +8,10 @@ import type { View } from './view.ts'
 
 export class Connections implements View {
   readonly element: HTMLElement
-  readonly #find = h('input', { attrs: { type: 'search', placeholder: 'identity, URL, topic, address or id', maxlength: 200 } })
+  readonly #find = h('input', {
+    attrs: { type: 'search', placeholder: 'identity, URL, topic, address or id', maxlength: 200 }
+  })
+
   readonly #own = h('input', { attrs: { type: 'checkbox' } })
   readonly #note = h('p', { class: 'hint' })
   readonly #table: Table<ConnectionRow>
@@ -16,18 +19,23 @@ export class Connections implements View {
   constructor () {
     this.#table = new Table<ConnectionRow>('Connections', ({ node, id }) => `${node} ${id}`, [
       { label: 'Who', class: 'name', make: whoIn },
-      { label: 'Where', class: 'url', text: ({ kind, url }) => kind === 'process' && url === '' ? 'the app itself' : `${wireOf(kind)} ${url}` },
+      { label: 'Where', class: 'url', text: whereOf },
       { label: 'Topics', class: 'topics', text: topicsOf },
       { label: 'For', text: ({ age }) => duration(age) },
       { label: 'Last beat', text: ({ beat }) => beat < 0 ? 'none yet' : `${duration(beat)} ago` },
-      { label: 'Buffered', class: 'number', text: (row) => row.stalled ? `${bytes(row.buffered)}, stalled` : bytes(row.buffered) },
+      {
+        label: 'Buffered',
+        class: 'number',
+        text: ({ stalled, buffered }) => stalled ? `${bytes(buffered)}, stalled` : bytes(buffered)
+      },
       { label: 'Node', text: ({ node }) => shortNode(node) },
       { label: 'Acts', class: 'acts', make: actsIn }
     ], 'Nobody is connected.')
     this.#find.addEventListener('input', () => { this.refresh().catch(tell) })
     this.#own.addEventListener('change', () => { this.refresh().catch(tell) })
     this.element = h('div', {},
-      h('div', { class: 'bar' }, field('Search', this.#find), h('label', { class: 'check' }, this.#own, 'the inspector\'s own')),
+      h('div', { class: 'bar' },
+        field('Search', this.#find), h('label', { class: 'check' }, this.#own, 'the inspector\'s own')),
       this.#note, this.#table.element)
   }
 
@@ -37,7 +45,9 @@ export class Connections implements View {
     if (find !== this.#find.value) return
     const shown = rows.filter(({ own }) => this.#own.checked || !own)
     setText(this.#note, noteOf(cut, silent))
-    this.#table.show(shown, find === '' ? 'Nobody is connected. Open a client under "Try it".' : `Nobody fits "${find}".`)
+    this.#table.show(shown, find === ''
+      ? 'Nobody is connected. Open a client under "Try it".'
+      : `Nobody fits "${find}".`)
   }
 }
 
@@ -48,8 +58,9 @@ export function noteOf (cut: boolean, silent: readonly string[]): string {
   ].join(' ').trim()
 }
 
-function wireOf (kind: ConnectionRow['kind']): string {
-  return { sse: 'SSE', websocket: 'WebSocket', process: 'in process' }[kind]
+function whereOf ({ kind, url }: ConnectionRow): string {
+  if (kind === 'process' && url === '') return 'the app itself'
+  return `${{ sse: 'SSE', websocket: 'WebSocket', process: 'in process' }[kind]} ${url}`
 }
 
 function topicsOf ({ topics, more }: ConnectionRow): string {
@@ -100,7 +111,7 @@ function setOptions (select: HTMLSelectElement, names: readonly string[]): void 
   select.replaceChildren(...names.map((name) => h('option', { attrs: { value: name } }, name)))
 }
 
-export async function act (row: { node: string, id: string }, what: 'drop' | 'expire' | 'stall' | 'release'): Promise<void> {
+export async function act (row: { node: string, id: string }, what: Exclude<Act, 'restart'>): Promise<void> {
   const done = await ask('act', { act: what, node: row.node, connection: row.id })
   if (!done) throw new Error('It is gone, or its node has not answered.')
 }

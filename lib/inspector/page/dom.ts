@@ -84,6 +84,8 @@ export function field (label: string, input: HTMLElement, hint?: string): HTMLLa
   return h('label', { class: 'field' }, h('span', {}, label), input, hint && h('small', {}, hint))
 }
 
+/** What is short stays on one line. */
 export function json (value: unknown): string {
-  return JSON.stringify(value, null, 2) ?? 'undefined'
+  const short = JSON.stringify(value) ?? 'undefined'
+  return short.length <= 60 ? short : JSON.stringify(value, null, 2)
 }

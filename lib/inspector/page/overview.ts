@@ -55,8 +55,8 @@ export class Overview implements View {
       h('div', { class: 'figures small' }, this.#topics.element, this.#resumes.element, this.#resets.element,
         this.#slow.element, this.#refused.element),
       h('h2', {}, 'Nodes'),
-      h('p', { class: 'hint' }, 'Those that have the inspector, and share an adapter with this one. Counts are those since a ' +
-        'node\'s start. The inspector\'s own connections are left out.'),
+      h('p', { class: 'hint' }, 'Those that have the inspector, and share an adapter with this one. Counts are those ' +
+        'since a node\'s start. The inspector\'s own connections are left out.'),
       this.#nodes.element)
   }
 
@@ -69,7 +69,8 @@ export class Overview implements View {
       if (![...nodes, ...away].some(({ node }) => node === name)) this.#last.delete(name)
     }
     this.#show(nodes, delivered, published)
-    this.#nodes.show([...nodes.map((node) => ({ node, silent: false })), ...away.map((node) => ({ node, silent: true }))])
+    const shown = (silent: boolean) => (node: NodeView): Shown => ({ node, silent })
+    this.#nodes.show([...nodes.map(shown(false)), ...away.map(shown(true))])
   }
 
   #show (nodes: readonly NodeView[], delivered: number, published: number): void {
@@ -80,10 +81,12 @@ export class Overview implements View {
       `${wire('sse')} SSE, ${wire('websocket')} WebSocket, ${wire('process')} in the process`, clients)
     this.#delivered.show(rate(delivered), `${count(sum((node) => node.delivered))} in all`, delivered)
     this.#published.show(rate(published), `${count(sum((node) => node.published))} in all`, published)
-    this.#topics.show(count(sum(({ topics }) => topics)), 'on each node counted')
-    this.#resumes.show(count(sum(({ recovered }) => recovered)), `${count(sum(({ replayed }) => replayed))} events replayed`)
+    this.#topics.show(count(sum(({ topics }) => topics)), 'counted on each node')
+    this.#resumes.show(count(sum(({ recovered }) => recovered)),
+      `${count(sum(({ replayed }) => replayed))} events replayed`)
     this.#resets.show(count(sum(({ resets }) => resets)), reasonsOf(nodes))
-    this.#slow.show(count(sum(({ slowNow }) => slowNow)), `wait now; ${count(sum(({ stalled }) => stalled))} stalled, ` +
+    this.#slow.show(count(sum(({ slowNow }) => slowNow)),
+      `waiting now; ${count(sum(({ stalled }) => stalled))} stalled, ` +
       `${count(sum(({ slowClosed }) => slowClosed))} closed, ${count(sum(({ dropped }) => dropped))} events dropped`)
     this.#refused.show(count(sum(({ refused }) => refused)), 'clients not let in')
   }

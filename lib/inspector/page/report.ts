@@ -56,10 +56,11 @@ export class Report {
   get words (): { text: string, fine: boolean } | undefined {
     if (!this.resuming) return undefined
     if (this.resets.length > 0) {
-      return { fine: false, text: `Reset: ${this.resets.map(({ topic, reason }) => `${topic} (${reason})`).join(', ')}` }
+      const told = this.resets.map(({ topic, reason }) => `${topic} (${reason})`)
+      return { fine: false, text: `Reset: ${told.join(', ')}` }
     }
     if (this.#again > 0) return { fine: false, text: `${this.#again} came twice` }
-    if (this.unknown) return { fine: true, text: 'Resumed. One cursor stands for several topics here: it does not tell what was replayed.' }
+    if (this.unknown) return { fine: true, text: 'Resumed. What was missed cannot be found out here.' }
     const left = this.#missed.size - this.#replayed
     return {
       fine: left === 0,

@@ -2,7 +2,7 @@
 import type { ShownSchema } from '../shapes.ts'
 
 export type Shape = Record<string, unknown>
-/** Those of `app.addSchema()`, by `$id`. */
+/** Those of `app.addSchema()`, by what references to them name. */
 export type Shared = Readonly<Record<string, unknown>>
 
 const REFERENCE = /^#\/components\/schemas\/([^/]+)$/
@@ -32,7 +32,8 @@ export function propertiesOf (schema: unknown, shared: Shared): Property[] | und
   return Object.entries(properties).map(([name, one]) => {
     const shape = shapeOf(one, shared)
     const choices = choicesOf(shape)
-    return { name, shape, required: needed.includes(name), choices, kind: choices.length > 0 ? 'choice' : kindOf(shape) }
+    const kind = choices.length > 0 ? 'choice' : kindOf(shape)
+    return { name, shape, required: needed.includes(name), choices, kind }
   })
 }
 

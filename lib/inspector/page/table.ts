@@ -1,4 +1,6 @@
-/** A table whose rows keep their elements while they are there: what is pressed or selected does not go away under it. */
+/**
+ * A table whose rows keep their elements while they are there: what is pressed or selected does not go away under it.
+ */
 import { empty, h, setText } from './dom.ts'
 
 export interface Column<Row> {

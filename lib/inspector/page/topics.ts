@@ -37,7 +37,8 @@ export class Topics implements View {
         h('h2', {}, 'Declared'),
         ...description.topics.length === 0 ? [empty('The app declares no topics.')] : description.topics.map(declared)),
       this.#looked)
-    fill(this.#looked, empty('Choose a topic, or name one, to see what is in it: its history, its state, who is there, and what comes.'))
+    fill(this.#looked, empty('Choose a topic, or name one, to see what is in it: its history, its state, who is ' +
+      'there, and what comes.'))
   }
 
   async refresh (): Promise<void> {
@@ -45,7 +46,9 @@ export class Topics implements View {
     const { rows, cut, silent } = await ask('topics', { find })
     if (find !== this.#find.value) return
     setText(this.#note, noteOf(cut, silent))
-    this.#table.show(together(rows), find === '' ? 'No topic has a listener.' : `No topic with a listener has "${find}" in its name.`)
+    this.#table.show(together(rows), find === ''
+      ? 'No topic has a listener.'
+      : `No topic with a listener has "${find}" in its name.`)
   }
 
   #openerIn (cell: HTMLElement, now: () => HeardTopic): (row: HeardTopic) => void {
@@ -57,7 +60,8 @@ export class Topics implements View {
   /** Also one that nobody listens to. */
   #byName (): HTMLElement {
     const input = h('input', { attrs: { type: 'text', placeholder: 'its full name', maxlength: 1000 } })
-    const form = h('form', { class: 'bar' }, field('Look into', input), h('button', { attrs: { type: 'submit' } }, 'Open'))
+    const form = h('form', { class: 'bar' },
+      field('Look into', input), h('button', { attrs: { type: 'submit' } }, 'Open'))
     form.addEventListener('submit', (event) => {
       event.preventDefault()
       if (input.value !== '') this.#look(input.value)
@@ -69,7 +73,7 @@ export class Topics implements View {
     this.#inside?.end()
     this.#inside = new Inside(name, this.#description)
     fill(this.#looked, this.#inside.element)
-    this.#looked.scrollIntoView({ block: 'nearest' })
+    this.#looked.scrollIntoView({ block: innerWidth > 1000 ? 'nearest' : 'start' })
   }
 }
 
@@ -91,7 +95,9 @@ function declared (topic: ShownTopic): HTMLElement {
   const summary = h('summary', {}, h('code', {}, pattern), h('span', { class: 'tags' }, ...tagsOf(topic)))
   return h('details', {}, summary,
     h('ul', { class: 'policy' }, ...policyOf(topic).map((line) => h('li', {}, line))),
-    ...events ? Object.entries(events).map(([name, schema]) => schemaOf(name, schema)) : [empty('Any event, with any data.')])
+    ...events
+      ? Object.entries(events).map(([name, schema]) => schemaOf(name, schema))
+      : [empty('Any event, with any data.')])
 }
 
 function tagsOf ({ keyed, presence, history, snapshot }: ShownTopic): HTMLElement[] {
@@ -104,7 +110,7 @@ function policyOf ({ authorize, history, coalesce }: ShownTopic): string[] {
   return [
     `May be heard: decided by ${authorize === 'anyone' ? 'nobody, since anyone may' : authorize}`,
     history
-      ? `History: ${count(history.limit)} events, ${duration(history.maxAge)}, ${bytes(history.maxBytes)} for each topic`
+      ? `History of each topic: ${count(history.limit)} events, ${duration(history.maxAge)}, ${bytes(history.maxBytes)}`
       : 'History: none, so that nothing can be replayed',
     ...coalesce > 0 ? [`Written at most once in ${coalesce} ms`] : []
   ]
@@ -112,7 +118,9 @@ function policyOf ({ authorize, history, coalesce }: ShownTopic): string[] {
 
 export function schemaOf (name: string, schema: ShownSchema): HTMLElement {
   return h('details', { class: 'schema' }, h('summary', {}, name),
-    'schema' in schema ? h('pre', { attrs: { tabindex: 0 } }, json(schema.schema)) : h('p', { class: 'hint' }, schema.note))
+    'schema' in schema
+      ? h('pre', { attrs: { tabindex: 0 } }, json(schema.schema))
+      : h('p', { class: 'hint' }, schema.note))
 }
 
 // --- what is in one -------------------------------------------------------------------------
@@ -142,36 +150,38 @@ class Inside {
     this.#stop = undefined
   }
 
-  #show (...children: Array<HTMLElement | false>): void {
+  #show (...children: HTMLElement[]): void {
     this.end()
     fill(this.#shown, ...children)
   }
 
+  #list (said: string, nothing: string, rows: HTMLElement[]): void {
+    if (rows.length === 0) this.#show(empty(nothing))
+    else this.#show(h('p', { class: 'hint' }, said), h('ol', { class: 'events' }, ...rows))
+  }
+
   async #history (): Promise<void> {
     const { events, more } = await ask('history', { topic: this.#name })
-    this.#show(
-      h('p', { class: 'hint' }, events.length === 0 ? '' : `The last ${count(events.length)}, the newest first.${more ? ' There are older ones.' : ''}`),
-      events.length === 0
-        ? empty('Nothing is kept: nothing was published, or it is too old by now.')
-        : h('ol', { class: 'events' }, ...events.reverse().map(({ id, event, data, key }) => eventOf({ event, id, key, data }))))
+    this.#list(
+      `The last ${count(events.length)}, the newest first.${more ? ' There are older ones.' : ''}`,
+      'Nothing is kept: nothing was published, or it is too old by now.',
+      events.reverse().map(({ id, event, data, key }) => eventOf({ event, id, key, data })))
   }
 
   async #state (): Promise<void> {
     const { items, size, more } = await ask('state', { topic: this.#name })
-    this.#show(
-      h('p', { class: 'hint' }, `${count(size)} keys${more ? `, of which the first ${count(items.length)}` : ''}`),
-      items.length === 0
-        ? empty('No key holds anything.')
-        : h('ol', { class: 'events' }, ...items.map(({ key, event, data }) => eventOf({ event, key, data }))))
+    this.#list(
+      `${count(size)} keys${more ? `, of which the first ${count(items.length)}` : ''}`,
+      'No key holds anything.',
+      items.map(({ key, event, data }) => eventOf({ event, key, data })))
   }
 
   async #members (): Promise<void> {
     const { members, size } = await ask('members', { topic: this.#name })
-    this.#show(
-      h('p', { class: 'hint' }, `${count(size)} there${size > members.length ? `, of whom the first ${count(members.length)}` : ''}`),
-      members.length === 0
-        ? empty('Nobody is there.')
-        : h('ol', { class: 'events' }, ...members.map(({ id, info, state }) => eventOf({ event: id, data: { info, state } }))))
+    this.#list(
+      `${count(size)} there${size > members.length ? `, of whom the first ${count(members.length)}` : ''}`,
+      'Nobody is there.',
+      members.map(({ id, info, state }) => eventOf({ event: id, data: { info, state } })))
   }
 
   #live (): void {
@@ -192,7 +202,13 @@ function mayBe (pattern: string, name: string): boolean {
   return own.every((part, at) => part === '*' || part.startsWith(':') || part === given[at])
 }
 
-interface Told { event: string, id?: string | null | undefined, key?: string | null | undefined, data: unknown, at?: number }
+interface Told {
+  event: string
+  id?: string | null | undefined
+  key?: string | null | undefined
+  data: unknown
+  at?: number
+}
 
 function eventOf ({ event, id, key, data, at }: Told): HTMLElement {
   return h('li', {},

@@ -2,8 +2,8 @@
 import type { Description, ShownRoute } from '../shapes.ts'
 import { Attempt, type Plan } from './attempt.ts'
 import { AttemptView } from './attempt-view.ts'
-import { asBrowserCode, asCurl, asTest } from './code.ts'
-import { button, empty, field, fill, h, tell } from './dom.ts'
+import { copyButtons } from './copying.ts'
+import { button, empty, field, fill, h } from './dom.ts'
 import { formOf, linesForm, type Form } from './form.ts'
 import { schemaOf } from './topics.ts'
 import type { View } from './view.ts'
@@ -36,13 +36,14 @@ export class Try implements View {
     fill(this.#form, form.element,
       h('div', { class: 'bar' },
         button('Open', async () => await this.#open(route, form.plan()), { kind: 'main' }),
-        ...[['curl', asCurl], ['browser', asBrowserCode], ['test', asTest]].map(([name, make]) =>
-          button(`Copy as ${name as string}`, async () => await copy((make as typeof asCurl)(form.plan()))))),
+        ...copyButtons(() => form.plan())),
       about(route))
   }
 
   async #open (route: ShownRoute, plan: Plan): Promise<void> {
-    if (this.#clients.childElementCount >= MAX_CLIENTS) throw new Error(`${MAX_CLIENTS} clients are enough: remove one.`)
+    if (this.#clients.childElementCount >= MAX_CLIENTS) {
+      throw new Error(`${MAX_CLIENTS} clients are enough: remove one.`)
+    }
     const view = new AttemptView(route, this.#description, (changed) => new Attempt(plan, changed), () => this.#count())
     this.#clients.prepend(view.element)
     this.#count()
@@ -56,23 +57,6 @@ export class Try implements View {
 
 function titleOf ({ kind, urls, methods }: ShownRoute): string {
   return `${kind} ${kind === 'stream' ? methods.join(', ') : ''} ${urls[0] ?? ''}`.replace(/ +/g, ' ')
-}
-
-async function copy (text: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(text)
-    tell('Copied.', 'done')
-  } catch {
-    // Where a page may not write to the clipboard, somebody can still take it from there.
-    showCode(text)
-  }
-}
-
-function showCode (text: string): void {
-  const dialog = h('dialog', { attrs: { 'aria-label': 'Code to copy' } }, h('pre', { attrs: { tabindex: 0 } }, text))
-  dialog.append(button('Close', () => dialog.remove()))
-  document.body.append(dialog)
-  dialog.showModal()
 }
 
 function about ({ topics, dynamic, subscribe, source, messages }: ShownRoute): HTMLElement {
@@ -98,8 +82,10 @@ class RouteForm {
   readonly #headers: Form
   readonly #moreHeaders: Form
   readonly #body = h('textarea', { attrs: { rows: 3, spellcheck: 'false' } })
-  readonly #format = h('select', {}, h('option', { attrs: { value: 'envelope' } }, 'fastify-realtime.v1: ids, resume, replies'),
+  readonly #format = h('select', {},
+    h('option', { attrs: { value: 'envelope' } }, 'fastify-realtime.v1: ids, resume, replies'),
     h('option', { attrs: { value: 'flat' } }, 'flat: plain JSON'))
+
   readonly #token = h('input', { attrs: { type: 'text', autocomplete: 'off', spellcheck: 'false' } })
   readonly #method: HTMLSelectElement
 
@@ -122,11 +108,12 @@ class RouteForm {
     const posts = stream && methods.includes('POST')
     this.element = h('div', { class: 'form' },
       posts && field('Method', this.#method),
-      hasFields(this.#params) && this.#params.element, hasFields(this.#query) && this.#query.element, this.#moreQuery.element,
+      hasFields(this.#params) && this.#params.element,
+      hasFields(this.#query) && this.#query.element, this.#moreQuery.element,
       stream && hasFields(this.#headers) && this.#headers.element, stream && this.#moreHeaders.element,
       posts && field('Body', this.#body, 'JSON; of a POST alone'),
       !stream && field('Format', this.#format),
-      !stream && field('Token', this.#token, 'It goes into the open frame: a page can send no headers with a WebSocket'))
+      !stream && field('Token', this.#token, 'It goes into the open frame: a WebSocket of a page can send no headers'))
   }
 
   /** @throws Error where something is missing */

@@ -6,7 +6,9 @@ export function rate (value: number): string {
   return value >= 10 || value === 0 ? count(Math.round(value)) : value.toFixed(1)
 }
 
-const UNITS: ReadonlyArray<readonly [number, string]> = [[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'min'], [1000, 's']]
+const UNITS: ReadonlyArray<readonly [number, string]> = [
+  [86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'min'], [1000, 's']
+]
 
 /** `3 min 20 s` */
 export function duration (ms: number): string {
