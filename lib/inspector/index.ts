@@ -10,7 +10,7 @@ import { describeFor } from './description.ts'
 import { onlyLoopback, refuseForeign } from './guard.ts'
 import { ACTS, ANSWERS, ASKS, Nodes } from './nodes.ts'
 import { readInspectorOptions, type InspectorOptions, type InspectorSettings } from './options.ts'
-import { OwnNode } from './own-node.ts'
+import { OwnNode, type Asker } from './own-node.ts'
 import type { Said, Want, Wish } from './said.ts'
 import { Stalls } from './stalls.ts'
 import { tail } from './tail.ts'
@@ -18,7 +18,7 @@ import { Watch } from './watch.ts'
 
 const PREFIX = '/realtime/inspector'
 /** What an answer has besides its rows. */
-const SPARE_BYTES = 1024
+const SPARE_BYTES = 512
 const MESSAGE_BYTES = 1 << 20
 const HIDDEN: Record<string, unknown> = { hide: true }
 /** Where the app sets no policy of its own. */
@@ -122,13 +122,13 @@ class Inspector {
     this.#app.log.warn({ err: error }, 'realtime inspector: other pages were not told')
   }
 
-  #answer (wish: Wish, of: 'page' | 'node'): Said[Want] {
+  #answer (wish: Wish, of: Asker): Said[Want] {
     switch (wish.want) {
       case 'node':
         if (of === 'node') this.#watch.asked()
         return this.#own.view()
-      case 'topics': return this.#own.topics(wish.find)
-      case 'connections': return this.#own.connections(wish.find, wish.mark)
+      case 'topics': return this.#own.topics(wish.find, of)
+      case 'connections': return this.#own.connections(wish.find, wish.mark, of)
       case 'act': return { done: wish.node === this.#insight.node && this.#act(wish) }
     }
   }

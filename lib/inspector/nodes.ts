@@ -5,7 +5,7 @@ import type { AnyItem, TopicSubscription } from '../types/topic.ts'
 import {
   readAnswer, readAsk, readHead, type Answer, type Ask, type Said, type Want, type Wish, type WishFor
 } from './said.ts'
-import { OWN } from './own-node.ts'
+import { OWN, type Asker } from './own-node.ts'
 
 export const ASKS = `${OWN}asks`
 /** What pages do, for all pages. */
@@ -19,7 +19,7 @@ const FORGET_MS = 60_000
 
 export interface NodesHost {
   /** Of this node. */
-  answer (wish: Wish, of: 'page' | 'node'): Said[Want]
+  answer (wish: Wish, of: Asker): Said[Want]
   log: { warn (details: object, message: string): void }
 }
 

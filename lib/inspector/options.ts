@@ -1,10 +1,11 @@
 /** The options of the inspector, their defaults and their checks. */
-import type { onRequestAsyncHookHandler, onRequestHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fastify'
 import type { ToJsonSchema } from '../asyncapi/json-schemas.ts'
 import { OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
 
-export type OnRequest = onRequestHookHandler | onRequestAsyncHookHandler
+/** Fastify's own `onRequest`: it calls `done`, or is async and takes no `done`. */
+export type OnRequest = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => unknown
 
 export interface InspectorOptions {
   /** Where the page is, below the prefixes of its scope. Default `/realtime/inspector`. */

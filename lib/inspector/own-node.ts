@@ -9,7 +9,17 @@ export const OWN = 'realtime-inspector/'
 /** The cookie, or the header, by which the page finds the clients that it has opened itself. */
 export const MARK = 'realtime-inspector-mark'
 
-export interface Bounds { readonly maxRows: number, readonly maxBytes: number }
+export interface Bounds {
+  readonly maxRows: number
+  /** Of the rows, where another node has asked: they have to fit into one event. */
+  readonly maxBytes: number
+}
+/** For whom it is: a page of this node's, or another node. */
+export type Asker = 'page' | 'node'
+
+/** Of the rows for a page. */
+const PAGE_BYTES = 512 * 1024
+
 type Cut<Row> = { rows: Row[], cut: boolean }
 
 export class OwnNode {
@@ -64,20 +74,20 @@ export class OwnNode {
   }
 
   /** Those with the most listeners first. */
-  topics (find: string): Cut<TopicRow> {
+  topics (find: string, asker: Asker): Cut<TopicRow> {
     const node = this.#insight.node
     const found = this.#heard()
       .filter(({ name }) => name.includes(find))
       .sort((a, b) => b.listeners - a.listeners)
-    return this.#fit(found, ({ name, pattern, listeners }) => ({ name, pattern, listeners, node }))
+    return this.#fit(asker, found, ({ name, pattern, listeners }) => ({ name, pattern, listeners, node }))
   }
 
   /** The newest first. `mark`: those alone whose request bears it. */
-  connections (find: string, mark: string): Cut<ConnectionRow> {
+  connections (find: string, mark: string, asker: Asker): Cut<ConnectionRow> {
     const found = [...this.#insight.connections()]
       .filter((connection) => mark === '' ? matches(connection, find) : isMarked(connection, mark))
       .sort((a, b) => b.since - a.since)
-    return this.#fit(found, (connection) => this.#row(connection))
+    return this.#fit(asker, found, (connection) => this.#row(connection))
   }
 
   #heard (): SeenTopic[] {
@@ -110,9 +120,10 @@ export class OwnNode {
     return this.#isOwn(id) || topics.some((name) => name.startsWith(OWN))
   }
 
-  /** As many as fit into one event of the nodes. */
-  #fit<From, Row> (all: readonly From[], rowOf: (one: From) => Row): Cut<Row> {
-    const { maxRows, maxBytes } = this.#bounds
+  /** As many as fit. */
+  #fit<From, Row> (asker: Asker, all: readonly From[], rowOf: (one: From) => Row): Cut<Row> {
+    const { maxRows } = this.#bounds
+    const maxBytes = asker === 'node' ? this.#bounds.maxBytes : PAGE_BYTES
     const rows: Row[] = []
     let bytes = 0
     for (const one of all) {
