@@ -91,7 +91,7 @@ t.test('what a stranger writes to Redis makes no node up beyond the bound, and e
   const HOSTILE = [null, 1, 'x', [], {}, { ask: 1 }, { ask: 'x'.repeat(1000), node: 'n' }]
   const stranger = (async () => {
     for await (const { data } of questions) {
-      const { ask } = data as { ask: string }
+      const { ask } = (data ?? {}) as { ask: string }
       for (const value of HOSTILE) await other.app.realtime.publish(answers, 'answer', value)
       for (let i = 0; i < 20; i++) await other.app.realtime.publish(answers, 'answer', { ask, node: `made-up-${i}`, said: i % 2 ? null : { rows: 'x' } })
     }
