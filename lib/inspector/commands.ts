@@ -100,8 +100,10 @@ function rowsOf<Row> ({ answers, silent }: HeardRows<Row>): Rows<Row> {
 /** Resolves with whether a node has done it. */
 async function act (host: CommandsHost, { act, node, connection }: Wished): Promise<boolean> {
   if (!isAct(act)) throw new Error('there is no such act')
-  const { answers } = await host.nodes.ask<'act'>({ want: 'act', act, node, connection })
-  const done = answers.some(({ said }) => said.done)
+  const wish = { want: 'act', act, node, connection } as const
+  const done = node === host.insight.node
+    ? host.nodes.askHere<'act'>(wish).done
+    : (await host.nodes.ask<'act'>(wish)).answers.some(({ said }) => said.done)
   if (done) host.tell({ act, node, connection, topic: '' })
   return done
 }

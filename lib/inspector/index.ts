@@ -140,7 +140,7 @@ class Inspector {
       case 'stall': return this.#stalls.stall(connection)
       case 'release': return this.#stalls.release(connection)
       case 'restart':
-        // Behind the answer: whoever has asked may be among them.
+        // Behind the answer: the page that has asked is among them.
         setImmediate(() => this.#insight.restart())
         return true
     }

@@ -94,9 +94,14 @@ export class Nodes {
     for (const pending of this.#pending.values()) pending.end()
   }
 
+  /** Nobody else need be asked: the answer is there before what it does shows. */
+  askHere<W extends Want> (wish: WishFor<W>): Said[W] {
+    return this.#host.answer(wish, 'page') as Said[W]
+  }
+
   async ask<W extends Want> (wish: WishFor<W>): Promise<Heard<W>> {
     const { node } = this.#insight
-    const own = { node, said: this.#host.answer(wish, 'page') as Said[W] }
+    const own = { node, said: this.askHere<W>(wish) }
     if (this.#insight.alone) return { answers: [own], silent: [] }
     const others = await this.#askOthers<W>(wish)
     return { answers: [own, ...others], silent: this.#silent(others) }

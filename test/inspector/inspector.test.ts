@@ -234,6 +234,7 @@ t.test('restart lets all clients of the node go, as a shutdown does, and the app
   t.equal(await page.ask('act', { act: 'restart', node: row.node }), true)
   t.match(await client.ended, { code: 1012 })
   t.match(await page.client.ended, { code: 1012 }, 'the page too')
+  t.notOk(page.client.events.some(({ data }) => (data as { op?: string }).op === 'error'))
   await stream.ended
   t.ok((stream.retry ?? 0) > 0)
   await room.publish({ room: '1' }, 'said', { text: 'still here' })

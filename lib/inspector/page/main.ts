@@ -71,6 +71,7 @@ let lastFault = ''
 
 /** Once for each, and not once a second. */
 function failed (error: unknown): void {
+  if (link.dataset.state !== 'open') return
   const text = error instanceof Error ? error.message : String(error)
   if (text !== lastFault) tell(text)
   lastFault = text
