@@ -89,10 +89,10 @@ export class Insight {
 
   /**
    * Why this data is none of the event's, by its schema; undefined where it fits, or where any data does.
-   * `pattern`: as the topic is declared.
+   * `topic`: its name, or its pattern.
    */
-  faultOf (pattern: string, event: string, data: unknown): MaybePromise<string | undefined> {
-    const declared = this.#hub.topics.byPattern(pattern)
+  faultOf (topic: string, event: string, data: unknown): MaybePromise<string | undefined> {
+    const declared = this.#hub.topics.byPattern(topic) ?? this.#hub.topics.owner(topic)
     if (!declared) return 'its topic is not declared'
     const { events } = declared.policy
     if (events === undefined) return undefined

@@ -107,5 +107,5 @@ export interface TailEvent {
 /** Somebody has done this by an inspector, on whichever node. */
 export interface Acted { act: Act | 'end' | 'take', node: string, connection: string, topic: string }
 
-/** One event to be checked against the schemas of the topics that it may be of. */
+/** One event to be checked against the schemas of the topics that it may be of: their patterns, or its own name. */
 export interface ToCheck { patterns: string[], event: string, data: unknown }

@@ -136,7 +136,8 @@ t.test('events are checked against the schemas of the topics that they may be of
     { patterns: ['rooms/:room'], event: 'shouted', data: {} },
     { patterns: ['prices', 'rooms/:room'], event: 'said', data: { text: 'x' } },
     { patterns: ['odd'], event: 'odd', data: { a: 'no number' } },
-    { patterns: ['nowhere'], event: 'said', data: {} }
+    { patterns: ['nowhere'], event: 'said', data: {} },
+    { patterns: ['rooms/1'], event: 'said', data: {} }
   ] })
   t.equal(faults[0], null)
   t.match(faults[1], /text must be string/)
@@ -144,6 +145,7 @@ t.test('events are checked against the schemas of the topics that they may be of
   t.equal(faults[3], null, 'it fits the second')
   t.match(faults[4], /expected number/i)
   t.match(faults[5], /not declared/)
+  t.match(faults[6], /text/, 'by a name as well')
 })
 
 /** A client that is one of the app's, and what the inspector knows of it. */

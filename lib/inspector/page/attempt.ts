@@ -315,7 +315,8 @@ export class Attempt {
     while (this.#unchecked.length > 0) {
       const some = this.#unchecked.splice(0, CHECKED_AT_ONCE)
       const { patterns } = this.plan
-      const faults = await check(some.map(({ name, data }) => ({ patterns, event: name, data })))
+      const faults = await check(some.map(({ topic, name, data }) =>
+        ({ patterns: topic === '' ? patterns : [topic], event: name, data })))
       some.forEach((entry, at) => { entry.fault = faults[at] ?? null })
       this.#changed()
     }
