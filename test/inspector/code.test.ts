@@ -122,8 +122,13 @@ t.test('a form has a field for each member that is simple, and JSON for the rest
     type: 'object',
     required: ['name', 'price'],
     properties: {
-      name: { type: 'string', minLength: 2 }, amount: { type: 'number' }, yes: { type: 'boolean' }, size: { enum: ['s', 'm'] },
-      color: { anyOf: [{ const: 'red' }, { const: 'blue' }] }, price: { $ref: '#/components/schemas/price' }, tags: { type: 'array' }
+      name: { type: 'string', minLength: 2 },
+      amount: { type: 'number' },
+      yes: { type: 'boolean' },
+      size: { enum: ['s', 'm'] },
+      color: { anyOf: [{ const: 'red' }, { const: 'blue' }] },
+      price: { $ref: '#/components/schemas/price' },
+      tags: { type: 'array' }
     }
   }
   t.same(propertiesOf(schema, shared)?.map(({ name, kind, required }) => [name, kind, required]), [

@@ -130,15 +130,17 @@ t.test('a topic is looked into: its history, its state, its members, and what co
 t.test('events are checked against the schemas of the topics that they may be of', async (t) => {
   const { app } = await appOf(t)
   const { ask } = await openInspector(t, app)
-  const faults = await ask('check', { events: [
-    { patterns: ['rooms/:room'], event: 'said', data: { text: 'x' } },
-    { patterns: ['rooms/:room'], event: 'said', data: { text: 1 } },
-    { patterns: ['rooms/:room'], event: 'shouted', data: {} },
-    { patterns: ['prices', 'rooms/:room'], event: 'said', data: { text: 'x' } },
-    { patterns: ['odd'], event: 'odd', data: { a: 'no number' } },
-    { patterns: ['nowhere'], event: 'said', data: {} },
-    { patterns: ['rooms/1'], event: 'said', data: {} }
-  ] })
+  const faults = await ask('check', {
+    events: [
+      { patterns: ['rooms/:room'], event: 'said', data: { text: 'x' } },
+      { patterns: ['rooms/:room'], event: 'said', data: { text: 1 } },
+      { patterns: ['rooms/:room'], event: 'shouted', data: {} },
+      { patterns: ['prices', 'rooms/:room'], event: 'said', data: { text: 'x' } },
+      { patterns: ['odd'], event: 'odd', data: { a: 'no number' } },
+      { patterns: ['nowhere'], event: 'said', data: {} },
+      { patterns: ['rooms/1'], event: 'said', data: {} }
+    ]
+  })
   t.equal(faults[0], null)
   t.match(faults[1], /text must be string/)
   t.match(faults[2], /no such event/)

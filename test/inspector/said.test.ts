@@ -3,8 +3,22 @@ import t from 'tap'
 import { readAnswer, readAsk, readHead } from '../../lib/inspector/said.ts'
 
 const NODE = {
-  silent: 0, uptime: 1, connections: { sse: 1, websocket: 2, process: 3 }, topics: 1, published: 1, delivered: 1, replayed: 0, recovered: 0, resets: 1,
-  resetReasons: { slow: 1 }, slowClosed: 0, dropped: 0, refused: 0, slowNow: 0, stalled: 0, adapter: { name: 'redis', state: 'up' }
+  silent: 0,
+  uptime: 1,
+  connections: { sse: 1, websocket: 2, process: 3 },
+  topics: 1,
+  published: 1,
+  delivered: 1,
+  replayed: 0,
+  recovered: 0,
+  resets: 1,
+  resetReasons: { slow: 1 },
+  slowClosed: 0,
+  dropped: 0,
+  refused: 0,
+  slowNow: 0,
+  stalled: 0,
+  adapter: { name: 'redis', state: 'up' }
 }
 const ROW = { id: 'c1', kind: 'sse', identity: 'ada', address: '', url: '/x', age: 1, beat: -1, buffered: 0, stalled: false, anonymous: false, topics: ['a'], more: 0, own: false }
 const HOSTILE = [undefined, null, 1, 'x', [], {}, true, { ask: 1 }, { ask: 'a', from: {} }, { __proto__: null }]
