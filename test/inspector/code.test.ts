@@ -14,7 +14,7 @@ import { live } from '../helpers/app.ts'
 
 /** In the repository, so that the package finds itself by its name. */
 mkdirSync(`${root}.cache`, { recursive: true })
-const HOSTILE = "it's </script><!-- \\ ${x} \" \u2028 $(reboot) `id`"
+const HOSTILE = ["it's </script><!-- \\ $", '{x} " \u2028 $(reboot) `id`'].join('')
 
 const base: Opening = { kind: 'stream', method: 'GET', url: 'http://x/', headers: {}, body: undefined, format: 'envelope', events: ['said'], message: undefined, join: [] }
 
