@@ -85,7 +85,7 @@ class Inspector {
         realtime,
         insight: this.#insight,
         nodes: this.#nodes,
-        describe: () => describeFor(realtime, this.#insight, this.#app.getSchemas(), this.#settings.jsonSchema),
+        describe: () => describeFor(realtime, this.#insight, this.#settings.jsonSchema),
         tell: (acted) => { acts.publish({}, 'acted', acted).catch((error: unknown) => this.#untold(error)) }
       }),
       ...this.#counting

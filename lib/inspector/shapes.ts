@@ -88,7 +88,7 @@ export interface Description {
   here: string
   topics: ShownTopic[]
   routes: ShownRoute[]
-  /** Those of `app.addSchema()`, by what references to them name. */
+  /** What references lead to (`#/components/schemas/…`), by name. */
   shared: Record<string, ShownSchema>
 }
 

@@ -2,7 +2,7 @@
 import type { ShownSchema } from '../shapes.ts'
 
 export type Shape = Record<string, unknown>
-/** Those of `app.addSchema()`, by what references to them name. */
+/** What references lead to, by name. */
 export type Shared = Readonly<Record<string, unknown>>
 
 const REFERENCE = /^#\/components\/schemas\/([^/]+)$/
