@@ -116,8 +116,10 @@ export class OwnNode {
     }
   }
 
-  #owns ({ id, topics }: SeenConnection): boolean {
-    return this.#isOwn(id) || topics.some((name) => name.startsWith(OWN))
+  /** Topics of its own are heard in the process alone: of others the topics are not looked at. */
+  #owns (connection: SeenConnection): boolean {
+    if (connection.kind !== 'process') return this.#isOwn(connection.id)
+    return connection.topics.some((name) => name.startsWith(OWN))
   }
 
   /** As many as fit. */
