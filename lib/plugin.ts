@@ -40,6 +40,7 @@ import { Peers } from './routes/peer.ts'
 import { RouteCollector, type MadeRoute } from './routes/collector.ts'
 import { Declarations } from './routes/declarations.ts'
 import type { WireContext } from './routes/context.ts'
+import { discloseTo, Insight } from './insight.ts'
 import { RealtimeFace } from './realtime.ts'
 import { Encoders } from './wires/sse/encode.ts'
 import { streamDecorator } from './wires/sse/route.ts'
@@ -142,6 +143,7 @@ class App {
     const face = new RealtimeFace(hub, context, inProcess)
     offerTracing(face, hub.tracing)
     fastify.decorate('realtime', face)
+    discloseTo(face, new Insight(hub, context))
     const decorators = {
       topic: function (this: FastifyInstance, pattern: string, options?: AnyTopicOptions) {
         const topic = app.#topic(this, pattern, options ?? {})

@@ -1,5 +1,5 @@
 // node scripts/build.mjs [--if-changed]            lib/ to dist/, as CommonJS with an ES module before each entry; the
-//                                                  client, which browsers load, as ES modules
+//                                                  client and the inspector's page, which browsers load, as ES modules
 // node scripts/build.mjs examples [--if-changed]   examples/ to .cache/examples/, which import the built package
 //
 // What is not TypeScript is copied beside what was compiled.
@@ -32,7 +32,7 @@ async function build () {
     rmSync(join(root, mark), { force: true })
     return code
   }
-  cpSync(join(root, from), join(root, to), { recursive: true, filter: (file) => !/\.(ts|md)$/.test(file) })
+  cpSync(join(root, from), join(root, to), { recursive: true, filter: (file) => !/\.(c?ts|md)$/.test(file) })
   if (from === 'examples') writeFileSync(join(root, mark), '')
   else wrapEntries()
   return 0
@@ -42,11 +42,16 @@ async function tsc (config) {
   return await node([bin('typescript', 'tsc'), '-p', config])
 }
 
-/** The package is one of ES modules (tests, scripts); what is built is not, but for the client. */
+/** The package is one of ES modules (tests, scripts); what is built is not, but for what a page loads. */
 function declareFormats () {
-  mkdirSync(join(root, to, 'client'), { recursive: true })
-  writeFileSync(join(root, to, 'package.json'), '{ "type": "commonjs" }\n')
-  writeFileSync(join(root, to, 'client/package.json'), '{ "type": "module", "sideEffects": false }\n')
+  writeFormat('', '{ "type": "commonjs" }\n')
+  writeFormat('client', '{ "type": "module", "sideEffects": false }\n')
+  writeFormat('inspector/page', '{ "type": "module" }\n')
+}
+
+function writeFormat (folder, format) {
+  mkdirSync(join(root, to, folder), { recursive: true })
+  writeFileSync(join(root, to, folder, 'package.json'), format)
 }
 
 /**

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import fastifyStatic from '@fastify/static'
 import realtime, { type RealtimeOptions } from 'fastify-realtime'
+import inspector from 'fastify-realtime/inspector'
 import { redis } from 'fastify-realtime/redis'
 import { auctions } from './auctions.ts'
 import { dashboard } from './dashboard.ts'
@@ -55,6 +56,8 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
     ...options.realtime
   })
   await app.register(session, { store, secret })
+  // For whoever is on this machine: everybody else is answered that there is nothing here.
+  await app.register(inspector)
 
   // In a scope of their own: the page and the login are for those, too, of whom nothing is known yet.
   await app.register(async shop => {

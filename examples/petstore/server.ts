@@ -15,7 +15,9 @@ const app = await buildApp({
 })
 
 try {
-  console.log(`Pet store: ${await app.listen({ port, host })} (Ctrl+C ends it)`)
+  const url = await app.listen({ port, host })
+  console.log(`Pet store: ${url} (Ctrl+C ends it)`)
+  console.log(`What its clients do: ${url}/realtime/inspector`)
 } catch (error) {
   console.error((error as NodeJS.ErrnoException).code === 'EADDRINUSE'
     ? `Port ${port} is in use; choose another with PORT=${port + 1} npm start`

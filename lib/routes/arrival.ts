@@ -90,6 +90,7 @@ export class Arrival implements Client {
 
   get identity (): Identity { return this.#standing.identity }
   get issuedAt (): number | undefined { return this.#standing.issuedAt }
+  get request (): FastifyRequest { return this.#request }
   /** What it may bring with its `open`: a token, and by that who it is. */
   get brings (): 'nothing' | 'token' | 'identity' { return this.#standing.awaits }
 

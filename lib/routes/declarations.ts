@@ -26,6 +26,14 @@ export class Declarations {
   readonly topics: TopicDeclaration[] = []
   readonly routes: RouteDeclaration[] = []
 
+  /** What is declared meanwhile is in no description: it is no part of the app. */
+  apart (declare: () => void): void {
+    const [topics, routes] = [this.topics.length, this.routes.length]
+    declare()
+    this.topics.length = topics
+    this.routes.length = routes
+  }
+
   describe (registry: TopicRegistry): RealtimeDescription {
     const known = new Map<object, Record<string, unknown>>()
     const sharedOf: SharedOf = (scope) => {

@@ -33,6 +33,7 @@ t.test('every snippet with a file name has its test', async (t) => {
     'chat.mjs',
     'described.mjs',
     'hear.mjs',
+    'inspected.mjs',
     'jwt.mjs',
     'metrics.mjs',
     'migrated.browser.js',
@@ -81,6 +82,14 @@ t.test('an OpenAPI document of 3.2', async (t) => {
   t.equal(openapi, '3.2.0')
   const itemSchema = { oneOf: [{ properties: { event: { const: 'status' }, data: { contentMediaType: 'application/json', contentSchema: { properties: { status: {} } } } } }] }
   t.match(paths['/orders/{orderId}/events'], { get: { responses: { 200: { content: { 'text/event-stream': { itemSchema } } } } } })
+})
+
+t.test('the inspector', async (t) => {
+  const url = await serve(t, 'inspected.mjs')
+  t.equal(await put(`${url}/orders/42`), 200)
+  const page = await fetch(`${url}/realtime/inspector`)
+  t.match(await page.text(), 'Realtime inspector')
+  t.equal((await fetch(`${url}/realtime/inspector/inspector/page/main.js`)).headers.get('content-type'), 'text/javascript; charset=utf-8')
 })
 
 t.test('metrics', async (t) => {

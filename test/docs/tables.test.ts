@@ -2,6 +2,7 @@
 import t from 'tap'
 import { readSettings } from '../../lib/adapters/redis/options.ts'
 import * as errors from '../../lib/errors.ts'
+import { readInspectorOptions } from '../../lib/inspector/options.ts'
 import { readOptions, readResumable } from '../../lib/options.ts'
 import { tableUnder } from '../helpers/docs.ts'
 
@@ -34,6 +35,15 @@ t.test('the options of the Redis adapter', async (t) => {
   t.same([...rows.keys()].sort(), ['client', 'cluster', 'connection', 'prefix', 'url', 'wait', ...Object.keys(numbers)].sort())
   t.equal(rows.get('prefix'), prefix)
   for (const [name, value] of Object.entries(numbers)) t.equal(Number(rows.get(name)), value, name)
+})
+
+t.test('the options of the inspector', async (t) => {
+  const { onRequest, jsonSchema, ...numbers } = readInspectorOptions({})
+  for (const [page, heading] of [[OPTIONS, '## The inspector'], ['docs/guides/inspector.md', '## Options']] as const) {
+    const rows = tableUnder(page, heading)
+    t.same([...rows.keys()].sort(), ['jsonSchema', 'onRequest', 'prefix', ...Object.keys(numbers)].sort())
+    for (const [name, value] of Object.entries(numbers)) t.equal(Number(rows.get(name)), value, name)
+  }
 })
 
 t.test('the errors', async (t) => {

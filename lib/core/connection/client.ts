@@ -16,6 +16,8 @@ export interface Client extends Receiver {
   readonly kind: WireKind
   readonly identity: Identity
   readonly address: string
+  /** What it came by; the app's own subscriptions came by none. */
+  readonly request?: { readonly url: string, readonly headers: Readonly<Record<string, unknown>> }
   /** The place that it takes up; given back when the connection is gone. The app's own subscriptions take up none. */
   readonly place: { left (): void } | undefined
   readonly settings: ConnectionSettings

@@ -35,6 +35,8 @@ export interface ConnectionNode extends ListeningNode {
 
 export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner, FaceHost {
   readonly output = new Output(this)
+  /** When it was let in, ms since the epoch. */
+  readonly letInAt = Date.now()
   readonly #node: ConnectionNode
   readonly #client: Client
   readonly #listening: Listening
@@ -67,6 +69,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   get issuedAt (): number | undefined { return this.#client.issuedAt }
   get address (): string { return this.#client.address }
   get place (): Client['place'] { return this.#client.place }
+  get request (): Client['request'] { return this.#client.request }
   get settings (): ConnectionSettings { return this.#client.settings }
   get heartbeat (): number { return this.#client.settings.heartbeat }
   get subscriptions (): readonly Subscription[] { return this.#listening.subscriptions }
@@ -236,7 +239,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
 
   /** The wire took everything: what waited goes out. */
   drained (): void {
-    if (this.closed) return
+    if (this.closed || this.output.stalled) return
     this.#listening.drained()
     if (this.output.full) return
     if (this.#finale) this.finish(this.#finale)
@@ -246,6 +249,19 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */
   writable (): Promise<void> | undefined {
     return this.output.writable()
+  }
+
+  /** Nothing is written to it until it is released: the same happens to it as to a client that does not read. */
+  stall (): void {
+    if (this.closed || !this.attached) return
+    this.output.full = true
+    this.output.stalled = true
+  }
+
+  release (): void {
+    if (!this.output.stalled) return
+    this.output.stalled = false
+    this.drained()
   }
 
   // --- as the app asks -------------------------------------------------------------------

@@ -19,6 +19,10 @@ export class Output {
   wrote = false
   /** The peer's buffer is full. */
   full = false
+  /** It counts as full, whatever the peer takes, until it is let go. */
+  stalled = false
+  /** When it last gave a sign of life, ms since the epoch; 0 before the first. */
+  beatenAt = 0
   /** What waits for the peer, where anything does. */
   outbox: Outbox | undefined
   readonly #host: OutputHost
@@ -74,7 +78,9 @@ export class Output {
 
   /** Once a heartbeat period. */
   beat (): void {
+    if (this.stalled) return
     this.#outlet?.beat(!this.wrote)
+    this.beatenAt = Date.now()
     this.wrote = false
   }
 

@@ -1,0 +1,159 @@
+/** What the inspector copies as code runs: in a shell, in a page, and as a test. And forms and reports that it makes. */
+import { execFile, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { asBrowserCode, asCurl, asTest, type Opening } from '../../lib/inspector/page/code.ts'
+import { Report } from '../../lib/inspector/page/report.ts'
+import { exampleOf, propertiesOf } from '../../lib/inspector/page/schema.ts'
+import { launchChromium } from '../helpers/chromium.ts'
+import { root } from '../helpers/docs.ts'
+import { IMPORTS, serveClient } from '../helpers/client-modules.ts'
+import { live } from '../helpers/app.ts'
+
+/** In the repository, so that the package finds itself by its name. */
+mkdirSync(`${root}.cache`, { recursive: true })
+const HOSTILE = ["it's </script><!-- \\ $", '{x} " \u2028 $(reboot) `id`'].join('')
+
+const base: Opening = { kind: 'stream', method: 'GET', url: 'http://x/', headers: {}, body: undefined, format: 'envelope', events: ['said'], message: undefined, join: [] }
+
+const APP = `
+import Fastify from 'fastify'
+import realtime from 'fastify-realtime'
+export async function build () {
+  const app = Fastify()
+  await app.register(realtime, { closeTimeout: 500 })
+  const room = app.topic('rooms/:room', { authorize: () => true })
+  const side = app.topic('side/:id', { authorize: () => true })
+  app.stream('/rooms/:room', { topics: room, method: ['GET', 'POST'] })
+  app.channel('/ws/:room', { topics: room, subscribe: side, messages: { say: { handler: (data) => data } } })
+  return app
+}
+`
+
+async function served (t: Test) {
+  const app = await live(t)
+  const heard: Array<{ headers: Record<string, unknown>, body: unknown, query: unknown }> = []
+  const room = app.topic('rooms/:room', { authorize: () => true })
+  app.addHook('preHandler', async ({ headers, body, query }) => { heard.push({ headers, body, query }) })
+  app.stream('/rooms/:room', { topics: room, method: ['GET', 'POST'] })
+  const said: unknown[] = []
+  app.channel('/ws/:room', { topics: room, messages: { say: { handler: (data) => { said.push(data); return data } } } })
+  app.get('/', (_request, reply) => { reply.type('text/html').send(`<!doctype html><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`) })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  return { app, url, room, heard, said }
+}
+
+t.test('as curl: the shell takes every word as it is, and the events come', async (t) => {
+  const { url, room, heard } = await served(t)
+  const run = async (opening: Opening, wanted: string): Promise<void> => {
+    const child = spawn('sh', ['-c', `exec ${asCurl(opening).replace(/^curl/, 'curl -s')}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => { child.kill() })
+    let text = ''
+    const telling = setInterval(() => { room.publish({ room: '1' }, 'said', { text: 'hello' }).catch(() => {}) }, 20)
+    for await (const part of child.stdout.setEncoding('utf8')) {
+      text += String(part)
+      if (text.includes(wanted)) break
+    }
+    clearInterval(telling)
+    t.match(text, wanted)
+    child.kill()
+  }
+  await run({ ...base, url: `${url}/rooms/1?q=${encodeURIComponent(HOSTILE)}`, headers: { 'x-odd': HOSTILE.replace('\u2028', '') } }, '{"text":"hello"}')
+  t.match(heard[0], { query: { q: HOSTILE }, headers: { 'x-odd': HOSTILE.replace('\u2028', '') } })
+  await run({ ...base, method: 'POST', url: `${url}/rooms/1`, body: { odd: HOSTILE } }, '{"text":"hello"}')
+  t.same(heard[1]?.body, { odd: HOSTILE })
+  await run({ ...base, kind: 'channel', url: `${url}/ws/1`, format: 'flat' }, '{"type":"said","text":"hello"}')
+})
+
+t.test('as a test: it passes where it is run', async (t) => {
+  const folder = mkdtempSync(join(root, '.cache/copied-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  writeFileSync(join(folder, 'app.js'), APP)
+  const openings: Opening[] = [
+    { ...base, url: `http://x/rooms/1?q=${encodeURIComponent(HOSTILE)}`, headers: { 'x-odd': 'a"b\'c' } },
+    { ...base, method: 'POST', url: 'http://x/rooms/1', body: { odd: HOSTILE } },
+    { ...base, kind: 'channel', url: 'http://x/ws/1', join: ['side/1'], message: { event: 'say', data: { odd: HOSTILE } } },
+    { ...base, kind: 'channel', url: 'http://x/ws/1', format: 'flat', message: { event: 'say', data: 'text' } }
+  ]
+  for (const [at, opening] of openings.entries()) {
+    const file = join(folder, `${at}.test.js`)
+    writeFileSync(file, asTest(opening))
+    const { stdout } = await promisify(execFile)(process.execPath, ['--test', '--test-reporter=tap', file], { env: { PATH: process.env.PATH ?? '' } })
+      .catch((error: { stdout: string, stderr: string }) => ({ stdout: error.stdout + error.stderr }))
+    t.match(stdout, /# pass 1\n/, `${readFileSync(file, 'utf8')}\n${stdout}`)
+  }
+})
+
+t.test('as browser code: a page of the app hears what comes, and is answered', async (t) => {
+  const { url, room, said } = await served(t)
+  const browser = await launchChromium()
+  t.teardown(() => browser.close())
+  const openings: Array<[Opening, RegExp]> = [
+    [{ ...base, url: `${url}/rooms/1?q=${encodeURIComponent(HOSTILE)}` }, /^said .*hello/],
+    [{ ...base, url: `${url}/rooms/1`, headers: { 'x-odd': 'a"b\'c' } }, /^said .*hello/],
+    [{ ...base, kind: 'channel', url: `${url}/ws/1`, join: ['rooms/1'] }, /^said .*hello/],
+    [{ ...base, kind: 'channel', url: `${url}/ws/1`, message: { event: 'say', data: { odd: HOSTILE } } }, /odd/],
+    [{ ...base, kind: 'channel', url: `${url}/ws/1`, format: 'flat' }, /hello/]
+  ]
+  for (const [opening, wanted] of openings) {
+    const page = await browser.newPage()
+    await serveClient(page)
+    await page.goto(url)
+    const lines: string[] = []
+    const heard = new Promise<void>((resolve) => page.on('console', (message) => {
+      lines.push(message.text())
+      if (wanted.test(message.text())) resolve()
+    }))
+    await page.addScriptTag({ type: 'module', content: asBrowserCode(opening) })
+    const telling = setInterval(() => { room.publish({ room: '1' }, 'said', { text: 'hello' }).catch(() => {}) }, 20)
+    await heard
+    clearInterval(telling)
+    t.ok(lines.some((line) => wanted.test(line)), asBrowserCode(opening))
+    await page.close()
+  }
+  t.same(said.at(-1), { odd: HOSTILE })
+})
+
+t.test('a form has a field for each member that is simple, and JSON for the rest', async (t) => {
+  const shared = { price: { schema: { type: 'object', properties: { cents: { type: 'integer', minimum: 1 } } } } }
+  const schema = {
+    type: 'object',
+    required: ['name', 'price'],
+    properties: {
+      name: { type: 'string', minLength: 2 },
+      amount: { type: 'number' },
+      yes: { type: 'boolean' },
+      size: { enum: ['s', 'm'] },
+      color: { anyOf: [{ const: 'red' }, { const: 'blue' }] },
+      price: { $ref: '#/components/schemas/price' },
+      tags: { type: 'array' }
+    }
+  }
+  t.same(propertiesOf(schema, shared)?.map(({ name, kind, required }) => [name, kind, required]), [
+    ['name', 'text', true], ['amount', 'number', false], ['yes', 'flag', false], ['size', 'choice', false], ['color', 'choice', false], ['price', 'json', true], ['tags', 'json', false]
+  ])
+  t.same(exampleOf(schema, shared), { name: 'xx', amount: 0, yes: false, size: 's', color: 'red', price: { cents: 1 }, tags: [] })
+  for (const odd of [undefined, null, true, 1, 'x', [], { $ref: 'nowhere' }, { $ref: '#/components/schemas/nowhere' }]) t.equal(propertiesOf(odd, shared), undefined)
+  const circle: Record<string, unknown> = { type: 'object', properties: {} }
+  circle.properties = { self: circle }
+  t.ok(JSON.stringify(exampleOf(circle, {})).length < 1000, 'a schema within itself comes to an end')
+})
+
+t.test('what was replayed is told apart from what is new, and what came twice is told', async (t) => {
+  const report = new Report()
+  t.equal(report.words, undefined)
+  for (const id of ['1', '2']) t.same(report.see(id), { replayed: false, again: false })
+  report.begin()
+  report.expect(['2', '3', '4'])
+  t.match(report.words, { text: /2 missed, 0 replayed, 2 not yet there/, fine: false })
+  t.same([report.see('3'), report.see('4'), report.see('5')], [{ replayed: true, again: false }, { replayed: true, again: false }, { replayed: false, again: false }])
+  t.match(report.words, { text: 'Resumed: 2 missed, 2 replayed', fine: true })
+  t.same(report.see('5'), { replayed: false, again: true })
+  t.match(report.words, { text: '1 came twice', fine: false })
+  report.begin()
+  t.match(report.words, { text: /nothing was missed/, fine: true })
+  report.reset('rooms/1', 'expired')
+  t.match(report.words, { text: 'Reset: rooms/1 (expired)', fine: false })
+})
