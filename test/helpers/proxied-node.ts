@@ -18,6 +18,7 @@ app.get('/ready', async (_request, reply) => {
   const { state } = app.realtime.stats().adapter
   return await reply.header('cache-control', 'no-store').code(state === 'up' ? 200 : 503).send({ state })
 })
+app.get('/count', async (_request, reply) => await reply.header('cache-control', 'no-store').send(app.realtime.stats().connections))
 // A stream without a heartbeat: whoever cuts quiet connections cuts it.
 app.get('/quiet', (_request, reply) => {
   reply.hijack()

@@ -5,7 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { read } from './docs.ts'
+import { read, root } from './docs.ts'
 import { cert, key } from './certificate.ts'
 import { freePort, until, type Teardown } from './redis.ts'
 
@@ -35,6 +35,8 @@ export interface Proxy {
   /** What makes the guide's block a whole configuration, and lets it listen here. */
   configure: (block: string, where: Where) => string
   args: (file: string, where: Where) => string[]
+  /** Between two nodes, the second where the first does not answer. */
+  balances: boolean
   /** It retries an upgrade on another node too. */
   retriesUpgrades: boolean
   /** It cuts what is idle. */
@@ -63,6 +65,7 @@ export const proxies: Proxy[] = [{
   variable: 'NGINX_BIN',
   program: 'nginx',
   block: 'nginx',
+  balances: true,
   retriesUpgrades: true,
   cutsIdle: true,
   checks: false,
@@ -83,6 +86,7 @@ export const proxies: Proxy[] = [{
   variable: 'HAPROXY_BIN',
   program: 'haproxy',
   block: 'haproxy',
+  balances: true,
   retriesUpgrades: true,
   cutsIdle: true,
   checks: true,
@@ -96,6 +100,7 @@ export const proxies: Proxy[] = [{
   variable: 'APACHE_BIN',
   program: 'apache2',
   block: 'apache',
+  balances: true,
   retriesUpgrades: true,
   cutsIdle: true,
   checks: false,
@@ -123,6 +128,7 @@ export const proxies: Proxy[] = [{
   variable: 'VARNISH_BIN',
   program: 'varnishd',
   block: 'vcl',
+  balances: true,
   retriesUpgrades: false,
   cutsIdle: true,
   checks: true,
@@ -136,6 +142,7 @@ export const proxies: Proxy[] = [{
   variable: 'CADDY_BIN',
   program: 'caddy',
   block: 'caddyfile',
+  balances: true,
   retriesUpgrades: true,
   cutsIdle: false,
   checks: false,
@@ -147,10 +154,23 @@ export const proxies: Proxy[] = [{
       https://localhost:${tlsPort} ${swap(site, { '{\n  reverse_proxy': `{\n  tls ${folder}/cert.pem ${folder}/key.pem\n  reverse_proxy` })}`
   },
   args: (file) => ['run', '--adapter', 'caddyfile', '--config', file]
+}, {
+  name: '@fastify/http-proxy',
+  variable: '',
+  program: process.execPath,
+  block: 'js',
+  balances: false,
+  retriesUpgrades: false,
+  cutsIdle: true,
+  checks: false,
+  streams: 0,
+  configure: (block, { port }) => swap(block, { 'process.env.PORT ?? 8080': String(port) }),
+  args: (file) => [file]
 }]
 
 /** Those that are here. A program that cannot be started is a failure, unless its variable says that there is none. */
 export const present = proxies.filter(({ variable }) => process.env[variable] !== '')
+export const absent = proxies.filter((proxy) => !present.includes(proxy))
 
 export class RunningProxy {
   readonly where: Where
@@ -167,7 +187,7 @@ export class RunningProxy {
   /** `change`: what a test does to the guide's block. */
   static async start (t: Teardown, proxy: Proxy, nodes: readonly [number, number], seconds: number, change = (block: string) => block): Promise<RunningProxy> {
     for (let tries = 1; ; tries++) {
-      const folder = mkdtempSync(join(tmpdir(), 'realtime-proxy-'))
+      const folder = proxy.block === 'js' ? besideModules() : mkdtempSync(join(tmpdir(), 'realtime-proxy-'))
       t.teardown(() => rmSync(folder, { recursive: true, force: true }))
       const running = spawnProxy(proxy, { port: await freePort(), tlsPort: await freePort(), nodes, seconds, folder }, change)
       t.teardown(() => running.stop())
@@ -200,12 +220,18 @@ export class RunningProxy {
   }
 }
 
+/** Where a program of Node's finds packages. */
+function besideModules (): string {
+  mkdirSync(`${root}.cache`, { recursive: true })
+  return mkdtempSync(`${root}.cache/proxy-`)
+}
+
 function spawnProxy (proxy: Proxy, where: Where, change: (block: string) => string): RunningProxy {
   const { folder } = where
   for (const [name, text] of Object.entries({ 'cert.pem': cert, 'key.pem': key, 'pair.pem': cert + key })) writeFileSync(join(folder, name), text)
   mkdirSync(join(folder, 'home'))
-  const file = join(folder, 'proxy.conf')
-  writeFileSync(file, proxy.configure(change(substituted(blockOf(proxy), where)), where))
+  const file = join(folder, proxy.block === 'js' ? 'proxy.mjs' : 'proxy.conf')
+  writeFileSync(file, proxy.configure(change(substituted(proxy, blockOf(proxy), where)), where))
   const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/usr/local/sbin`, HOME: join(folder, 'home'), XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder }
   const child = spawn(process.env[proxy.variable] ?? proxy.program, proxy.args(file, where), { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
   child.on('error', () => {})
@@ -219,12 +245,13 @@ export function blockOf ({ block }: Proxy): string {
 }
 
 /** The guide's addresses and its idle timeouts, as they are here. */
-function substituted (block: string, { nodes, seconds }: Where): string {
+function substituted ({ name, balances }: Proxy, block: string, { nodes, seconds }: Where): string {
   const here = nodes.reduce((text, port, i) => text
     .replaceAll(`10.0.0.${i + 1}:3000`, `127.0.0.1:${port}`)
     .replaceAll(`"10.0.0.${i + 1}"; .port = "3000"`, `"127.0.0.1"; .port = "${port}"`), block)
-  if (nodes.some((port) => !here.includes(String(port)))) throw new Error(`${PAGE} does not name two nodes there any more`)
-  return here.replaceAll(/\b75(?=s?\b)/g, String(seconds))
+  const named = nodes.filter((port) => here.includes(String(port))).length
+  if (named !== (balances ? 2 : 1)) throw new Error(`${PAGE} names ${named} nodes in the block of ${name}`)
+  return here.replaceAll(/\b75(?=(s|_000)?\b)/g, String(seconds))
 }
 
 async function accepts (port: number): Promise<boolean> {
