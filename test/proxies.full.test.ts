@@ -8,10 +8,10 @@ import t, { type Test } from 'tap'
 import { fetch } from 'undici'
 import { redis } from '../lib/adapters/redis/index.ts'
 import type { FastifyInstance } from 'fastify'
-import { ChannelClient, StreamClient, StreamRefused } from '../lib/testing/index.ts'
+import { ChannelClient, StreamClient } from '../lib/testing/index.ts'
 import { live } from './helpers/app.ts'
 import { cert } from './helpers/certificate.ts'
-import { absent, present, proxies, RunningProxy, swap, type Proxy } from './helpers/proxies.ts'
+import { absent, blockOf, present, proxies, RunningProxy, swap, type Proxy } from './helpers/proxies.ts'
 import { freePort, RedisServer, until, type Teardown } from './helpers/redis.ts'
 
 // Servers, nodes and idle timeouts, on machines of any size.
@@ -191,7 +191,10 @@ for (const proxy of present) {
   })
 }
 
-if (absent.length > 0) t.comment(`not here, and not tried: ${absent.map(({ name }) => name).join(', ')}`)
+t.test('the servers that are here have the configurations of the guide', async (t) => {
+  if (absent.length > 0) t.comment(`not here, and not tried: ${absent.map(({ name }) => name).join(', ')}`)
+  for (const proxy of proxies) t.ok(blockOf(proxy), proxy.name)
+})
 
 async function clientsOf (port: number): Promise<number> {
   const { sse, websocket } = await (await fetch(`http://127.0.0.1:${port}/count`)).json() as { sse: number, websocket: number }
@@ -252,4 +255,29 @@ async function comeBack (client: StreamClient | ChannelClient): Promise<number> 
     }
   })
   return refused
+}
+
+/** What the guide says of a setting is seen where it is taken out. */
+const of = (name: string): Proxy[] => present.filter((proxy) => proxy.name === name)
+
+for (const proxy of of('HAProxy')) {
+  t.test('HAProxy without http-no-delay holds each event back', async (t) => {
+    const scene = await open(t, proxy, (block) => swap(block, { '  option http-no-delay\n': '' }))
+    const median = await oneAtATime(t, scene, 15)
+    t.comment(`p50 ${median.toFixed(1)} ms`)
+    t.ok(median > HELD_MS, `${median} ms`)
+  })
+}
+
+for (const proxy of of('nginx')) {
+  t.test('nginx without max_fails=0 answers 502 where the other node was restarted before', async (t) => {
+    // The default of fail_timeout is 10 s, in which a busy machine may not have restarted a node.
+    const { via, nodes: [one, other] } = await open(t, proxy, (block) => swap(block, { ' max_fails=0': ' fail_timeout=100s' }))
+    await one.kill()
+    for (let i = 0; i < 6; i++) t.equal((await fetch(`${via.url}/ready`)).status, 200)
+    await one.start()
+    await other.kill()
+    t.equal((await fetch(`${via.url}/ready`)).status, 502)
+    t.equal((await fetch(`http://127.0.0.1:${one.port}/ready`)).status, 200, 'though it is there')
+  })
 }
