@@ -9,7 +9,7 @@ import { fetch } from 'undici'
 import { redis } from '../lib/adapters/redis/index.ts'
 import type { FastifyInstance } from 'fastify'
 import { ChannelClient, StreamClient } from '../lib/testing/index.ts'
-import { live } from './helpers/app.ts'
+import { live, refusalOf } from './helpers/app.ts'
 import { cert } from './helpers/certificate.ts'
 import { absent, blockOf, present, proxies, RunningProxy, swap, type Proxy } from './helpers/proxies.ts'
 import { freePort, RedisServer, until, type Teardown } from './helpers/redis.ts'
@@ -63,6 +63,8 @@ interface Scene {
   publish: (n: number) => Promise<unknown>
   listen: (t: Test) => Promise<StreamClient>
   talk: (t: Test) => Promise<ChannelClient>
+  /** As a page of another site does it; not opened yet. */
+  foreign: (t: Test) => ChannelClient
 }
 
 async function open (t: Test, proxy: Proxy, change?: (block: string) => string): Promise<Scene> {
@@ -79,6 +81,7 @@ async function open (t: Test, proxy: Proxy, change?: (block: string) => string):
     nodes,
     publish: async (n) => await publisher.realtime.publish('news', 'tick', { n }),
     listen: async (t) => await opened(new StreamClient(link, '/news', { timeout: PATIENCE_MS, t })),
+    foreign: (t) => new ChannelClient(link, '/talk', { headers: { origin: 'http://elsewhere.example' }, timeout: PATIENCE_MS, t }),
     talk: async (t) => {
       // As a browser does: it says whose page it is.
       const client = await opened(new ChannelClient(link, '/talk', { format: 'envelope', headers: { origin: via.url }, timeout: PATIENCE_MS, t }))
@@ -150,6 +153,16 @@ for (const proxy of present) {
       await publish(5)
       t.same((await client.next()).data, { n: 5 })
       t.same(await client.request('echo', { said: 'hello' }), { said: 'hello' })
+    })
+
+    await t.test('a page of another site is not let in', async (t) => {
+      const client = scene.foreign(t)
+      if (proxy.passesRefusals) {
+        t.equal((await refusalOf(client.open())).statusCode, 403)
+        return
+      }
+      await client.open()
+      t.match(await client.ended, { code: 1011 }, 'it was accepted by the proxy, and is closed')
     })
 
     await t.test('what is idle outlives the timeout of the proxy by its heartbeat', async (t) => {

@@ -39,6 +39,8 @@ export interface Proxy {
   balances: boolean
   /** It retries an upgrade on another node too. */
   retriesUpgrades: boolean
+  /** What a node answers to an upgrade that it refuses reaches the client. */
+  passesRefusals: boolean
   /** It cuts what is idle. */
   cutsIdle: boolean
   /** It asks nodes whether they are ready, and sends nothing to one that it has not asked yet. */
@@ -67,6 +69,7 @@ export const proxies: Proxy[] = [{
   block: 'nginx',
   balances: true,
   retriesUpgrades: true,
+  passesRefusals: true,
   cutsIdle: true,
   checks: false,
   streams: 10,
@@ -88,6 +91,7 @@ export const proxies: Proxy[] = [{
   block: 'haproxy',
   balances: true,
   retriesUpgrades: true,
+  passesRefusals: true,
   cutsIdle: true,
   checks: true,
   streams: 10,
@@ -102,6 +106,7 @@ export const proxies: Proxy[] = [{
   block: 'apache',
   balances: true,
   retriesUpgrades: true,
+  passesRefusals: true,
   cutsIdle: true,
   checks: false,
   streams: 6,
@@ -130,6 +135,7 @@ export const proxies: Proxy[] = [{
   block: 'vcl',
   balances: true,
   retriesUpgrades: false,
+  passesRefusals: true,
   cutsIdle: true,
   checks: true,
   streams: 0,
@@ -144,6 +150,7 @@ export const proxies: Proxy[] = [{
   block: 'caddyfile',
   balances: true,
   retriesUpgrades: true,
+  passesRefusals: true,
   cutsIdle: false,
   checks: false,
   streams: 10,
@@ -161,6 +168,7 @@ export const proxies: Proxy[] = [{
   block: 'js',
   balances: false,
   retriesUpgrades: false,
+  passesRefusals: false,
   cutsIdle: true,
   checks: false,
   streams: 0,
