@@ -1,6 +1,6 @@
 // Programs that tests need besides Node: found on PATH, or installed by apt where that is allowed.
 
-import { accessSync, constants, existsSync } from 'node:fs'
+import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { run } from './project.mjs'
 
@@ -30,9 +30,20 @@ export async function aptInstall (name) {
   const apt = onPath('apt-get')
   if (!apt || process.getuid?.() !== 0) return false
   console.log(`Installing ${name} (apt-get)`)
-  // No service is to be started by it.
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive', RUNLEVEL: '1' }
   await run(apt, ['update', '-qq'], { env })
-  await run(apt, ['install', '-y', '-qq', '--no-install-recommends', name], { env })
+  await withoutServices(() => run(apt, ['install', '-y', '-qq', '--no-install-recommends', name], { env }))
   return true
+}
+
+/** Packages of servers start them, unless Debian's policy file says no. One that is there already is left alone. */
+async function withoutServices (install) {
+  const policy = '/usr/sbin/policy-rc.d'
+  if (existsSync(policy)) return await install()
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 })
+  try {
+    return await install()
+  } finally {
+    rmSync(policy, { force: true })
+  }
 }

@@ -10,12 +10,15 @@ import { findBrowsers } from './browsers.mjs'
 import { findChromium } from './chromium.mjs'
 import { findInterpreters } from './interpreters.mjs'
 import { findPrometheus } from './prometheus.mjs'
+import { findProxies } from './proxies.mjs'
 import { findRedis } from './redis.mjs'
 import { bin, install, node, npm, readJson, requireNode, root } from './project.mjs'
 
 const folder = join(root, 'consumers')
 const modules = join(folder, 'node_modules')
 const built = join(root, '.cache/full')
+/** What there is to say of the proxies of docs/guides/proxies.md. */
+let missingProxies
 const totals = { passed: 0, failed: 0, skipped: 0 }
 
 /** How TypeScript looks for the package, and how it is told to. */
@@ -30,6 +33,7 @@ const RESOLUTIONS = {
 
 const checks = {
   'consumers/ has the dependencies that the package has': sameDependencies,
+  'the proxies of the guide are here, or could not be installed': () => missingProxies,
   'Jest loads it': () => runs(['node_modules/jest/bin/jest.js', '--rootDir', folder, '--testMatch', '**/jest.test.cjs'], /Tests: +1 passed/),
   'Vitest loads it': () => runs(['node_modules/vitest/vitest.mjs', 'run', '--root', folder, 'vitest.test.mjs'], /1 passed/),
   'node:test loads it, and both ways of loading give one instance': () => runs(['--test', 'node.test.mjs'], /pass 2/),
@@ -105,6 +109,7 @@ async function prepare () {
     process.env[variable] = program
   }
   if (!await findInterpreters() || !await findBrowsers()) return false
+  missingProxies = await findProxies()
   if (!existsSync(join(modules, '.package-lock.json')) && await npm(['ci', '--prefix', 'consumers', '--ignore-scripts', '--no-audit', '--no-fund']) !== 0) return false
   return await unpack() && await writeRecipes()
 }

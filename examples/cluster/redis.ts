@@ -17,7 +17,7 @@ export function findRedis (): string | undefined {
   return ['redis-server', 'valkey-server'].flatMap(name => folders.map(folder => join(folder, name))).find(isProgram)
 }
 
-function isProgram (file: string): boolean {
+export function isProgram (file: string): boolean {
   try {
     accessSync(file, constants.X_OK)
     return true
@@ -103,7 +103,7 @@ async function answers (port: number): Promise<boolean> {
   }
 }
 
-async function freePort (): Promise<number> {
+export async function freePort (): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

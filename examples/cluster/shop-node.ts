@@ -1,11 +1,11 @@
-/** One node: the pet store as it is, in a process of its own. It comes back when it ends. */
+/** One node, in a process of its own: the pet store as it is, or another program. It comes back when it ends. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 
-const program = fileURLToPath(new URL('../petstore/server.js', import.meta.url))
+const petStore = fileURLToPath(new URL('../petstore/server.js', import.meta.url))
 const backAfterMs = 3000
 const closeMs = 8000
 
@@ -17,17 +17,20 @@ export class ShopNode {
   readonly #say: (text: string) => void
   #child: ChildProcess | undefined
   #again: NodeJS.Timeout | undefined
+  readonly #program: string
+  /** Its end is meant: somebody else starts it again, or nobody. */
   #stopping = false
 
-  constructor (name: string, env: NodeJS.ProcessEnv, say: (text: string) => void) {
+  constructor (name: string, env: NodeJS.ProcessEnv, say: (text: string) => void, program = petStore) {
     this.name = name
-    this.#env = { ...process.env, ...env, NODE_NAME: name, HOST: '127.0.0.1', PORT: '0' }
+    this.#program = program
+    this.#env = { ...process.env, PORT: '0', ...env, NODE_NAME: name, HOST: '127.0.0.1' }
     this.#say = text => say(`${name} ${text}`)
   }
 
   /** Resolves when it listens, or has ended. */
   async start (): Promise<void> {
-    const child = spawn(process.execPath, [program], { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(process.execPath, [this.#program], { env: this.#env, stdio: ['ignore', 'pipe', 'pipe'] })
     this.#child = child
     child.once('exit', () => this.#ended())
     this.#tell(child.stderr)
@@ -40,16 +43,23 @@ export class ShopNode {
     this.#child?.kill('SIGKILL')
   }
 
-  /** As a deploy does: it tells its clients to come back, and ends. */
-  async stop (): Promise<void> {
+  /** As a deploy does: it tells its clients to come back, and ends. `SIGKILL`: as a machine does that dies. */
+  async stop (signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     this.#stopping = true
     clearTimeout(this.#again)
     const child = this.#child
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
     const impatient = setTimeout(() => child.kill('SIGKILL'), closeMs)
-    child.kill('SIGTERM')
+    child.kill(signal)
     await once(child, 'exit')
     clearTimeout(impatient)
+  }
+
+  /** At once, where it was. Resolves when it listens, or has ended. */
+  async restart (signal: NodeJS.Signals): Promise<void> {
+    await this.stop(signal)
+    this.#stopping = false
+    await this.start()
   }
 
   /** For a process that is about to end. */

@@ -32,6 +32,7 @@ t.test('every snippet with a file name has its test', async (t) => {
     'chat.browser.js',
     'chat.mjs',
     'described.mjs',
+    'gateway.mjs',
     'hear.mjs',
     'inspected.mjs',
     'jwt.mjs',
@@ -298,6 +299,20 @@ t.test('a channel where WebSockets are blocked', async (t) => {
   t.same((await page.said(2)).sort(), ['heard Hello', 'sent 5'])
   t.equal(proxy.asked, 1)
   t.ok(proxy.posts.length > 0)
+})
+
+t.test('a gateway', async (t) => {
+  // The whole of its page is tried in test/proxies.full.test.ts.
+  const [orders, rooms] = [await serve(t, 'server.mjs'), await serve(t, 'chat.mjs')]
+  const url = await serve(t, 'gateway.mjs', { UPSTREAM: orders })
+  const page = await open(t, url, 'orders.browser.js', '/orders/42/events')
+  t.equal(await put(`${url}/orders/42/status`, { status: 'shipped' }), 200)
+  t.same(await page.said(1), ['shipped'])
+
+  const chat = await talk(t, await serve(t, 'gateway.mjs', { UPSTREAM: rooms }))
+  const other = await talk(t, rooms)
+  chat.send({ type: 'say', text: 'Hello' })
+  t.match(await other.next(), { type: 'said', text: 'Hello' })
 })
 
 t.test('one connection for all tabs', async (t) => {
