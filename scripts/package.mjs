@@ -12,7 +12,7 @@ const targets = Object.values(exports).filter((target) => typeof target === 'obj
 /** The types and the code of each way to load each entry. The client has one way: it is an ES module alone. */
 const entries = targets.flatMap((target) => target.require ? Object.values(target) : [target])
 const documents = ['CHANGELOG.md', 'LICENSE', 'PROTOCOL.md', 'README.md', 'SECURITY.md', 'package.json']
-const folders = ['dist/', 'docs/', 'examples/signers/']
+const folders = ['dist/', 'docs/', 'examples/other-clients/', 'examples/signers/']
 
 const esModules = Object.entries(exports).filter(([, target]) => target.default).map(([path]) => path)
 
