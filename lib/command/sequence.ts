@@ -12,14 +12,19 @@ const ID = /^(\d{13})-\d+\./
 
 /** The order of a topic, as it is first heard by anybody. */
 class Order {
-  readonly #places = new Map<string, number>()
+  /** The older half is forgotten as a whole: a Map whose oldest is deleted each time is walked through its holes. */
+  #older = new Map<string, number>()
+  #places = new Map<string, number>()
   /** Places so far. */
   size = 0
 
   placeOf (id: string): number {
-    const known = this.#places.get(id)
+    const known = this.#places.get(id) ?? this.#older.get(id)
     if (known !== undefined) return known
-    if (this.#places.size === MAX_IDS) this.#places.delete(this.#places.keys().next().value as string)
+    if (this.#places.size === MAX_IDS / 2) {
+      this.#older = this.#places
+      this.#places = new Map()
+    }
     this.#places.set(id, this.size)
     return this.size++
   }

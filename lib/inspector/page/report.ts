@@ -2,6 +2,27 @@
 
 const MAX_IDS = 2000
 
+/** The ids that were seen last. The older half is forgotten as a whole. */
+class Seen {
+  #older = new Set<string>()
+  #ids = new Set<string>()
+
+  has (id: string): boolean { return this.#ids.has(id) || this.#older.has(id) }
+
+  add (id: string): void {
+    if (this.#ids.size === MAX_IDS / 2) {
+      this.#older = this.#ids
+      this.#ids = new Set()
+    }
+    this.#ids.add(id)
+  }
+
+  clear (): void {
+    this.#ids.clear()
+    this.#older.clear()
+  }
+}
+
 export class Report {
   resuming = false
   /** Which events were missed could not be found out. */
@@ -9,7 +30,7 @@ export class Report {
   /** What the server has said of the client's places, where the wire can say it. */
   recovered: boolean | undefined
   readonly resets: Array<{ topic: string, reason: string }> = []
-  readonly #seen = new Set<string>()
+  readonly #seen = new Seen()
   readonly #missed = new Set<string>()
   #replayed = 0
   #again = 0
@@ -44,8 +65,7 @@ export class Report {
     const replayed = !again && this.#missed.has(id)
     if (replayed) this.#replayed++
     if (again) this.#again++
-    this.#seen.add(id)
-    if (this.#seen.size > MAX_IDS) this.#seen.delete(this.#seen.values().next().value as string)
+    if (!again) this.#seen.add(id)
     return { replayed, again }
   }
 
