@@ -93,7 +93,7 @@ export class Connection {
   #dial (reason: TokenReason): void {
     this.#drop()
     this.#unwatch ??= watchWake({
-      awake: () => this.#awake(), hidden: () => this.#hidden(), offline: () => this.#offline()
+      awake: (slept) => this.#awake(slept), hidden: () => this.#hidden(), offline: () => this.#offline()
     })
     this.#bye = undefined
     if (isOffline() || isHidden()) {
@@ -211,11 +211,12 @@ export class Connection {
 
   // --- sleep, and the network ------------------------------------------------------------
 
-  #awake (): void {
+  #awake (slept: boolean): void {
     if (isHidden()) return
     clearTimeout(this.#hiding)
     this.#attempt = 0
-    if (this.is === 'open') this.#pulse.ask(this.#wire?.patience ?? WAKE_MS)
+    // A page that was merely looked away from has an open socket, which may be slow.
+    if (this.is === 'open') this.#pulse.ask(slept ? this.#wire?.patience ?? WAKE_MS : undefined)
     else if (this.is === 'waiting' || this.is === 'offline') this.#dial('open')
   }
 

@@ -1,8 +1,8 @@
 /** Tells when this page was asleep, is hidden, or has no network. Where there is no page, by the clock alone. */
 
 export interface WakeHost {
-  /** What seemed open may be dead: sleep, a frozen tab, another network. */
-  awake (): void
+  /** What seemed open may be dead. `slept`: behind a sleep, a frozen tab or another network it most likely is. */
+  awake (slept: boolean): void
   hidden (): void
   offline (): void
 }
@@ -30,21 +30,23 @@ export const isOffline = (): boolean => page.document !== undefined && page.navi
 /** Returns what ends it. */
 export function watchWake (host: WakeHost): () => void {
   let last = Date.now()
-  const timer = setInterval(() => {
+  const jumped = (): boolean => {
     const late = Math.abs(Date.now() - last - TICK_MS)
     last = Date.now()
-    if (late > JUMP_MS) host.awake()
-  }, TICK_MS)
+    return late > JUMP_MS
+  }
+  const slept = (): void => host.awake(true)
+  const timer = setInterval(() => jumped() && slept(), TICK_MS)
   // Node: it keeps no process alive.
   timer.unref?.()
 
-  const visible = (): void => isHidden() ? host.hidden() : host.awake()
+  const visible = (): void => isHidden() ? host.hidden() : host.awake(jumped())
   const heard: Array<[Partial<Page> | undefined, string, Handler]> = [
     [page.document, 'visibilitychange', visible],
-    [page.document, 'resume', host.awake],
+    [page.document, 'resume', slept],
     // From the back/forward cache; the first one is no sleep.
-    [page, 'pageshow', (event) => { if (event.persisted) host.awake() }],
-    [page, 'online', host.awake],
+    [page, 'pageshow', (event) => { if (event.persisted) slept() }],
+    [page, 'online', slept],
     [page, 'offline', host.offline]
   ]
   for (const [target, type, run] of heard) target?.addEventListener?.(type, run)

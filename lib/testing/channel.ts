@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { WebSocket } from 'ws'
 import type { FastifyInstance } from 'fastify'
 import { onlyKnown, record } from '../known.ts'
+import { afterMs } from './clock.ts'
 import { Inbox, NEXT_TIMEOUT, parsed, type Received } from './inbox.ts'
 import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
@@ -79,8 +80,11 @@ export class ChannelClient {
     this.sendRaw(JSON.stringify(this.#envelope ? { event, data } : { type: event, ...data }))
   }
 
-  /** A message that is answered (envelope). Rejects with the error's `code`. */
+  /** A message that is answered. Rejects with the error's `code`. @throws Error without `format: 'envelope'` */
   async request (event: string, data?: unknown): Promise<unknown> {
+    if (!this.#envelope) {
+      throw new Error("request() needs format: 'envelope'; in plain JSON send(), and wait for what comes by next()")
+    }
     const ref = ++this.#refs
     this.sendRaw(JSON.stringify({ event, data, ref }))
     const { data: frame } = await this.next(`realtime:reply:${ref}`) as { data: Frame }
@@ -125,7 +129,7 @@ export class ChannelClient {
     this.#ws = ws
     // Listening before the upgrade: the first message may come with its answer.
     ws.on('message', (data, binary) => this.#receive(data as Buffer, binary))
-    await upgraded(ws)
+    await upgraded(ws, this.#options.timeout ?? NEXT_TIMEOUT)
     this.#inbox.reopen()
     this.#ended = new Promise((resolve) => ws.once('close', (code, reason) => {
       this.#inbox.end(`the channel was closed: ${code} ${String(reason)}`)
@@ -181,7 +185,8 @@ export class ChannelClient {
   }
 }
 
-function upgraded (ws: WebSocket): Promise<void> {
+/** `patience`: ms for the body of a refusal. That of a stream has no end. */
+function upgraded (ws: WebSocket, patience: number): Promise<void> {
   return new Promise((resolve, reject) => {
     ws.once('open', () => {
       ws.on('error', () => {})
@@ -189,12 +194,21 @@ function upgraded (ws: WebSocket): Promise<void> {
     })
     ws.on('error', reject)
     ws.once('unexpected-response', (_request, response) => {
+      const status = response.statusCode ?? 0
       let body = ''
       response.setEncoding('utf8')
       response.on('data', (text: string) => { body += text })
       response.on('error', () => {})
+      const stop = afterMs(patience, () => response.destroy())
       // Not 'end': an answer that is cut must not be waited for.
-      response.once('close', () => reject(new ChannelRefused(response.statusCode ?? 0, body)))
+      response.once('close', () => {
+        stop()
+        reject(new ChannelRefused(status, body))
+      })
+      if (/^text\/event-stream/.test(String(response.headers['content-type']))) {
+        body = 'this URL is a stream: use connectStream()'
+        response.destroy()
+      }
     })
   })
 }

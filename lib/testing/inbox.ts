@@ -55,10 +55,11 @@ export class Inbox {
   }
 
   #wait (what: string, matches: Waiter['matches']): Promise<Received> {
+    const here = new Error()
     return new Promise((resolve, reject) => {
       const stop = afterMs(this.#timeoutMs, () => {
         this.#waiters = this.#waiters.filter((one) => one !== waiter)
-        reject(this.#missed(what, `not within ${this.#timeoutMs} ms`))
+        reject(from(here, this.#missed(what, `not within ${this.#timeoutMs} ms`)))
       })
       const settle = <T>(then: (value: T) => void) => (value: T): void => {
         stop()
@@ -67,7 +68,7 @@ export class Inbox {
       const waiter: Waiter = {
         matches,
         resolve: settle(resolve),
-        end: settle((why: string) => reject(this.#missed(what, why)))
+        end: settle((why: string) => reject(from(here, this.#missed(what, why))))
       }
       this.#waiters.push(waiter)
     })
@@ -88,6 +89,13 @@ export class Inbox {
     this.#over = why
     for (const waiter of this.#waiters.splice(0)) waiter.end(why)
   }
+}
+
+/** The stack of what a timer or a socket throws would not lead to the test: it gets that of the call. */
+function from (here: Error, error: Error): Error {
+  const frames = here.stack?.split('\n').slice(1) ?? []
+  error.stack = [`${error.name}: ${error.message}`, ...frames].join('\n')
+  return error
 }
 
 export function parsed (text: string): unknown {

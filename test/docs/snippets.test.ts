@@ -48,6 +48,7 @@ t.test('every snippet with a file name has its test', async (t) => {
     'prices.mjs',
     'private.mjs',
     'reconnect.browser.js',
+    'resumable.browser.js',
     'resumable.mjs',
     'resume.browser.js',
     'room.browser.js',
@@ -56,6 +57,7 @@ t.test('every snippet with a file name has its test', async (t) => {
     'sessions.mjs',
     'tabs.browser.js',
     'tokens.mjs',
+    'topics.ts',
     'traced.mjs',
     'typed-page.ts',
     'typed-server.ts'
@@ -361,6 +363,8 @@ t.test('a resumable source', async (t) => {
   for (const { text } of [first, second]) t.same([...text.matchAll(/^data: (?!{})(.*)$/gm)].map(([, data]) => data), words)
   const last = [...first.text.matchAll(/^id: (.*)$/gm)].at(-1)?.[1]
   t.equal((await ask({ 'last-event-id': last })).status, 204)
+  const page = await open(t, url, 'resumable.browser.js')
+  t.same(await page.said(2), ['Run 2', 'is over.'])
 })
 
 t.test('the test kit', async (t) => {

@@ -312,3 +312,39 @@ t.test('what a server said before it cut a client off is heard, also where it ca
     await client.ended
   }
 })
+
+t.test('a channel client on the URL of a stream is refused at once, and told what it is', async (t) => {
+  for (const place of places) {
+    const { app } = await shop(t, place)
+    t.match(await refusalOf(connectChannel(app, '/news', { t })), { statusCode: 200, body: /connectStream/ })
+  }
+})
+
+t.test('the body of a refusal that never ends is waited for no longer than the timeout', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(realtime)
+  app.get('/endless', (_request, reply) => {
+    reply.hijack()
+    reply.raw.writeHead(418, { 'content-type': 'text/plain' })
+    reply.raw.write('begun')
+  })
+  t.match(await refusalOf(connectChannel(app, '/endless', { t, timeout: 50 })), { statusCode: 418, body: 'begun' })
+})
+
+t.test('request() needs the envelope, and says so', async (t) => {
+  const { app } = await shop(t)
+  const channel = await connectChannel(app, '/talk', { t })
+  await t.rejects(channel.request('say', {}), { message: /needs format: 'envelope'/ })
+})
+
+t.test('the stack of what did not come leads to the call', async (t) => {
+  const { app } = await shop(t)
+  const client = await connectStream(app, '/news', { t, timeout: 20 })
+  const timedOut = await client.next('never').catch((error: Error) => error) as Error
+  t.match(timedOut.stack, /^Error: no "never": not within 20 ms/)
+  t.match(timedOut.stack, /kit\.test\.ts/)
+  const waiting = client.next('never').catch((error: Error) => error)
+  await client.close()
+  t.match((await waiting as Error).stack, /kit\.test\.ts/)
+})
