@@ -133,9 +133,12 @@ export class Instruments {
 
   #tallied (name: string, help: string, of: (tally: Tally) => number): void {
     const counter: Counter = this.#add(this.#client.Counter, name, help, ['topic'], () => {
-      counter.reset()
+      clear()
       for (const [topic, tally] of this.tallies.all) counter.inc({ topic }, of(tally))
     })
+    const clear = counter.reset.bind(counter)
+    // What the app resets (`register.resetMetrics()`) is not to come back with the next look.
+    Object.assign(counter, { reset: () => this.tallies.forget() })
   }
 
   /** A histogram by its name and type, whose values are ours. */
@@ -148,7 +151,7 @@ export class Instruments {
       return { ...await empty, values: all.flatMap(([topic, tally]) => valuesOf(of(tally), topic, full)) }
     }
     // The registry asks by the one or the other name.
-    Object.assign(histogram, { get, getForPromString: get })
+    Object.assign(histogram, { get, getForPromString: get, reset: () => this.tallies.forget() })
   }
 
   #add<T extends Metric> (

@@ -54,6 +54,11 @@ export class Tallies {
 
   get all (): ReadonlyMap<string, Tally> { return this.#byPattern }
 
+  /** All begin at 0 again. */
+  forget (): void {
+    this.#byPattern.clear()
+  }
+
   of (pattern: string): Tally {
     const known = this.#byPattern.get(pattern)
     if (known) return known

@@ -67,6 +67,10 @@ t.test('a time is in the bucket of its bound and in all above it', async (t) => 
   const json = await register.getMetricsAsJSON() as Array<{ name: string, values: Array<{ metricName?: string, value: number }> }>
   const shown = json.find(({ name }) => name === 'realtime_publish_duration_seconds')
   t.equal(shown?.values.find(({ metricName }) => metricName?.endsWith('_count'))?.value, 2)
+  register.resetMetrics()
+  t.notMatch(await register.metrics(), 'realtime_published_total{', 'what was reset does not come back')
+  await room.publish({ room: '1' }, 'said', 1)
+  t.match(await register.metrics(), 'realtime_published_total{topic="rooms/:room"} 1')
   await app.close()
 })
 
