@@ -92,6 +92,7 @@ export const MessageTooLarge = make('MESSAGE_TOO_LARGE',
 export const NoConnection = make('NO_CONNECTION',
   'connection.%s() cannot be called here: this message came by an HTTP request, which has an identity but no ' +
   'connection. Publish to a topic that the client hears, or return the answer from the handler.')
+export const QueryInvalid = make('QUERY_INVALID', 'the query parameter "%s" %s', 400)
 export const UpgradeRequired = make('UPGRADE_REQUIRED',
   'this route is a WebSocket channel: send an upgrade request. ' +
   'If there is a proxy in between, it must pass the upgrade on (nginx: proxy_http_version 1.1, and ' +

@@ -6,9 +6,10 @@ import { isAct, MAX_FIND } from './said.ts'
 import type { Acted, Description, NodeView, Past, PastEvent, Rows, ToCheck } from './shapes.ts'
 import { shownData } from './tail.ts'
 
-/** A history is read by pages of so many, at most so many of them; the newest are shown. */
+/** A history is read from its oldest event on, by pages of so many, at most so many of them. */
 const PAGE = 1000
 const MAX_PAGES = 10
+/** Of what was read, so many of the newest are shown. */
 const SHOWN = 200
 /** Data of one answer: past it the oldest events are left out. */
 const MAX_BYTES = 512 * 1024
@@ -108,7 +109,7 @@ async function act (host: CommandsHost, { act, node, connection }: Wished): Prom
   return done
 }
 
-/** The newest events behind `after`. */
+/** The newest events behind `after`, or `newer`, where it has more than are read. */
 async function past (
   realtime: Realtime, topic: string, after: string | undefined
 ): Promise<Past & { linked: boolean }> {
@@ -121,11 +122,11 @@ async function past (
     more = page.more
     from = page.events.at(-1)?.id ?? from
   }
-  return { ...fitting(events), linked }
+  return { ...fitting(events), newer: more, linked }
 }
 
 /** From the newest backwards, as much as one answer takes. */
-function fitting (events: PastEvent[]): Past {
+function fitting (events: PastEvent[]): Omit<Past, 'newer'> {
   let bytes = 0
   const shown = events.map((event) => ({ ...event, data: shownData(event.data) }))
   const first = shown.findLastIndex((event) => (bytes += JSON.stringify(event).length) > MAX_BYTES)

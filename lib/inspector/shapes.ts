@@ -93,7 +93,8 @@ export interface Description {
 }
 
 export interface PastEvent { id: string, event: string, data: unknown, key?: string }
-export interface Past { events: PastEvent[], more: boolean }
+/** `more`: there are older ones. `newer`: the history is longer than is read, and there are newer ones. */
+export interface Past { events: PastEvent[], more: boolean, newer: boolean }
 
 /** Of a live tail. */
 export interface TailEvent {

@@ -1,5 +1,5 @@
 /** A topic that a page looks at live: the app hears it itself, and passes it on by a stream. */
-import { OptionInvalid } from '../errors.ts'
+import { QueryInvalid } from '../errors.ts'
 import type { Realtime } from '../types/realtime.ts'
 import type { AnyItem } from '../types/topic.ts'
 import type { TailEvent } from './shapes.ts'
@@ -9,9 +9,9 @@ const MAX_WAITING = 256 * 1024
 
 interface Yielded { event: string, data: TailEvent | { topic: string } }
 
-/** The source of the page's stream. @throws OptionInvalid, TopicUnknown */
+/** The source of the page's stream. @throws QueryInvalid, TopicUnknown */
 export async function * tail (realtime: Realtime, topic: unknown, signal: AbortSignal): AsyncGenerator<Yielded> {
-  if (typeof topic !== 'string') throw new OptionInvalid('topic', 'must be the name of a topic')
+  if (typeof topic !== 'string') throw new QueryInvalid('topic', 'must be there once, and name a topic')
   const subscription = realtime.subscribe(topic, { signal, slow: 'reset', maxBuffered: MAX_WAITING })
   await subscription.ready
   // By this the page knows that it is live.

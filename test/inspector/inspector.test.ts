@@ -123,8 +123,39 @@ t.test('a topic is looked into: its history, its state, its members, and what co
   t.equal(await codeOf(() => ask('history', { topic: 'nowhere' })), 'FST_ERR_REALTIME_TOPIC_UNKNOWN')
   t.equal(await codeOf(() => ask('state', { topic: 'rooms/1' })), 'FST_ERR_REALTIME_NOT_KEYED')
   t.equal(await codeOf(() => ask('members', { topic: 'prices' })), 'FST_ERR_REALTIME_NO_PRESENCE')
-  t.equal((await app.inject({ url: `${PAGE}/tail`, headers: { accept: 'text/event-stream' } })).statusCode, 500)
   t.equal((await app.inject({ url: `${PAGE}/tail?topic=nowhere`, headers: { accept: 'text/event-stream' } })).statusCode, 404)
+})
+
+t.test('a tail without a topic, or of several, is the asker\'s mistake, and no error in the log', async (t) => {
+  const lines: string[] = []
+  const app = await live(t, {}, { logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } })
+  await app.register(inspector)
+  app.topic('a')
+  for (const query of ['', '?topic=a&topic=a', '?topik=a']) {
+    const answer = await app.inject({ url: `${PAGE}/tail${query}`, headers: { accept: 'text/event-stream' } })
+    t.equal(answer.statusCode, 400, query)
+    t.match(answer.json(), { code: 'FST_ERR_REALTIME_QUERY_INVALID', message: /"topic"/ })
+  }
+  t.same(lines, [])
+})
+
+t.test('a history that is longer than is read is not shown as if its last events were the newest', async (t) => {
+  const app = await live(t, { history: { limit: 20_000, maxAge: 600_000, maxBytes: 1 << 26 } })
+  await app.register(inspector)
+  const topic = app.topic('long')
+  const { ask } = await openInspector(t, app)
+  const publish = async (from: number, to: number): Promise<void> => {
+    await Promise.all(Array.from({ length: to - from }, (_, at) => topic.publish({}, 'n', from + at)))
+  }
+  await publish(0, 10_000)
+  const all = await ask('history', { topic: 'long' })
+  t.match(all, { events: { length: 200 }, more: true, newer: false })
+  t.equal(all.events.at(-1).data, 9999)
+  await publish(10_000, 12_000)
+  const long = await ask('history', { topic: 'long' })
+  t.match(long, { events: { length: 200 }, more: true, newer: true })
+  t.equal(long.events.at(-1).data, 9999, 'as far as it is read')
+  t.match(await ask('history', { topic: 'long', after: all.events.at(-1).id }), { events: { length: 200 }, newer: false })
 })
 
 t.test('events are checked against the schemas of the topics that they may be of', async (t) => {

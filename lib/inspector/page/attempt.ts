@@ -117,7 +117,8 @@ export class Attempt {
     this.report.begin()
     for (const { topic, id } of places) {
       try {
-        const { events, linked } = await ask('history', { topic, after: id })
+        const { events, linked, newer } = await ask('history', { topic, after: id })
+        if (newer) this.report.unknown = true
         if (linked) this.report.expect(events.map((event) => event.id))
       } catch {
         this.report.unknown = true

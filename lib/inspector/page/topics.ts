@@ -161,9 +161,12 @@ class Inside {
   }
 
   async #history (): Promise<void> {
-    const { events, more } = await ask('history', { topic: this.#name })
+    const { events, more, newer } = await ask('history', { topic: this.#name })
     this.#list(
-      `The last ${count(events.length)}, the newest first.${more ? ' There are older ones.' : ''}`,
+      newer
+        ? `${count(events.length)} of a long history, backwards from as far as is read. There are newer ones than ` +
+          'these: Live shows what comes.'
+        : `The last ${count(events.length)}, the newest first.${more ? ' There are older ones.' : ''}`,
       'Nothing is kept: nothing was published, or it is too old by now.',
       events.reverse().map(({ id, event, data, key }) => eventOf({ event, id, key, data })))
   }
