@@ -9,6 +9,7 @@ import { andThen, type MaybePromise } from './core/maybe-promise.ts'
 import type { DeclaredTopic } from './core/topics/topic.ts'
 import type { Presence } from './features/presence/presence.ts'
 import type { Declarations } from './routes/declarations.ts'
+import type { Hosts } from './routes/hosts.ts'
 import type { MemberPage } from './types/topic.ts'
 
 /** A client of this node. */
@@ -43,7 +44,11 @@ export interface SeenPolicy {
   readonly coalesce: number
 }
 
-interface Features { readonly presence: Presence, readonly declarations: Declarations }
+interface Features {
+  readonly presence: Presence
+  readonly declarations: Declarations
+  readonly settings: { readonly hosts: Hosts }
+}
 
 export class Insight {
   readonly #hub: Hub
@@ -60,6 +65,8 @@ export class Insight {
   /** How many nodes hear this topic, this one counted. @throws Unavailable */
   async nodesAt (topic: string): Promise<number> { return await this.#hub.adapter.nodes?.(topic) ?? 1 }
   get maxEventBytes (): number { return this.#hub.settings.maxEventBytes }
+  /** By which names the app's routes may be reached, where a route does not say. */
+  get hosts (): Hosts { return this.#features.settings.hosts }
 
   /** What `declare` declares is in no description of the app. */
   apart (declare: () => void): void {

@@ -53,7 +53,7 @@ const rooms: Room[] = [
   // What the package's own tools are shown beyond that, and the way to it.
   { files: /^insight\.ts$/, imports: /^(core|features|routes|types)\// },
   { files: /^inspector\/page\//, imports: /^(inspector\/page\/|inspector\/shapes\.ts|client\/)/ },
-  { files: /^inspector\/[^/]+$/, imports: /^(inspector\/[^/]+$|core\/origin\.ts|asyncapi\/json-schemas\.ts|types\/|(errors|known|insight)\.ts)/ },
+  { files: /^inspector\/[^/]+$/, imports: /^(inspector\/[^/]+$|core\/origin\.ts|asyncapi\/json-schemas\.ts|routes\/hosts\.ts|types\/|(errors|known|options|insight)\.ts)/ },
   { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known)\.ts)/ },
   // It is asked by core, and reads what core keeps of an event.
   { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known)\.ts)/ },

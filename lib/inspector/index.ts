@@ -3,11 +3,12 @@ import type { FastifyInstance, FastifyPluginAsync, FastifyReply, FastifyRequest 
 import fp from 'fastify-plugin'
 import { OptionInvalid } from '../errors.ts'
 import { insightOf, type Insight } from '../insight.ts'
+import type { Hosts } from '../routes/hosts.ts'
 import type { Connection } from '../types/connection.ts'
 import { readAssets, readPage, type Asset } from './assets.ts'
 import { messagesOf } from './commands.ts'
 import { describeFor } from './description.ts'
-import { onlyLoopback, refuseForeign } from './guard.ts'
+import { onlyHosts, onlyLoopback, refuseForeign, warnIfReached } from './guard.ts'
 import { ACTS, ANSWERS, ASKS, Nodes } from './nodes.ts'
 import { readInspectorOptions, type InspectorOptions, type InspectorSettings } from './options.ts'
 import { OwnNode, type Asker } from './own-node.ts'
@@ -36,15 +37,21 @@ const plugin: FastifyPluginAsync<InspectorOptions> = async (app, options) => {
   if (!insight) throw new OptionInvalid('inspector', 'is of another copy of fastify-realtime than the app\'s plugin')
   if (inUse.has(app.realtime)) throw new OptionInvalid('inspector', 'is registered already: once is enough for an app')
   inUse.add(app.realtime)
-  for (const hook of [refuseForeign, ...settings.onRequest.length > 0 ? settings.onRequest : [onlyLoopback]]) {
-    app.addHook('onRequest', hook)
-  }
+  guard(app, settings, insight.hosts)
   const inspector = new Inspector(app, insight, settings)
   const base = options.prefix === undefined ? PREFIX : ''
   insight.apart(() => inspector.declare(base))
   servePage(app, base)
   app.addHook('onReady', async () => await inspector.start())
   app.addHook('preClose', async () => inspector.stop())
+}
+
+/** Who is let in, to the page and to all below it. */
+function guard (app: FastifyInstance, { onRequest, hosts }: InspectorSettings, appHosts: Hosts): void {
+  const own = onRequest.length > 0
+  const names = onlyHosts(hosts ?? (own ? appHosts : '*'))
+  for (const hook of [refuseForeign, names, ...own ? onRequest : [onlyLoopback]]) app.addHook('onRequest', hook)
+  if (!own) warnIfReached(app)
 }
 
 class Inspector {
@@ -77,9 +84,11 @@ class Inspector {
     for (const pattern of [ASKS, ANSWERS]) this.#app.topic(pattern, { history: false })
     // Who is not let in reaches no route that offers it.
     const acts = this.#app.topic(ACTS, { history: false, authorize: 'anyone' })
+    // By which hosts they may be reached is decided already, by the hooks above.
     this.#app.channel(`${base}/live`, {
       subscribe: acts,
       origins: [],
+      hosts: '*',
       limits: { messageBytes: MESSAGE_BYTES },
       messages: messagesOf({
         realtime,
@@ -92,6 +101,7 @@ class Inspector {
     })
     this.#app.stream(`${base}/tail`, {
       source: (request, { signal }) => tail(realtime, (request.query as { topic?: unknown }).topic, signal),
+      hosts: '*',
       schema: HIDDEN,
       ...this.#counting
     })

@@ -3,6 +3,8 @@ import type { FastifyReply, FastifyRequest, HookHandlerDoneFunction } from 'fast
 import type { ToJsonSchema } from '../asyncapi/json-schemas.ts'
 import { OptionInvalid } from '../errors.ts'
 import { onlyKnown, record } from '../known.ts'
+import { readHosts } from '../options.ts'
+import type { Hosts } from '../routes/hosts.ts'
 
 /** Fastify's own `onRequest`: it calls `done`, or is async and takes no `done`. */
 export type OnRequest = (request: FastifyRequest, reply: FastifyReply, done: HookHandlerDoneFunction) => unknown
@@ -13,9 +15,19 @@ export interface InspectorOptions {
   /**
    * Who may see it: `onRequest` hooks of your own, which then decide alone. Default: none, and only programs on the
    * same machine that call it by a loopback name (`localhost`, `127.0.0.1`, `[::1]`) are let in. Pages of other sites
-   * never are.
+   * never are, as their `Origin` and `Sec-Fetch-Site` show.
+   *
+   * A hook that looks at addresses alone does not refuse a site that points a name of its own at this server (DNS
+   * rebinding): such a page is of the server's own origin, and comes from its visitor's address. `hosts` refuses
+   * it, and so does a hook that asks for a cookie or a token.
    */
   onRequest?: OnRequest | OnRequest[]
+  /**
+   * Hosts by which the inspector may be reached, e.g. `['admin.example', 'localhost:3000']`, or `'*'`. Under another one
+   * it is answered 404, before `onRequest` is called. Default: the plugin's `hosts`; without an `onRequest` of yours
+   * `'*'`, since then loopback names alone are let in anyway.
+   */
+  hosts?: string[] | '*'
   /** Makes JSON schema of schemas that are none, to be shown and made forms of: for zod `z.toJSONSchema`. */
   jsonSchema?: ToJsonSchema
   /** How long other nodes may take to answer, ms, before they are shown as silent. Default 1000; 50 to 30000. */
@@ -34,6 +46,7 @@ export interface InspectorOptions {
 export interface InspectorSettings {
   /** Empty: loopback alone is let in. */
   readonly onRequest: readonly OnRequest[]
+  readonly hosts: Hosts | undefined
   readonly jsonSchema: ToJsonSchema | undefined
   readonly answerTimeout: number
   readonly maxNodes: number
@@ -42,7 +55,7 @@ export interface InspectorSettings {
 }
 
 const KNOWN: ReadonlySet<string> = new Set([
-  'prefix', 'onRequest', 'jsonSchema', 'answerTimeout', 'maxNodes', 'maxRows', 'stallTimeout',
+  'prefix', 'onRequest', 'hosts', 'jsonSchema', 'answerTimeout', 'maxNodes', 'maxRows', 'stallTimeout',
   // What Fastify's register takes for itself.
   'logLevel', 'logSerializers'
 ] satisfies Array<keyof InspectorOptions | 'logLevel' | 'logSerializers'>)
@@ -64,6 +77,7 @@ export function readInspectorOptions (options: InspectorOptions): InspectorSetti
   }
   return Object.freeze({
     onRequest: hooks,
+    hosts: options.hosts === undefined ? undefined : readHosts(options.hosts),
     jsonSchema,
     answerTimeout: whole('answerTimeout', options.answerTimeout ?? 1000, 50, 30_000),
     maxNodes: whole('maxNodes', options.maxNodes ?? 64, 1, 1000),

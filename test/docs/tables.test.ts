@@ -38,10 +38,10 @@ t.test('the options of the Redis adapter', async (t) => {
 })
 
 t.test('the options of the inspector', async (t) => {
-  const { onRequest, jsonSchema, ...numbers } = readInspectorOptions({})
+  const { onRequest, hosts, jsonSchema, ...numbers } = readInspectorOptions({})
   for (const [page, heading] of [[OPTIONS, '## The inspector'], ['docs/guides/inspector.md', '## Options']] as const) {
     const rows = tableUnder(page, heading)
-    t.same([...rows.keys()].sort(), ['jsonSchema', 'onRequest', 'prefix', ...Object.keys(numbers)].sort())
+    t.same([...rows.keys()].sort(), ['hosts', 'jsonSchema', 'onRequest', 'prefix', ...Object.keys(numbers)].sort())
     for (const [name, value] of Object.entries(numbers)) t.equal(Number(rows.get(name)), value, name)
   }
 })

@@ -4,6 +4,7 @@ import { connect } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { isForeign, isLoopback } from '../../lib/inspector/guard.ts'
+import type { RealtimeOptions } from '../../lib/index.ts'
 import inspector, { type InspectorOptions } from '../../lib/inspector/index.ts'
 import { connectChannel } from '../../lib/testing/index.ts'
 import { bare, codeOf, HANDSHAKE, listen, live, portOf, refusalOf } from '../helpers/app.ts'
@@ -32,9 +33,11 @@ t.test('loopback peers are let in that call it by a loopback name, and nobody el
     '10.0.0.1', '0.0.0.0', '[::]', '[::2]', '[::ffff:127.0.0.1]', 'localhost/', 'localhost, evil.com', 'xn--localhost', 'localhost.', 'notlocalhost']) {
     t.notOk(isLoopback(caller('127.0.0.1', host)), String(host))
   }
-  for (const name of ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'forwarded', 'x-real-ip', 'via']) {
+  for (const name of ['x-forwarded-for', 'x-forwarded-host', 'x-forwarded-proto', 'x-forwarded-port', 'x-forwarded-server', 'x-forwarded', 'forwarded', 'x-real-ip', 'via', 'cdn-loop',
+    'cf-connecting-ip', 'true-client-ip', 'x-client-ip', 'x-cluster-client-ip', 'x-original-forwarded-for', 'fly-client-ip', 'fastly-client-ip', 'x-envoy-external-address']) {
     t.notOk(isLoopback(caller('127.0.0.1', 'localhost', { [name]: '127.0.0.1' })), `${name}: a proxy speaks for somebody`)
   }
+  t.ok(isLoopback(caller('127.0.0.1', 'localhost', { 'x-request-id': '1', 'user-agent': 'via' })), 'other headers show nothing')
   t.ok(isLoopback({ address: '::1', headers: { ':authority': 'localhost:3000' } }), 'HTTP/2')
   t.notOk(isLoopback({ address: '::1', headers: { ':authority': 'evil.com', host: 'localhost' } }))
 })
@@ -119,6 +122,53 @@ t.test('with a hook of one\'s own that hook decides alone; pages of other sites 
   t.equal((await refusalOf(connectChannel(app, `${PAGE}/live`, { t, headers: HANDSHAKE }))).statusCode, 401)
 })
 
+t.test('a page that was rebound to this address is refused by its name, before a hook that looks at addresses', async (t) => {
+  const fromHere: InspectorOptions['onRequest'] = (request, reply, done) => { if (request.ip === '127.0.0.1') done(); else reply.callNotFound() }
+  const cases: Array<[by: string, plugin: RealtimeOptions, options: InspectorOptions]> = [
+    ['the inspector', {}, { hosts: ['Localhost:3000'] }],
+    ['the plugin', { hosts: ['localhost:3000'] }, {}],
+    ['the inspector, whatever the plugin says', { hosts: ['evil.com:3000'] }, { hosts: ['localhost:3000'] }]
+  ]
+  for (const [by, plugin, options] of cases) {
+    const app = await live(t, plugin)
+    const asked: string[] = []
+    await app.register(inspector, { ...options, onRequest: [(request, _reply, done) => { asked.push(request.host); done() }, fromHere] })
+    await listen(app)
+    for (const url of URLS) t.equal((await app.inject({ url, headers: { host: 'evil.com:3000' } })).statusCode, 404, `${by}: ${url}`)
+    const rebound = { host: 'evil.com:3000', origin: 'http://evil.com:3000', 'sec-fetch-site': 'same-origin' }
+    t.equal((await refusalOf(connectChannel(app, `${PAGE}/live`, { t, headers: rebound }))).statusCode, 404, by)
+    t.same(asked, [], 'the hook was not called')
+    const own = { host: 'localhost:3000', origin: 'http://localhost:3000' }
+    t.equal((await app.inject({ url: PAGE, headers: own })).statusCode, 200)
+    const client = await connectChannel(app, `${PAGE}/live`, { t, format: 'envelope', headers: own })
+    t.match(await client.request('describe', {}), { value: { topics: [] } })
+  }
+})
+
+t.test('without a hook the plugin\'s hosts keep nobody out who calls it by a loopback name', async (t) => {
+  const app = await live(t, { hosts: ['app.example'] })
+  await app.register(inspector)
+  await listen(app)
+  const client = await connectChannel(app, `${PAGE}/live`, { t, format: 'envelope' })
+  t.match(await client.request('describe', {}), { value: { topics: [] } })
+  t.equal((await app.inject({ url: PAGE, headers: { host: 'app.example' } })).statusCode, 404)
+})
+
+t.test('one warning tells who listens on the network that a proxy opens it, where no hook decides', async (t) => {
+  const warnings = async (host: string, options: InspectorOptions): Promise<string[]> => {
+    const lines: string[] = []
+    const app = await appOf(t, options, { logger: { level: 'warn', stream: { write: (line: string) => { lines.push((JSON.parse(line) as { msg: string }).msg) } } } })
+    await listen(app, host)
+    return lines
+  }
+  const [warning, ...more] = await warnings('0.0.0.0', {})
+  t.match(warning, /listens on 0\.0\.0\.0, .*no "onRequest" hook.*give the inspector a hook/)
+  t.same(more, [])
+  t.same(await warnings('127.0.0.1', {}), [])
+  t.same(await warnings('localhost', {}), [])
+  t.same(await warnings('0.0.0.0', { onRequest: (_request, _reply, done) => { done() } }), [])
+})
+
 t.test('the plugin\'s origins: "*" does not open it', async (t) => {
   const app = await live(t, { origins: '*' })
   await app.register(inspector)
@@ -144,7 +194,7 @@ t.test('what stands in the URL does not become markup', async (t) => {
 })
 
 t.test('wrong options are refused, and so are a second one and an app without the plugin', async (t) => {
-  for (const options of [{ prefx: '/a' }, { prefix: 'a' }, { prefix: '/' }, { onRequest: 'yes' }, { onRequest: null }, { jsonSchema: 1 }, { answerTimeout: 1 }, { maxNodes: 0 }, { maxRows: 1.5 }, { stallTimeout: Infinity }]) {
+  for (const options of [{ prefx: '/a' }, { prefix: 'a' }, { prefix: '/' }, { onRequest: 'yes' }, { onRequest: null }, { hosts: [] }, { hosts: null }, { hosts: 'localhost' }, { hosts: ['http://localhost'] }, { jsonSchema: 1 }, { answerTimeout: 1 }, { maxNodes: 0 }, { maxRows: 1.5 }, { stallTimeout: Infinity }]) {
     const app = await live(t)
     // As whoever writes JavaScript may.
     const wrong = options as object as InspectorOptions
