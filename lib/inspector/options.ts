@@ -24,8 +24,8 @@ export interface InspectorOptions {
   onRequest?: OnRequest | OnRequest[]
   /**
    * Hosts by which the inspector may be reached, e.g. `['admin.example', 'localhost:3000']`, or `'*'`. Under another
-   * one it is answered 404, before `onRequest` is called. Default: the plugin's `hosts`; without an `onRequest` of yours
-   * `'*'`, since then loopback names alone are let in anyway.
+   * one it is answered 404, before `onRequest` is called. Default: the plugin's `hosts`; without an `onRequest` of
+   * yours `'*'`, since then loopback names alone are let in anyway.
    */
   hosts?: string[] | '*'
   /** Makes JSON schema of schemas that are none, to be shown and made forms of: for zod `z.toJSONSchema`. */
