@@ -9,6 +9,8 @@ interface Load { readonly target: Target, readonly json: boolean, readonly clien
 
 /** Clients that are on their way in at once. */
 const STEP = 50
+/** A client is told by these that it is now elsewhere: what is between has not gone missing. */
+const MOVED: ReadonlySet<string> = new Set(['realtime:reset', 'realtime:snapshot', 'realtime:at'])
 
 /** Resolves with the exit code. `signal`: the user has had enough; what was found is told. */
 export async function bench (load: Load, signal: AbortSignal): Promise<number> {
@@ -73,10 +75,8 @@ class Probe {
   }
 
   #hear (sequence: Sequence, heard: Heard): void {
-    if (heard.event === 'realtime:reset') {
-      this.#resets++
-      return sequence.lost(heard.topic ?? '')
-    }
+    if (heard.event === 'realtime:reset') this.#resets++
+    if (MOVED.has(heard.event)) sequence.lost(heard.topic ?? '')
     if (heard.event.startsWith('realtime:') || this.#closing) return
     sequence.heard(heard)
     if (!this.#measuring) return

@@ -1,8 +1,9 @@
 /** One connection to a stream or a channel, for the command: what it hears, and how it ends. */
-import { request as requestHttp, type IncomingMessage } from 'node:http'
+import { request as requestHttp, validateHeaderValue, type IncomingMessage } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import { EventStreamParser } from '../testing/parser.ts'
 import { WebSocket, type RawData } from 'ws'
+import { word } from './output.ts'
 import type { Target } from './usage.ts'
 
 export interface Heard {
@@ -69,10 +70,22 @@ async function dialStream (
   { url, headers }: Target, place: Place, hear: Hear, signal: AbortSignal
 ): Promise<Dialled> {
   const response = await answerTo(url, signal, {
-    accept: 'text/event-stream', ...(place.id === undefined ? {} : { 'last-event-id': place.id }), ...headers
+    accept: 'text/event-stream', ...lastEventId(place), ...headers
   })
   mustBeStream(response)
   return { ended: readStream(response, place, hear), ...controlsOf(response) }
+}
+
+/** As a browser sends it: the bytes of UTF-8, each a character of the header. */
+function lastEventId ({ id }: Place): Record<string, string> {
+  if (id === undefined) return {}
+  const value = Buffer.from(id).toString('latin1')
+  try {
+    validateHeaderValue('last-event-id', value)
+  } catch {
+    throw new Refused('it cannot come back: the last id holds characters that no header may hold')
+  }
+  return { 'last-event-id': value }
 }
 
 function answerTo (url: URL, signal: AbortSignal, headers: Record<string, string>): Promise<IncomingMessage> {
@@ -151,13 +164,20 @@ async function dialChannel (
     headers, maxPayload: MAX_EVENT, handshakeTimeout: DIAL_MS
   })
   const ended = readChannel(ws, target, place, hear)
-  signal.addEventListener('abort', () => leave(ws))
+  leaveOn(signal, ws)
   await opened(ws)
   ws.send(JSON.stringify({ op: 'open', cursors: Object.fromEntries(place.topics) }))
   for (const topic of topics) {
     ws.send(JSON.stringify({ op: 'subscribe', topic, id: place.topics.get(topic), ref: topic }))
   }
   return { ended, pause: () => ws.pause(), resume: () => ws.resume(), close: () => leave(ws) }
+}
+
+/** The signal outlives the connection: nothing of this one stays on it. */
+function leaveOn (signal: AbortSignal, ws: WebSocket): void {
+  const left = (): void => leave(ws)
+  signal.addEventListener('abort', left)
+  ws.once('close', () => signal.removeEventListener('abort', left))
 }
 
 /** A server that does not answer the close is not waited for. */
@@ -184,7 +204,7 @@ function readChannel (ws: WebSocket, target: Target, place: Place, hear: Hear): 
   ws.on('message', (data: RawData, binary: boolean) => {
     const frame = frameOf(data as Buffer, binary)
     if (frame.op === 'bye') bye = frame
-    if (frame.op === 'error' && target.topics.includes(String(frame.ref))) ws.close(1000, 'refused')
+    if (frame.op === 'error' && target.topics.includes(word(frame.ref))) ws.close(1000, 'refused')
     keepPlace(frame, place)
     hear(heardIn(frame))
   })
@@ -218,7 +238,7 @@ function keepPlace ({ op, topic, id }: Frame, { topics }: Place): void {
 function heardIn (frame: Frame): Heard {
   const { op, event, data, topic, id, prev } = frame
   return {
-    event: op === undefined ? String(event) : `realtime:${String(op)}`,
+    event: op === undefined ? word(event) : `realtime:${word(op)}`,
     data: op === undefined || op === 'snapshot' ? data : frame,
     ...(typeof topic === 'string' ? { topic } : {}),
     ...(typeof id === 'string' ? { id } : {}),

@@ -1,14 +1,12 @@
 /** `listen`: prints what one client hears, and comes back from where it was cut. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { dial, Over, placeOf, Refused, type Dialled, type Heard, type Place } from './dial.ts'
-import { drained, harmless, harmlessJson, print, say } from './output.ts'
+import { drained, harmless, harmlessJson, print, say, word } from './output.ts'
+import { Pauses } from './pauses.ts'
 import type { Target } from './usage.ts'
 
 interface Listening { readonly target: Target, readonly json: boolean, readonly count: number }
 
-/** ms between two attempts, doubled each time up to the last. */
-const FIRST_WAIT = 500
-const LAST_WAIT = 30_000
 /** What the protocol says about a connection, and no data. */
 const SILENT: ReadonlySet<string> = new Set([
   'realtime:open', 'realtime:subscribed', 'realtime:pong', 'realtime:at', 'realtime:bye', 'realtime:error'
@@ -38,12 +36,10 @@ class Listener {
   get #over (): boolean { return this.#stop.signal.aborted }
 
   async run (): Promise<number> {
-    let wait = FIRST_WAIT
+    const pauses = new Pauses()
     while (!this.#over) {
-      const back = await this.#once()
-      wait = back === 'failed' ? Math.min(wait * 2, LAST_WAIT) : FIRST_WAIT
+      const ms = await this.#once(pauses)
       if (this.#over) break
-      const ms = back === 'failed' ? wait : back
       say(`again in ${ms} ms`)
       await sleep(ms, undefined, { signal: this.#stop.signal }).catch(() => {})
     }
@@ -56,19 +52,20 @@ class Listener {
     this.#dialled?.close()
   }
 
-  /** One connection, until it is over. When to come back, ms, or `failed`: there was none. */
-  async #once (): Promise<number | 'failed'> {
+  /** One connection, until it is over. Resolves with when to come back, ms. */
+  async #once (pauses: Pauses): Promise<number> {
     try {
       const dialled = this.#dialled = await this.#dial()
+      const since = performance.now()
       this.#connected()
       if (this.#over) dialled.close()
       const { why, back, failed } = await dialled.ended
       if (!this.#over) say(why)
       if (back === undefined) this.#finish(failed)
-      return back ?? 0
+      return pauses.ended(performance.now() - since, back ?? 0)
     } catch (error) {
       this.#refused(error as Error)
-      return 'failed'
+      return pauses.failed()
     }
   }
 
@@ -107,13 +104,13 @@ class Listener {
   /** What is to be known besides the data. */
   #tell ({ event, data, topic = '' }: Heard): void {
     const { reason, recovered, code, message, ref, topic: told = topic } = (data ?? {}) as Record<string, unknown>
-    if (event === 'realtime:reset') say(`reset: events of "${String(told)}" were lost (${String(reason)})`)
+    if (event === 'realtime:reset') say(`reset: events of "${word(told)}" were lost (${word(reason)})`)
     if (event === 'realtime:subscribed' && recovered !== undefined) {
       say(recovered === true ? `"${topic}" recovered: what was missed follows` : `"${topic}" could not be recovered`)
     }
     if (event !== 'realtime:error') return
-    say(`refused: ${String(code)}: ${String(message)}`)
-    if (this.#asked.target.topics.includes(String(ref))) this.#finish(true)
+    say(`refused: ${word(code)}: ${word(message)}`)
+    if (this.#asked.target.topics.includes(word(ref))) this.#finish(true)
   }
 
   #lineOf ({ event, id, topic, data }: Heard): string {

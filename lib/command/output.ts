@@ -10,7 +10,22 @@ export function harmless (text: string): string {
 }
 
 export function harmlessJson (value: unknown): string {
-  return harmless(JSON.stringify(value) ?? 'null')
+  return harmless(jsonOf(value) ?? 'null')
+}
+
+/** JSON text may be nested deeper than it can be written again. */
+function jsonOf (value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return '"(nested too deeply)"'
+  }
+}
+
+// Threat: String() runs the `toString` of an object, and in parsed JSON that may be anything.
+/** A string as it is, anything else as JSON, and nothing as ''. */
+export function word (value: unknown): string {
+  return typeof value === 'string' ? value : jsonOf(value) ?? ''
 }
 
 export function say (text: string): void {

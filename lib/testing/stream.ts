@@ -127,7 +127,7 @@ export class StreamClient {
                 'content-type': 'application/json',
                 'content-length': Buffer.byteLength(payload)
               }),
-          ...(this.lastEventId === undefined ? {} : { 'last-event-id': this.lastEventId }),
+          ...(this.lastEventId === undefined ? {} : { 'last-event-id': utf8(this.lastEventId) }),
           ...headers
         }
       }, (response) => {
@@ -159,6 +159,11 @@ export class StreamClient {
       resolve()
     }))
   }
+}
+
+/** As a browser sends it: the bytes of UTF-8, each a character of the header. */
+function utf8 (id: string): string {
+  return Buffer.from(id).toString('latin1')
 }
 
 function isStream ({ statusCode, headers }: IncomingMessage): boolean {

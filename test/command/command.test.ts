@@ -1,41 +1,14 @@
 /** The command, as a program of its own against real servers: the built package (npm run build). */
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { createInterface } from 'node:readline'
-import { fileURLToPath } from 'node:url'
 import type { FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { live } from '../helpers/app.ts'
+import { start } from '../helpers/command.ts'
 
 t.setTimeout(120_000)
 t.jobs = 3
-
-const main = fileURLToPath(new URL('../../dist/command/main.js', import.meta.url))
-
-/** Started, and ended with its test. */
-function start (t: Test, ...args: string[]) {
-  const { NODE_OPTIONS, NODE_V8_COVERAGE, ...env } = process.env
-  const child = spawn(process.execPath, [main, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
-  const lines: string[] = []
-  const said: string[] = []
-  let look = (): void => {}
-  createInterface({ input: child.stdout }).on('line', (line) => { lines.push(line); look() })
-  createInterface({ input: child.stderr }).on('line', (line) => { said.push(line); look() })
-  const ended = once(child, 'close').then(([code]) => code as number)
-  t.teardown(async () => {
-    child.kill('SIGKILL')
-    await ended
-  })
-  const until = async (what: string, holds: () => boolean): Promise<void> => await new Promise((resolve, reject) => {
-    look = () => { if (holds()) resolve() }
-    ended.then(() => holds() ? resolve() : reject(new Error(`it ended before ${what}: ${lines.join()} / ${said.join()}`)), reject)
-    look()
-  })
-  const saying = async (pattern: RegExp): Promise<void> => await until(String(pattern), () => said.some((line) => pattern.test(line)))
-  return { child, lines, said, ended, until, saying }
-}
 
 async function shop (t: Test, port = 0): Promise<{ app: FastifyInstance, url: string, port: number }> {
   const app = await live(t, { retry: 10 })
