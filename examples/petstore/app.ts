@@ -9,6 +9,7 @@ import { redis } from 'fastify-realtime/redis'
 import { auctions } from './auctions.ts'
 import { dashboard } from './dashboard.ts'
 import { inventory } from './inventory.ts'
+import { live } from './live.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { Shop } from './node.ts'
 import { notifications } from './notifications.ts'
@@ -66,6 +67,7 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
     await shop.register(notifications, shared)
     await shop.register(orders, shared)
     await shop.register(inventory, shared)
+    await shop.register(live, shared)
     await shop.register(scanner, shared)
     await shop.register(auctions, shared)
     await shop.register(support, shared)

@@ -3,8 +3,8 @@ import { byId } from './dom.js'
 
 const counts = { heard: 0, missed: 0, doubled: 0, resets: 0, reconnects: 0 }
 
-export function count (what) {
-  counts[what]++
+export function count (what, by = 1) {
+  counts[what] += by
   byId('proof').querySelector(`[data-count="${what}"]`).textContent = counts[what]
 }
 
