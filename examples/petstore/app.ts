@@ -9,6 +9,7 @@ import { redis } from 'fastify-realtime/redis'
 import { auctions } from './auctions.ts'
 import { dashboard } from './dashboard.ts'
 import { inventory } from './inventory.ts'
+import { lines } from './lines.ts'
 import { live } from './live.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { Shop } from './node.ts'
@@ -74,6 +75,7 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
     await shop.register(dashboard, shared)
   })
 
+  await app.register(lines)
   await app.register(fastifyStatic, {
     root: fileURLToPath(new URL('./public/', import.meta.url)),
     setHeaders: reply => reply.header('content-security-policy', pagePolicy)

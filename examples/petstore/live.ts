@@ -2,7 +2,7 @@
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { introducing, type Shop } from './node.ts'
-import { mostPeople, requireSignedIn, UserId } from './session.ts'
+import { mostPeople, signedInHere, UserId } from './session.ts'
 import { OrderNotFound, type Store } from './store.ts'
 
 const mostOrders = 32
@@ -15,10 +15,7 @@ export const live: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }
   // The page shows: notifications
   app.stream('/v1/live', {
     schema: { querystring: Heard },
-    preHandler: async request => {
-      const { people = [] } = request.query as { people?: string[] }
-      await requireSignedIn(store, request, people)
-    },
+    preHandler: signedInHere(store),
     topics: async ({ query: { people = [], orders = [] } }) => [
       'pets', 'inventory', 'prices',
       ...people.map(id => `users/${encodeURIComponent(id)}/notifications`),

@@ -55,6 +55,7 @@ export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { stor
   app.post('/v1/pets/:petId/adopt', {
     schema: { params: PetParams, body: Type.Object({ userId: UserId }) }
   }, async request => {
+    // The page shows: pets
     const { userId } = request.body
     const adopted = await store.adopt(request.params.petId)
     const { petId, petName } = adopted
@@ -63,6 +64,7 @@ export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { stor
       tellStatus(adopted)
     ])
     return adopted
+    // The page shows: until here
   })
 
   // `message` is the event without a name, which an EventSource hears as `onmessage`.

@@ -95,13 +95,15 @@ export function whoIsAsking (store: Store): (request: FastifyRequest, reply: Fas
   }
 }
 
-/** All of them have to be signed in in this browser. As above, whoever has no cookie is believed. */
-export async function requireSignedIn (store: Store, request: FastifyRequest, userIds: string[]): Promise<void> {
-  const people = peopleOf(request)
-  if (people.size === 0) return
-  for (const userId of userIds) {
-    if (!people.has(userId)) throw new NotThisPerson(userId)
-    if (!await counts(store, people, userId)) throw new SignedOut(userId)
+/** A hook: all of `?people=` have to be signed in in this browser. As above, whoever has no cookie is believed. */
+export function signedInHere (store: Store): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  return async request => {
+    const people = peopleOf(request)
+    const { people: asked = [] } = request.query as { people?: string[] }
+    for (const userId of people.size === 0 ? [] : asked) {
+      if (!people.has(userId)) throw new NotThisPerson(userId)
+      if (!await counts(store, people, userId)) throw new SignedOut(userId)
+    }
   }
 }
 

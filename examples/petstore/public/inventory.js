@@ -35,7 +35,9 @@ function showPrice (priced) {
   prices.set(priced.itemId, priced)
   const row = rowOf(priced.itemId)
   if (row === null) return
-  row.querySelector('.price').textContent = `$${priced.price}`
+  const button = row.querySelector('.price')
+  button.textContent = `$${priced.price}`
+  button.ariaLabel = `$${priced.price}: raise the price of ${items.get(priced.itemId).name}`
   if (known !== undefined && known.price !== priced.price) flash(row)
 }
 
@@ -56,7 +58,7 @@ function addRow ({ itemId, name }) {
   }
   const row = el('li', { dataset: { item: itemId } },
     el('span', { className: 'item-name' }, name),
-    el('button', { type: 'button', className: 'price', ariaLabel: `Raise the price of ${name}`, onclick: raise(itemId) }),
+    el('button', { type: 'button', className: 'price', onclick: raise(itemId) }),
     el('span', { className: 'level' }),
     el('div', { className: 'stepper', role: 'group', ariaLabel: `Stock of ${name}` },
       el('button', { type: 'button', ariaLabel: 'One less', onclick: change(-1) }, '−'),

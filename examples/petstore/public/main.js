@@ -2,6 +2,7 @@ import { startAuction } from './auction.js'
 import { startDashboard } from './dashboard.js'
 import { toast } from './dom.js'
 import { startInventory } from './inventory.js'
+import { showLines } from './lines.js'
 import { startNotifications } from './notifications.js'
 import { listenToOrders, startOrder } from './order.js'
 import { showPerson, signIn } from './person.js'
@@ -10,6 +11,7 @@ import { openStream } from './stream.js'
 import { startSupport } from './support.js'
 
 showPerson()
+showLines()
 try {
   await signIn()
 } catch (error) {

@@ -1,7 +1,7 @@
 import { byId, clock, el, toast } from './dom.js'
 import { wireOf } from './live.js'
 import { api, me } from './person.js'
-import { petName } from './pets.js'
+import { isAdopted, petName, watchPets } from './pets.js'
 import { follow, hear, unfollow } from './stream.js'
 
 const steps = ['placed', 'shipped', 'delivered']
@@ -9,6 +9,8 @@ const steps = ['placed', 'shipped', 'delivered']
 export function startOrder (pets) {
   const form = byId('order-form')
   form.elements.petId.append(...pets.map(({ petId, petName }) => el('option', { value: petId }, petName)))
+  watchPets(offer)
+  pets.forEach(({ petId }) => offer(petId))
 
   form.addEventListener('submit', event => {
     event.preventDefault()
@@ -22,6 +24,15 @@ export function startOrder (pets) {
   })
   byId('order-ship').addEventListener('click', () => advance('shipped'))
   byId('order-deliver').addEventListener('click', () => advance('delivered'))
+}
+
+/** What is adopted cannot be ordered. */
+function offer (petId) {
+  const { elements: { petId: select } } = byId('order-form')
+  const option = [...select.options].find(({ value }) => value === petId)
+  option.disabled = isAdopted(petId)
+  option.textContent = isAdopted(petId) ? `${petName(petId)} (adopted)` : petName(petId)
+  if (select.selectedOptions[0]?.disabled) select.value = [...select.options].find(({ disabled }) => !disabled)?.value ?? ''
 }
 
 const wire = wireOf('order', false)
