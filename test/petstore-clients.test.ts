@@ -279,8 +279,11 @@ t.test('the server says where it is, or that its port is in use', async t => {
   t.equal(words, `Port ${port} is in use; choose another with PORT=${port + 1} npm start\n`)
 
   const child = run(0)
-  const [greeting] = await once(child.stdout.setEncoding('utf8'), 'data') as [string]
-  t.match(greeting, /^Pet store: http:\/\/127\.0\.0\.1:\d+\nOpen it in two windows: each is another person\. Ctrl\+C ends it\.\n$/)
+  let greeting = ''
+  child.stdout.setEncoding('utf8').on('data', text => { greeting += text })
+  while (!greeting.includes('Ctrl+C')) await once(child.stdout, 'data')
+  t.match(greeting, /^Pet store: http:\/\/127\.0\.0\.1:\d+\n/)
+  t.match(greeting, /\nOpen it in two windows: each is another person\. Ctrl\+C ends it\.\n$/)
   const url = /http:\S+/.exec(greeting)![0]
   t.match(await (await fetch(url)).text(), '<title>Pet store · fastify-realtime</title>')
   const open = await stream(t, `${url}/v1/pets/notifications`)
