@@ -5,7 +5,7 @@ import { AuctionNotFound, bid, due, end, reopen } from './auction.ts'
 import { AuctionLog, type Outbid } from './auction-log.ts'
 import { introducing, type Shop } from './node.ts'
 import { requirePerson } from './session.ts'
-import { PetAdopted } from './store.ts'
+import { PetAdopted, StoreAway } from './store.ts'
 
 const AuctionParams = Type.Object({ auctionId: Type.String({ maxLength: 64 }) })
 
@@ -46,7 +46,7 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
         schema: Type.Object({ amount: Type.Number({ exclusiveMinimum: 0, maximum: 1e9 }) }),
         async handler ({ amount }, { connection, params: { auctionId } }) {
           const log = logOf(auctionId)
-          await requireForSale(auctionId)
+          await requireBiddable(auctionId)
           const { endsAt } = await log.decide(auction => bid(auction, connection.identity.id, amount))
           if (endsAt === null) lookAt(auctionId, log)
         }
@@ -111,6 +111,13 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
   async function requireForSale (petId: string): Promise<void> {
     const { status, petName } = await store.pet(petId)
     if (status === 'ADOPTED') throw new PetAdopted(petName)
+  }
+
+  /** A bid sells nothing: where the store cannot be asked, the end of the auction asks again. */
+  async function requireBiddable (petId: string): Promise<void> {
+    await requireForSale(petId).catch((error: unknown) => {
+      if (!(error instanceof StoreAway)) throw error
+    })
   }
 
   function logOf (auctionId: string): AuctionLog {
