@@ -255,7 +255,13 @@ t.test('refusals are ordinary answers', async t => {
     (await fetch(`${shop.url}/v1/pets?userId=${userId}`, { headers: { cookie: header } })).status
   t.equal(await as('Ada'), 200)
   t.equal(await as('Ben'), 403, 'who has a cookie is who it says')
+  const live = async (query: string, header: string) => (await fetch(`${shop.url}/v1/live?${query}`, { headers: { cookie: header } })).status
+  t.equal(await live('people=Ada&people=Ben', cookie), 403, 'nobody listens in on another')
+  t.equal(await live(Array.from({ length: 17 }, (_, n) => `people=P${n}`).join('&'), ''), 400, 'too many people')
+  t.equal(await live(Array.from({ length: 33 }, (_, n) => `orders=${n}`).join('&'), ''), 400, 'too many orders')
   t.equal(await as('Ben', cookie.slice(0, -2)), 200, 'a cookie that nobody signed is none')
+  t.equal((await fetch(`${shop.url}/v1/sessions?userId=Ada`, { method: 'DELETE', headers: { cookie } })).status, 200)
+  t.equal(await live('people=Ada', cookie), 401, 'nor after signing out everywhere')
 })
 
 t.test('the server says where it is, or that its port is in use', async t => {
