@@ -2,7 +2,7 @@
 //                                                  client and the inspector's page, which browsers load, as ES modules
 // node scripts/build.mjs examples [--if-changed]   examples/ to .cache/examples/, which import the built package
 //
-// What is not TypeScript is copied beside what was compiled.
+// What is not TypeScript is copied beside what was compiled; of the examples the sources too.
 
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -32,7 +32,9 @@ async function build () {
     rmSync(join(root, mark), { force: true })
     return code
   }
-  cpSync(join(root, from), join(root, to), { recursive: true, filter: (file) => !/\.(c?ts|md)$/.test(file) })
+  // The pet store shows lines of its own source.
+  const left = from === 'examples' ? /\.md$/ : /\.(c?ts|md)$/
+  cpSync(join(root, from), join(root, to), { recursive: true, filter: (file) => !left.test(file) })
   if (from === 'examples') writeFileSync(join(root, mark), '')
   else wrapEntries()
   return 0

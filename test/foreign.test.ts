@@ -124,7 +124,7 @@ for (const [name, listen] of Object.entries(listeners)) {
     await shop.send('PATCH', '/v1/inventory/hay', { stock: 999 })
 
     t.match(await inboxes.pets.take(({ event }) => event === 'adoption'), { data: { petId: '019b4132', userId: 'ann' } })
-    t.same((await inboxes.pets.take(({ event }) => event === 'message')).data, { text: 'the end' })
+    t.same((await inboxes.pets.take(({ event }) => event === 'message')).data, { text: 'the end', userId: 'ann' })
     t.same(inboxes.pets.all.filter(({ event }) => event === 'price-change').map(({ data }) => data.price), Array.from({ length: ROUNDS * 10 }, (_, n) => n))
     await inboxes.order.take(({ event }) => event === 'delivered')
     t.same(inboxes.order.all.map(({ event }) => event), ['placed', 'shipped', 'delivered'])

@@ -127,7 +127,8 @@ t.test('a node that starts later knows the auction, and ends what another began'
 })
 
 t.test('while Redis is away nothing is decided, and afterwards all is as it was', async (t) => {
-  const server = await RedisServer.start(t, ['--appendonly', 'yes'])
+  // Else what was answered may still be unwritten when the server is killed.
+  const server = await RedisServer.start(t, ['--appendonly', 'yes', '--appendfsync', 'always'])
   const adapter = redis({ url: server.url, publishTimeout: 300, connectTimeout: 300 })
   const shop = await start(t, { redisUrl: server.url, realtime: { adapter } })
   const ada = await shop.bidder('ada')

@@ -255,7 +255,13 @@ t.test('refusals are ordinary answers', async t => {
     (await fetch(`${shop.url}/v1/pets?userId=${userId}`, { headers: { cookie: header } })).status
   t.equal(await as('Ada'), 200)
   t.equal(await as('Ben'), 403, 'who has a cookie is who it says')
+  const live = async (query: string, header: string) => (await fetch(`${shop.url}/v1/live?${query}`, { headers: { cookie: header } })).status
+  t.equal(await live('people=Ada&people=Ben', cookie), 403, 'nobody listens in on another')
+  t.equal(await live(Array.from({ length: 17 }, (_, n) => `people=P${n}`).join('&'), ''), 400, 'too many people')
+  t.equal(await live(Array.from({ length: 33 }, (_, n) => `orders=${n}`).join('&'), ''), 400, 'too many orders')
   t.equal(await as('Ben', cookie.slice(0, -2)), 200, 'a cookie that nobody signed is none')
+  t.equal((await fetch(`${shop.url}/v1/sessions?userId=Ada`, { method: 'DELETE', headers: { cookie } })).status, 200)
+  t.equal(await live('people=Ada', cookie), 401, 'nor after signing out everywhere')
 })
 
 t.test('the server says where it is, or that its port is in use', async t => {
@@ -279,9 +285,13 @@ t.test('the server says where it is, or that its port is in use', async t => {
   t.equal(words, `Port ${port} is in use; choose another with PORT=${port + 1} npm start\n`)
 
   const child = run(0)
-  const [line] = await once(child.stdout.setEncoding('utf8'), 'data') as [string]
-  const url = /http:\/\/127\.0\.0\.1:\d+/.exec(line)![0]
-  t.match(await (await fetch(url)).text(), '<title>Pet store</title>')
+  let greeting = ''
+  child.stdout.setEncoding('utf8').on('data', text => { greeting += text })
+  while (!greeting.includes('Ctrl+C')) await once(child.stdout, 'data')
+  t.match(greeting, /^Pet store: http:\/\/127\.0\.0\.1:\d+\n/)
+  t.match(greeting, /\nOpen it in two windows: each is another person\. Ctrl\+C ends it\.\n$/)
+  const url = /http:\S+/.exec(greeting)![0]
+  t.match(await (await fetch(url)).text(), '<title>Pet store · fastify-realtime</title>')
   const open = await stream(t, `${url}/v1/pets/notifications`)
   await open.events.find(({ event }) => event === 'realtime:open')
   child.kill('SIGTERM')

@@ -31,7 +31,7 @@ async function startNode (t: Test, name: string, redisUrl: string): Promise<Node
     }
   })
   const [line] = await once(createInterface({ input: child.stdout }), 'line') as [string]
-  return { child, port: Number(/:(\d+) /.exec(line)?.[1]) }
+  return { child, port: Number(/:(\d+)$/.exec(line)?.[1]) }
 }
 
 async function startTwo (t: Test) {

@@ -90,6 +90,44 @@ t.test('two windows of one browser are two people', async t => {
   shop.consolesAreEmpty()
 })
 
+t.test('ten windows of one browser are ten people, and all of them hear everything', async t => {
+  const shop = await startShop(t)
+  const ada = await shop.open('Person 0')
+  const others = []
+  for (let n = 1; n < 10; n++) others.push(await shop.openBeside(ada, `Person ${n}`))
+  const windows = [ada, ...others]
+  t.same(shop.streams(), 1, 'on one stream, since a browser has six connections for a site under HTTP/1.1')
+
+  await shop.send('POST', '/v1/notifications', { text: 'for everybody' })
+  await shop.send('PATCH', '/v1/inventory/hay', { stock: 33 })
+  for (const [n, window] of windows.entries()) {
+    await shop.send('POST', '/v1/notifications', { text: `for ${n} alone`, userId: `Person ${n}` })
+    await seen(window, '#feed li', `for ${n} alone`)
+    await seen(window, '#feed li', 'for everybody')
+    await seen(window, '[data-item="hay"] output', '33')
+  }
+  for (const { page } of windows) t.equal(await page.locator('#feed li', { hasText: 'alone' }).count(), 1, 'nobody hears what is for another')
+
+  await others[8]!.page.locator('#order-form').getByRole('button').click()
+  await seen(others[8]!, '#order-steps li[data-state="now"]', 'Placed')
+  const orderId = await others[8]!.page.locator('#order-follow input').inputValue()
+  await ada.page.locator('#order-follow input').fill(orderId)
+  await ada.page.locator('#order-follow button').click()
+  await seen(ada, '#order-steps li[data-state="now"]', 'Placed')
+  t.equal(await others[0]!.page.locator('#order-steps li[data-state="now"]').count(), 0)
+
+  await ada.page.locator('#cut-button').click()
+  await seen(ada, '#cut-note', /5 of 5 arrived, in order, none missed and none twice/)
+  for (const window of windows) await wire(window, 'notifications', 'live')
+
+  // A window that leaves takes its person along, and no more.
+  await others[0]!.page.close()
+  await others[8]!.page.locator('#order-ship').click()
+  for (const window of [ada, others[8]!]) await seen(window, '#order-steps li[data-state="now"]', 'Shipped')
+  t.same(shop.streams(), 1)
+  shop.consolesAreEmpty()
+})
+
 t.test('a dropped connection misses nothing', async t => {
   const shop = await startShop(t, { realtime: { retry: 500 } })
   const ada = await shop.open('Ada')

@@ -41,6 +41,7 @@ balancer.listen(port, host)
 await once(balancer, 'listening')
 
 say(`Pet store on three nodes: http://${host}:${(balancer.address() as AddressInfo).port}`)
+say('Open it in two windows: each is another person.')
 say('Keys: 1, 2, 3 kill a node; r restarts Redis; e restarts it empty; q quits.')
 
 if (process.stdin.isTTY) process.stdin.setRawMode(true)

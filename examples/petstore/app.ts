@@ -9,6 +9,8 @@ import { redis } from 'fastify-realtime/redis'
 import { auctions } from './auctions.ts'
 import { dashboard } from './dashboard.ts'
 import { inventory } from './inventory.ts'
+import { lines } from './lines.ts'
+import { live } from './live.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { Shop } from './node.ts'
 import { notifications } from './notifications.ts'
@@ -66,12 +68,14 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
     await shop.register(notifications, shared)
     await shop.register(orders, shared)
     await shop.register(inventory, shared)
+    await shop.register(live, shared)
     await shop.register(scanner, shared)
     await shop.register(auctions, shared)
     await shop.register(support, shared)
     await shop.register(dashboard, shared)
   })
 
+  await app.register(lines)
   await app.register(fastifyStatic, {
     root: fileURLToPath(new URL('./public/', import.meta.url)),
     setHeaders: reply => reply.header('content-security-policy', pagePolicy)

@@ -60,10 +60,10 @@ export function bid ({ over, amount: highest, startingPrice }: Auction, userId: 
   return { event: 'bid', data: { userId, amount } }
 }
 
-/** @throws AuctionOver */
-export function end ({ over, leader }: Auction): AuctionEvent {
+/** `adopted`: the pet is somebody's already, so nobody wins it. @throws AuctionOver */
+export function end ({ over, leader }: Auction, adopted = false): AuctionEvent {
   if (over) throw new AuctionOver()
-  return { event: 'auction-end', data: { winner: leader } }
+  return { event: 'auction-end', data: { winner: adopted ? null : leader } }
 }
 
 /** @throws AuctionRuns */
@@ -72,9 +72,10 @@ export function reopen ({ auctionId, over }: Auction): AuctionEvent {
   return { event: 'auction-open', data: { startingPrice: freshAuction(auctionId).startingPrice } }
 }
 
-/** What time brings: the first bid starts the clock, and the clock ends the auction. */
-export function due (auction: Auction, now: number, auctionMs: number): AuctionEvent | undefined {
+/** What time brings: the first bid starts the clock, and the clock ends the auction; so does an adoption. */
+export function due (auction: Auction, adopted: boolean, now: number, auctionMs: number): AuctionEvent | undefined {
   const { amount, endsAt, over } = auction
+  if (adopted && !over) return end(auction, adopted)
   if (over || amount === null) return undefined
   if (endsAt === null) return { event: 'auction-clock', data: { endsAt: now + auctionMs } }
   return endsAt <= now ? end(auction) : undefined

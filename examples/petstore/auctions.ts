@@ -5,6 +5,7 @@ import { AuctionNotFound, bid, due, end, reopen } from './auction.ts'
 import { AuctionLog, type Outbid } from './auction-log.ts'
 import { introducing, type Shop } from './node.ts'
 import { requirePerson } from './session.ts'
+import { PetAdopted, StoreAway } from './store.ts'
 
 const AuctionParams = Type.Object({ auctionId: Type.String({ maxLength: 64 }) })
 
@@ -38,19 +39,19 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
     preHandler: [requirePerson, async request => {
       logOf((request.params as { auctionId: string }).auctionId)
     }],
-    topics: ({ params, person }) => [
-      auction.at(params),
-      bidder.at({ auctionId: params.auctionId, userId: person!.id })
-    ],
+    // The page shows: auction
+    topics: ({ params: { auctionId }, person }) => [auction.at({ auctionId }), bidder.at({ auctionId, userId: person!.id })],
     messages: {
       bid: {
         schema: Type.Object({ amount: Type.Number({ exclusiveMinimum: 0, maximum: 1e9 }) }),
         async handler ({ amount }, { connection, params: { auctionId } }) {
           const log = logOf(auctionId)
+          await requireBiddable(auctionId)
           const { endsAt } = await log.decide(auction => bid(auction, connection.identity.id, amount))
-          if (endsAt === null) lookAt(log)
+          if (endsAt === null) lookAt(auctionId, log)
         }
       },
+      // The page shows: until here
       watch: {
         schema: Type.Object({ petId: Type.String({ maxLength: 64 }) }),
         async handler ({ petId }, { connection }) {
@@ -65,16 +66,22 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
   app.get('/v1/auctions/:auctionId', { schema: { params: AuctionParams } }, async request =>
     await logOf(request.params.auctionId).read())
 
-  app.post('/v1/auctions/:auctionId/end', { schema: { params: AuctionParams } }, async request =>
-    await logOf(request.params.auctionId).decide(end))
+  app.post('/v1/auctions/:auctionId/end', { schema: { params: AuctionParams } }, async request => {
+    const log = logOf(request.params.auctionId)
+    const adopted = await isAdopted(request.params.auctionId)
+    return await log.decide(auction => end(auction, adopted))
+  })
 
-  app.post('/v1/auctions/:auctionId/open', { schema: { params: AuctionParams } }, async request =>
-    await logOf(request.params.auctionId).decide(reopen))
+  app.post('/v1/auctions/:auctionId/open', { schema: { params: AuctionParams } }, async request => {
+    const log = logOf(request.params.auctionId)
+    await requireForSale(request.params.auctionId)
+    return await log.decide(reopen)
+  })
 
   // Every node looks: whichever was to start a clock, or to end an auction, may be gone.
   let clock: NodeJS.Timeout | undefined
   app.addHook('onReady', async () => {
-    const look = (): void => { for (const log of logs.values()) lookAt(log) }
+    const look = (): void => { for (const [auctionId, log] of logs) lookAt(auctionId, log) }
     look()
     clock = setInterval(look, lookEveryMs)
   })
@@ -83,12 +90,34 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
   const looking = new Set<AuctionLog>()
 
   /** One look at a time: while Redis is away each takes long. */
-  function lookAt (log: AuctionLog): void {
+  function lookAt (auctionId: string, log: AuctionLog): void {
     if (looking.has(log)) return
     looking.add(log)
-    Promise.all([log.decide(auction => due(auction, Date.now(), auctionMs)), log.tellAgain()])
+    Promise.all([bringForward(auctionId, log), log.tellAgain()])
       .catch(error => app.log.debug(error, 'could not look at an auction; trying again soon'))
       .finally(() => looking.delete(log))
+  }
+
+  async function bringForward (auctionId: string, log: AuctionLog): Promise<void> {
+    const adopted = await isAdopted(auctionId)
+    await log.decide(auction => due(auction, adopted, Date.now(), auctionMs))
+  }
+
+  async function isAdopted (petId: string): Promise<boolean> {
+    return (await store.pet(petId)).status === 'ADOPTED'
+  }
+
+  /** An auction has the id of its pet. */
+  async function requireForSale (petId: string): Promise<void> {
+    const { status, petName } = await store.pet(petId)
+    if (status === 'ADOPTED') throw new PetAdopted(petName)
+  }
+
+  /** A bid sells nothing: where the store cannot be asked, the end of the auction asks again. */
+  async function requireBiddable (petId: string): Promise<void> {
+    await requireForSale(petId).catch((error: unknown) => {
+      if (!(error instanceof StoreAway)) throw error
+    })
   }
 
   function logOf (auctionId: string): AuctionLog {

@@ -17,12 +17,14 @@ const Figures = Type.Object({
 })
 
 export const dashboard: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
+  // The page shows: dashboard
   const board = app.topic(dashboardTopic, {
     authorize: 'token',
     events: { update: Figures, cursor: Type.Object({ userId: Type.String(), ...Place.properties }) },
     snapshot: async () => ({ event: 'update', data: await figuresOf(store) }),
     presence: true
   })
+  // The page shows: until here
 
   app.channel('/presence-dashboard', {
     topics: board,

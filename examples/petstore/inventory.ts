@@ -20,9 +20,11 @@ const OneItem = Type.Object({ itemId: Type.String({ maxLength: 64 }) })
 const FIRST_PRICE = 10
 
 export const inventory: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
+  // The page shows: inventory
   const board = app.topic('inventory', { events: { stock: Figure }, keyed: { event: 'inventory' } })
   // The topic is where prices are kept: nothing else has them.
   const prices = app.topic('prices', { events: { price: Price }, keyed: { event: 'price-list' } })
+  // The page shows: until here
 
   app.addHook('onReady', async () => {
     const items = await store.items()

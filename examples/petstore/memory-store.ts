@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import {
   ItemNotFound, OrderGoesForward, OrderNotFound, orderStatuses, PetAdopted, PetNotFound, stock,
-  type Item, type Order, type OrderStatus, type Pet, type PetStatus, type Store, type StoreOptions
+  type Item, type Order, type OrderStatus, type Pet, type PetChange, type Store, type StoreOptions
 } from './store.ts'
 
 const ordersKept = 1000
@@ -27,15 +27,12 @@ export class MemoryStore implements Store {
     return { ...this.#pet(petId) }
   }
 
-  async changePet (petId: string, change: { status?: PetStatus, price?: number }): Promise<Pet> {
-    return { ...Object.assign(this.#pet(petId), change) }
+  async changePet (petId: string, change: PetChange): Promise<Pet> {
+    return { ...Object.assign(this.#forSale(petId), change) }
   }
 
   async adopt (petId: string): Promise<Pet> {
-    const pet = this.#pet(petId)
-    if (pet.status === 'ADOPTED') throw new PetAdopted(pet.petName)
-    pet.status = 'ADOPTED'
-    return { ...pet }
+    return { ...Object.assign(this.#forSale(petId), { status: 'ADOPTED' }) }
   }
 
   async order (orderId: string): Promise<Order> {
@@ -43,7 +40,7 @@ export class MemoryStore implements Store {
   }
 
   async placeOrder (userId: string, petId: string): Promise<Order> {
-    const order: Order = { orderId: randomUUID().slice(0, 8), userId, petId: this.#pet(petId).petId, status: 'placed' }
+    const order: Order = { orderId: randomUUID().slice(0, 8), userId, petId: this.#forSale(petId).petId, status: 'placed' }
     this.#orders.set(order.orderId, order)
     for (const oldest of this.#orders.keys()) {
       if (this.#orders.size <= ordersKept) break
@@ -85,6 +82,12 @@ export class MemoryStore implements Store {
   #pet (petId: string): Pet {
     const pet = this.#pets.get(petId)
     if (pet === undefined) throw new PetNotFound(petId)
+    return pet
+  }
+
+  #forSale (petId: string): Pet {
+    const pet = this.#pet(petId)
+    if (pet.status === 'ADOPTED') throw new PetAdopted(pet.petName)
     return pet
   }
 

@@ -9,7 +9,8 @@ import { petStatuses, type Pet } from './store.ts'
 const PetParams = Type.Object({ petId: Type.String({ maxLength: 64 }) })
 const StatusChange = Type.Object({ petId: Type.String(), status: Type.Enum([...petStatuses]) })
 const PriceChange = Type.Object({ petId: Type.String(), price: Type.Number() })
-const Note = Type.Object({ text: Type.String() })
+/** `userId`: whom it is for, where it is not for everybody. */
+const Note = Type.Object({ text: Type.String(), userId: Type.Optional(Type.String()) })
 
 export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
   const pets = app.topic('pets', {
@@ -54,6 +55,7 @@ export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { stor
   app.post('/v1/pets/:petId/adopt', {
     schema: { params: PetParams, body: Type.Object({ userId: UserId }) }
   }, async request => {
+    // The page shows: pets
     const { userId } = request.body
     const adopted = await store.adopt(request.params.petId)
     const { petId, petName } = adopted
@@ -62,6 +64,7 @@ export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { stor
       tellStatus(adopted)
     ])
     return adopted
+    // The page shows: until here
   })
 
   // `message` is the event without a name, which an EventSource hears as `onmessage`.
@@ -71,11 +74,11 @@ export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { stor
     const { text, userId } = request.body
     const { id } = userId === undefined
       ? await pets.publish({}, 'message', { text })
-      : await personal.publish({ userId }, 'message', { text })
+      : await personal.publish({ userId }, 'message', { text, userId })
     return reply.code(202).send({ id })
   })
 
-  // For the page's "Drop connection": the cut is real, and the browser's EventSource comes back by itself.
+  // For the page's "Drop connection": the cut is real, and the client comes back by itself.
   app.post('/v1/connections/drop', { preHandler: requirePerson }, async ({ person }) => {
     // On whichever node they are.
     await app.realtime.disconnect({ topic: personal.name({ userId: person!.id }) })

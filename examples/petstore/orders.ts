@@ -14,6 +14,7 @@ const OrderState = Type.Object({
 })
 
 export const orders: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
+  // The page shows: order
   const progress = app.topic('orders/:orderId', {
     events: { placed: OrderState, shipped: OrderState, delivered: OrderState },
     snapshot: async ({ orderId }) => {
@@ -21,6 +22,7 @@ export const orders: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node
       return { event: order.status, data: order }
     }
   })
+  // The page shows: until here
 
   app.stream('/v1/orders/:orderId/events', {
     schema: { params: OrderParams },

@@ -9,15 +9,19 @@ import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import {
   ItemNotFound, OrderGoesForward, OrderNotFound, orderStatuses, PetAdopted, PetNotFound, StoreAway, stock,
-  type Item, type Order, type OrderStatus, type Pet, type PetStatus, type Store, type StoreOptions
+  type Item, type Order, type OrderStatus, type Pet, type PetChange, type PetStatus, type Store, type StoreOptions
 } from './store.ts'
 
 const orderSeconds = 24 * 60 * 60
 
-/** KEYS: pet. ARGV: the status of a pet that nobody has changed. 0: adopted already. */
-const adoptPet = `
+/**
+ * KEYS: pet, what to write to. ARGV: the status of a pet that nobody has changed, for how many seconds it is kept (0: for
+ * ever), then fields and values. 0: the pet is adopted, and nothing was written.
+ */
+const writeUnlessAdopted = `
 if (redis.call('HGET', KEYS[1], 'status') or ARGV[1]) == 'ADOPTED' then return 0 end
-redis.call('HSET', KEYS[1], 'status', 'ADOPTED')
+redis.call('HSET', KEYS[2], unpack(ARGV, 3))
+if tonumber(ARGV[2]) > 0 then redis.call('EXPIRE', KEYS[2], ARGV[2]) end
 return 1`
 
 /** KEYS: order. ARGV: status, then all of them in their order. Returns what it was. */
@@ -80,16 +84,20 @@ export class RedisStore implements Store {
     return { ...pet, ...(status && { status: status as PetStatus }), ...(price && { price: Number(price) }) }
   }
 
-  async changePet (petId: string, change: { status?: PetStatus, price?: number }): Promise<Pet> {
-    this.#pet(petId)
-    await this.#ask(redis => redis.hset(`petstore:pet:${petId}`, change))
-    return await this.pet(petId)
+  async changePet (petId: string, change: PetChange): Promise<Pet> {
+    await this.#write(petId, `pet:${petId}`, change)
+    return { ...await this.pet(petId), ...change }
   }
 
   async adopt (petId: string): Promise<Pet> {
+    return await this.changePet(petId, { status: 'ADOPTED' })
+  }
+
+  /** In one step with the look whether the pet can be had still. */
+  async #write (petId: string, key: string, fields: object, seconds = 0): Promise<void> {
     const { petName, status } = this.#pet(petId)
-    if (await this.#run(adoptPet, [`pet:${petId}`], [status]) === 0) throw new PetAdopted(petName)
-    return { ...await this.pet(petId), status: 'ADOPTED' }
+    const args = [status, seconds, ...Object.entries(fields).flat()].map(String)
+    if (await this.#run(writeUnlessAdopted, [`pet:${petId}`, key], args) === 0) throw new PetAdopted(petName)
   }
 
   // --- orders ------------------------------------------------------------------
@@ -101,9 +109,8 @@ export class RedisStore implements Store {
   }
 
   async placeOrder (userId: string, petId: string): Promise<Order> {
-    const order: Order = { orderId: randomUUID().slice(0, 8), userId, petId: this.#pet(petId).petId, status: 'placed' }
-    const key = `petstore:order:${order.orderId}`
-    await this.#ask(redis => redis.multi().hset(key, order).expire(key, orderSeconds).exec())
+    const order: Order = { orderId: randomUUID().slice(0, 8), userId, petId, status: 'placed' }
+    await this.#write(petId, `order:${order.orderId}`, order, orderSeconds)
     return order
   }
 

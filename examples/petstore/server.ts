@@ -16,8 +16,10 @@ const app = await buildApp({
 
 try {
   const url = await app.listen({ port, host })
-  console.log(`Pet store: ${url} (Ctrl+C ends it)`)
+  console.log(`Pet store: ${url}`)
   console.log(`What its clients do: ${url}/realtime/inspector`)
+  // One of several nodes is not what is opened.
+  if (process.env.NODE_NAME === undefined) console.log('Open it in two windows: each is another person. Ctrl+C ends it.')
 } catch (error) {
   console.error((error as NodeJS.ErrnoException).code === 'EADDRINUSE'
     ? `Port ${port} is in use; choose another with PORT=${port + 1} npm start`

@@ -27,7 +27,8 @@ const NotThisPerson = createError('NOT_THIS_PERSON', '%s is not signed in in thi
 const BadUserId = createError('BAD_USER_ID', 'A userId is 1 to 40 letters, digits, spaces or . _ @ -', 400)
 
 const name = 'petstore_people'
-const peopleKept = 8
+/** In one browser. Their list has to fit into a cookie. */
+export const mostPeople = 16
 const tokenMs = 10 * 60_000
 
 export interface SessionOptions { store: Store, secret: string }
@@ -46,7 +47,7 @@ const plugin: FastifyPluginAsyncTypebox<SessionOptions> = async (app, { store, s
     const people = peopleOf(request)
     people.delete(userId)
     people.set(userId, await store.sessions(userId))
-    const value = Buffer.from(JSON.stringify([...people].slice(-peopleKept))).toString('base64url')
+    const value = Buffer.from(JSON.stringify([...people].slice(-mostPeople))).toString('base64url')
     reply.setCookie(name, value, { signed: true, httpOnly: true, sameSite: 'lax', path: '/' })
     return welcome(userId)
   })
@@ -59,6 +60,8 @@ const plugin: FastifyPluginAsyncTypebox<SessionOptions> = async (app, { store, s
     // First the cookies, so that nobody comes back with one; then the tokens, and whatever is open on any node.
     await store.endSessions(userId)
     await app.realtime.disconnect({ identity: userId }, { revoke: true })
+    // And the stream of their browser, which may bear the name of another person there. Back it comes without them.
+    await app.realtime.disconnect({ topic: `users/${encodeURIComponent(userId)}/notifications` })
     return { signedOut: userId }
   })
 
@@ -89,6 +92,18 @@ export function whoIsAsking (store: Store): (request: FastifyRequest, reply: Fas
     const over = id !== undefined && people.has(id) && !await counts(store, people, id)
     if (over && asked !== undefined) throw new SignedOut(asked)
     request.person = id === undefined || over ? null : { id }
+  }
+}
+
+/** A hook: all of `?people=` have to be signed in in this browser. As above, whoever has no cookie is believed. */
+export function signedInHere (store: Store): (request: FastifyRequest, reply: FastifyReply) => Promise<void> {
+  return async request => {
+    const people = peopleOf(request)
+    const { people: asked = [] } = request.query as { people?: string[] }
+    for (const userId of people.size === 0 ? [] : asked) {
+      if (!people.has(userId)) throw new NotThisPerson(userId)
+      if (!await counts(store, people, userId)) throw new SignedOut(userId)
+    }
   }
 }
 

@@ -8,6 +8,7 @@ export const orderStatuses = ['placed', 'shipped', 'delivered'] as const
 export type OrderStatus = typeof orderStatuses[number]
 
 export interface Pet { petId: string, petName: string, kind: string, about: string, status: PetStatus, price: number }
+export interface PetChange { status?: PetStatus, price?: number }
 export interface Order { orderId: string, userId: string, petId: string, status: OrderStatus }
 export interface Item { itemId: string, name: string, stock: number, full: number }
 export const PetNotFound = createError('PET_NOT_FOUND', 'There is no pet %s', 404)
@@ -21,10 +22,13 @@ export const StoreAway = createError('STORE_AWAY', 'The shop cannot be reached f
 export interface Store {
   pets (): Promise<Pet[]>
   pet (petId: string): Promise<Pet>
-  changePet (petId: string, change: { status?: PetStatus, price?: number }): Promise<Pet>
+  /** @throws PetAdopted: nothing of an adopted pet changes any more. */
+  changePet (petId: string, change: PetChange): Promise<Pet>
+  /** @throws PetAdopted: of several who adopt a pet at the same moment, one does. */
   adopt (petId: string): Promise<Pet>
 
   order (orderId: string): Promise<Order>
+  /** @throws PetAdopted */
   placeOrder (userId: string, petId: string): Promise<Order>
   advanceOrder (orderId: string, status: OrderStatus): Promise<Order>
 

@@ -37,12 +37,12 @@ export const support: FastifyPluginAsyncTypebox<Shop> = async (app, { node }) =>
     presence: true
   })
 
+  // The page shows: support
   app.channel('/support/:roomId', {
     schema: { params: RoomParams },
     preHandler: requirePerson,
     topics: room,
     presence: true,
-    ...introducing(node),
     messages: {
       message: {
         schema: Type.Object({ text: Type.String({ minLength: 1, maxLength: 2000 }) }),
@@ -50,12 +50,14 @@ export const support: FastifyPluginAsyncTypebox<Shop> = async (app, { node }) =>
           await room.publish(params, 'message', { userId: connection.identity.id, text, at: Date.now() })
         }
       },
+      // The page shows: until here
       // Who is typing is said by the server, whatever the client has written.
       typing: {
         schema: Type.Object({ userId: Type.Optional(Type.String({ maxLength: 40 })) }),
         relay: (_hint, { connection }) => ({ userId: connection.identity.id })
       }
     },
+    ...introducing(node),
     async binary (bytes, { connection, params }) {
       if (pictureType(bytes) === undefined) throw new NotAPicture()
       const { roomId } = params

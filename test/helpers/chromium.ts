@@ -23,7 +23,11 @@ export interface Window {
 export async function openWindow (browser: Browser, url: string, options: BrowserContextOptions = {}): Promise<Window> {
   const context = await browser.newContext(options)
   context.setDefaultTimeout(30_000)
-  const page = await context.newPage()
+  return await watchWindow(await context.newPage(), url)
+}
+
+/** A window that there is, and has not loaded anything yet. */
+export async function watchWindow (page: Page, url: string): Promise<Window> {
   const complaints: string[] = []
   const frames: Window['frames'] = []
   page.on('console', message => {
@@ -34,5 +38,5 @@ export async function openWindow (browser: Browser, url: string, options: Browse
     if (typeof payload === 'string') frames.push(JSON.parse(payload))
   }))
   await page.goto(url)
-  return { page, complaints, frames, close: () => context.close() }
+  return { page, complaints, frames, close: () => page.context().close() }
 }

@@ -1,8 +1,9 @@
 /** The pet store as a process of its own, and its clients. */
+import type { BrowserContextOptions } from 'playwright-core'
 import type { Test } from 'tap'
 import { fetch } from 'undici'
 import { buildApp, type PetStoreOptions } from '../../examples/petstore/app.ts'
-import { launchChromium, openWindow, type Window } from './chromium.ts'
+import { launchChromium, openWindow, watchWindow, type Window } from './chromium.ts'
 
 export type Json = Record<string, unknown>
 
@@ -25,10 +26,21 @@ export async function startShop (t: Test, options: PetStoreOptions = {}) {
     return { status: response.status, body: await response.json() as Json }
   }
 
-  async function open (userId: string): Promise<Window> {
-    const window = await openWindow(browser, `${url}/?userId=${encodeURIComponent(userId)}`)
-    windows.push(window)
+  const pageOf = (userId: string) => `${url}/?userId=${encodeURIComponent(userId)}`
+
+  async function open (userId: string, options: BrowserContextOptions = {}): Promise<Window> {
+    const window = await openWindow(browser, pageOf(userId), options)
     t.teardown(window.close)
+    return await settled(window)
+  }
+
+  /** Another window of the same browser profile. */
+  async function openBeside ({ page }: Window, userId: string): Promise<Window> {
+    return await settled(await watchWindow(await page.context().newPage(), pageOf(userId)))
+  }
+
+  async function settled (window: Window): Promise<Window> {
+    windows.push(window)
     for (const panel of ['notifications', 'inventory', 'auction', 'support', 'dashboard']) await wire(window, panel, 'live')
     await window.page.locator('#pet-list li').first().waitFor()
     return window
@@ -36,7 +48,10 @@ export async function startShop (t: Test, options: PetStoreOptions = {}) {
 
   const consolesAreEmpty = () => t.same(windows.flatMap(({ complaints }) => complaints), [], 'no console has a complaint')
 
-  return { app, url, send, open, consolesAreEmpty }
+  /** How many event streams are open. */
+  const streams = () => app.realtime.connections().filter(({ kind }) => kind === 'sse').length
+
+  return { app, url, send, open, openBeside, streams, consolesAreEmpty }
 }
 
 export const wire = ({ page }: Window, panel: string, state: string) =>

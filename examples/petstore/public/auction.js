@@ -1,7 +1,7 @@
 import { avatar, byId, clock, el, icon, money, prepend, toast } from './dom.js'
 import { openResumingChannel, wireOf } from './live.js'
 import { api, me } from './person.js'
-import { petName } from './pets.js'
+import { isAdopted, petName, watchPets } from './pets.js'
 import { showNode } from './proof.js'
 
 const wire = wireOf('auction')
@@ -38,6 +38,7 @@ export function startAuction (pets) {
     api('POST', `/v1/auctions/${auction.auctionId}/${auction.over ? 'open' : 'end'}`).catch(error => toast(error.message))
   })
   setInterval(tick, 500)
+  watchPets(petId => auction?.auctionId === petId && render())
   enter(pets[0].petId)
 }
 
@@ -75,7 +76,7 @@ function enter (auctionId) {
       outbid: ({ newAmount }) => banner(`You have been outbid: ${money(newAmount)}.`, 'alert'),
       'auction-end' ({ winner }) {
         Object.assign(auction, { over: true, leader: winner })
-        if (winner === null) banner('Over, without a bid.')
+        if (winner === null) banner(auction.amount === null ? 'Over, without a bid.' : 'Over: adopted meanwhile.')
         else banner(winner === me ? `It is yours for ${money(auction.amount)}!` : `Sold to ${winner} for ${money(auction.amount)}.`, winner === me ? 'good' : '')
         render()
       },
@@ -122,11 +123,13 @@ function floor () {
 function render () {
   const { auctionId, amount, leader, over, startingPrice } = auction
   for (const button of byId('auction-pets').children) button.ariaPressed = String(button.dataset.pet === auctionId)
-  byId('auction-pet').textContent = `${petName(auctionId)} · ${amount === null ? 'starts at' : over ? 'sold for' : 'highest bid'}`
+  byId('auction-pet').textContent = `${petName(auctionId)} · ${amount === null ? 'starts at' : !over ? 'highest bid' : leader === null ? 'last bid' : 'sold for'}`
   byId('auction-amount').textContent = money(amount ?? startingPrice)
-  byId('auction-leader').replaceChildren(...(leader === null ? ['No bids yet'] : [avatar(leader), leader === me ? 'You' : leader]))
+  byId('auction-leader').replaceChildren(...(leader === null ? [isAdopted(auctionId) ? 'Adopted' : 'No bids yet'] : [avatar(leader), leader === me ? 'You' : leader]))
   form.elements.amount.placeholder = String(floor() + 5)
-  for (const control of form.elements) control.disabled = over
+  const adopted = isAdopted(auctionId)
+  for (const control of form.elements) control.disabled = over || adopted
+  byId('auction-end').disabled = adopted
   byId('auction-watch').disabled = watching.has(auctionId)
   byId('auction-watch').textContent = watching.has(auctionId) ? 'Watching the price' : 'Watch the price'
   byId('auction-end').textContent = over ? 'Open it again' : 'End the auction'

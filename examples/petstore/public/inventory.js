@@ -1,36 +1,26 @@
 import { byId, el, toast } from './dom.js'
-import { openStream, wireOf } from './live.js'
+import { wireOf } from './live.js'
 import { api } from './person.js'
+import { hear } from './stream.js'
 
 const items = new Map()
 const prices = new Map()
 
 export function startInventory () {
-  const wire = wireOf('inventory')
-  if (typeof SharedWorker === 'function') {
-    // The board is the same for everybody, so all windows of the browser share one connection.
-    const worker = new SharedWorker('/inventory-worker.js', { name: 'inventory', type: 'module' })
-    worker.port.onmessage = ({ data }) => {
-      if (data.state !== undefined) wire(data.state, data.node)
-      for (const itemId of data.gone ?? []) drop(itemId)
-      for (const item of data.items ?? []) show(item)
-      for (const priced of data.prices ?? []) showPrice(priced)
+  hear({
+    state: wireOf('inventory', false),
+    on: {
+      inventory: ({ part, items: all }) => {
+        // What is not in the new state is gone; what is in it stays where it is, so that a change can be seen.
+        if (part === 0) for (const itemId of [...items.keys()]) if (!all.some(({ data }) => data.itemId === itemId)) drop(itemId)
+        for (const { data } of all) show(data)
+      },
+      'price-list': ({ items: all }) => all.forEach(({ data }) => showPrice(data)),
+      stock: show,
+      price: showPrice,
+      'realtime:removed': ({ topic, key }) => topic === 'inventory' && drop(key)
     }
-  } else {
-    openStream('/v1/inventory/stream', {
-      state: wire,
-      on: {
-        inventory: ({ part, items: all }) => {
-          if (part === 0) for (const itemId of [...items.keys()]) drop(itemId)
-          for (const { data } of all) show(data)
-        },
-        'price-list': ({ items: all }) => all.forEach(({ data }) => showPrice(data)),
-        stock: show,
-        price: showPrice,
-        'realtime:removed': ({ topic, key }) => topic === 'inventory' && drop(key)
-      }
-    })
-  }
+  })
 }
 
 const rowOf = itemId => byId('inventory-board').querySelector(`[data-item="${CSS.escape(itemId)}"]`)
@@ -45,7 +35,9 @@ function showPrice (priced) {
   prices.set(priced.itemId, priced)
   const row = rowOf(priced.itemId)
   if (row === null) return
-  row.querySelector('.price').textContent = `$${priced.price}`
+  const button = row.querySelector('.price')
+  button.textContent = `$${priced.price}`
+  button.ariaLabel = `$${priced.price}: raise the price of ${items.get(priced.itemId).name}`
   if (known !== undefined && known.price !== priced.price) flash(row)
 }
 
@@ -66,7 +58,7 @@ function addRow ({ itemId, name }) {
   }
   const row = el('li', { dataset: { item: itemId } },
     el('span', { className: 'item-name' }, name),
-    el('button', { type: 'button', className: 'price', ariaLabel: `Raise the price of ${name}`, onclick: raise(itemId) }),
+    el('button', { type: 'button', className: 'price', onclick: raise(itemId) }),
     el('span', { className: 'level' }),
     el('div', { className: 'stepper', role: 'group', ariaLabel: `Stock of ${name}` },
       el('button', { type: 'button', ariaLabel: 'One less', onclick: change(-1) }, '−'),

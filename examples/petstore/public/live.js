@@ -1,65 +1,21 @@
-/** The library's client for streams, and the browser's own WebSocket, with what that leaves to the page. */
-import { listen } from '/fastify-realtime-client/index.js'
+/** The browser's own WebSocket, with what that leaves to the page. */
 import { asMe, stayIn } from './person.js'
 import { count } from './proof.js'
 
 const words = { idle: '', connecting: 'connecting', live: 'live', gone: 'reconnecting', done: 'finished' }
 
-/** Shows a connection's state in its panel's header; `node` says which node it is on, where there are several. */
-export function wireOf (panelId) {
+/**
+ * Shows a connection's state in its panel's header; `node` says which node it is on, where there are several. Panels that
+ * share a connection count its returns once.
+ */
+export function wireOf (panelId, counted = true) {
   const wire = document.querySelector(`#${panelId} .wire`)
   let away = false
   return (state, node) => {
-    if (state === 'live' && away) count('reconnects')
+    if (state === 'live' && away && counted) count('reconnects')
     if (state === 'live' || state === 'gone') away = state === 'gone'
     wire.dataset.state = state
     wire.textContent = node ?? words[state]
-  }
-}
-
-/**
- * A stream by `listen()` of the client, which comes back and resumes by itself, also behind a proxy's 502. Where it is sent
- * away for good (a session that is over), it begins again from the last id, unless there is nothing to hear any more.
- */
-export function openStream (path, { on, state, isOver = async () => false }) {
-  let leave
-  let lastEventId = ''
-  let retry
-  let closed = false
-  const always = { 'realtime:open': () => {}, node: ({ node }) => state('live', node) }
-  open()
-
-  function open () {
-    state('connecting')
-    leave = listen(asMe(path), { on: heard({ ...always, ...on }), state: turned, lastEventId })
-  }
-
-  function heard (on) {
-    return Object.fromEntries(Object.entries(on).map(([name, hear]) => [name, event => {
-      lastEventId = event.id
-      hear(event.data, event)
-    }]))
-  }
-
-  function turned ({ is }) {
-    if (is === 'open') state('live')
-    if (is === 'waiting' || is === 'over') state('gone')
-    if (is === 'over') retry = setTimeout(reopen, 2000)
-  }
-
-  async function reopen () {
-    const over = !await stayIn() || await isOver()
-    if (closed) return
-    if (over) state('idle')
-    else open()
-  }
-
-  return {
-    close () {
-      closed = true
-      clearTimeout(retry)
-      leave()
-    }
   }
 }
 

@@ -1,14 +1,17 @@
 import { byId, clock, el, money, prepend, toast } from './dom.js'
-import { openStream, wireOf } from './live.js'
+import { wireOf } from './live.js'
 import { api, me } from './person.js'
 import { petName } from './pets.js'
+import { count } from './proof.js'
+import { hear } from './stream.js'
 
 export function startNotifications ({ onPetChange, onLoad }) {
   const show = wireOf('notifications')
   const cut = cutDemo()
+  const mine = `users/${encodeURIComponent(me)}/notifications`
   let heard = false
 
-  openStream('/v1/pets/notifications', {
+  hear({
     state (state, node) {
       show(state, node)
       cut.state(state)
@@ -35,6 +38,8 @@ export function startNotifications ({ onPetChange, onLoad }) {
       },
       // Away for longer than the history reaches, or the server began anew.
       'realtime:reset' ({ topic, reason }) {
+        if (topic !== 'pets' && topic !== mine) return
+        count('resets')
         tell('realtime:reset', `What happened meanwhile in ${topic} is gone (${reason})`)
         if (topic === 'pets') load()
       }
@@ -117,9 +122,12 @@ function cutDemo () {
     note (text) {
       if (round === undefined || !text.startsWith(round.name)) return
       const number = Number(text.slice(round.name.length).trim()[0])
+      if (round.arrived.includes(number)) return count('doubled')
+      count('heard')
+      count('missed', Math.max(0, number - round.arrived.length - 1))
       round.arrived.push(number)
       ticks[number - 1].dataset.state = 'arrived'
-      if (round.arrived.length === ticks.length) finish()
+      if (number === ticks.length) finish()
     }
   }
 }

@@ -69,7 +69,7 @@ async function ask (method, path, body) {
 }
 
 export function showPerson () {
-  document.title = `${me} · Pet store`
+  document.title = `${me} · Pet store · fastify-realtime`
   byId('who-avatar').replaceWith(avatar(me))
   byId('who-name').value = me
   byId('who').addEventListener('submit', event => {

@@ -5,6 +5,11 @@ const pets = new Map()
 const statuses = ['AVAILABLE', 'PENDING', 'ADOPTED']
 
 export const petName = petId => pets.get(petId)?.petName ?? petId
+export const isAdopted = petId => pets.get(petId)?.status === 'ADOPTED'
+
+/** Called with the id of a pet that may have changed. */
+export const watchPets = changed => watchers.push(changed)
+const watchers = []
 
 /** Changes heard before the first list was here. */
 let early = []
@@ -34,7 +39,13 @@ function render ({ petId, status, price }) {
   pill.value = status
   pill.dataset.status = status
   node.querySelector('output').textContent = money(price)
-  node.querySelector('.adopt').disabled = status === 'ADOPTED'
+  // Nothing of an adopted pet changes any more.
+  const adopted = status === 'ADOPTED'
+  for (const control of node.querySelectorAll('button, select')) control.disabled = adopted
+  const button = node.querySelector('.adopt')
+  button.textContent = adopted ? 'Adopted' : 'Adopt'
+  button.ariaLabel = `${button.textContent} ${petName(petId)}`
+  for (const changed of watchers) changed(petId)
 }
 
 function row ({ petId, petName, kind, about }) {
@@ -46,7 +57,6 @@ function row ({ petId, petName, kind, about }) {
     el('button', {
       type: 'button',
       className: 'adopt',
-      ariaLabel: `Adopt ${petName}`,
       onclick: () => api('POST', `/v1/pets/${petId}/adopt`, { userId: me }).catch(refused)
     }, 'Adopt'),
     el('select', {

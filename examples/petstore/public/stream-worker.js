@@ -1,0 +1,3 @@
+import { join } from './hub.js'
+
+self.onconnect = ({ ports: [port] }) => join(port)
