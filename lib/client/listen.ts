@@ -1,4 +1,5 @@
 /** `listen()`: one SSE stream, with what an EventSource leaves to the page: statuses, ends, headers, and a stop. */
+import { headerOf } from './bytes.ts'
 import { delayOf, FIRST_MS, LONGEST_MS, type Delays } from './backoff.ts'
 import { quietly } from './callbacks.ts'
 import { EventStreamParser, isEventStream, readText, type StreamBlock } from './event-stream.ts'
@@ -105,7 +106,7 @@ class Stream {
   /** Resolves with the status; with 0 where the connection was lost. */
   async #read (signal: AbortSignal): Promise<number> {
     const own = await this.#options.headers?.()
-    const headers = { accept: 'text/event-stream', ...this.#id !== '' && { 'last-event-id': this.#id }, ...own }
+    const headers = { accept: 'text/event-stream', ...this.#id !== '' && { 'last-event-id': headerOf(this.#id) }, ...own }
     const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
     const { status, body } = response
     if (this.#ended) return 0

@@ -44,6 +44,16 @@ t.test('it comes back from the last id, after a lost connection and after 5xx, a
   stop()
 })
 
+t.test('an id that is not latin-1 is sent as the bytes of UTF-8, as an EventSource sends it', async (t) => {
+  const { asked, heard, start } = await served(t, (_request, response, turn) => {
+    stream(response).write(`retry: 5\nid: ${turn}-€uro\nevent: n\ndata: ${turn}\n\n`, () => { if (turn === 0) response.destroy() })
+  })
+  const stop = start()
+  await until('both', () => heard.length === 2)
+  t.equal(Buffer.from(String(asked[1]?.headers['last-event-id']), 'latin1').toString(), '0-€uro')
+  stop()
+})
+
 t.test('nothing is tried again after 204, 401 or 404, nor when the source has said its end', async (t) => {
   for (const status of [204, 400, 401, 403, 404]) {
     const { asked, states, start } = await served(t, (_request, response) => { response.writeHead(status).end() })

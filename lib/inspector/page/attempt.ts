@@ -163,7 +163,7 @@ export class Attempt {
           accept: 'text/event-stream',
           ...headers,
           ...body !== undefined && { 'content-type': 'application/json' },
-          ...cursor !== undefined && { 'last-event-id': cursor },
+          ...cursor !== undefined && { 'last-event-id': String.fromCharCode(...new TextEncoder().encode(cursor)) },
           [MARK]: this.#mark
         },
         ...body !== undefined && { body: JSON.stringify(body) }
