@@ -106,7 +106,8 @@ class Stream {
   /** Resolves with the status; with 0 where the connection was lost. */
   async #read (signal: AbortSignal): Promise<number> {
     const own = await this.#options.headers?.()
-    const headers = { accept: 'text/event-stream', ...this.#id !== '' && { 'last-event-id': headerOf(this.#id) }, ...own }
+    const from = this.#id === '' ? {} : { 'last-event-id': headerOf(this.#id) }
+    const headers = { accept: 'text/event-stream', ...from, ...own }
     const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
     const { status, body } = response
     if (this.#ended) return 0
