@@ -103,6 +103,7 @@ async function longTests () {
 
 async function prepare () {
   if (await install() !== 0 || await node(['scripts/build.mjs', '--if-changed']) !== 0) return false
+  if (await node(['scripts/build.mjs', 'examples', '--if-changed']) !== 0) return false
   for (const [variable, search] of Object.entries({ CHROMIUM_BIN: findChromium, REDIS_SERVER_BIN: findRedis, PROMETHEUS_BIN: findPrometheus })) {
     const program = await search()
     if (!program) return false
