@@ -204,7 +204,7 @@ t.test('what is not an answer', async (t) => {
   await state(page, 'thinking')
   prompter.fail()
   await state(page, 'aborted')
-  await page.locator('#ending', { hasText: 'what was telling it failed' }).waitFor()
+  await page.locator('#ending', { hasText: 'its source failed' }).waitFor()
   consolesAreEmpty()
 
   const gone = await open('#nothing')
