@@ -3,7 +3,7 @@ import Fastify from 'fastify'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { defineMessages } from 'fastify-realtime'
-import { connect, type Client, type ClientEvent, type HeardMember, type Store } from 'fastify-realtime/client'
+import { connect, type Client, type ClientEvent, type ConnectionEvent, type HeardMember, type Store } from 'fastify-realtime/client'
 import { describe, expect, test } from 'tstyche'
 import { Type } from 'typebox'
 import { z } from 'zod'
@@ -45,6 +45,12 @@ describe('what a client may name', () => {
     topic.on('*', (event) => { if (event.event === 'moved') expect(event.data).type.toBe<{ x: number }>() })
     expect(topic.on).type.not.toBeCallableWith('sung', () => {})
     expect(rt.topic('news').on).type.not.toBeCallableWith('said', () => {})
+  })
+
+  test('what is for this connection alone, whose data the server has not declared', () => {
+    rt.on('welcome', (event) => { expect(event).type.toBe<ConnectionEvent>() })
+    rt.on('*', ({ data }) => { expect(data).type.toBe<unknown>() })
+    expect(rt.on('*', () => {})).type.toBe<() => void>()
   })
 
   test('any event, where a topic declares none', () => {

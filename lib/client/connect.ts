@@ -8,7 +8,7 @@ import type { Store } from './store.ts'
 import type { TokenSource } from './token.ts'
 import type { HeardMember, StateEntry } from './topic.ts'
 import type {
-  ClientEvent, DataOf, MessageName, MessagesOf, ParamsFor, PatternsOf, ReplyOf, TopicFor, Untyped
+  ClientEvent, ConnectionEvent, DataOf, MessageName, MessagesOf, ParamsFor, PatternsOf, ReplyOf, TopicFor, Untyped
 } from './types.ts'
 import type { SocketClass } from './socket-class.ts'
 import { websocket } from './websocket.ts'
@@ -85,6 +85,12 @@ export interface Client<Api> {
   topic <Pattern extends PatternsOf<Api> & string> (
     pattern: Pattern, ...params: ParamsFor<NoInfer<Pattern>>
   ): TopicFor<Api, Pattern>
+  /**
+   * What the server sends to this connection alone, by `connection.send(event, data)`. It has no id and is not sent
+   * again after a lost connection. The connection is kept while somebody listens. `'*'`: all of them. Returns what
+   * ends it.
+   */
+  on (event: string, run: (event: ConnectionEvent) => void): () => void
   /** A message to the channel itself. @throws RealtimeError */
   send <K extends MessageName<MessagesOf<Api>>> (
     event: K, data: DataOf<MessagesOf<Api>, K>
@@ -109,6 +115,7 @@ export function connect<Api = Untyped> (url: string | URL, options: ConnectOptio
     state: session.state,
     topic: (pattern: string, params?: Record<string, string>) =>
       topicOf(session, nameOf(pattern, params), settings.maxQueued),
+    on: (event: string, run: (event: ConnectionEvent) => void) => session.on(event, run),
     send: (event: string, data: unknown) => session.message(event, data),
     sendBytes: (bytes: Uint8Array) => session.hint(bytes),
     close: () => session.close(),
@@ -120,8 +127,7 @@ export function connect<Api = Untyped> (url: string | URL, options: ConnectOptio
 function topicOf (session: Session, name: string, maxQueued: number) {
   return {
     name,
-    on: (event: string, run: (event: ClientEvent) => void) =>
-      session.topic(name).on(event === '*' ? undefined : event, run),
+    on: (event: string, run: (event: ClientEvent) => void) => session.topic(name).on(event, run),
     send: (event: string, data: unknown) => session.message(event, data, name),
     relay: (event: string, data: unknown) => session.hint({ event, data, topic: name }),
     show: (state: unknown) => session.show(name, state),

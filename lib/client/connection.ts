@@ -83,9 +83,11 @@ export class Connection {
   broken (): void { this.#down(0) }
 
   close (): void {
-    if (this.is === 'closed') return
+    const { is } = this
+    if (is === 'closed') return
     this.#sleep({ is: 'closed' })
-    this.#host.over()
+    // Where it was refused, everybody was told so.
+    if (is !== 'refused') this.#host.over()
   }
 
   // --- dialling --------------------------------------------------------------------------

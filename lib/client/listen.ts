@@ -6,6 +6,7 @@ import { EventStreamParser, isEventStream, readText, type StreamBlock } from './
 import { mayComeBack } from './http-status.ts'
 import { settingsOf } from './options.ts'
 import { LONGEST_TIMER_MS } from './token.ts'
+import { watchWake } from './wake.ts'
 
 export interface StreamEvent<Data = unknown> {
   event: string
@@ -37,6 +38,11 @@ export interface ListenOptions {
   /** Where it goes on: an id of before. */
   lastEventId?: string
   signal?: AbortSignal
+  /**
+   * A stream that says nothing for so long, not even a heartbeat, is given up, and opened again, ms. Longer than the
+   * server's `heartbeat`, which is 25000 by default. 0: it is never given up. Default 60000.
+   */
+  heartbeat?: number
   /** As in `connect`. The stream's own `retry:` counts for the first attempt. Default 1000. */
   firstDelay?: number
   /** ms. Default 30000. */
@@ -45,7 +51,7 @@ export interface ListenOptions {
 }
 
 type Settings = Required<{ [K in keyof ListenOptions]: ListenOptions[K] | undefined }> & Delays &
-  Pick<ListenOptions, 'on'> & { lastEventId: string }
+  Pick<ListenOptions, 'on'> & { lastEventId: string, heartbeat: number }
 
 const DEFAULTS: Settings = {
   on: {},
@@ -53,6 +59,7 @@ const DEFAULTS: Settings = {
   headers: undefined,
   lastEventId: '',
   signal: undefined,
+  heartbeat: 60_000,
   firstDelay: FIRST_MS,
   longestDelay: LONGEST_MS,
   fetch: undefined
@@ -81,23 +88,30 @@ class Stream {
   #openedAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
   #request: AbortController | undefined
-  #ended = false
+  #is: StreamState['is'] = 'connecting'
+  #unwatch: (() => void) | undefined
+  #silence: ReturnType<typeof setTimeout> | undefined
 
   constructor (url: string | URL, options: Settings) {
     this.#url = url
     this.#options = options
     this.#id = options.lastEventId
     options.signal?.addEventListener('abort', this.#abort)
-    if (options.signal?.aborted) this.#ended = true
+    if (options.signal?.aborted) this.#is = 'stopped'
   }
+
+  get #ended (): boolean { return this.#is === 'over' || this.#is === 'stopped' }
 
   open (): void {
     if (this.#ended) return
-    this.#tell({ is: 'connecting' })
+    this.#unwatch ??= watchWake({ awake: (slept) => this.#awake(slept) })
+    this.#drop()
     const request = this.#request = new AbortController()
+    this.#alive()
+    this.#tell({ is: 'connecting' })
     const done = (status: number): void => {
-      if (this.#ended || this.#request !== request) return
-      if (mayComeBack(status)) this.#comeBack()
+      if (this.#request !== request) return
+      if (mayComeBack(status)) this.#lost()
       else this.#end({ is: 'over', status })
     }
     this.#read(request.signal).then(done, () => done(0))
@@ -110,7 +124,8 @@ class Stream {
     const headers = { accept: 'text/event-stream', ...from, ...own }
     const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
     const { status, body } = response
-    if (this.#ended) return 0
+    if (signal.aborted) return 0
+    this.#alive()
     if (!isEventStream(response)) {
       body?.cancel().catch(() => {})
       return status === 200 ? 0 : status
@@ -120,10 +135,19 @@ class Stream {
     let over = false
     const parser = new EventStreamParser((block) => { over = this.#hear(block) || over })
     await readText(response, (text) => {
-      if (!this.#ended) parser.push(text)
-      return !over && !this.#ended
+      if (signal.aborted) return false
+      this.#alive()
+      parser.push(text)
+      return !over
     })
     return over ? 200 : 0
+  }
+
+  /** Nobody can ask a stream whether it is there: it is lost when it has said nothing for too long. */
+  #alive (): void {
+    clearTimeout(this.#silence)
+    const { heartbeat } = this.#options
+    if (heartbeat > 0) this.#silence = setTimeout(() => this.#lost(), Math.min(heartbeat, LONGEST_TIMER_MS))
   }
 
   /** True: nothing follows. */
@@ -138,13 +162,29 @@ class Stream {
     return ENDS.has(event)
   }
 
-  #comeBack (): void {
+  #lost (): void {
+    this.#drop()
     if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
-    const wanted = this.#attempt === 0 ? this.#retry : undefined
-    const delay = Math.min(wanted ?? delayOf(this.#attempt, this.#options), LONGEST_TIMER_MS)
-    this.#attempt++
+    const attempt = this.#attempt++
+    const wanted = attempt === 0 ? this.#retry : undefined
+    const delay = Math.min(wanted ?? delayOf(attempt, this.#options), LONGEST_TIMER_MS)
     this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
     this.#timer = setTimeout(() => this.open(), delay)
+  }
+
+  /** What it waits for may still come: that is of no account then. */
+  #drop (): void {
+    clearTimeout(this.#timer)
+    clearTimeout(this.#silence)
+    this.#request?.abort()
+    this.#request = undefined
+  }
+
+  /** What is not known to have an id may be a source, which would begin anew: that is left to its heartbeat. */
+  #awake (slept: boolean): void {
+    if (this.#is !== 'waiting' && !(slept && this.#id !== '')) return
+    this.#attempt = 0
+    this.open()
   }
 
   stop (): void {
@@ -153,14 +193,14 @@ class Stream {
 
   #end (state: StreamState): void {
     if (this.#ended) return
-    this.#ended = true
-    clearTimeout(this.#timer)
-    this.#request?.abort()
+    this.#drop()
+    this.#unwatch?.()
     this.#options.signal?.removeEventListener('abort', this.#abort)
     this.#tell(state)
   }
 
   #tell (state: StreamState): void {
+    this.#is = state.is
     const { state: told } = this.#options
     if (told) quietly(() => told(state))
   }

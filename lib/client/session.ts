@@ -4,11 +4,13 @@ import { Asks } from './asks.ts'
 import { delayOf } from './backoff.ts'
 import { Connection, type ConnectionHost } from './connection.ts'
 import { RealtimeError } from './errors.ts'
+import { Listeners } from './listeners.ts'
 import type { SessionOptions } from './options.ts'
 import { overWith, type ClientState } from './state.ts'
 import type { Store } from './store.ts'
 import { Token } from './token.ts'
 import { cursorsOf, HeardTopic, PRESENCE, type TopicHost } from './topic.ts'
+import type { ConnectionEvent } from './types.ts'
 import type { Opening } from './wire.ts'
 
 /** A topic that cannot be joined now is asked for again. */
@@ -21,6 +23,7 @@ export class Session implements TopicHost, ConnectionHost {
   readonly #asks: Asks
   readonly #token: Token
   readonly #connection: Connection
+  readonly #listeners = new Listeners<ConnectionEvent>()
   /** The channel's own topics that nobody here has asked for. */
   readonly #unheard = new Set<string>()
   /** Asked for, and not answered. */
@@ -37,7 +40,10 @@ export class Session implements TopicHost, ConnectionHost {
 
   get state (): Store<ClientState> { return this.#connection.state }
 
-  close (): void { this.#connection.close() }
+  close (): void {
+    this.#token.close()
+    this.#connection.close()
+  }
 
   // --- topics ----------------------------------------------------------------------------
 
@@ -90,6 +96,14 @@ export class Session implements TopicHost, ConnectionHost {
     }, delayOf(1, this.#options))
   }
 
+  // --- events for this connection alone ---------------------------------------------------
+
+  on (event: string, run: (event: ConnectionEvent) => void): () => void {
+    const leave = this.#listeners.add(event, run, () => this.#connection.letGo())
+    this.#connection.ensure()
+    return leave
+  }
+
   // --- messages --------------------------------------------------------------------------
 
   async message (event: string, data: unknown, topic?: string): Promise<unknown> {
@@ -128,7 +142,7 @@ export class Session implements TopicHost, ConnectionHost {
 
   // --- what the connection asks and tells --------------------------------------------------
 
-  get wanted (): boolean { return this.#topics.size + this.#asks.size > 0 }
+  get wanted (): boolean { return this.#topics.size + this.#listeners.size + this.#asks.size > 0 }
 
   opening (): Omit<Opening, 'token'> {
     return { cursors: cursorsOf(this.#topics.values()), topics: [...this.#topics.keys()] }
@@ -166,6 +180,7 @@ export class Session implements TopicHost, ConnectionHost {
     }
     // One that is not known (yet) says nothing to this client.
     if ('topic' in frame) this.#ofTopic(frame)
+    else if ('event' in frame) this.#listeners.tell({ event: frame.event, data: frame.data })
   }
 
   #ofTopic (frame: Extract<ServerFrame, { topic: string }>): void {

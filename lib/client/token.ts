@@ -14,6 +14,8 @@ export class Token {
   readonly #timeout: number
   #asking: Promise<string> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** Until the source is given up. */
+  #patience: ReturnType<typeof setTimeout> | undefined
   /** When it is renewed (ms since the epoch). */
   #at = Infinity
 
@@ -29,9 +31,19 @@ export class Token {
   async ask (reason: TokenReason): Promise<string | undefined> {
     const source = this.#source
     if (!source) return undefined
-    this.#asking ??= within(this.#timeout, async () => await source({ reason }))
-      .finally(() => { this.#asking = undefined })
+    this.#asking ??= this.#given(async () => await source({ reason })).finally(() => {
+      clearTimeout(this.#patience)
+      this.#asking = undefined
+    })
     return await this.#asking
+  }
+
+  /** What it gives, unless it takes too long. */
+  async #given (source: () => Promise<string>): Promise<string> {
+    return await new Promise((resolve, reject) => {
+      this.#patience = setTimeout(() => reject(new RealtimeError('TIMEOUT', 'no token')), this.#timeout)
+      Promise.resolve().then(source).then(resolve, reject)
+    })
   }
 
   /** In so many ms, if there is a source, and unless that is due before. Never more often than once a second. */
@@ -50,11 +62,10 @@ export class Token {
     clearTimeout(this.#timer)
     this.#at = Infinity
   }
-}
 
-async function within (ms: number, run: () => Promise<string>): Promise<string> {
-  return await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new RealtimeError('TIMEOUT', 'no token')), ms)
-    Promise.resolve().then(run).then(resolve, reject).finally(() => clearTimeout(timer))
-  })
+  /** Nobody waits for one any more. */
+  close (): void {
+    this.stop()
+    clearTimeout(this.#patience)
+  }
 }

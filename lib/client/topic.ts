@@ -3,7 +3,7 @@ import type { ResetReason, ServerFrame } from '../protocol.ts'
 import { RealtimeError } from './errors.ts'
 import { bytesOf } from './bytes.ts'
 import { Position } from './log.ts'
-import { quietly } from './callbacks.ts'
+import { Listeners } from './listeners.ts'
 import { Derived } from './store.ts'
 
 /** What the topic of a topic's members is called, before its name. */
@@ -32,7 +32,6 @@ export interface TopicHost {
   broken (): void
 }
 
-type Listener = { readonly event: string | undefined, readonly run: (event: HeardEvent) => void }
 type TopicFrame = Extract<ServerFrame, { topic: string }>
 type Frame<Op extends string> = Extract<ServerFrame, { op: Op }>
 type EventFrame = { event: string, id?: string, prev?: string, key?: string, data: unknown }
@@ -46,7 +45,7 @@ export class HeardTopic {
   /** Of those who are there. */
   readonly presence = new Position()
   readonly #host: TopicHost
-  readonly #listeners = new Set<Listener>()
+  readonly #listeners = new Listeners<HeardEvent>()
   readonly #members = new Map<string, HeardMember>()
   readonly #state = new Map<string, StateEntry>()
   #count = 0
@@ -71,14 +70,11 @@ export class HeardTopic {
 
   // --- who listens -----------------------------------------------------------------------
 
-  on (event: string | undefined, run: (event: HeardEvent) => void): () => void {
-    const listener = { event, run }
-    this.#listeners.add(listener)
-    this.hold()
+  on (event: string, run: (event: HeardEvent) => void): () => void {
     // Who comes behind a refusal is told as well.
-    const refusal = this.#refusal
-    if (refusal) queueMicrotask(() => { if (this.#listeners.has(listener)) this.#tellOne(listener, refusal) })
-    return () => { if (this.#listeners.delete(listener)) this.release() }
+    const leave = this.#listeners.add(event, run, () => this.release(), this.#refusal)
+    this.hold()
+    return leave
   }
 
   hold (): void {
@@ -136,16 +132,11 @@ export class HeardTopic {
 
   refused (code: string, message: string): void {
     this.#refusal = { topic: this.name, event: 'error', data: { code, message }, id: undefined, key: undefined }
-    for (const listener of [...this.#listeners]) this.#tellOne(listener, this.#refusal)
+    this.#listeners.tell(this.#refusal)
   }
 
   #tell (event: string, data: unknown, id: string | undefined, key?: string): void {
-    const told = { topic: this.name, event, data, id, key }
-    for (const listener of [...this.#listeners]) this.#tellOne(listener, told)
-  }
-
-  #tellOne ({ event, run }: Listener, told: HeardEvent): void {
-    if (event === told.event || event === undefined) quietly(() => run(told))
+    this.#listeners.tell({ topic: this.name, event, data, id, key })
   }
 
   // --- the state of a keyed topic --------------------------------------------------------
@@ -194,7 +185,7 @@ export class HeardTopic {
     const waiting: HeardEvent[] = []
     const end: RealtimeError[] = []
     let wake = (): void => {}
-    const off = this.on(undefined, (told) => {
+    const off = this.on('*', (told) => {
       const { code, message } = Object(told.data) as { code: string, message: string }
       if (end.length > 0) return
       if (told.event === 'error') end.push(new RealtimeError(code, message))

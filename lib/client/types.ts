@@ -39,6 +39,12 @@ export interface ClientEvent<Name extends string = string, Data = unknown> {
   key: string | undefined
 }
 
+/** An event for this connection alone: the server's `connection.send(event, data)`. */
+export interface ConnectionEvent {
+  event: string
+  data: unknown
+}
+
 /** Beside a topic's own events. */
 export interface OwnEvents {
   /** Events were lost for good: whatever was made of them is to be loaded anew. */

@@ -108,5 +108,20 @@ export const events: WireStory = {
     for (const event of ['error', 'open', 'realtime:open', 'a\nb', 'a\rb', 'a\0b', '']) {
       t.throws(() => one.connection.send(event, {}), { code: 'FST_ERR_REALTIME_EVENT_NAME_INVALID' })
     }
+  },
+
+  'connection.send sends bytes as a publish does': async (t, { open }) => {
+    const { enter } = await open(t)
+    const { client, connection } = await enter()
+    for (const bytes of [Buffer.from([0, 1, 2, 255]), Buffer.alloc(0), Buffer.alloc(40_000, 7)]) {
+      connection.send('picture', new Uint8Array(bytes))
+      t.same(await client.nextBytes('picture'), bytes)
+      connection.send('picture', bytes)
+      t.same(await client.nextBytes('picture'), bytes, 'a Buffer is bytes too')
+    }
+    const reused = Uint8Array.of(1, 2, 3)
+    connection.send('picture', reused)
+    reused.fill(9)
+    t.same(await client.nextBytes('picture'), Buffer.of(1, 2, 3), 'as they were when send was called')
   }
 }

@@ -5,7 +5,7 @@
  * What differs by connection (openings, resets, snapshots, replays of several topics) is asked of the connection's own
  * `Outlet`.
  */
-import type { EventId } from './adapter.ts'
+import type { EventId, Format } from './adapter.ts'
 import type { CloseReason } from './close-reasons.ts'
 import type { Entry } from './event.ts'
 import type { LapseReason, ResetReason } from '../protocol.ts'
@@ -76,7 +76,7 @@ export type Notice =
   | { type: 'at', subscription: HeardSubscription, why: 'conflated' }
   /** The server took it from the client. `reason`: why, where the client may join it again. */
   | { type: 'revoked', topic: string, reason?: LapseReason }
-  | { type: 'direct', event: string, data: Uint8Array }
+  | { type: 'direct', event: string, data: Uint8Array, format: Format }
 
 /** The connection, as its outlet sees it. */
 export interface OutletHost {

@@ -27,7 +27,8 @@ export interface Connection {
    */
   readonly buffered: number
   /**
-   * Sends an event to this client alone. It carries no id and is not replayed.
+   * Sends an event to this client alone. It carries no id and is not replayed. A `Uint8Array` is sent as bytes, like
+   * those of a publish.
    * @throws FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_NAME_INVALID
    */
   send (event: string, data: unknown): void

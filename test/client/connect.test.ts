@@ -1,7 +1,7 @@
 /** The client against a real server: what is heard, what is answered, and what a lost connection changes. */
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
-import { connect, type ConnectOptions } from '../../lib/client/index.ts'
+import { connect, http, type ConnectOptions } from '../../lib/client/index.ts'
 import type { SocketClass } from '../../lib/client/websocket.ts'
 import type { RealtimeOptions } from '../../lib/index.ts'
 import { live } from '../helpers/app.ts'
@@ -14,6 +14,7 @@ async function start (t: Test, options: RealtimeOptions = {}) {
   const room = app.topic('rooms/:room', { authorize: () => true, presence: { grace: 0 } })
   const board = app.topic('boards/:board', { authorize: () => true, keyed: true })
   app.channel('/realtime', {
+    http: true,
     subscribe: [room, board],
     presence: true,
     messages: {
@@ -123,6 +124,19 @@ t.test('who listens behind a refusal, or to a client that is closed, is told so 
   const room = client.topic('rooms/:room', { room: '1' })
   await t.rejects(async () => { for await (const event of room) t.fail(String(event)) }, { code: 'CLOSED' })
   t.same(codes.slice(0, 2), ['UNKNOWN_TOPIC', 'UNKNOWN_TOPIC'])
+})
+
+t.test('a client that was refused and is then closed tells its topics one end', async (t) => {
+  const { open } = await start(t, { identify: (request) => { if (request.headers.user !== 'ada') throw Object.assign(new Error('no'), { statusCode: 401 }); return { id: 'ada' } } })
+  const client = open({ wire: http })
+  const codes: unknown[] = []
+  client.topic('rooms/:room', { room: '1' }).on('error', ({ data }) => codes.push(data.code))
+  await until('it is refused', () => client.state.get().is === 'refused')
+  t.equal(codes.length, 1)
+  client.close()
+  t.equal(client.state.get().is, 'closed')
+  t.equal(codes.length, 1)
+  await t.rejects(client.send('say', { text: '' }), { code: 'CLOSED' })
 })
 
 t.test('a topic that is left and heard again in the next moment is no refusal', async (t) => {

@@ -8,8 +8,11 @@ import { connect } from '../../lib/client/index.ts'
 import { Token } from '../../lib/client/token.ts'
 import type { SocketClass } from '../../lib/client/websocket.ts'
 import { live } from '../helpers/app.ts'
+import { BareContext } from '../helpers/bare-context.ts'
 import { until } from '../helpers/redis.ts'
 
+/** A number that no other timer has. */
+const TOKEN_MS = 12_345
 const Socket = WebSocket as unknown as SocketClass
 
 t.test('a token that never comes is given up, and asked for again', async (t) => {
@@ -30,6 +33,17 @@ t.test('a token that never comes is given up, and asked for again', async (t) =>
   client.topic('rooms/:room', { room: '1' }).on('n', () => {})
   await until('open', () => client.state.get().is === 'open')
   t.same(states, ['connecting', 'waiting', 'connecting', 'waiting', 'connecting', 'open'])
+})
+
+t.test('a client that is closed while a token is on its way waits for it no more', async (t) => {
+  const machine = new BareContext((ms) => ms === TOKEN_MS)
+  let asked = 0
+  const client = machine.connect('http://127.0.0.1:9', { tokenTimeout: TOKEN_MS, token: async () => { asked++; return await new Promise<string>(() => {}) } })
+  client.on('*', () => {})
+  await until('the token is asked for', () => asked === 1)
+  t.equal(machine.waiting(TOKEN_MS), 1)
+  client.close()
+  t.equal(machine.waiting(TOKEN_MS), 0)
 })
 
 t.test('who asks at one time is given one answer; what comes too late is given to nobody', async (t) => {

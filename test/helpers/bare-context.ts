@@ -63,6 +63,11 @@ export class BareContext {
 
   waiting (ms: number): number { return this.#heldOf(ms).length }
 
+  /** The number of the newest held timer of so many ms. */
+  newest (ms: number): number | undefined {
+    return [...this.#timers].filter(([, timer]) => timer.ms === ms && timer.real === undefined).at(-1)?.[0]
+  }
+
   /** ms of the held timer that would be over first, intervals left out. */
   shortest (): number | undefined {
     const all = [...this.#timers.values()].filter(({ once, real }) => once && real === undefined).map(({ ms }) => ms)

@@ -2,7 +2,7 @@
 import { readReason, type Reason } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
 import type { Identity } from '../identity.ts'
-import { encodeJson } from '../payload.ts'
+import { encodeAny } from '../payload.ts'
 import type { Notice, WireKind } from '../wire.ts'
 import { ConnectionClosed } from '../../errors.ts'
 
@@ -63,7 +63,7 @@ export class ConnectionFace {
   send (event: string, data: unknown): void {
     if (this.#host.closed) return
     checkEventName(event)
-    this.#host.tell({ type: 'direct', event, data: encodeJson(undefined, event, data) })
+    this.#host.tell({ type: 'direct', event, ...encodeAny(undefined, event, data) })
   }
 
   subscribe (topic: unknown): Promise<void> {

@@ -47,7 +47,7 @@ export class ProcessOutlet implements Outlet {
       case 'revoked': return this.#revoked()
       case 'reset': return resetBatch(notice)
       case 'snapshot': return snapshotBatch(notice)
-      case 'direct': return batchOf([{ id: undefined, name: notice.event, data: notice.data, format: 'json' }])
+      case 'direct': return batchOf([{ id: undefined, name: notice.event, data: notice.data, format: notice.format }])
       default: return undefined
     }
   }

@@ -2,6 +2,7 @@
 import { cursorPart, joinCursor } from '../../core/cursor.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
 import { isPlace, type Entry } from '../../core/event.ts'
+import type { Payload } from '../../core/payload.ts'
 import type { Encoder, HeardTopic } from '../../core/wire.ts'
 
 const LF = 10
@@ -23,14 +24,19 @@ function fields (id: string | undefined, name: string): string {
 
 /** One block, as a chunk of its own where it is `framed`. JSON text goes in as the bytes it was published as. */
 export function eventBlock (entry: Entry, id: string | undefined, framed = false): Buffer {
-  if (isPlace(entry)) return placeBlock(id, framed)
-  const { data, format, name } = entry
+  return isPlace(entry) ? placeBlock(id, framed) : payloadBlock(fields(id, entry.name), entry, framed)
+}
+
+/** An event for one client alone. */
+export function directBlock (name: string, payload: Payload): Buffer {
+  return payloadBlock(fields(undefined, name), payload, false)
+}
+
+function payloadBlock (head: string, { data, format }: Payload, framed: boolean): Buffer {
   const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
-  if (format !== 'binary' && !view.includes(LF) && !view.includes(CR)) {
-    return lineBlock(`${fields(id, name)}data: `, data, framed)
-  }
+  if (format !== 'binary' && !view.includes(LF) && !view.includes(CR)) return lineBlock(`${head}data: `, data, framed)
   const text = format === 'binary' ? `data: ${view.toString('base64')}` : dataLines(view.toString())
-  const bytes = Buffer.from(`${fields(id, name)}${text}\n\n`)
+  const bytes = Buffer.from(`${head}${text}\n\n`)
   return framed ? chunk(bytes) : bytes
 }
 

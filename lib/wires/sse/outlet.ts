@@ -8,7 +8,7 @@ import {
 import { cursorPart, joinCursor, NO_PLACE } from '../../core/cursor.ts'
 import type { Entry } from '../../core/event.ts'
 import type { Encoder, HeardSubscription, Notice, Outlet, OutletHost } from '../../core/wire.ts'
-import { HEARTBEAT, block, chunk, eventBlock, type Encoders } from './encode.ts'
+import { HEARTBEAT, block, chunk, directBlock, eventBlock, type Encoders } from './encode.ts'
 import type { SourceFormat } from './format.ts'
 
 export interface SseOutletOptions {
@@ -107,13 +107,13 @@ export class SseOutlet implements Outlet {
       })
       case 'snapshot': return this.#snapshot(notice)
       case 'at': return block({ id: this.#cursor() ?? '' })
-      case 'direct': return block({ event: notice.event, data: Buffer.from(notice.data).toString() })
+      case 'direct': return directBlock(notice.event, notice)
     }
   }
 
   /** A format without our words is told data alone. A loss it cannot be told: it must not take the rest for all. */
   #foreign (notice: Notice): Buffer | undefined {
-    if (notice.type === 'direct') return block({ data: Buffer.from(notice.data).toString() })
+    if (notice.type === 'direct') return directBlock('message', notice)
     if (notice.type === 'reset') this.#breakOffSoon()
     return undefined
   }

@@ -2,7 +2,7 @@
 import type { CloseReason } from '../../../core/close-reasons.ts'
 import { isPublishKey, printable } from '../../../core/event-name.ts'
 import { isPlace, type Entry } from '../../../core/event.ts'
-import { jsonOf } from '../../../core/payload.ts'
+import { jsonOf, type Payload } from '../../../core/payload.ts'
 import type { Encoder, HeardTopic, Notice, OutletHost } from '../../../core/wire.ts'
 import { SUBPROTOCOL, type Ref, type ServerFrame } from '../../../protocol.ts'
 import { Fault } from '../fault.ts'
@@ -72,9 +72,7 @@ export class Envelope implements Protocol {
       })
       case 'snapshot': return snapshotFrame(this.#carriage, notice)
       case 'revoked': return this.#say({ op: 'unsubscribed', topic: notice.topic, reason: notice.reason })
-      case 'direct':
-        return this.#carriage.text(
-          Buffer.from(`{"event":${JSON.stringify(notice.event)},"data":`), notice.data, Buffer.from('}'))
+      case 'direct': return dataFrame(this.#carriage, `{"event":${JSON.stringify(notice.event)}`, notice)
     }
   }
 
@@ -186,8 +184,13 @@ function eventFrame (carriage: Carriage, entry: Entry, topic: HeardTopic): Buffe
     : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
   const key = topic.keyed && entry.key !== undefined ? `,"key":${JSON.stringify(entry.key)}` : ''
   const start = prefixOf(topic, entry.name) + position + key
-  if (entry.format === 'binary') return carriage.bytes(start, entry.data)
-  return carriage.text(Buffer.from(start + ',"data":'), jsonText(entry), Buffer.from('}'))
+  return dataFrame(carriage, start, entry)
+}
+
+/** `start`: the frame's JSON without `data`, and without its end. */
+function dataFrame (carriage: Carriage, start: string, payload: Payload): Buffer {
+  if (payload.format === 'binary') return carriage.bytes(start, payload.data)
+  return carriage.text(Buffer.from(start + ',"data":'), jsonText(payload), Buffer.from('}'))
 }
 
 function snapshotFrame (

@@ -1,6 +1,6 @@
 /** The flat format: `{"type":name, …data}` both ways, for clients that know nothing of this library. */
 import { isPlace, type Entry } from '../../../core/event.ts'
-import { encodeJson } from '../../../core/payload.ts'
+import { encodeJson, type Payload } from '../../../core/payload.ts'
 import type { Encoder, Notice } from '../../../core/wire.ts'
 import type { FlatError } from '../../../protocol.ts'
 import { Fault } from '../fault.ts'
@@ -18,7 +18,7 @@ class FlatEncoder implements Encoder {
   readonly shared = true
 
   encode (entries: readonly Entry[]): Uint8Array {
-    return joined(entries.flatMap((entry) => isPlace(entry) ? [] : eventFrame(entry)))
+    return joined(entries.flatMap((entry) => isPlace(entry) ? [] : eventFrame(entry.name, entry)))
   }
 }
 
@@ -36,7 +36,7 @@ class Flat implements Protocol {
   /** Only in the app's own words: of ours, a flat client is sent errors alone. */
   notice (notice: Notice): Uint8Array | undefined {
     switch (notice.type) {
-      case 'direct': return flatFrame(notice.event, notice.data)
+      case 'direct': return eventFrame(notice.event, notice)
       case 'reset': {
         const topic = notice.subscription.topic.name
         const message = `events of ${topic} were lost: ${notice.reason}`
@@ -68,8 +68,8 @@ class Flat implements Protocol {
 
 export const flat: Protocol = new Flat()
 
-function eventFrame (entry: Entry): Buffer {
-  return entry.format === 'binary' ? frame('binary', entry.data) : flatFrame(entry.name, jsonText(entry))
+function eventFrame (name: string, payload: Payload): Buffer {
+  return payload.format === 'binary' ? frame('binary', payload.data) : flatFrame(name, jsonText(payload))
 }
 
 /**

@@ -1,5 +1,6 @@
 /** JSON from clients. */
 import sjson from 'secure-json-parse'
+import type { Payload } from '../../../core/payload.ts'
 import { Fault } from '../fault.ts'
 
 export type Json = Record<string, unknown>
@@ -20,6 +21,6 @@ export function parseObject (text: string): Json {
 }
 
 /** The JSON text of an event's data. */
-export function jsonText ({ data, format }: { data: Uint8Array, format: 'json' | 'text' | 'binary' }): Uint8Array {
+export function jsonText ({ data, format }: Payload): Uint8Array {
   return format === 'text' ? Buffer.from(JSON.stringify(Buffer.from(data).toString())) : data
 }
