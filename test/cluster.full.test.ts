@@ -106,14 +106,14 @@ async function startCluster (t: Test): Promise<Cluster> {
     if (child.exitCode === null) child.kill('SIGTERM')
     await ended
   })
-  const lines = createInterface({ input: child.stdout })
-  const says = (wanted: RegExp): Promise<string> => new Promise(resolve => {
-    lines.on('line', function look (line) {
-      if (!wanted.test(line)) return
-      lines.off('line', look)
-      resolve(line)
-    })
-  })
+  const printed: string[] = []
+  createInterface({ input: child.stdout }).on('line', line => printed.push(line))
+  const says = async (wanted: RegExp): Promise<string> => {
+    const from = printed.length
+    const fits = (): string | undefined => printed.slice(from).find(line => wanted.test(line))
+    await until(`a line that fits ${wanted}`, fits, 60_000)
+    return fits()!
+  }
   const [line] = await Promise.all([says(/^Pet store on three nodes: /), says(/^Keys: /)])
   return {
     url: line.slice(line.indexOf('http')),
@@ -213,6 +213,8 @@ t.test('a node is killed, Redis is restarted, and no window misses a bid or hear
   await bidder.goesOn()
 
   const kill = async (window: Window) => {
+    // Behind a restart of Redis a window may be on its way to a node.
+    await served(window, 'auction')
     const name = await nodeOf(window)
     const killed = cluster.says(new RegExp(`^${name} has ended`))
     const again = cluster.says(new RegExp(`^${name} is running`))

@@ -34,17 +34,37 @@ export async function open (sdk, page = 'page.mjs') {
     alias: SDKS[sdk]
   })
   const browser = await chromium.launch({ executablePath: process.env.CHROMIUM_BIN ?? '/usr/bin/chromium', args: FLAGS })
+  const pid = await pidOf(browser)
   return {
     redisSocket,
     script,
     browser,
     async close () {
-      await browser.close()
+      await closed(browser, pid)
       redis.kill('SIGKILL')
       await ended
       rmSync(folder, { recursive: true, force: true })
     }
   }
+}
+
+async function pidOf (browser) {
+  const session = await browser.newBrowserCDPSession()
+  const { processInfo } = await session.send('SystemInfo.getProcessInfo')
+  await session.detach()
+  return processInfo.find(({ type }) => type === 'browser').id
+}
+
+/** ms. A browser on a busy machine may hang when it closes; nothing is asked of it any more. */
+const PATIENCE_MS = 15_000
+
+async function closed (browser, pid) {
+  const impatient = setTimeout(() => {
+    console.log(`# Chromium (${pid}) did not close, and was killed`)
+    process.kill(pid, 'SIGKILL')
+  }, PATIENCE_MS)
+  await browser.close()
+  clearTimeout(impatient)
 }
 
 const JOIN = /\/stream$/

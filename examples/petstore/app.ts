@@ -13,7 +13,7 @@ import { lines } from './lines.ts'
 import { live } from './live.ts'
 import { MemoryStore } from './memory-store.ts'
 import type { Shop } from './node.ts'
-import { notifications } from './notifications.ts'
+import { notifications, petTopic } from './notifications.ts'
 import { orders } from './orders.ts'
 import { RedisStore } from './redis-store.ts'
 import { scanner } from './scanner.ts'
@@ -64,7 +64,7 @@ export async function buildApp (options: PetStoreOptions = {}): Promise<FastifyI
   // In a scope of their own: the page and the login are for those, too, of whom nothing is known yet.
   await app.register(async shop => {
     shop.addHook('onRequest', whoIsAsking(store))
-    const shared: Shop = { store, node, auctionMs }
+    const shared: Shop = { store, node, auctionMs, pet: petTopic(shop) }
     await shop.register(notifications, shared)
     await shop.register(orders, shared)
     await shop.register(inventory, shared)

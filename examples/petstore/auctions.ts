@@ -12,7 +12,7 @@ const AuctionParams = Type.Object({ auctionId: Type.String({ maxLength: 64 }) })
 const lookEveryMs = 500
 const dayMs = 24 * 60 * 60_000
 
-export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node, auctionMs }) => {
+export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node, auctionMs, pet }) => {
   const auction = app.topic('auctions/:auctionId', {
     events: {
       bid: Type.Object({ userId: Type.String(), amount: Type.Number() }),
@@ -52,6 +52,7 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
         }
       },
       // The page shows: until here
+      // For clients that speak the app's own JSON; those of fastify-realtime.v1 join the topic.
       watch: {
         schema: Type.Object({ petId: Type.String({ maxLength: 64 }) }),
         async handler ({ petId }, { connection }) {
@@ -60,6 +61,7 @@ export const auctions: FastifyPluginAsyncTypebox<Shop> = async (app, { store, no
         }
       }
     },
+    subscribe: pet,
     ...introducing(node)
   })
 

@@ -1,4 +1,5 @@
 /** Pets over HTTP, and a stream of what happens to them: what is for everybody and what is for one person. */
+import type { FastifyInstance } from 'fastify'
 import { Type } from 'typebox'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { dashboardTopic, figuresOf } from './dashboard.ts'
@@ -12,13 +13,16 @@ const PriceChange = Type.Object({ petId: Type.String(), price: Type.Number() })
 /** `userId`: whom it is for, where it is not for everybody. */
 const Note = Type.Object({ text: Type.String(), userId: Type.Optional(Type.String()) })
 
-export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node }) => {
+const aboutPets = { 'status-change': StatusChange, 'price-change': PriceChange }
+
+/** For those who watch a single pet, e.g. from its auction. */
+export function petTopic (app: FastifyInstance) {
+  return app.topic('pets/:petId', { authorize: 'anyone', events: aboutPets })
+}
+
+export const notifications: FastifyPluginAsyncTypebox<Shop> = async (app, { store, node, pet }) => {
   const pets = app.topic('pets', {
-    events: { 'status-change': StatusChange, 'price-change': PriceChange, message: Note }
-  })
-  // For those who watch a single pet, e.g. from its auction.
-  const pet = app.topic('pets/:petId', {
-    events: { 'status-change': StatusChange, 'price-change': PriceChange }
+    events: { ...aboutPets, message: Note }
   })
   const personal = app.topic('users/:userId/notifications', {
     events: {

@@ -1,5 +1,5 @@
 import { avatar, byId, clock, el, icon, money, prepend, toast } from './dom.js'
-import { openResumingChannel, wireOf } from './live.js'
+import { openClient, wireOf } from './live.js'
 import { api, me } from './person.js'
 import { isAdopted, petName, watchPets } from './pets.js'
 import { showNode } from './proof.js'
@@ -7,7 +7,8 @@ import { showNode } from './proof.js'
 const wire = wireOf('auction')
 const form = byId('auction-form')
 const bids = byId('auction-bids')
-let channel
+/** Of the auction that is looked at. */
+let client
 let auction
 let watching = new Set()
 
@@ -30,8 +31,7 @@ export function startAuction (pets) {
     button.addEventListener('click', () => bid(floor() + Number(button.dataset.raise)))
   }
   byId('auction-watch').addEventListener('click', () => {
-    watching.add(auction.auctionId)
-    channel.send('watch', { petId: auction.auctionId })
+    watch(auction.auctionId)
     render()
   })
   byId('auction-end').addEventListener('click', () => {
@@ -43,52 +43,55 @@ export function startAuction (pets) {
 }
 
 function enter (auctionId) {
-  channel?.close()
+  client?.close()
   watching = new Set()
   const current = auction = { auctionId }
   begin({ startingPrice: 0 })
   banner('')
+  let loaded = false
 
-  channel = openResumingChannel(`/auctions/${encodeURIComponent(auctionId)}`, {
-    state (state, node) {
-      wire(state, node)
-      showNode(node)
-    },
-    onOpen () {
-      for (const petId of watching) channel.send('watch', { petId })
-    },
-    onFresh (topic) {
-      if (topic !== `auctions/${auctionId}`) return
-      begin({ startingPrice: 0 })
-      refresh(current)
-    },
-    on: {
-      bid ({ userId, amount }) {
-        Object.assign(auction, { leader: userId, amount })
-        log(`${userId === me ? 'You' : userId} bid ${money(amount)}`, userId)
-        if (userId === me) banner('You are in the lead.', 'good')
-        render()
-      },
-      'auction-clock' ({ endsAt }) {
-        auction.endsAt = endsAt
-        tick()
-      },
-      outbid: ({ newAmount }) => banner(`You have been outbid: ${money(newAmount)}.`, 'alert'),
-      'auction-end' ({ winner }) {
-        Object.assign(auction, { over: true, leader: winner })
-        if (winner === null) banner(auction.amount === null ? 'Over, without a bid.' : 'Over: adopted meanwhile.')
-        else banner(winner === me ? `It is yours for ${money(auction.amount)}!` : `Sold to ${winner} for ${money(auction.amount)}.`, winner === me ? 'good' : '')
-        render()
-      },
-      'auction-open' ({ startingPrice }) {
-        begin({ startingPrice })
-        banner('Open again.')
-      },
-      'price-change': ({ petId, price }) => log(`${petName(petId)} now costs ${money(price)} without an auction`),
-      'status-change': ({ petId, status }) => log(`${petName(petId)} is ${status.toLowerCase()}`),
-      error: ({ message }) => banner(message, 'alert')
-    }
+  client = openClient(`/auctions/${encodeURIComponent(auctionId)}`, (state, node) => {
+    if (auction !== current) return
+    wire(state, node)
+    showNode(node)
+    if (state === 'live' && !loaded) load(current)
+    loaded ||= state === 'live'
   })
+  const topic = client.topic('auctions/:auctionId', { auctionId })
+  // Nothing to go on from: events were lost for good.
+  topic.on('reset', () => {
+    begin({ startingPrice: 0 })
+    load(current)
+  })
+  topic.on('bid', ({ data: { userId, amount } }) => {
+    Object.assign(auction, { leader: userId, amount })
+    log(`${userId === me ? 'You' : userId} bid ${money(amount)}`, userId)
+    if (userId === me) banner('You are in the lead.', 'good')
+    render()
+  })
+  topic.on('auction-clock', ({ data: { endsAt } }) => {
+    auction.endsAt = endsAt
+    tick()
+  })
+  topic.on('auction-end', ({ data: { winner } }) => {
+    Object.assign(auction, { over: true, leader: winner })
+    if (winner === null) banner(auction.amount === null ? 'Over, without a bid.' : 'Over: adopted meanwhile.')
+    else banner(winner === me ? `It is yours for ${money(auction.amount)}!` : `Sold to ${winner} for ${money(auction.amount)}.`, winner === me ? 'good' : '')
+    render()
+  })
+  topic.on('auction-open', ({ data: { startingPrice } }) => {
+    begin({ startingPrice })
+    banner('Open again.')
+  })
+  client.topic('auctions/:auctionId/users/:userId', { auctionId, userId: me })
+    .on('outbid', ({ data }) => banner(`You have been outbid: ${money(data.newAmount)}.`, 'alert'))
+}
+
+function watch (petId) {
+  watching.add(petId)
+  const pet = client.topic('pets/:petId', { petId })
+  pet.on('price-change', ({ data: { price } }) => log(`${petName(petId)} now costs ${money(price)} without an auction`))
+  pet.on('status-change', ({ data: { status } }) => log(`${petName(petId)} is ${status.toLowerCase()}`))
 }
 
 function begin ({ startingPrice }) {
@@ -98,7 +101,7 @@ function begin ({ startingPrice }) {
 }
 
 /** The channel brings what happens; what was before comes over HTTP, asked for once the channel is open. */
-async function refresh (current) {
+async function load (current) {
   try {
     const found = await api('GET', `/v1/auctions/${encodeURIComponent(current.auctionId)}`)
     if (auction !== current) return
@@ -113,7 +116,7 @@ async function refresh (current) {
 }
 
 function bid (amount) {
-  if (Number.isFinite(amount)) channel.send('bid', { amount })
+  if (Number.isFinite(amount)) client.send('bid', { amount }).catch(({ message }) => banner(message, 'alert'))
 }
 
 function floor () {

@@ -1,8 +1,8 @@
 /** Who looks at the dashboard, where everyone's pointer is, and the shop's figures. */
 import { avatar, byId, el, money, toast } from './dom.js'
-import { openResumingChannel, wireOf } from './live.js'
-import { me, myToken } from './person.js'
-import { rosterOf, showPeople } from './roster.js'
+import { openClient, wireOf } from './live.js'
+import { me } from './person.js'
+import { showPeople } from './roster.js'
 
 /** Between two of this window's own, ms. */
 const often = 50
@@ -10,24 +10,18 @@ const often = 50
 export function startDashboard () {
   const panel = byId('dashboard')
   const pointers = pointersOn(panel)
-  const roster = rosterOf(people => {
+  const board = openClient('/presence-dashboard', wireOf('dashboard')).topic('presence-dashboard')
+  board.on('update', ({ data: { worth, ...counts } }) => {
+    for (const [name, value] of Object.entries({ ...counts, worth: money(worth) })) {
+      panel.querySelector(`[data-figure="${name}"]`).textContent = value
+    }
+  })
+  board.on('cursor', ({ data }) => pointers.move(data))
+  board.on('error', ({ data }) => toast(data.message))
+  board.members.subscribe(() => {
+    const people = board.members.get().map(({ id }) => id).sort()
     showPeople(byId('dashboard-people'), people)
     pointers.keep(people)
-  })
-
-  const channel = openResumingChannel('/presence-dashboard', {
-    state: wireOf('dashboard'),
-    token: myToken,
-    on: {
-      update ({ worth, ...counts }) {
-        for (const [name, value] of Object.entries({ ...counts, worth: money(worth) })) {
-          panel.querySelector(`[data-figure="${name}"]`).textContent = value
-        }
-      },
-      cursor: pointers.move,
-      'realtime:presence': roster,
-      error: ({ message }) => toast(message)
-    }
   })
 
   let place
@@ -38,7 +32,7 @@ export function startDashboard () {
   })
 
   function tell () {
-    channel.send('cursor', place)
+    board.relay('cursor', place)
     place = undefined
   }
 }

@@ -13,3 +13,43 @@ export function showNode (node) {
   if (node !== undefined) byId('proof-nodes').hidden = false
   byId('proof-node').textContent = node ?? 'none'
 }
+
+/** Where each topic's log is, and what was heard of it lately. */
+const places = new Map()
+const heard = new Set()
+
+/**
+ * What the client hears by is looked at here as well, before the client has looked: each event has an id and names the one before
+ * it. An event that was heard before, and one that does not follow the last, are counted.
+ */
+export class AuditedSocket extends WebSocket {
+  #over = false
+
+  constructor (url, protocols) {
+    super(url, protocols)
+    this.addEventListener('message', ({ data }) => {
+      if (!this.#over && typeof data === 'string') audit(JSON.parse(data))
+    })
+  }
+
+  close (...why) {
+    this.#over = true
+    super.close(...why)
+  }
+}
+
+function audit ({ op, topic, id, prev }) {
+  if (op === 'reset') count('resets')
+  // What has no id is in no history: a pointer that moves, or an event for this client alone.
+  if (id === undefined) return
+  if (op === undefined) follow(topic, id, prev)
+  places.set(topic, id)
+}
+
+function follow (topic, id, prev) {
+  if (heard.has(id)) return count('doubled')
+  if (prev !== places.get(topic)) count('missed')
+  count('heard')
+  heard.add(id)
+  if (heard.size > 1000) heard.delete(heard.values().next().value)
+}
