@@ -6,7 +6,7 @@ import { EventStreamParser, isEventStream, readText, type StreamBlock } from './
 import { mayComeBack } from './http-status.ts'
 import { settingsOf } from './options.ts'
 import { LONGEST_TIMER_MS } from './token.ts'
-import { watchWake } from './wake.ts'
+import { isHidden, watchWake } from './wake.ts'
 
 export interface StreamEvent<Data = unknown> {
   event: string
@@ -182,7 +182,8 @@ class Stream {
 
   /** What is not known to have an id may be a source, which would begin anew: that is left to its heartbeat. */
   #awake (slept: boolean): void {
-    if (this.#is !== 'waiting' && !(slept && this.#id !== '')) return
+    // The timers of a hidden page are so slow that it seems to sleep all the time.
+    if (isHidden() || (this.#is !== 'waiting' && !(slept && this.#id !== ''))) return
     this.#attempt = 0
     this.open()
   }

@@ -27,8 +27,9 @@ async function open (t: Test, answer: Answer, options: Partial<ListenOptions> = 
   const machine = new BareContext((ms) => ms === HEARTBEAT_MS || ms === TICK_MS)
   machine.run(`
     const handlers = {}
-    globalThis.addEventListener = (type, run) => { handlers[type] = run }
-    globalThis.removeEventListener = (type) => { delete handlers[type] }
+    const target = { addEventListener: (type, run) => { handlers[type] = run }, removeEventListener: (type) => { delete handlers[type] } }
+    Object.assign(globalThis, target)
+    globalThis.document = { ...target, visibilityState: 'visible' }
     globalThis.tell = (type) => handlers[type]?.({})
   `)
   const give = machine.run('(values) => { Object.assign(globalThis, values) }') as (values: object) => void
@@ -116,6 +117,23 @@ t.test('behind a sleep, and on another network, it is opened again at once from 
   t.same(heard, [0, 1, 2])
   t.same(cursors(), [undefined, '0', '1'])
   t.notOk(states.includes('waiting'))
+})
+
+t.test('a hidden page, whose timers are slow, leaves it as it is until it is seen', async (t) => {
+  const { asked, answers, machine, heard } = await open(t, say)
+  await until('the first event', () => heard.length === 1)
+  machine.run('document.visibilityState = "hidden"; tell("visibilitychange")')
+  for (let minute = 0; minute < 5; minute++) {
+    machine.sleep(60_000)
+    machine.fire(TICK_MS)
+  }
+  answers[0]?.write('id: still\nevent: n\ndata: "still"\n\n')
+  await until('what the same stream says', () => heard.length === 2)
+  t.equal(asked.length, 1)
+  machine.sleep(60_000)
+  machine.run('document.visibilityState = "visible"; tell("visibilitychange")')
+  await until('what the next one says', () => heard.length === 3)
+  t.same(heard, [0, 'still', 1])
 })
 
 t.test('without an id it is left as it is: a source would begin anew', async (t) => {
