@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { memory, type CloseReason, type Connection, type RealtimeOptions } from '../../lib/index.ts'
 import { connectChannel, connectStream, type ChannelClient } from '../../lib/testing/index.ts'
 import { gate, live } from '../helpers/app.ts'
+import { Roster } from '../helpers/roster.ts'
 import type { Client } from '../helpers/revocation.ts'
 
 /** An app whose node finds that it has lost orders when it is told to. */
@@ -98,4 +99,18 @@ t.test('orders were lost: who is on the way in comes back', async (t) => {
   t.match((await stream).body, /^retry: \d+\n\n$/)
   t.same(app.realtime.connections(), [])
   await connectStream(app, '/stream', { t })
+})
+
+t.test('a member that may not be there any more leaves at once', async (t) => {
+  const banned = new Set<string>()
+  const { app, lose } = await forgetful(t, { identify: (request) => ({ id: String(request.headers.as) }) })
+  const room = app.topic('rooms/:id', { presence: { grace: 60_000 }, authorize: (request) => !banned.has(String(request.headers.as)) })
+  app.channel('/rooms/:id', { topics: room, presence: true })
+  const join = async (as: string) => await connectChannel(app, '/rooms/1', { t, format: 'envelope', headers: { as } })
+  const [ann, eve] = [await join('ann'), await join('eve')]
+  await new Roster(ann).untilIds('ann', 'eve')
+  banned.add('eve')
+  lose()
+  t.match(await eve.ended, { code: 4403 })
+  await new Roster(ann).untilIds('ann')
 })

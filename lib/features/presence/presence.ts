@@ -5,6 +5,7 @@ import {
   memberStoreOf, type Adapter, type MemberChange, type MemberStore, type MemberTopic, type Retention
 } from '../../core/adapter.ts'
 import { callApart, type AppLog } from '../../core/callbacks.ts'
+import { closedByApp, forbidden, tooManyFaults } from '../../core/close-reasons.ts'
 import type { Departed, Feature, Listener } from '../../core/hub.ts'
 import type { ActiveTopic } from '../../core/delivery/active-topic.ts'
 import type { StatePage } from '../../core/published.ts'
@@ -209,9 +210,12 @@ function put (
   all.set(connection, known.set(name, membership))
 }
 
-/** An end of the app's own is no loss: nobody who was sent away for good is waited for. */
+/** By these the server sends a client away. Behind any other end it may be reloading its page. */
+const SENT_AWAY: ReadonlySet<string> = new Set([closedByApp, forbidden, tooManyFaults].map(({ name }) => name))
+
+/** Nobody who was sent away for good is waited for. */
 function departureOf (how: Departed, { reason }: Listener): Departure {
   if (how === 'taken') return 'removed'
   if (how === 'left') return 'left'
-  return reason?.name === 'closed-by-app' && !reason.reconnect ? 'removed' : 'lost'
+  return reason && SENT_AWAY.has(reason.name) && !reason.reconnect ? 'removed' : 'lost'
 }

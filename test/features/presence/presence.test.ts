@@ -134,6 +134,21 @@ t.test('who leaves the topic by itself, or is put out of it, leaves at once', as
   await bob.ended
 })
 
+t.test('who sends rubbish until it is closed leaves at once', async (t) => {
+  const { join } = await start(t, { grace: 60_000 }, (app) => {
+    app.channel('/strict/:room', { topics: app.topic('strict/:room', { presence: { grace: 60_000 } }), presence: true, limits: { faults: 3 } })
+  })
+  const watcher = await join('eve', '/strict/1')
+  await first(watcher)
+  const ada = await join('ada', '/strict/1')
+  const roster = new Roster(watcher, 'strict/1')
+  await roster.untilIds('ada', 'eve')
+  for (let n = 0; n < 5; n++) ada.sendRaw('rubbish')
+  t.match(await ada.ended, { code: 4400 })
+  await roster.untilIds('eve')
+  t.match(watcher.events.at(-1)?.data, { type: 'leave', ids: ['ada'], reason: 'removed' })
+})
+
 t.test('authorize is asked with the action presence; who is refused hears the topic alone', async (t) => {
   const asked = calls<string>()
   const app = await live(t, { identify: (request) => ({ id: String(request.headers.user) }) })
