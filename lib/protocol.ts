@@ -43,8 +43,20 @@ export type ServerFrame =
   | { op: 'error', code: string, message: string, ref?: Ref | undefined, topic?: string | undefined }
   | { op: 'pong' }
   | { op: 'bye', code: number, reason: string, reconnect: boolean, /** ms */ retry?: number }
-  /** An event of a topic. `id` and `prev` where it has a history, `key` where it is keyed. */
-  | { topic: string, event: string, id?: string, prev?: string, key?: string, data: unknown }
+  /**
+   * An event of a topic. `id` and `prev` where it has a history, `key` where it is keyed, `traceparent` where clients
+   * are told where it was published.
+   */
+  | {
+    topic: string,
+    event: string,
+    id?: string,
+    prev?: string,
+    key?: string,
+    traceparent?: string,
+    tracestate?: string,
+    data: unknown
+  }
   /** An event for this client alone. */
   | { event: string, data: unknown }
 

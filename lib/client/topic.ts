@@ -18,6 +18,8 @@ export interface HeardEvent {
   id: string | undefined
   /** Of a keyed topic. */
   key: string | undefined
+  /** Where it was published, if the server tells its clients. */
+  traceparent: string | undefined
 }
 
 export interface HeardMember { id: string, info?: unknown, state?: unknown }
@@ -34,7 +36,14 @@ export interface TopicHost {
 
 type TopicFrame = Extract<ServerFrame, { topic: string }>
 type Frame<Op extends string> = Extract<ServerFrame, { op: Op }>
-type EventFrame = { event: string, id?: string, prev?: string, key?: string, data: unknown }
+interface EventFrame {
+  event: string
+  id?: string
+  prev?: string
+  key?: string
+  traceparent?: string
+  data: unknown
+}
 type Item = { key: string, event: string, data: unknown, encoding?: 'base64' }
 type Snapshot = { part: number, more: boolean, items: Item[] }
 interface Presence { type: string, part?: number, members?: HeardMember[], ids?: string[], count?: number }
@@ -110,12 +119,12 @@ export class HeardTopic {
     this.#subscribedTo = true
   }
 
-  #event ({ event, id, prev, key, data }: EventFrame): void {
+  #event ({ event, id, prev, key, traceparent, data }: EventFrame): void {
     // It is of an earlier time, which was left: its place would stand for a snapshot that is not heard yet.
     if (!this.#subscribedTo) return
     if (id !== undefined && !this.#follows(this.position, id, prev)) return
     if (key !== undefined || event === 'realtime:removed') this.#keep(event, key, data)
-    this.#tell(event, data, id, key)
+    this.#tell(event, data, id, key, traceparent)
   }
 
   #follows (position: Position, id: string, prev: string | undefined): boolean {
@@ -131,12 +140,16 @@ export class HeardTopic {
   }
 
   refused (code: string, message: string): void {
-    this.#refusal = { topic: this.name, event: 'error', data: { code, message }, id: undefined, key: undefined }
+    this.#refusal = this.#told('error', { code, message })
     this.#listeners.tell(this.#refusal)
   }
 
-  #tell (event: string, data: unknown, id: string | undefined, key?: string): void {
-    this.#listeners.tell({ topic: this.name, event, data, id, key })
+  #tell (event: string, data: unknown, id?: string, key?: string, traceparent?: string): void {
+    this.#listeners.tell(this.#told(event, data, id, key, traceparent))
+  }
+
+  #told (event: string, data: unknown, id?: string, key?: string, traceparent?: string): HeardEvent {
+    return { topic: this.name, event, data, id, key, traceparent }
   }
 
   // --- the state of a keyed topic --------------------------------------------------------

@@ -37,6 +37,11 @@ export interface ClientEvent<Name extends string = string, Data = unknown> {
   id: string | undefined
   /** Of a keyed topic's event. */
   key: string | undefined
+  /**
+   * Where it was published, as W3C Trace Context writes it. Undefined unless the server says so (`propagateToClients`
+   * of `fastify-realtime/tracing`), and for what was published without a trace.
+   */
+  traceparent: string | undefined
 }
 
 /** An event for this connection alone: the server's `connection.send(event, data)`. */

@@ -12,7 +12,7 @@ export interface Entry {
   readonly key: string | undefined
   /** The connection that must not get it: its sender's. */
   readonly except: Except | undefined
-  /** Where it was published. No wire writes it. */
+  /** Where it was published. A wire writes it where the topic says so (`tracesTold`). */
   readonly trace: TraceContext | undefined
   /** Its bytes, where they depend on nothing but the event. */
   encoded: Encoded | undefined

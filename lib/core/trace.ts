@@ -5,13 +5,27 @@ import type { TraceContext } from './adapter.ts'
 const TRACEPARENT = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
 /** Section 3.3.1.5: so much must be carried on. More is not. */
 const MAX_STATE = 512
-const TRACESTATE = /^[\x20-\x7e]+$/
+/** Section 3.3.1.1. */
+const MAX_MEMBERS = 32
+const PRINTABLE = /^[\x20-\x7e]+$/
+/** Section 3.3.1.3. */
+const VENDOR = '[a-z][a-z0-9_*/-]{0,255}'
+const TENANT = '[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}'
+/** Neither "," nor "=", and no space at its end. */
+const VALUE = '[\\x20-\\x2b\\x2d-\\x3c\\x3e-\\x7e]{0,255}[\\x21-\\x2b\\x2d-\\x3c\\x3e-\\x7e]'
+const MEMBER = new RegExp(`^(?:${VENDOR}|${TENANT})=${VALUE}$`)
 
 /** What is not well formed is none: a trace is lost then, and no event. */
 export function readTrace (traceparent: unknown, tracestate?: unknown): TraceContext | undefined {
   if (typeof traceparent !== 'string' || traceparent.length !== 55 || !TRACEPARENT.test(traceparent)) return undefined
-  const kept = typeof tracestate === 'string' && tracestate.length <= MAX_STATE && TRACESTATE.test(tracestate)
-  return kept ? { traceparent, tracestate } : { traceparent }
+  return isState(tracestate) ? { traceparent, tracestate } : { traceparent }
+}
+
+/** A member may be empty, and may have spaces around it. Tabs, which W3C allows there too, are not carried on. */
+function isState (text: unknown): text is string {
+  if (typeof text !== 'string' || text.length > MAX_STATE || !PRINTABLE.test(text)) return false
+  const members = text.split(',').map((member) => member.trim()).filter((member) => member !== '')
+  return members.length > 0 && members.length <= MAX_MEMBERS && members.every((member) => MEMBER.test(member))
 }
 
 /** Where something that the app was handed was published. */

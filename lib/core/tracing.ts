@@ -40,6 +40,8 @@ export interface Tracer {
 /** A node's place for a tracer. */
 export class Tracing {
   tracer: Tracer | undefined
+  /** Clients are told where events were published. */
+  toClients = false
 }
 
 /** Ends the span where the work fails; it says itself when it is done. */

@@ -27,6 +27,8 @@ export interface HeardTopic {
   readonly durable: boolean
   /** Its events have keys that clients are to know. */
   readonly keyed: boolean
+  /** Its clients are told where events were published, by wires that have a place for it. */
+  readonly tracesTold: boolean
   /** The id up to which the groups have been written to; empty without history. */
   readonly position: EventId
   /** Free for a wire to keep what it derives from the name, under an object of its own. */

@@ -21,9 +21,17 @@ export interface TracingOptions {
    * WebSocket run in the span of its upgrade request, if that has one.
    */
   messages?: boolean
+  /**
+   * Tells clients where an event was published, by `traceparent` and `tracestate` (PROTOCOL.md, section 4.4). It shows
+   * them trace ids, whether a trace is sampled, and what vendors write into the state. Default false. Only the
+   * envelope format has a place for it: an event stream and plain JSON stay as they are.
+   */
+  propagateToClients?: boolean
 }
 
-const KNOWN: ReadonlySet<string> = new Set(['tracerProvider', 'messages'] satisfies Array<keyof TracingOptions>)
+const KNOWN: ReadonlySet<string> = new Set([
+  'tracerProvider', 'messages', 'propagateToClients'
+] satisfies Array<keyof TracingOptions>)
 
 /** By `app.realtime`. */
 const tracers = new WeakMap<object, OtelTracer>()
@@ -37,7 +45,7 @@ interface Traceable { readonly realtime: Realtime }
  * @throws FST_ERR_REALTIME_OPTION_INVALID
  */
 const plugin: FastifyPluginAsync<TracingOptions> = async (app, options) => {
-  const { tracerProvider, messages = true } = read(options)
+  const { tracerProvider, messages = true, propagateToClients = false } = read(options)
   const place = tracingOf(app.realtime)
   if (!place) throw new OptionInvalid('tracing', 'needs the app.realtime of fastify-realtime')
   if (place.tracer) throw new OptionInvalid('tracing', 'is already registered: register it once')
@@ -45,21 +53,26 @@ const plugin: FastifyPluginAsync<TracingOptions> = async (app, options) => {
   const provider = tracerProvider ?? otel.trace.getTracerProvider()
   const tracer = new OtelTracer(otel, provider.getTracer('fastify-realtime'), { log: app.log, messages })
   place.tracer = tracer
+  place.toClients = propagateToClients
   tracers.set(app.realtime, tracer)
   app.addHook('onClose', async () => {
     place.tracer = undefined
+    place.toClients = false
     tracers.delete(app.realtime)
   })
 }
 
 function read (options: TracingOptions): TracingOptions {
   onlyKnown('', options, KNOWN)
-  const { tracerProvider, messages } = options
+  const { tracerProvider, messages, propagateToClients } = options
   if (tracerProvider !== undefined && typeof tracerProvider?.getTracer !== 'function') {
     throw new OptionInvalid('tracerProvider', 'must be a TracerProvider of OpenTelemetry')
   }
   if (messages !== undefined && typeof messages !== 'boolean') {
     throw new OptionInvalid('messages', 'must be true or false')
+  }
+  if (propagateToClients !== undefined && typeof propagateToClients !== 'boolean') {
+    throw new OptionInvalid('propagateToClients', 'must be true or false')
   }
   return options
 }

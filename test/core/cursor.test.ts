@@ -5,7 +5,7 @@ import { compareIds, hasOrder, idParts } from '../../lib/core/id.ts'
 import type { HeardTopic } from '../../lib/core/wire.ts'
 import { Random, seedOf } from '../random/random.ts'
 
-const heard = (name: string): HeardTopic => ({ name, pattern: name, durable: true, keyed: false, position: '', derived: new Map() })
+const heard = (name: string): HeardTopic => ({ name, pattern: name, durable: true, keyed: false, tracesTold: false, position: '', derived: new Map() })
 
 const NONCE = 'ABCXYZabcxyz0189-_'
 

@@ -7,6 +7,7 @@ import { isGenesis } from '../id.ts'
 import { TopicLog, type LogHost } from '../log/topic-log.ts'
 import type { Observer } from '../observe.ts'
 import type { DeclaredTopic } from '../topics/topic.ts'
+import type { Tracing } from '../tracing.ts'
 import type { Chunk, Encoder, HeardTopic, ResetReason } from '../wire.ts'
 import { bytesOf } from './bytes.ts'
 import type { Group, Member } from './member.ts'
@@ -23,6 +24,7 @@ export interface DeliveryHost {
   readonly observe: Observer
   readonly log: AppLog
   readonly turns: Turns
+  readonly tracing: Tracing
   /** The app closes: clients have been told to come back. */
   readonly stopping: boolean
   /** Resolves with the log's head, which is read once the node hears of all that follows it. */
@@ -87,6 +89,7 @@ export class ActiveTopic implements HeardTopic {
 
   get pattern (): string { return this.declared.pattern }
   get durable (): boolean { return this.log !== undefined }
+  get tracesTold (): boolean { return this.#host.tracing.toClients && !this.declared.policy.companion }
   get keyed (): boolean { return this.declared.policy.keyed !== undefined && !this.declared.policy.companion }
 
   async #open (): Promise<void> {

@@ -1,8 +1,10 @@
 /** The envelope format (PROTOCOL.md): topics and places named in each frame, commands, answers found by `ref`. */
 import type { CloseReason } from '../../../core/close-reasons.ts'
 import { isPublishKey, printable } from '../../../core/event-name.ts'
+import type { TraceContext } from '../../../core/adapter.ts'
 import { isPlace, type Entry } from '../../../core/event.ts'
 import { jsonOf, type Payload } from '../../../core/payload.ts'
+import { readTrace } from '../../../core/trace.ts'
 import type { Encoder, HeardTopic, Notice, OutletHost } from '../../../core/wire.ts'
 import { SUBPROTOCOL, type Ref, type ServerFrame } from '../../../protocol.ts'
 import { Fault } from '../fault.ts'
@@ -183,8 +185,18 @@ function eventFrame (carriage: Carriage, entry: Entry, topic: HeardTopic): Buffe
     ? ''
     : `,"id":${JSON.stringify(entry.id)},"prev":${JSON.stringify(entry.prev)}`
   const key = topic.keyed && entry.key !== undefined ? `,"key":${JSON.stringify(entry.key)}` : ''
-  const start = prefixOf(topic, entry.name) + position + key
+  const trace = entry.trace && topic.tracesTold ? traceMembers(entry.trace) : ''
+  const start = prefixOf(topic, entry.name) + position + key + trace
   return dataFrame(carriage, start, entry)
+}
+
+// Threat: an adapter may have been handed anything in place of a trace, and no client is.
+function traceMembers (given: TraceContext): string {
+  const trace = readTrace(given.traceparent, given.tracestate)
+  if (!trace) return ''
+  const { traceparent, tracestate } = trace
+  const state = tracestate === undefined ? '' : `,"tracestate":${JSON.stringify(tracestate)}`
+  return `,"traceparent":"${traceparent}"${state}`
 }
 
 /** `start`: the frame's JSON without `data`, and without its end. */
