@@ -88,12 +88,14 @@ t.test('what is odd and right is heard as it is', async (t) => {
 
 t.test('a trace that is not well formed is left out, and its event is heard', async (t) => {
   const parent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`
+  const long = `a=${'x'.repeat(251)},b=${'x'.repeat(256)}`
   const cases: Array<[string, TraceContext | undefined]> = [
     [`t=${parent}`, { traceparent: parent }],
     [`t=${parent} s=a%3D1%2Cb%3D2%203`, { traceparent: parent, tracestate: 'a=1,b=2 3' }],
     [`s=a%3D1 t=${parent}`, { traceparent: parent, tracestate: 'a=1' }],
-    [`t=${parent} s=${'x'.repeat(512)}`, { traceparent: parent, tracestate: 'x'.repeat(512) }],
-    [`t=${parent} s=${'x'.repeat(513)}`, { traceparent: parent }],
+    [`t=${parent} s=${long}`, { traceparent: parent, tracestate: long }],
+    [`t=${parent} s=${long},`, { traceparent: parent }],
+    [`t=${parent} s=x`, { traceparent: parent }],
     [`t=${parent} s=%0d%0aevent:forged`, { traceparent: parent }],
     [`t=${parent} s=%E0%A4`, { traceparent: parent }],
     [`t=${parent} s=`, { traceparent: parent }],
