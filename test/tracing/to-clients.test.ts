@@ -218,8 +218,8 @@ t.test('a tracestate is written where it fits W3C\'s grammar and 512 characters,
       t.match(frame, { traceparent: PARENT, data: 1 })
       t.equal(frame.tracestate, tracestate)
     }
-    for (const tracestate of left) {
-      t.equal(bytesOf(encoder, { traceparent: PARENT, tracestate }, true), bytesOf(encoder, { traceparent: PARENT }, true), JSON.stringify(tracestate).slice(0, 60))
+    for (const [i, tracestate] of left.entries()) {
+      t.equal(bytesOf(encoder, { traceparent: PARENT, tracestate }, true), bytesOf(encoder, { traceparent: PARENT }, true), `number ${i}`)
     }
   }
   t.equal(long.length, 512)

@@ -209,10 +209,7 @@ export class ActiveTopic implements HeardTopic {
 
   join (member: Member, encoder: Encoder): void {
     let group = this.#groups.get(encoder)
-    if (!group) {
-      group = { encoder, members: [] }
-      this.#groups.set(encoder, group)
-    }
+    if (!group) this.#groups.set(encoder, group = { encoder, members: [] })
     member.group = group
     member.slot = group.members.push(member) - 1
   }
