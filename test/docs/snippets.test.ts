@@ -31,6 +31,8 @@ t.test('every snippet with a file name has its test', async (t) => {
     'board.mjs',
     'chat.browser.js',
     'chat.mjs',
+    'continued.browser.js',
+    'continued.mjs',
     'described.mjs',
     'gateway.mjs',
     'hear.mjs',
@@ -114,6 +116,17 @@ t.test('traces: a publish, and what consumes it, linked', async (t) => {
   t.match(all, /name: 'publish orders\/:orderId'/)
   t.match(all, /heard changed/)
   t.match(all, /name: 'process orders\/:orderId'/)
+})
+
+t.test('traces: what a page does because of an event belongs to the trace of its publish', async (t) => {
+  const url = await serve(t, 'continued.mjs')
+  const page = await open(t, url, 'continued.browser.js')
+  await page.received('"subscribed"')
+  t.equal(await put(`${url}/orders/42`), 200)
+  await page.received('"traceparent"')
+  const told = page.frames().map((frame) => JSON.parse(frame) as { event?: string, traceparent?: string }).find(({ event }) => event === 'changed')
+  t.match(told?.traceparent, /^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/)
+  t.same(await page.said(1), [told?.traceparent])
 })
 
 t.test('a first channel', async (t) => {

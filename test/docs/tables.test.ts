@@ -1,9 +1,12 @@
 /** The tables of docs/reference/ are the code's: options with their defaults, and errors with their statuses. */
+import Fastify from 'fastify'
 import t from 'tap'
 import { readSettings } from '../../lib/adapters/redis/options.ts'
 import * as errors from '../../lib/errors.ts'
 import { readInspectorOptions } from '../../lib/inspector/options.ts'
+import realtime from '../../lib/index.ts'
 import { readOptions, readResumable } from '../../lib/options.ts'
+import tracing from '../../lib/tracing/index.ts'
 import { tableUnder } from '../helpers/docs.ts'
 
 type Json = Record<string, unknown>
@@ -44,6 +47,19 @@ t.test('the options of the inspector', async (t) => {
     t.same([...rows.keys()].sort(), ['hosts', 'jsonSchema', 'onRequest', 'prefix', ...Object.keys(numbers)].sort())
     for (const [name, value] of Object.entries(numbers)) t.equal(Number(rows.get(name)), value, name)
   }
+})
+
+t.test('the options of tracing', async (t) => {
+  const pages = [tableUnder(OPTIONS, '## Tracing'), tableUnder('docs/guides/tracing.md', '## Options')] as const
+  t.same([...pages[0]], [...pages[1]])
+  const refusal = async (options: object): Promise<string> => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(realtime)
+    return await app.register(tracing, options).then(() => 'it is not refused', ({ message }: Error) => message)
+  }
+  for (const name of pages[0].keys()) t.match(await refusal({ [name]: 'wrong' }), new RegExp(`${name}.*must be`))
+  t.match(await refusal({ none: 1 }), `Known: ${[...pages[0].keys()].join(', ')}`)
 })
 
 t.test('the errors', async (t) => {
