@@ -41,6 +41,7 @@ describe('what a client may name', () => {
   test('events of the topic, and the client\'s own', () => {
     const topic = rt.topic('rooms/:roomId', { roomId: '1' })
     topic.on('said', (event) => { expect(event).type.toBe<ClientEvent<'said', { text: string }>>() })
+    topic.on('said', ({ traceparent }) => { expect(traceparent).type.toBe<string | undefined>() })
     topic.on('reset', ({ data }) => { expect(data.reason).type.toBe<'unknown-cursor' | 'expired' | 'lost' | 'slow'>() })
     topic.on('*', (event) => { if (event.event === 'moved') expect(event.data).type.toBe<{ x: number }>() })
     expect(topic.on).type.not.toBeCallableWith('sung', () => {})
