@@ -109,28 +109,32 @@ async function act (host: CommandsHost, { act, node, connection }: Wished): Prom
   return done
 }
 
-/** The newest events behind `after`, or `newer`, where it has more than are read. */
+/**
+ * What is behind `after`, or all. An adapter reads forwards alone: the newest events are the last of what is read, and
+ * where there is more than is read at one time, `newer` says so.
+ */
 async function past (
   realtime: Realtime, topic: string, after: string | undefined
 ): Promise<Past & { linked: boolean }> {
   let events: PastEvent[] = []
-  let [from, more, linked] = [after, true, true]
-  for (let pages = 0; more && pages < MAX_PAGES; pages++) {
+  let [from, newer, linked, read] = [after, true, true, 0]
+  for (let pages = 0; newer && pages < MAX_PAGES; pages++) {
     const page = await realtime.history(topic, { limit: PAGE, ...from !== undefined && { after: from } })
     if (pages === 0) linked = page.linked
     events = [...events, ...page.events].slice(-SHOWN)
-    more = page.more
+    read += page.events.length
+    newer = page.more
     from = page.events.at(-1)?.id ?? from
   }
-  return { ...fitting(events), newer: more, linked }
+  return { events: fitting(events), read, newer, linked }
 }
 
 /** From the newest backwards, as much as one answer takes. */
-function fitting (events: PastEvent[]): Omit<Past, 'newer'> {
+function fitting (events: PastEvent[]): PastEvent[] {
   let bytes = 0
   const shown = events.map((event) => ({ ...event, data: shownData(event.data) }))
   const first = shown.findLastIndex((event) => (bytes += JSON.stringify(event).length) > MAX_BYTES)
-  return { events: shown.slice(first + 1), more: first >= 0 || events.length === SHOWN }
+  return shown.slice(first + 1)
 }
 
 async function stateOf (realtime: Realtime, topic: string, after: string | undefined): Promise<unknown> {

@@ -93,8 +93,11 @@ export interface Description {
 }
 
 export interface PastEvent { id: string, event: string, data: unknown, key?: string }
-/** `more`: there are older ones. `newer`: the history is longer than is read, and there are newer ones. */
-export interface Past { events: PastEvent[], more: boolean, newer: boolean }
+/**
+ * The last of the `read` events that were read, from the oldest kept on. `newer`: the history is longer than is read at
+ * one time, and there are newer ones.
+ */
+export interface Past { events: PastEvent[], read: number, newer: boolean }
 
 /** Of a live tail. */
 export interface TailEvent {

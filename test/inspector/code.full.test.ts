@@ -16,7 +16,7 @@ import { live } from '../helpers/app.ts'
 mkdirSync(`${root}.cache`, { recursive: true })
 const HOSTILE = ["it's </script><!-- \\ $", '{x} " \u2028 $(reboot) `id`'].join('')
 
-const base: Opening = { kind: 'stream', method: 'GET', url: 'http://x/', headers: {}, body: undefined, format: 'envelope', events: ['said'], message: undefined, join: [] }
+const base: Opening = { kind: 'stream', method: 'GET', url: 'http://x/', headers: {}, body: undefined, format: 'envelope', wire: 'websocket', token: '', events: ['said'], message: undefined, join: [] }
 
 const APP = `
 import Fastify from 'fastify'
@@ -27,7 +27,7 @@ export async function build () {
   const room = app.topic('rooms/:room', { authorize: () => true })
   const side = app.topic('side/:id', { authorize: () => true })
   app.stream('/rooms/:room', { topics: room, method: ['GET', 'POST'] })
-  app.channel('/ws/:room', { topics: room, subscribe: side, messages: { say: { handler: (data) => data } } })
+  app.channel('/ws/:room', { topics: room, subscribe: side, http: true, messages: { say: { handler: (data) => data } } })
   return app
 }
 `
@@ -36,35 +36,61 @@ async function served (t: Test) {
   const app = await live(t)
   const heard: Array<{ headers: Record<string, unknown>, body: unknown, query: unknown }> = []
   const room = app.topic('rooms/:room', { authorize: () => true })
+  const side = app.topic('side/:id', { authorize: () => true })
   app.addHook('preHandler', async ({ headers, body, query }) => { heard.push({ headers, body, query }) })
   app.stream('/rooms/:room', { topics: room, method: ['GET', 'POST'] })
   const said: unknown[] = []
-  app.channel('/ws/:room', { topics: room, messages: { say: { handler: (data) => { said.push(data); return data } } } })
+  app.channel('/ws/:room', { topics: room, subscribe: side, http: true, messages: { say: { handler: (data) => { said.push(data); return data } } } })
   app.get('/', (_request, reply) => { reply.type('text/html').send(`<!doctype html><script type="importmap">${JSON.stringify({ imports: IMPORTS })}</script>`) })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
-  return { app, url, room, heard, said }
+  return { app, url, room, side, heard, said }
+}
+
+/** Runs a copied command, until it has said this. */
+async function shell (t: Test, command: string, wanted: string, tell: () => Promise<unknown> = async () => {}): Promise<void> {
+  const child = spawn('sh', ['-c', `exec ${command.replace(/^curl/, 'curl -s')}`], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => { child.kill() })
+  let text = ''
+  const telling = setInterval(() => { tell().catch(() => {}) }, 20)
+  for await (const part of child.stdout.setEncoding('utf8')) {
+    text += String(part)
+    if (text.includes(wanted)) break
+  }
+  clearInterval(telling)
+  t.match(text, wanted)
+  child.kill()
 }
 
 t.test('as curl: the shell takes every word as it is, and the events come', async (t) => {
   const { url, room, heard } = await served(t)
-  const run = async (opening: Opening, wanted: string): Promise<void> => {
-    const child = spawn('sh', ['-c', `exec ${asCurl(opening).replace(/^curl/, 'curl -s')}`], { stdio: ['ignore', 'pipe', 'inherit'] })
-    t.teardown(() => { child.kill() })
-    let text = ''
-    const telling = setInterval(() => { room.publish({ room: '1' }, 'said', { text: 'hello' }).catch(() => {}) }, 20)
-    for await (const part of child.stdout.setEncoding('utf8')) {
-      text += String(part)
-      if (text.includes(wanted)) break
-    }
-    clearInterval(telling)
-    t.match(text, wanted)
-    child.kill()
-  }
+  const run = async (opening: Opening, wanted: string): Promise<void> =>
+    await shell(t, asCurl(opening), wanted, async () => await room.publish({ room: '1' }, 'said', { text: 'hello' }))
   await run({ ...base, url: `${url}/rooms/1?q=${encodeURIComponent(HOSTILE)}`, headers: { 'x-odd': HOSTILE.replace('\u2028', '') } }, '{"text":"hello"}')
   t.match(heard[0], { query: { q: HOSTILE }, headers: { 'x-odd': HOSTILE.replace('\u2028', '') } })
   await run({ ...base, method: 'POST', url: `${url}/rooms/1`, body: { odd: HOSTILE } }, '{"text":"hello"}')
   t.same(heard[1]?.body, { odd: HOSTILE })
   await run({ ...base, kind: 'channel', url: `${url}/ws/1`, format: 'flat' }, '{"type":"said","text":"hello"}')
+})
+
+t.test('as curl, of a channel over HTTP: one command hears it and what was joined, the other sends the message', async (t) => {
+  const { url, room, side, heard, said } = await served(t)
+  const opening: Opening = {
+    ...base,
+    kind: 'channel',
+    wire: 'http',
+    url: `${url}/ws/1?q=${encodeURIComponent(HOSTILE)}`,
+    headers: { authorization: "Bearer it's" },
+    join: ['side/1'],
+    message: { event: 'say', data: { odd: HOSTILE } }
+  }
+  const [open = '', message = ''] = asCurl(opening).split('\n\n# The message, from another shell:\n')
+  await shell(t, open, '"topic":"rooms/1","event":"said"', async () => await room.publish({ room: '1' }, 'said', 1))
+  await shell(t, open, '"topic":"side/1","event":"said"', async () => await side.publish({ id: '1' }, 'said', 1))
+  t.match(heard[0], { query: { q: HOSTILE }, headers: { authorization: "Bearer it's" } })
+  await shell(t, message, JSON.stringify({ odd: HOSTILE }))
+  t.same(said, [{ odd: HOSTILE }])
+  t.match(heard.at(-1), { headers: { authorization: "Bearer it's" } })
+  t.notMatch(asCurl({ ...opening, message: undefined, join: [] }), /topics|another shell/)
 })
 
 t.test('as a test: it passes where it is run', async (t) => {
@@ -75,6 +101,7 @@ t.test('as a test: it passes where it is run', async (t) => {
     { ...base, url: `http://x/rooms/1?q=${encodeURIComponent(HOSTILE)}`, headers: { 'x-odd': 'a"b\'c' } },
     { ...base, method: 'POST', url: 'http://x/rooms/1', body: { odd: HOSTILE } },
     { ...base, kind: 'channel', url: 'http://x/ws/1', join: ['side/1'], message: { event: 'say', data: { odd: HOSTILE } } },
+    { ...base, kind: 'channel', wire: 'http', url: 'http://x/ws/1', headers: { 'x-odd': 'a' }, join: ['side/1'], message: { event: 'say', data: 1 } },
     { ...base, kind: 'channel', url: 'http://x/ws/1', format: 'flat', message: { event: 'say', data: 'text' } }
   ]
   for (const [at, opening] of openings.entries()) {
@@ -87,7 +114,7 @@ t.test('as a test: it passes where it is run', async (t) => {
 })
 
 t.test('as browser code: a page of the app hears what comes, and is answered', async (t) => {
-  const { url, room, said } = await served(t)
+  const { url, room, heard, said } = await served(t)
   const browser = await launchChromium()
   t.teardown(() => browser.close())
   const openings: Array<[Opening, RegExp]> = [
@@ -95,7 +122,8 @@ t.test('as browser code: a page of the app hears what comes, and is answered', a
     [{ ...base, url: `${url}/rooms/1`, headers: { 'x-odd': 'a"b\'c' } }, /^said .*hello/],
     [{ ...base, kind: 'channel', url: `${url}/ws/1`, join: ['rooms/1'] }, /^said .*hello/],
     [{ ...base, kind: 'channel', url: `${url}/ws/1`, message: { event: 'say', data: { odd: HOSTILE } } }, /odd/],
-    [{ ...base, kind: 'channel', url: `${url}/ws/1`, format: 'flat' }, /hello/]
+    [{ ...base, kind: 'channel', url: `${url}/ws/1`, format: 'flat' }, /hello/],
+    [{ ...base, kind: 'channel', wire: 'http', url: `${url}/ws/1`, headers: { 'x-odd': 'a"b\'c' }, join: ['rooms/1'], message: { event: 'say', data: { odd: HOSTILE } } }, /odd/]
   ]
   for (const [opening, wanted] of openings) {
     const page = await browser.newPage()
@@ -114,6 +142,7 @@ t.test('as browser code: a page of the app hears what comes, and is answered', a
     await page.close()
   }
   t.same(said.at(-1), { odd: HOSTILE })
+  t.match(heard.at(-1), { headers: { 'x-odd': 'a"b\'c' } })
 })
 
 t.test('a form has a field for each member that is simple, and JSON for the rest', async (t) => {
@@ -147,13 +176,13 @@ t.test('what was replayed is told apart from what is new, and what came twice is
   for (const id of ['1', '2']) t.same(report.see(id), { replayed: false, again: false })
   report.begin()
   report.expect(['2', '3', '4'])
-  t.match(report.words, { text: /2 missed, 0 replayed, 2 not yet there/, fine: false })
+  t.match(report.words, { text: /2 missed, 0 replayed, 2 still missing/, fine: false })
   t.same([report.see('3'), report.see('4'), report.see('5')], [{ replayed: true, again: false }, { replayed: true, again: false }, { replayed: false, again: false }])
   t.match(report.words, { text: 'Resumed: 2 missed, 2 replayed', fine: true })
   t.same(report.see('5'), { replayed: false, again: true })
-  t.match(report.words, { text: '1 came twice', fine: false })
+  t.match(report.words, { text: '1 came twice, which must not happen', fine: false })
   report.begin()
   t.match(report.words, { text: /nothing was missed/, fine: true })
   report.reset('rooms/1', 'expired')
-  t.match(report.words, { text: 'Reset: rooms/1 (expired)', fine: false })
+  t.match(report.words, { text: 'Events were lost, reset: rooms/1 (expired)', fine: false })
 })

@@ -108,7 +108,7 @@ t.test('a topic is looked into: its history, its state, its members, and what co
   const { ask } = await openInspector(t, app)
   const { id } = await room.publish({ room: '1' }, 'said', { text: EVIL })
   await room.publish({ room: '1' }, 'said', { text: 'b' })
-  t.match(await ask('history', { topic: 'rooms/1' }), { events: [{ event: 'said', data: { text: EVIL } }, { data: { text: 'b' } }], more: false })
+  t.match(await ask('history', { topic: 'rooms/1' }), { events: [{ event: 'said', data: { text: EVIL } }, { data: { text: 'b' } }], read: 2, newer: false })
   t.match(await ask('history', { topic: 'rooms/1', after: id }), { events: [{ data: { text: 'b' } }], linked: true })
   t.match(await ask('history', { topic: 'rooms/1', after: 'x' }), { linked: false })
   await prices.publish({}, 'price', { cents: 1 }, { key: 'cat' })
@@ -139,6 +139,18 @@ t.test('a tail without a topic, or of several, is the asker\'s mistake, and no e
   t.same(lines, [])
 })
 
+t.test('a history of exactly as many events as are shown has no older ones; one more, and it has', async (t) => {
+  const { app, room } = await appOf(t)
+  const { ask } = await openInspector(t, app)
+  for (let n = 0; n < 200; n++) await room.publish({ room: '1' }, 'said', { text: String(n) })
+  t.match(await ask('history', { topic: 'rooms/1' }), { events: { length: 200 }, read: 200, newer: false })
+  await room.publish({ room: '1' }, 'said', { text: 'one more' })
+  const { events, read, newer } = await ask('history', { topic: 'rooms/1' })
+  t.same([events.length, events[0].data, events.at(-1).data, read, newer], [200, { text: '1' }, { text: 'one more' }, 201, false])
+  for (let n = 0; n < 15; n++) await room.publish({ room: 'big' }, 'said', { text: 'x'.repeat(50_000) })
+  t.match(await ask('history', { topic: 'rooms/big' }), { events: { length: 10 }, read: 15, newer: false }, 'and so where the newest alone fit into one answer')
+})
+
 t.test('a history that is longer than is read is not shown as if its last events were the newest', async (t) => {
   const app = await live(t, { history: { limit: 20_000, maxAge: 600_000, maxBytes: 1 << 26 } })
   await app.register(inspector)
@@ -149,13 +161,13 @@ t.test('a history that is longer than is read is not shown as if its last events
   }
   await publish(0, 10_000)
   const all = await ask('history', { topic: 'long' })
-  t.match(all, { events: { length: 200 }, more: true, newer: false })
+  t.match(all, { events: { length: 200 }, read: 10_000, newer: false })
   t.equal(all.events.at(-1).data, 9999)
   await publish(10_000, 12_000)
   const long = await ask('history', { topic: 'long' })
-  t.match(long, { events: { length: 200 }, more: true, newer: true })
+  t.match(long, { events: { length: 200 }, read: 10_000, newer: true })
   t.equal(long.events.at(-1).data, 9999, 'as far as it is read')
-  t.match(await ask('history', { topic: 'long', after: all.events.at(-1).id }), { events: { length: 200 }, newer: false })
+  t.match(await ask('history', { topic: 'long', after: all.events.at(-1).id }), { events: { length: 200 }, read: 2000, newer: false })
 })
 
 t.test('events are checked against the schemas of the topics that they may be of', async (t) => {

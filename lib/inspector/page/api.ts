@@ -60,13 +60,13 @@ export function tail (topic: string, hear: (event: TailEvent) => void, told: (st
   url.searchParams.set('topic', topic)
   return listen(url.href, {
     on: {
-      live: () => told('live'),
+      live: () => told('Live: new events appear here, the newest first.'),
       tail: ({ data }) => hear(data as TailEvent),
-      'realtime:aborted': () => told('broken off by the server')
+      'realtime:aborted': () => told('The server has broken this off. Press "Follow live" to go on.')
     },
     state: (state) => {
-      if (state.is === 'waiting') told('away, and coming back')
-      if (state.is === 'over') told(`over (${state.status})`)
+      if (state.is === 'waiting') told('The connection was lost. It is opened again by itself.')
+      if (state.is === 'over') told(`The server has ended this (${state.status}). Press "Follow live" to try again.`)
     }
   })
 }

@@ -2,6 +2,7 @@
 import type { ConnectionRow, Description, ShownRoute } from '../shapes.ts'
 import { ask } from './api.ts'
 import type { Attempt, Entry } from './attempt.ts'
+import type { Plan } from './carrier.ts'
 import { act } from './connections.ts'
 import { copyButtons } from './copying.ts'
 import { button, field, fill, h, json, setText, twice } from './dom.ts'
@@ -16,7 +17,7 @@ export class AttemptView {
   readonly #state = h('span', { class: 'tag state' })
   readonly #where = h('p', { class: 'hint' })
   readonly #report = h('p', { class: 'report', attrs: { role: 'status' } })
-  readonly #list = h('ol', { class: 'events log', attrs: { tabindex: 0, 'aria-label': 'What was told' } })
+  readonly #list = h('ol', { class: 'events log', attrs: { tabindex: 0, 'aria-label': 'What was sent and received' } })
   readonly #rows = new Map<Entry, HTMLElement>()
   readonly #raw = h('input', { attrs: { type: 'checkbox' } })
   readonly #only: { live: HTMLButtonElement[], cut: HTMLButtonElement[] }
@@ -30,24 +31,25 @@ export class AttemptView {
     this.#description = description
     this.attempt = make(() => this.#drawSoon())
     const { plan } = this.attempt
-    this.#stall = button('Stall', async () => await this.#toggleStall(), {
-      title: 'The server stops writing to it: see what a slow client gets'
+    this.#stall = button('Stall client', async () => await this.#toggleStall(), {
+      title: 'The server holds back what is for it, so that you see what a slow client gets'
     })
     this.#only = { live: this.#faults(), cut: this.#ways() }
-    const remove = button('Remove', () => {
+    const remove = button('Remove client', () => {
       this.attempt.leave()
       this.element.remove()
       gone()
     })
-    this.#raw.addEventListener('change', () => this.#drawAnew())
+    this.#raw.addEventListener('change', () => this.#redraw())
     const address = new URL(plan.url)
     this.element = h('article', { class: 'client', attrs: { 'aria-label': `${route.kind} ${address.pathname}` } },
-      h('header', {}, h('h3', {}, `${address.pathname}${address.search}`), this.#state), this.#where,
+      h('header', {}, h('h3', {}, `${address.pathname}${address.search}`),
+        h('span', { class: 'tag' }, wireOf(plan)), this.#state), this.#where,
       h('div', { class: 'bar' }, ...this.#only.live, ...this.#only.cut, remove),
       this.#report,
       ...route.kind === 'channel' ? [this.#sender()] : [],
-      h('div', { class: 'bar' }, h('label', { class: 'check' }, this.#raw, 'raw frames'),
-        button('Clear', () => this.#clear()), ...copyButtons(() => plan, 'quiet')),
+      h('div', { class: 'bar' }, h('label', { class: 'check' }, this.#raw, 'Show raw frames'),
+        button('Clear list', () => this.#clear()), ...copyButtons(() => plan, 'quiet')),
       this.#list)
     this.#draw()
   }
@@ -57,28 +59,35 @@ export class AttemptView {
   /** While it is open. */
   #faults (): HTMLButtonElement[] {
     return [
-      button('Drop', async () => await this.#act('drop'), { title: 'The server cuts its socket, without a goodbye' }),
+      button('Drop connection', async () => await this.#act('drop'), {
+        title: 'The server cuts its socket without a goodbye, as a broken network does'
+      }),
       this.#stall,
-      button('Expire', async () => await this.#act('expire'), { title: 'The end that an expired token gets' }),
-      twice('Restart', async () => await this.#restart(), 'Its node lets all of its clients go, as app.close() does')
+      button('Expire access', async () => await this.#act('expire'), {
+        title: 'The server ends it as if its token had expired'
+      }),
+      twice('Simulate restart', async () => await this.#restart(),
+        'Its node tells all of its clients to come back, as app.close() does. The node goes on running.')
     ]
   }
 
   /** Back, while it is not. */
   #ways (): HTMLButtonElement[] {
     return [
-      button('Resume', async () => await this.attempt.open(true), {
-        kind: 'main', title: 'Opens it again, from the last place that it had'
+      button('Resume client', async () => await this.attempt.open(true), {
+        kind: 'main', title: 'Opens it again, from the last event that it had'
       }),
-      button('Anew', async () => await this.attempt.open(), { title: 'Opens it again, as if it had never been there' })
+      button('Open as new client', async () => await this.attempt.open(), {
+        title: 'Opens it again, as if it had never been there'
+      })
     ]
   }
 
   async #act (what: 'drop' | 'expire' | 'stall' | 'release'): Promise<void> {
     const { here } = this.attempt
-    if (!here) throw new Error('The server has not said yet which connection this is.')
+    if (!here) throw new Error('The server has not said yet which connection this is. Try again in a second.')
     await act(here, what)
-    const done = { drop: 'dropped', expire: 'expired', stall: 'stalled', release: 'released' }
+    const done = { drop: 'dropped', expire: 'access expired', stall: 'stalled', release: 'released' }
     this.attempt.note(done[what], 'by this page')
   }
 
@@ -90,14 +99,14 @@ export class AttemptView {
 
   async #restart (): Promise<void> {
     const { here } = this.attempt
-    if (!here) throw new Error('The server has not said yet which node this is.')
+    if (!here) throw new Error('The server has not said yet which node this is. Try again in a second.')
     await ask('act', { act: 'restart', node: here.node })
-    this.attempt.note('restarted', 'by this page')
+    this.attempt.note('restart simulated', 'by this page')
   }
 
   #clear (): void {
     this.attempt.entries.length = 0
-    this.#drawAnew()
+    this.#redraw()
   }
 
   /** A form for each message, and one to join a topic. */
@@ -111,18 +120,20 @@ export class AttemptView {
       const message = messages[name]
       const schema = message && 'schema' in message ? message.schema : undefined
       const form = jsonForm('Data', schema, this.#description.shared)
-      fill(place, form.element, button('Send', () => this.#send(name, form.value()), { kind: 'main' }))
+      fill(place, form.element, button('Send message', () => this.#send(name, form.value()), { kind: 'main' }))
     }
     choice.addEventListener('change', choose)
     if (names.length > 0) choose()
     const topic = h('input', { attrs: { type: 'text', placeholder: subscribe.join(', '), spellcheck: 'false' } })
-    return h('details', { class: 'sender' }, h('summary', {}, 'Send'),
+    const title = subscribe.length > 0 ? 'Send a message, join a topic' : 'Send a message'
+    return h('details', { class: 'sender' }, h('summary', {}, title),
       names.length > 0
         ? field('Message', choice)
-        : h('p', { class: 'hint' }, 'Clients of this channel may send nothing.'),
+        : h('p', { class: 'hint' }, 'This channel takes no messages from clients.'),
       place,
       subscribe.length > 0 && this.attempt.plan.format === 'envelope' &&
-        h('div', { class: 'bar' }, field('Topic to join', topic), button('Join', () => this.attempt.join(topic.value))))
+        h('div', { class: 'bar' }, field('Topic to join', topic),
+          button('Join topic', () => this.attempt.join(topic.value))))
   }
 
   #send (event: string, data: unknown): void {
@@ -146,8 +157,9 @@ export class AttemptView {
     const { state, here, stalled, report, entries } = this.attempt
     setText(this.#state, stalled ? 'stalled' : state)
     this.#state.dataset.state = stalled ? 'stalled' : state
-    setText(this.#where, here ? placeOf(here) : state === 'open' ? 'Looking for it on the nodes …' : 'Not connected.')
-    setText(this.#stall, stalled ? 'Release' : 'Stall')
+    const sought = state === 'open' ? 'Asking the nodes which connection this is …' : 'Not connected.'
+    setText(this.#where, here ? placeOf(here) : sought)
+    setText(this.#stall, stalled ? 'Release client' : 'Stall client')
     for (const element of this.#only.live) element.hidden = state !== 'open'
     for (const element of this.#only.cut) element.hidden = state === 'open' || state === 'connecting'
     this.#drawReport(report.words)
@@ -166,7 +178,7 @@ export class AttemptView {
     this.#rows.delete(entry)
   }
 
-  #drawAnew (): void {
+  #redraw (): void {
     for (const [entry, row] of this.#rows) this.#forget(entry, row)
     this.#draw()
   }
@@ -177,10 +189,13 @@ export class AttemptView {
     row.dataset.kind = kind
     const marks = row.querySelector('.marks')
     const said = [
-      replayed && 'replayed', again && 'twice', fault === null && 'fits', typeof fault === 'string' && `fault: ${fault}`
-    ].filter((mark) => typeof mark === 'string')
+      ...replayed ? [['replayed', 'replayed']] : [],
+      ...again ? [['twice', 'received twice']] : [],
+      ...fault === null ? [['fits', 'fits its schema']] : [],
+      ...typeof fault === 'string' ? [['fault', `does not fit its schema: ${fault}`]] : []
+    ]
     if (!marks || marks.childElementCount === said.length) return
-    fill(marks, ...said.map((mark) => h('span', { class: 'tag', attrs: { 'data-mark': mark.split(':')[0] } }, mark)))
+    fill(marks, ...said.map(([mark, text]) => h('span', { class: 'tag', attrs: { 'data-mark': mark } }, text)))
   }
 
   /** The newest first. */
@@ -198,6 +213,11 @@ export class AttemptView {
     this.#list.prepend(row)
     return row
   }
+}
+
+function wireOf ({ kind, wire }: Plan): string {
+  if (kind === 'stream') return 'SSE'
+  return wire === 'http' ? 'HTTP' : 'WebSocket'
 }
 
 function placeOf ({ id, node, anonymous, identity }: ConnectionRow): string {

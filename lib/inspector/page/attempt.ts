@@ -2,11 +2,12 @@
  * One client that is tried: what it was sent, what it heard, and what became of it over its cuts. It speaks to the app
  * as any page does, and knows what the server says of its connection besides.
  */
-import { EventStreamParser, isEventStream } from '../../client/event-stream.ts'
 import type { ConnectionRow } from '../shapes.ts'
-import { ask, check, MARK } from './api.ts'
-import type { Opening } from './code.ts'
-import { flat } from './code.ts'
+import { ask, check } from './api.ts'
+import { NotOpen, type Carrier, type CarrierHost, type Heard, type Plan } from './carrier.ts'
+import { HttpCarrier } from './carrier-http.ts'
+import { SocketCarrier } from './carrier-socket.ts'
+import { StreamCarrier } from './carrier-stream.ts'
 import { Report } from './report.ts'
 
 export interface Entry {
@@ -29,17 +30,8 @@ export interface Entry {
 
 export type AttemptState = 'closed' | 'connecting' | 'open' | 'cut'
 
-export interface Plan extends Opening {
-  /** Of the topics that it hears: by these its events are checked. */
-  patterns: string[]
-  token: string
-}
-
-interface Heard { name: string, data: unknown, raw: string, topic?: string, id?: string, frame?: boolean }
-
 const MAX_ENTRIES = 500
 const CHECKED_AT_ONCE = 50
-const MAX_BODY = 2000
 
 export class Attempt {
   readonly plan: Plan
@@ -56,8 +48,9 @@ export class Attempt {
   #checking = false
   #n = 0
   #mark = ''
-  #socket: WebSocket | undefined
-  #abort: AbortController | undefined
+  #carrier: Carrier | undefined
+  /** What another carrier tells is nothing of this client any more. */
+  #host: CarrierHost | undefined
 
   constructor (plan: Plan, changed: () => void) {
     this.plan = plan
@@ -70,37 +63,63 @@ export class Attempt {
     this.state = 'connecting'
     this.here = undefined
     this.stalled = false
-    this.#mark = crypto.randomUUID()
+    this.#changed()
     if (resume) await this.#lookBack()
     else this.#forget()
-    if (this.plan.kind === 'stream') await this.#openStream()
-    else this.#openSocket()
-    this.#changed()
+    // Somebody may have removed it meanwhile.
+    if (this.state === 'connecting' && !this.#carrier) this.#carrier = this.#carry()
   }
 
   /** By itself, as a page that is closed. */
   leave (): void {
     if (this.state === 'closed') return
     this.state = 'closed'
-    this.#abort?.abort()
-    this.#socket?.close(1000)
-    this.#abort = this.#socket = undefined
+    this.#host = undefined
+    this.#carrier?.close()
+    this.#carrier = undefined
     this.#changed()
   }
 
+  /** @throws Error where it is not open */
   send (event: string, data: unknown): void {
-    const { format } = this.plan
-    this.#say(format === 'flat' ? flat({ event, data }) : { event, data, ref: this.#n + 1 }, event)
+    if (!this.#carrier) throw new NotOpen()
+    this.#carrier.send(event, data)
   }
 
+  /** @throws Error where it is not open */
   join (topic: string): void {
-    this.#say({ op: 'subscribe', topic, ref: topic }, 'subscribe')
-    if (!this.plan.join.includes(topic)) this.plan.join.push(topic)
+    const { join } = this.plan
+    if (!this.#carrier) throw new NotOpen()
+    if (!join.includes(topic)) join.push(topic)
+    this.#carrier.join(topic)
   }
 
   /** What the page has had done to it. */
   note (name: string, data: unknown = ''): void {
     this.#add({ name, data, raw: '' }, 'note')
+  }
+
+  #carry (): Carrier {
+    const { kind, wire } = this.plan
+    const host = this.#host = this.#makeHost()
+    if (kind === 'stream') return new StreamCarrier(host)
+    return wire === 'http' ? new HttpCarrier(host) : new SocketCarrier(host)
+  }
+
+  #makeHost (): CarrierHost {
+    const now = <A extends unknown[]>(run: (...args: A) => void) => (...args: A): void => {
+      if (this.#host === host) run(...args)
+    }
+    const host: CarrierHost = {
+      plan: this.plan,
+      cursors: this.cursors,
+      mark: () => (this.#mark = crypto.randomUUID()),
+      opened: now((how) => this.#opened(how)),
+      cut: now((how, why) => this.#cut(how, why)),
+      heard: now((heard) => this.#hear(heard)),
+      said: now((name, data, raw) => { this.#add({ name, data, raw }, 'out') })
+    }
+    return host
   }
 
   // --- where it is --------------------------------------------------------------------------
@@ -117,8 +136,8 @@ export class Attempt {
     this.report.begin()
     for (const { topic, id } of places) {
       try {
-        const { events, linked, newer } = await ask('history', { topic, after: id })
-        if (newer) this.report.unknown = true
+        const { events, linked, read, newer } = await ask('history', { topic, after: id })
+        if (newer || read > events.length) this.report.unknown = true
         if (linked) this.report.expect(events.map((event) => event.id))
       } catch {
         this.report.unknown = true
@@ -148,124 +167,11 @@ export class Attempt {
     this.#changed()
   }
 
-  // --- a stream -----------------------------------------------------------------------------
-
-  async #openStream (): Promise<void> {
-    const { method, url, headers, body } = this.plan
-    const abort = this.#abort = new AbortController()
-    const cursor = this.cursors.get('')
-    try {
-      const response = await fetch(url, {
-        method,
-        signal: abort.signal,
-        cache: 'no-store',
-        headers: {
-          accept: 'text/event-stream',
-          ...headers,
-          ...body !== undefined && { 'content-type': 'application/json' },
-          ...cursor !== undefined && { 'last-event-id': String.fromCharCode(...new TextEncoder().encode(cursor)) },
-          [MARK]: this.#mark
-        },
-        ...body !== undefined && { body: JSON.stringify(body) }
-      })
-      await this.#answered(response, abort)
-    } catch (error) {
-      if (!abort.signal.aborted) this.#cut('refused', String(error))
-    }
-  }
-
-  async #answered (response: Response, abort: AbortController): Promise<void> {
-    if (!isEventStream(response)) {
-      return this.#cut(`answered ${response.status}`, (await response.text()).slice(0, MAX_BODY))
-    }
-    this.#opened(`open: ${response.status}`)
-    this.#read(response, abort).catch(() => {})
-  }
-
-  async #read (response: Response, abort: AbortController): Promise<void> {
-    const parser = new EventStreamParser(({ event, data, id, retry }) => {
-      if (id !== undefined && id !== '') this.cursors.set('', id)
-      if (retry !== undefined) this.#frame(`retry: ${retry} ms`, '', `retry: ${retry}`)
-      if (data === '') return
-      const raw = rawBlock(event, data, id)
-      const frame = event.startsWith('realtime:')
-      this.#hear({ name: event, data: parsed(data), raw, frame, ...id !== undefined && { id } })
-    })
-    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader()
-    try {
-      for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) parser.push(part.value)
-      if (!abort.signal.aborted) this.#cut('ended by the server', '')
-    } catch (error) {
-      if (!abort.signal.aborted) this.#cut('cut', String(error))
-    }
-  }
-
-  // --- a channel ----------------------------------------------------------------------------
-
-  #openSocket (): void {
-    const { url, format, token } = this.plan
-    const target = new URL(url)
-    target.protocol = target.protocol.replace('http', 'ws')
-    // A page can send no header with it, but cookies.
-    const cookie = `${MARK}=${this.#mark}; path=${target.pathname}; samesite=strict`
-    document.cookie = `${cookie}; max-age=30`
-    const socket = this.#socket = new WebSocket(target, format === 'envelope' ? ['fastify-realtime.v1'] : [])
-    socket.binaryType = 'arraybuffer'
-    const mine = (run: () => void) => (): void => { if (this.#socket === socket) run() }
-    socket.onopen = mine(() => {
-      document.cookie = `${cookie}; max-age=0`
-      this.#opened('open: 101')
-      const cursors = Object.fromEntries(this.cursors)
-      if (format === 'envelope') this.#say({ op: 'open', cursors, ...token !== '' && { token } }, 'open')
-      for (const topic of this.plan.join) {
-        this.#say({ op: 'subscribe', topic, ref: topic, id: this.cursors.get(topic) }, 'subscribe')
-      }
-    })
-    socket.onmessage = ({ data }) => { if (this.#socket === socket) this.#message(data as string | ArrayBuffer) }
-    socket.onclose = ({ code, reason }) => mine(() => {
-      const opened = this.state === 'open'
-      this.#cut(opened ? `closed: ${code} ${reason}` : 'refused',
-        opened ? '' : 'A browser does not say why. "Copy as curl" shows the answer.')
-    })()
-  }
-
-  #say (frame: object, name: string): void {
-    if (this.#socket?.readyState !== WebSocket.OPEN) throw new Error('It is not open.')
-    const raw = JSON.stringify(frame)
-    this.#socket.send(raw)
-    this.#add({ name, data: frame, raw }, 'out')
-  }
-
-  #message (data: string | ArrayBuffer): void {
-    if (typeof data !== 'string') return this.#hear({ name: 'bytes', data: { bytes: data.byteLength }, raw: '' })
-    const frame = parsed(data) as Record<string, unknown>
-    if (this.plan.format === 'flat') {
-      const { type, ...rest } = frame
-      return this.#hear({ name: String(type), data: rest, raw: data })
-    }
-    this.#place(frame)
-    const { op, event, topic, id } = frame
-    this.#hear({
-      name: String(op ?? event),
-      data: op === undefined ? frame.data : frame,
-      raw: data,
-      frame: op !== undefined,
-      ...typeof topic === 'string' && { topic },
-      ...typeof id === 'string' && { id }
-    })
-  }
-
-  #place ({ op, topic, id }: Record<string, unknown>): void {
-    if (typeof topic !== 'string') return
-    if (typeof id === 'string') this.cursors.set(topic, id)
-    else if (op === 'snapshot' || op === 'unsubscribed') this.cursors.delete(topic)
-  }
-
   // --- what it hears ------------------------------------------------------------------------
 
   #opened (how: string): void {
     this.state = 'open'
-    this.note(how, this.report.resuming ? 'with the last place it had' : '')
+    this.note(how, this.report.resuming ? 'from the last event that it had' : '')
     this.#locate().catch(() => {})
   }
 
@@ -273,27 +179,30 @@ export class Attempt {
     this.state = 'cut'
     this.here = undefined
     this.stalled = false
-    this.#abort = this.#socket = undefined
+    this.#carrier = undefined
     this.note(how, why)
-  }
-
-  #frame (name: string, data: unknown, raw: string): void {
-    this.#add({ name, data, raw }, 'frame')
   }
 
   #hear (heard: Heard): void {
     if (heard.frame) this.#hearFrame(heard)
     const entry = this.#add(heard, heard.frame ? 'frame' : 'in')
-    if (heard.frame || this.plan.patterns.length === 0 || heard.name === 'bytes') return
+    if (heard.frame || this.plan.patterns.length === 0 || heard.bytes) return
     this.#unchecked.push(entry)
     this.#checkSoon()
   }
 
   #hearFrame ({ name, data }: Heard): void {
-    const { reason, topic, recovered } = (data ?? {}) as Record<string, unknown>
+    const { reason, topic, ref, recovered } = (data ?? {}) as Record<string, unknown>
     if (name === 'reset' || name === 'realtime:reset') this.report.reset(String(topic), String(reason))
     if (name === 'subscribed' && recovered !== undefined) this.report.told(recovered === true)
     if (name === 'subscribed' || name === 'open') this.#locate().catch(() => {})
+    if (name === 'error') this.#refused(String(topic ?? ref))
+  }
+
+  /** A topic that it may not join is not asked for again when it comes back. */
+  #refused (topic: string): void {
+    const { join } = this.plan
+    if (join.includes(topic)) join.splice(join.indexOf(topic), 1)
   }
 
   #add ({ name, data, raw, topic = '', id = '' }: Heard, kind: Entry['kind']): Entry {
@@ -322,17 +231,4 @@ export class Attempt {
       this.#changed()
     }
   }
-}
-
-function parsed (text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return text
-  }
-}
-
-function rawBlock (event: string, data: string, id: string | undefined): string {
-  const lines = data.split('\n').map((line) => `data: ${line}`)
-  return [...id === undefined ? [] : [`id: ${id}`], `event: ${event}`, ...lines].join('\n')
 }

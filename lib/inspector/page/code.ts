@@ -6,11 +6,15 @@ export interface Opening {
   method: string
   /** With the scheme and the host. */
   url: string
-  /** Those of a stream. A page can send none with a WebSocket. */
+  /** Those of a stream, and of a channel over HTTP. A page can send none with a WebSocket. */
   headers: Record<string, string>
   /** JSON, of a stream that is opened by POST. */
   body: unknown
   format: 'flat' | 'envelope'
+  /** What carries a channel. */
+  wire: 'websocket' | 'http'
+  /** What a WebSocket brings with its first frame; `''` for none. Over HTTP it is among the headers. */
+  token: string
   /** Names of events that its topics declare. */
   events: string[]
   /** What is to be sent on a channel, if anything. */
@@ -20,7 +24,8 @@ export interface Opening {
 }
 
 export function asCurl (opening: Opening): string {
-  const { kind, method, url, headers, body } = opening
+  const { kind, method, url, headers, body, wire } = opening
+  if (kind === 'channel' && wire === 'http') return httpInShell(opening)
   const lines = kind === 'stream'
     ? [
         `curl -N ${quoted(url)}`,
@@ -39,6 +44,18 @@ export function asCurl (opening: Opening): string {
     lines.push("-H 'content-type: application/json'", `-d ${quoted(JSON.stringify(body))}`)
   }
   return lines.join(' \\\n  ')
+}
+
+/** The stream lasts until it is ended: what is said goes by a command of its own. */
+function httpInShell ({ url, headers, join, message }: Opening): string {
+  const post = (start: string, accept: string, body: object): string => [
+    `${start} ${quoted(url)}`,
+    ...headerLines({ ...headers, accept, 'content-type': 'application/json' }),
+    `-d ${quoted(JSON.stringify(body))}`
+  ].join(' \\\n  ')
+  const open = post('curl -N', 'text/event-stream', { op: 'open', ...join.length > 0 && { topics: join } })
+  if (!message) return open
+  return `${open}\n\n# The message, from another shell:\n${post('curl', 'application/json', message)}`
 }
 
 export function asBrowserCode (opening: Opening): string {
@@ -67,7 +84,8 @@ function streamInPage ({ method, url, headers, events }: Opening): string {
   ].join('\n')
 }
 
-function channelInPage ({ url, format, message, join }: Opening): string {
+function channelInPage (opening: Opening): string {
+  const { url, format, wire, message, join } = opening
   const path = text(pathOf(url))
   if (format === 'flat') {
     return [
@@ -79,9 +97,9 @@ function channelInPage ({ url, format, message, join }: Opening): string {
     ].join('\n')
   }
   return [
-    "import { connect } from 'fastify-realtime/client'",
+    `import { connect${wire === 'http' ? ', http' : ''} } from 'fastify-realtime/client'`,
     '',
-    `const client = connect(${path})`,
+    `const client = connect(${[path, ...clientOptionsOf(opening)].join(', ')})`,
     ...join.map((name) =>
       `client.topic(${text(name)}).on('*', ({ event, data, id }) => console.log(event, data, id))`),
     ...message
@@ -90,9 +108,21 @@ function channelInPage ({ url, format, message, join }: Opening): string {
   ].join('\n')
 }
 
+function clientOptionsOf ({ wire, token, headers }: Opening): string[] {
+  const options = [
+    ...wire === 'http' ? ['wire: http'] : [],
+    ...token !== '' ? [`token: () => ${text(token)}`] : [],
+    // The client has no option for headers: a `fetch` of one's own adds them.
+    ...Object.keys(headers).length > 0
+      ? [`fetch: (url, init) => fetch(url, { ...init, headers: { ...init.headers, ...${text(headers)} } })`]
+      : []
+  ]
+  return options.length > 0 ? [`{ ${options.join(', ')} }`] : []
+}
+
 /** With the test kit, for node:test. `build` is the app's own. */
 export function asTest (opening: Opening): string {
-  const { kind, url, events } = opening
+  const { kind, url, events, wire } = opening
   const path = pathOf(url)
   const kit = kind === 'stream' ? 'connectStream' : 'connectChannel'
   const awaited = events[0]
@@ -104,6 +134,7 @@ export function asTest (opening: Opening): string {
     `test(${text(`${kind} ${path}`)}, async (t) => {`,
     '  const app = await build()',
     '  t.after(() => app.close())',
+    ...wire === 'http' ? ['  // The test kit opens channels by WebSocket: the same topics, messages and replies.'] : [],
     `  const client = await ${kit}(app, ${text(path)}, ${optionsOf(opening)})`,
     ...joinsOf(opening),
     ...sendsOf(opening),
@@ -114,11 +145,12 @@ export function asTest (opening: Opening): string {
   ].join('\n')
 }
 
-function optionsOf ({ kind, method, headers, body, format }: Opening): string {
+function optionsOf ({ kind, method, headers, body, format, token }: Opening): string {
   const options = [
     't',
     ...kind === 'stream' && method !== 'GET' ? [`method: ${text(method)}`] : [],
     ...kind === 'channel' && format === 'envelope' ? ["format: 'envelope'"] : [],
+    ...token !== '' ? [`token: ${text(token)}`] : [],
     ...Object.keys(headers).length > 0 ? [`headers: ${text(headers)}`] : [],
     ...kind === 'stream' && body !== undefined ? [`body: ${text(body)}`] : []
   ]

@@ -18,24 +18,25 @@ export class Connections implements View {
 
   constructor () {
     this.#table = new Table<ConnectionRow>('Connections', ({ node, id }) => `${node} ${id}`, [
-      { label: 'Who', class: 'name', make: whoIn },
-      { label: 'Where', class: 'url', text: whereOf },
+      { label: 'Client', class: 'name', make: whoIn },
+      { label: 'Wire and URL', class: 'url', text: whereOf },
       { label: 'Topics', class: 'topics', text: topicsOf },
-      { label: 'For', text: ({ age }) => duration(age) },
-      { label: 'Last beat', text: ({ beat }) => beat < 0 ? 'none yet' : `${duration(beat)} ago` },
+      { label: 'Connected for', text: ({ age }) => duration(age) },
+      { label: 'Last heartbeat', text: ({ beat }) => beat < 0 ? 'none yet' : `${duration(beat)} ago` },
       {
         label: 'Buffered',
         class: 'number',
         text: ({ stalled, buffered }) => stalled ? `${bytes(buffered)}, stalled` : bytes(buffered)
       },
       { label: 'Node', text: ({ node }) => shortNode(node) },
-      { label: 'Acts', class: 'acts', make: actsIn }
-    ], 'Nobody is connected.')
+      { label: 'Actions', class: 'acts', make: actsIn }
+    ], 'No client is connected.')
     this.#find.addEventListener('input', () => { this.refresh().catch(tell) })
     this.#own.addEventListener('change', () => { this.refresh().catch(tell) })
     this.element = h('div', {},
       h('div', { class: 'bar' },
-        field('Search', this.#find), h('label', { class: 'check' }, this.#own, 'the inspector\'s own')),
+        field('Search', this.#find),
+        h('label', { class: 'check' }, this.#own, 'Show the inspector\'s own connections')),
       this.#note, this.#table.element)
   }
 
@@ -46,15 +47,17 @@ export class Connections implements View {
     const shown = rows.filter(({ own }) => this.#own.checked || !own)
     setText(this.#note, noteOf(cut, silent))
     this.#table.show(shown, find === ''
-      ? 'Nobody is connected. Open a client under "Try it".'
-      : `Nobody fits "${find}".`)
+      ? 'No client is connected. You can open one under "Try it".'
+      : `No connection matches "${find}".`)
   }
 }
 
 export function noteOf (cut: boolean, silent: readonly string[]): string {
   return [
-    cut ? 'There are more than are shown here: search for the others.' : '',
-    silent.length > 0 ? `Silent, so that theirs are missing: ${silent.map(shortNode).join(', ')}.` : ''
+    cut ? 'Not all are shown: search for the others.' : '',
+    silent.length > 0
+      ? `These nodes did not answer, so what is on them is missing: ${silent.map(shortNode).join(', ')}.`
+      : ''
   ].join(' ').trim()
 }
 
@@ -79,25 +82,29 @@ function whoIn (cell: HTMLElement): (row: ConnectionRow) => void {
 }
 
 function actsIn (cell: HTMLElement, now: () => ConnectionRow): (row: ConnectionRow) => void {
-  const stall = button('Stall', async () => await act(now(), now().stalled ? 'release' : 'stall'), {
-    title: 'The server stops writing to it, until it is released'
+  const stall = button('Stall client', async () => await act(now(), now().stalled ? 'release' : 'stall'), {
+    title: 'The server holds back what is for it, until you release it'
   })
-  const topic = h('select', { attrs: { 'aria-label': 'Topic to take' } })
-  const take = button('Take', async () => {
+  const topic = h('select', { attrs: { 'aria-label': 'Topic to revoke' } })
+  const take = button('Revoke topic', async () => {
     await ask('take', { connection: now().id, topic: topic.value })
-  }, { title: 'Takes the topic from it, for as long as it is connected' })
+  }, { title: 'It hears this topic no more, for as long as it is connected' })
   const buttons = [
-    twice('End', async () => {
+    twice('End connection', async () => {
       await ask('end', { connection: now().id })
-    }, 'Closes it: it is not to come back'),
-    button('Drop', async () => await act(now(), 'drop'), { title: 'Cuts its socket, without a word' }),
-    button('Expire', async () => await act(now(), 'expire'), { title: 'As if what allows it had expired' }),
+    }, 'The server closes it, and tells it not to come back'),
+    button('Drop connection', async () => await act(now(), 'drop'), {
+      title: 'The server cuts its socket without a goodbye, as a broken network does'
+    }),
+    button('Expire access', async () => await act(now(), 'expire'), {
+      title: 'The server ends it as if its token had expired'
+    }),
     stall
   ]
   const taking = h('span', { class: 'pair' }, topic, take)
   cell.append(...buttons, taking)
   return (row) => {
-    setText(stall, row.stalled ? 'Release' : 'Stall')
+    setText(stall, row.stalled ? 'Release client' : 'Stall client')
     // What is of the app itself is not a client.
     const isApp = row.kind === 'process' && row.url === ''
     for (const element of buttons) element.hidden = isApp
@@ -113,5 +120,6 @@ function setOptions (select: HTMLSelectElement, names: readonly string[]): void 
 
 export async function act (row: { node: string, id: string }, what: Exclude<Act, 'restart'>): Promise<void> {
   const done = await ask('act', { act: what, node: row.node, connection: row.id })
-  if (!done) throw new Error('It is gone, or its node has not answered.')
+  if (done) return
+  throw new Error('The connection has ended, or its node did not answer. Look for it under "Connections".')
 }

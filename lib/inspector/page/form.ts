@@ -35,7 +35,7 @@ export function linesForm (title: string, hint: string, placeholder: string): Fo
     value: () => Object.fromEntries(input.value.split('\n').flatMap((line) => {
       const at = line.search(/[:=]/)
       if (line.trim() === '') return []
-      if (at < 1) throw new Error(`${title}: "${line}" is no name and value`)
+      if (at < 1) throw new Error(`${title}: "${line}" is not of the form ${hint}`)
       return [[line.slice(0, at).trim(), line.slice(at + 1).trim()]]
     }))
   }
@@ -61,7 +61,7 @@ function fieldOf (property: Property, shared: Shared): Field {
     element: field(label, input, hintOf(property)),
     read: () => {
       const text = input.value
-      if (text === '' && required && kind !== 'text') throw new Error(`"${name}" is needed`)
+      if (text === '' && required && kind !== 'text') throw new Error(`Fill in "${name}": it is required.`)
       if (text === '') return required ? '' : undefined
       return valueOf(property, text)
     }
@@ -71,7 +71,7 @@ function fieldOf (property: Property, shared: Shared): Field {
 function inputOf ({ kind, choices, required, shape }: Property, shared: Shared) {
   if (kind === 'choice' || kind === 'flag') {
     const all = kind === 'flag' ? [false, true] : choices
-    return h('select', {}, ...required ? [] : [h('option', { attrs: { value: '' } }, '(none)')],
+    return h('select', {}, ...required ? [] : [h('option', { attrs: { value: '' } }, '(left out)')],
       ...all.map((choice) => h('option', { attrs: { value: JSON.stringify(choice) } }, String(choice))))
   }
   if (kind !== 'json') return h('input', { attrs: { type: kind === 'number' ? 'number' : 'text', step: 'any' } })
@@ -96,6 +96,6 @@ function parse (name: string, text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new Error(`"${name}" holds no JSON`)
+    throw new Error(`"${name}" is not valid JSON. Correct it, and try again.`)
   }
 }

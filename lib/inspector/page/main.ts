@@ -32,8 +32,16 @@ async function start (): Promise<void> {
 
 /** Whoever has done it: several people may look. */
 function wordsOf ({ act, connection, node, topic }: Acted): string {
-  const whom = connection === '' ? `all clients of node ${shortNode(node)}` : `connection ${connection.slice(0, 8)}`
-  return `By an inspector: ${act}, ${topic === '' ? '' : `topic ${topic} from `}${whom}`
+  const whom = `connection ${connection.slice(0, 8)}`
+  switch (act) {
+    case 'drop': return `An inspector dropped ${whom}.`
+    case 'expire': return `An inspector ended ${whom}, as if its token had expired.`
+    case 'stall': return `An inspector stalled ${whom}: the server holds back what is for it.`
+    case 'release': return `An inspector released ${whom}: it gets what was held back.`
+    case 'restart': return `An inspector told all clients of node ${shortNode(node)} to come back.`
+    case 'end': return `An inspector ended ${whom}: it is not to come back.`
+    case 'take': return `An inspector revoked the topic ${topic} from ${whom}.`
+  }
 }
 
 function nameNow (): Name {
@@ -78,7 +86,7 @@ function failed (error: unknown): void {
 }
 
 function showLink (state: 'open' | 'away' | 'refused', code: string): void {
-  setText(link, { open: 'connected', away: 'connecting …', refused: `not let in: ${code}` }[state])
+  setText(link, { open: 'connected', away: 'connecting …', refused: `the server refused this page: ${code}` }[state])
   link.dataset.state = state
   if (state !== 'open') return
   lastFault = ''
@@ -86,5 +94,6 @@ function showLink (state: 'open' | 'away' | 'refused', code: string): void {
 }
 
 start().catch((error: unknown) => {
-  fill(main, empty(`The inspector could not start: ${error instanceof Error ? error.message : String(error)}`))
+  const why = error instanceof Error ? error.message : String(error)
+  fill(main, empty(`The inspector could not start: ${why}. Reload the page.`))
 })

@@ -36,7 +36,7 @@ export class Overview implements View {
   readonly #resumes = new Figure('Resumes')
   readonly #resets = new Figure('Resets')
   readonly #slow = new Figure('Slow clients')
-  readonly #refused = new Figure('Refused')
+  readonly #refused = new Figure('Refused clients')
   readonly #nodes: Table<Shown>
   readonly #last = new Map<string, NodeView>()
 
@@ -47,16 +47,16 @@ export class Overview implements View {
       { label: 'Clients', class: 'number', text: ({ node }) => count(clientsOf(node)) },
       { label: 'Topics', class: 'number', text: ({ node }) => count(node.topics) },
       { label: 'Delivered', class: 'number', text: ({ node }) => count(node.delivered) },
-      { label: 'Up for', text: ({ node }) => duration(node.uptime) },
-      { label: 'Faults', class: 'acts', make: (cell, now) => { cell.append(restartOf(() => now().node.node)) } }
+      { label: 'Running for', text: ({ node }) => duration(node.uptime) },
+      { label: 'Actions', class: 'acts', make: (cell, now) => { cell.append(restartOf(() => now().node.node)) } }
     ], 'No node has answered yet.')
     this.element = h('div', {},
       h('div', { class: 'figures' }, this.#connections.element, this.#delivered.element, this.#published.element),
       h('div', { class: 'figures small' }, this.#topics.element, this.#resumes.element, this.#resets.element,
         this.#slow.element, this.#refused.element),
       h('h2', {}, 'Nodes'),
-      h('p', { class: 'hint' }, 'Those that have the inspector, and share an adapter with this one. Counts are those ' +
-        'since a node\'s start. The inspector\'s own connections are left out.'),
+      h('p', { class: 'hint' }, 'Nodes that have the inspector and share an adapter with this one. Counts start with ' +
+        'the node. The inspector\'s own connections are not counted.'),
       this.#nodes.element)
   }
 
@@ -81,14 +81,14 @@ export class Overview implements View {
       `${wire('sse')} SSE, ${wire('websocket')} WebSocket, ${wire('process')} in the process`, clients)
     this.#delivered.show(rate(delivered), `${count(sum((node) => node.delivered))} in all`, delivered)
     this.#published.show(rate(published), `${count(sum((node) => node.published))} in all`, published)
-    this.#topics.show(count(sum(({ topics }) => topics)), 'counted on each node')
+    this.#topics.show(count(sum(({ topics }) => topics)), 'a topic counts once on each node')
     this.#resumes.show(count(sum(({ recovered }) => recovered)),
       `${count(sum(({ replayed }) => replayed))} events replayed`)
     this.#resets.show(count(sum(({ resets }) => resets)), reasonsOf(nodes))
     this.#slow.show(count(sum(({ slowNow }) => slowNow)),
-      `waiting now; ${count(sum(({ stalled }) => stalled))} stalled, ` +
+      `have bytes waiting now; ${count(sum(({ stalled }) => stalled))} stalled, ` +
       `${count(sum(({ slowClosed }) => slowClosed))} closed, ${count(sum(({ dropped }) => dropped))} events dropped`)
-    this.#refused.show(count(sum(({ refused }) => refused)), 'clients not let in')
+    this.#refused.show(count(sum(({ refused }) => refused)), 'were not let in')
   }
 
   /** By each node's own clock. */
@@ -108,7 +108,7 @@ function reasonsOf (nodes: readonly NodeView[]): string {
   for (const { resetReasons } of nodes) {
     for (const [reason, times] of Object.entries(resetReasons)) reasons.set(reason, (reasons.get(reason) ?? 0) + times)
   }
-  if (reasons.size === 0) return 'none since somebody looks'
+  if (reasons.size === 0) return 'none since an inspector was opened'
   return [...reasons].map(([reason, times]) => `${count(times)} ${reason}`).join(', ')
 }
 
@@ -118,7 +118,8 @@ function showState (cell: HTMLElement, { adapter }: NodeView, silent: boolean): 
 }
 
 function restartOf (node: () => string): HTMLButtonElement {
-  return twice('Restart', async () => {
-    if (!await ask('act', { act: 'restart', node: node() })) throw new Error('that node has not answered')
-  }, 'Lets all of its clients go, as app.close() does. The node itself stays.')
+  return twice('Simulate restart', async () => {
+    const done = await ask('act', { act: 'restart', node: node() })
+    if (!done) throw new Error('The node did not answer. Look at its clients, and try again.')
+  }, 'The node tells all of its clients to come back, as app.close() does. It goes on running.')
 }

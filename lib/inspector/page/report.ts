@@ -77,16 +77,16 @@ export class Report {
     if (!this.resuming) return undefined
     if (this.resets.length > 0) {
       const told = this.resets.map(({ topic, reason }) => `${topic} (${reason})`)
-      return { fine: false, text: `Reset: ${told.join(', ')}` }
+      return { fine: false, text: `Events were lost, reset: ${told.join(', ')}` }
     }
-    if (this.#again > 0) return { fine: false, text: `${this.#again} came twice` }
-    if (this.unknown) return { fine: true, text: 'Resumed. What was missed cannot be found out here.' }
+    if (this.#again > 0) return { fine: false, text: `${this.#again} came twice, which must not happen` }
+    if (this.unknown) return { fine: true, text: 'Resumed. Which events it had missed cannot be found out here.' }
     const left = this.#missed.size - this.#replayed
     return {
       fine: left === 0,
       text: this.#missed.size === 0
         ? 'Resumed: nothing was missed'
-        : `Resumed: ${this.#missed.size} missed, ${this.#replayed} replayed${left > 0 ? `, ${left} not yet there` : ''}`
+        : `Resumed: ${this.#missed.size} missed, ${this.#replayed} replayed${left > 0 ? `, ${left} still missing` : ''}`
     }
   }
 }

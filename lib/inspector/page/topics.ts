@@ -31,14 +31,14 @@ export class Topics implements View {
     this.#find.addEventListener('input', () => { this.refresh().catch(tell) })
     this.element = h('div', { class: 'split' },
       h('div', {},
-        h('h2', {}, 'With listeners'),
+        h('h2', {}, 'Topics with listeners'),
         h('div', { class: 'bar' }, field('Search', this.#find), this.#byName()),
         this.#note, this.#table.element,
-        h('h2', {}, 'Declared'),
+        h('h2', {}, 'Declared topics'),
         ...description.topics.length === 0 ? [empty('The app declares no topics.')] : description.topics.map(declared)),
       this.#looked)
-    fill(this.#looked, empty('Choose a topic, or name one, to see what is in it: its history, its state, who is ' +
-      'there, and what comes.'))
+    fill(this.#looked, empty('Choose a topic, or enter its name, to see its history, its state, its members, and ' +
+      'what is published.'))
   }
 
   async refresh (): Promise<void> {
@@ -59,9 +59,9 @@ export class Topics implements View {
 
   /** Also one that nobody listens to. */
   #byName (): HTMLElement {
-    const input = h('input', { attrs: { type: 'text', placeholder: 'its full name', maxlength: 1000 } })
+    const input = h('input', { attrs: { type: 'text', placeholder: 'full name', maxlength: 1000 } })
     const form = h('form', { class: 'bar' },
-      field('Look into', input), h('button', { attrs: { type: 'submit' } }, 'Open'))
+      field('Topic by name', input), h('button', { attrs: { type: 'submit' } }, 'Open topic'))
     form.addEventListener('submit', (event) => {
       event.preventDefault()
       if (input.value !== '') this.#look(input.value)
@@ -97,7 +97,7 @@ function declared (topic: ShownTopic): HTMLElement {
     h('ul', { class: 'policy' }, ...policyOf(topic).map((line) => h('li', {}, line))),
     ...events
       ? Object.entries(events).map(([name, schema]) => schemaOf(name, schema))
-      : [empty('Any event, with any data.')])
+      : [empty('No events are declared: any event can be published, with any data.')])
 }
 
 function tagsOf ({ keyed, presence, history, snapshot }: ShownTopic): HTMLElement[] {
@@ -106,9 +106,17 @@ function tagsOf ({ keyed, presence, history, snapshot }: ShownTopic): HTMLElemen
   ].flatMap((tag) => tag ? [h('span', { class: 'tag' }, tag)] : [])
 }
 
+/** By what decides. */
+const WHO: Record<string, string> = {
+  'a function': 'a function of the app decides',
+  anyone: 'anyone',
+  token: 'whoever has a token that names it',
+  'its routes': 'the hooks of its routes decide'
+}
+
 function policyOf ({ authorize, history, coalesce }: ShownTopic): string[] {
   return [
-    `May be heard: decided by ${authorize === 'anyone' ? 'nobody, since anyone may' : authorize}`,
+    `Who may hear it: ${WHO[authorize] ?? authorize}`,
     history
       ? `History of each topic: ${count(history.limit)} events, ${duration(history.maxAge)}, ${bytes(history.maxBytes)}`
       : 'History: none, so that nothing can be replayed',
@@ -137,12 +145,12 @@ class Inside {
     const has = (what: (topic: ShownTopic) => unknown): boolean => fits.length === 0 || fits.some(what)
     this.element = h('div', {}, h('h2', {}, name),
       h('div', { class: 'bar' },
-        has(({ history }) => history) && button('History', async () => await this.#history()),
-        has(({ keyed }) => keyed) && button('State', async () => await this.#state()),
-        has(({ presence }) => presence) && button('Members', async () => await this.#members()),
-        button('Live', () => this.#live(), { kind: 'main' })),
+        has(({ history }) => history) && button('Show history', async () => await this.#history()),
+        has(({ keyed }) => keyed) && button('Show state', async () => await this.#state()),
+        has(({ presence }) => presence) && button('Show members', async () => await this.#members()),
+        button('Follow live', () => this.#live(), { kind: 'main' })),
       this.#shown)
-    fill(this.#shown, empty('Live shows what is published from now on.'))
+    fill(this.#shown, empty('"Follow live" shows what is published from now on.'))
   }
 
   end (): void {
@@ -161,29 +169,28 @@ class Inside {
   }
 
   async #history (): Promise<void> {
-    const { events, more, newer } = await ask('history', { topic: this.#name })
+    const { events, read, newer } = await ask('history', { topic: this.#name })
     this.#list(
-      newer
-        ? `${count(events.length)} of a long history, backwards from as far as is read. There are newer ones than ` +
-          'these: Live shows what comes.'
-        : `The last ${count(events.length)}, the newest first.${more ? ' There are older ones.' : ''}`,
-      'Nothing is kept: nothing was published, or it is too old by now.',
+      shownOf(events.length, read, newer),
+      'The history is empty: nothing was published, or it is not kept any more.',
       events.reverse().map(({ id, event, data, key }) => eventOf({ event, id, key, data })))
   }
 
   async #state (): Promise<void> {
     const { items, size, more } = await ask('state', { topic: this.#name })
     this.#list(
-      `${count(size)} keys${more ? `, of which the first ${count(items.length)}` : ''}`,
-      'No key holds anything.',
+      more ? `The first ${count(items.length)} of ${count(size)} keys.` : `All ${count(size)} keys.`,
+      'The state is empty: no key has a value.',
       items.map(({ key, event, data }) => eventOf({ event, key, data })))
   }
 
   async #members (): Promise<void> {
     const { members, size } = await ask('members', { topic: this.#name })
     this.#list(
-      `${count(size)} there${size > members.length ? `, of whom the first ${count(members.length)}` : ''}`,
-      'Nobody is there.',
+      size > members.length
+        ? `The first ${count(members.length)} of ${count(size)} members.`
+        : `All ${count(size)} members.`,
+      'The topic has no members now.',
       members.map(({ id, info, state }) => eventOf({ event: id, data: { info, state } })))
   }
 
@@ -194,8 +201,18 @@ class Inside {
     this.#stop = tail(this.#name, ({ event, id, key, data }) => {
       list.prepend(eventOf({ event, id, key, data, at: Date.now() }))
       while (list.childElementCount > MAX_TAILED) list.lastElementChild?.remove()
-    }, (state) => setText(status, state === 'live' ? 'Live: the newest first.' : `The tail is ${state}.`))
+    }, (state) => setText(status, state))
   }
+}
+
+/** How much of the history is shown: it is read from the oldest event on, and not without end. */
+function shownOf (shown: number, read: number, newer: boolean): string {
+  if (newer) {
+    return `Events ${count(read - shown + 1)} to ${count(read)} of the history, counted from its oldest. It has ` +
+      'newer ones, which are not read here. "Follow live" shows what is published from now on.'
+  }
+  if (shown === read) return `All ${count(read)} events of the history, the newest first.`
+  return `The newest ${count(shown)} of the ${count(read)} events of the history, the newest first.`
 }
 
 /** Could this be a name of the pattern? A wrong guess only shows a button too many. */

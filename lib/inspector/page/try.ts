@@ -1,7 +1,8 @@
 /** A form for each stream and channel, and the clients that were opened by them, side by side. */
 import type { Description, ShownRoute } from '../shapes.ts'
-import { Attempt, type Plan } from './attempt.ts'
+import { Attempt } from './attempt.ts'
 import { AttemptView } from './attempt-view.ts'
+import type { Plan } from './carrier.ts'
 import { copyButtons } from './copying.ts'
 import { button, empty, field, fill, h } from './dom.ts'
 import { formOf, linesForm, type Form } from './form.ts'
@@ -15,7 +16,7 @@ export class Try implements View {
   readonly #description: Description
   readonly #form = h('div')
   readonly #clients = h('div', { class: 'clients' })
-  readonly #nobody = empty('No client is open. Fill in the form, and open one or several.')
+  readonly #nobody = empty('No client is open. Fill in the form, and press "Open client": once, or several times.')
 
   constructor (description: Description) {
     this.#description = description
@@ -25,7 +26,7 @@ export class Try implements View {
     this.element = routes.length === 0
       ? h('div', {}, empty('The app declares no streams and no channels.'))
       : h('div', { class: 'trying' },
-        h('section', { class: 'opener' }, h('h2', {}, 'Open'), field('Stream or channel', choice), this.#form),
+        h('section', { class: 'opener' }, h('h2', {}, 'Open a client'), field('Stream or channel', choice), this.#form),
         h('section', { attrs: { 'aria-label': 'Clients' } }, h('h2', {}, 'Clients'), this.#nobody, this.#clients))
     if (routes.length > 0) this.#choose(routes[0])
   }
@@ -35,14 +36,14 @@ export class Try implements View {
     const form = new RouteForm(route, this.#description)
     fill(this.#form, form.element,
       h('div', { class: 'bar' },
-        button('Open', async () => await this.#open(route, form.plan()), { kind: 'main' }),
+        button('Open client', async () => await this.#open(route, form.plan()), { kind: 'main' }),
         ...copyButtons(() => form.plan())),
       about(route))
   }
 
   async #open (route: ShownRoute, plan: Plan): Promise<void> {
     if (this.#clients.childElementCount >= MAX_CLIENTS) {
-      throw new Error(`${MAX_CLIENTS} clients are enough: remove one.`)
+      throw new Error(`At most ${MAX_CLIENTS} clients can be open here. Remove one of them first.`)
     }
     const view = new AttemptView(route, this.#description, (changed) => new Attempt(plan, changed), () => this.#count())
     this.#clients.prepend(view.element)
@@ -62,10 +63,10 @@ function titleOf ({ kind, urls, methods }: ShownRoute): string {
 function about ({ topics, dynamic, subscribe, source, messages }: ShownRoute): HTMLElement {
   return h('div', { class: 'about' },
     h('p', { class: 'hint' }, [
-      topics.length > 0 ? `Hears ${topics.join(', ')}.` : '',
-      dynamic ? 'A function of the app says what it hears.' : '',
+      topics.length > 0 ? `Its clients hear ${topics.join(', ')}.` : '',
+      dynamic ? 'A function of the app decides which topics its clients hear.' : '',
       subscribe.length > 0 ? `Clients may join ${subscribe.join(', ')}.` : '',
-      source ? 'It tells what a source yields.' : ''
+      source ? 'It sends what a source yields.' : ''
     ].join(' ').trim()),
     ...Object.entries(messages).map(([name, message]) =>
       schemaOf(`message ${name}${message.relayed ? ' (relayed)' : ''}`, message)))
@@ -86,6 +87,10 @@ class RouteForm {
     h('option', { attrs: { value: 'envelope' } }, 'fastify-realtime.v1: ids, resume, replies'),
     h('option', { attrs: { value: 'flat' } }, 'flat: plain JSON'))
 
+  readonly #wire = h('select', {},
+    h('option', { attrs: { value: 'websocket' } }, 'WebSocket'),
+    h('option', { attrs: { value: 'http' } }, 'HTTP: a stream by POST, and a POST for each message'))
+
   readonly #token = h('input', { attrs: { type: 'text', autocomplete: 'off', spellcheck: 'false' } })
   readonly #method: HTMLSelectElement
 
@@ -99,22 +104,37 @@ class RouteForm {
     }
     const { shared } = description
     this.#method = h('select', {}, ...methods.map((method) => h('option', {}, method)))
-    this.#params = formOf('Params', of('params'), shared, paramsOf(route.urls[0] ?? ''))
-    this.#query = formOf('Query', of('querystring'), shared)
-    this.#moreQuery = linesForm('More of the query', 'name=value, one a line', 'since=yesterday')
+    this.#params = formOf('URL parameters', of('params'), shared, paramsOf(route.urls[0] ?? ''))
+    this.#query = formOf('Query parameters', of('querystring'), shared)
+    this.#moreQuery = linesForm('Other query parameters', 'name=value, one on each line', 'since=yesterday')
     this.#headers = formOf('Headers', of('headers'), shared)
-    this.#moreHeaders = linesForm('More headers', 'name: value, one a line', 'authorization: Bearer …')
+    this.#moreHeaders = linesForm('Other headers', 'name: value, one on each line', 'authorization: Bearer …')
     const stream = kind === 'stream'
     const posts = stream && methods.includes('POST')
+    const headers = h('div', {}, hasFields(this.#headers) && this.#headers.element, this.#moreHeaders.element)
+    const format = field('Format', this.#format)
+    const token = h('small')
+    const byWire = (): void => {
+      headers.hidden = kind === 'channel' && !this.#overHttp
+      format.hidden = this.#overHttp
+      token.textContent = this.#overHttp
+        ? 'It is sent as "authorization: Bearer", with the stream and with each message'
+        : 'It goes into the open frame: a WebSocket of a page can send no headers'
+    }
+    this.#wire.addEventListener('change', byWire)
+    byWire()
     this.element = h('div', { class: 'form' },
       posts && field('Method', this.#method),
       hasFields(this.#params) && this.#params.element,
       hasFields(this.#query) && this.#query.element, this.#moreQuery.element,
-      stream && hasFields(this.#headers) && this.#headers.element, stream && this.#moreHeaders.element,
-      posts && field('Body', this.#body, 'JSON; of a POST alone'),
-      !stream && field('Format', this.#format),
-      !stream && field('Token', this.#token, 'It goes into the open frame: a WebSocket of a page can send no headers'))
+      !stream && route.http && field('Wire', this.#wire),
+      headers,
+      posts && field('Body', this.#body, 'JSON. It is sent with a POST only'),
+      !stream && format,
+      !stream && h('label', { class: 'field' }, h('span', {}, 'Token'), this.#token, token))
   }
+
+  get #overHttp (): boolean { return this.#route.kind === 'channel' && this.#wire.value === 'http' }
 
   /** @throws Error where something is missing */
   plan (): Plan {
@@ -127,15 +147,25 @@ class RouteForm {
       kind,
       method,
       url: this.#url(),
-      headers: kind === 'stream' ? textsOf({ ...this.#headers.value(), ...this.#moreHeaders.value() }) : {},
+      headers: this.#headersNow(),
       body: method === 'POST' && this.#body.value !== '' ? JSON.parse(this.#body.value) as unknown : undefined,
-      format: this.#format.value as Plan['format'],
-      token: this.#token.value,
+      format: this.#overHttp ? 'envelope' : this.#format.value as Plan['format'],
+      wire: this.#overHttp ? 'http' : 'websocket',
+      token: kind === 'stream' || this.#overHttp ? '' : this.#token.value,
       patterns: heard,
       events: [...new Set(events)],
       message: undefined,
       join: []
     }
+  }
+
+  /** A WebSocket of a page sends none. A token over HTTP is one of them, unless one is given already. */
+  #headersNow (): Record<string, string> {
+    if (this.#route.kind === 'channel' && !this.#overHttp) return {}
+    const given = Object.entries(textsOf({ ...this.#headers.value(), ...this.#moreHeaders.value() }))
+    const headers = Object.fromEntries(given.map(([name, value]) => [name.toLowerCase(), value]))
+    const token = this.#overHttp ? this.#token.value : ''
+    return token === '' ? headers : { authorization: `Bearer ${token}`, ...headers }
   }
 
   #url (): string {
