@@ -23,8 +23,8 @@ const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, imports: everything },
   { files: /^realtime\.ts$/, imports: /^(core|features|routes|types)\/|^(errors|known)\.ts$/ },
   { files: /^websocket-plugin\.ts$/, imports: /^(core\/callbacks|errors)\.ts$/ },
-  { files: /^(errors|protocol)\.ts$/, imports: nothing },
-  { files: /^(options|topic-options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known)\.ts)/ },
+  { files: /^(errors|protocol|nearest)\.ts$/, imports: nothing },
+  { files: /^(options|topic-options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known|nearest)\.ts)/ },
   { files: /^types\//, imports: /^(core\/|types\/|protocol\.ts)/ },
   { files: /^shutdown\//, imports: /^core\/[^/]+$/ },
   // The contracts name plain values and each other.
@@ -58,7 +58,7 @@ const rooms: Room[] = [
   // It is asked by core, and reads what core keeps of an event.
   { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known)\.ts)/ },
   // A program of its own: it knows the server by the protocol.
-  { files: /^command\//, imports: /^(command\/|testing\/parser\.ts)/ },
+  { files: /^command\//, imports: /^(command\/|testing\/parser\.ts|nearest\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }
 ]
 

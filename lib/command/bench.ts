@@ -107,9 +107,16 @@ class Probe {
       resets: this.#resets
     }
     print(this.#load.json ? harmlessJson(result) : textOf(result))
+    const unheard = this.connected > 0 && this.#events === 0
+    if (unheard) say(nothingIn(seconds))
     const amiss = faults.gaps + faults.duplicates + faults.disorder + this.#resets + this.#cut
-    return amiss > 0 || this.connected < this.#load.clients ? 1 : 0
+    return amiss > 0 || unheard || this.connected < this.#load.clients ? 1 : 0
   }
+}
+
+function nothingIn (seconds: number): string {
+  return `no event was heard in ${seconds.toFixed(1)} s, so nothing was measured: bench publishes nothing itself. ` +
+    'Let your app publish to this URL\'s topics while it listens'
 }
 
 type Result = Record<string, number | undefined>

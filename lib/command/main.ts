@@ -34,6 +34,8 @@ function version (): string {
   return version
 }
 
+function sentence (text: string): string { return text.endsWith('?') ? text : `${text}.` }
+
 // Whoever read the output has gone (`… | head`): there is nothing left to do.
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => process.exit(0))
 
@@ -41,6 +43,7 @@ run(process.argv.slice(2)).then((code) => {
   process.exitCode = code
 }, (error: unknown) => {
   const misused = error instanceof Misuse
-  say(misused ? `${error.message}. fastify-realtime --help says more` : String((error as Error)?.stack ?? error))
+  const help = 'fastify-realtime --help says more'
+  say(misused ? `${sentence(error.message)} ${help}` : String((error as Error)?.stack ?? error))
   process.exitCode = misused ? 2 : 1
 })

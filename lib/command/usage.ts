@@ -1,6 +1,7 @@
 /** What is asked of the command, and how it is told. */
 import { validateHeaderName, validateHeaderValue } from 'node:http'
 import { parseArgs } from 'node:util'
+import { nearest } from '../nearest.ts'
 
 /** The command was called wrongly: exit code 2. */
 export class Misuse extends Error {}
@@ -25,7 +26,9 @@ bench
   --seconds <n>           how long it listens once they are connected, default 10, at most 3600
   --anywhere              without it the URL must be of this machine (localhost, 127.0.0.0/8, ::1)
 
-Ctrl-C ends it, with what there is to say. Exit code: 0 done, 1 refused, failed or events amiss, 2 called wrongly.
+A URL begins with http:// or https:// (ws:// or wss:// for a channel); localhost, 127.0.0.1 and [::1] may go without.
+Ctrl-C ends it, with what there is to say.
+Exit code: 0 done; 1 refused, failed, events amiss, or no event heard by bench; 2 called wrongly.
 `
 
 const OPTIONS = {
@@ -98,6 +101,7 @@ export function readArguments (args: string[]): Asked {
 }
 
 function parsed (args: string[]) {
+  mustBeKnown(args)
   try {
     return parseArgs({ args, options: OPTIONS, allowPositionals: true })
   } catch (error) {
@@ -105,12 +109,19 @@ function parsed (args: string[]) {
   }
 }
 
+function mustBeKnown (args: string[]): void {
+  const { tokens } = parseArgs({ args, options: OPTIONS, allowPositionals: true, strict: false, tokens: true })
+  for (const token of tokens) {
+    if (token.kind !== 'option' || Object.hasOwn(OPTIONS, token.name)) continue
+    const meant = nearest(token.name, Object.keys(OPTIONS))
+    throw new Misuse(`unknown option ${token.rawName}${meant === undefined ? '' : `; did you mean --${meant}?`}`)
+  }
+}
+
 type Values = ReturnType<typeof parsed>['values']
 
 function readTarget (text: string, values: Values): Target {
-  if (!URL.canParse(text)) throw new Misuse(`"${text}" is no URL: it begins with http:// or https://`)
-  const url = new URL(text)
-  if (!/^(https?|wss?):$/.test(url.protocol)) throw new Misuse(`${url.protocol} is not spoken here: http: or https: is`)
+  const url = readUrl(text)
   const ws = values.ws === true || url.protocol.startsWith('ws')
   const { topic: topics = [], 'last-event-id': lastEventId } = values
   if (topics.length > 0 && !ws) throw new Misuse('--topic is for channels (--ws): the URL of a stream says its topics')
@@ -119,6 +130,20 @@ function readTarget (text: string, values: Values): Target {
   }
   url.protocol = url.protocol.replace('ws', 'http')
   return { url, ws, topics, headers: readHeaders(values), lastEventId }
+}
+
+/** This machine is named often, and without more. */
+const HERE = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?(?=[/?#]|$)/i
+
+function readUrl (text: string): URL {
+  const whole = HERE.test(text) ? `http://${text}` : text
+  const scheme = /^([a-z][\w+.-]*):\/\//i.exec(whole)?.[1]
+  if (scheme === undefined) {
+    throw new Misuse(`"${text}" needs http:// or https:// before it (or ws:// or wss://, for a channel)`)
+  }
+  if (!/^(https?|wss?)$/i.test(scheme)) throw new Misuse(`${scheme}:// is not spoken here: http:// and https:// are`)
+  if (!URL.canParse(whole)) throw new Misuse(`"${text}" is no valid URL`)
+  return new URL(whole)
 }
 
 function readHeaders ({ header = [], token }: Values): Record<string, string> {

@@ -36,10 +36,22 @@ t.test('what is called wrongly is told with its remedy, and ends with 2', async 
     [[], /say "listen" or "bench"/],
     [['hear', 'http://localhost'], /no "hear"/],
     [['listen'], /needs a URL/],
-    [['listen', 'localhost:3000'], /localhost: is not spoken|no URL/],
-    [['listen', 'news'], /no URL/],
+    [['listen', 'shop.example:3000/news'], /"shop\.example:3000\/news" needs http:\/\/ or https:\/\/ before it/],
+    [['listen', 'news'], /needs http/],
+    [['listen', '/news'], /needs http/],
+    [['listen', 'localhost:x@shop.example/'], /needs http/],
+    [['listen', 'localhost:99999/'], /is no valid URL/],
+    [['listen', 'ftp://localhost/news'], /ftp:\/\/ is not spoken here: http:\/\/ and https:\/\/ are/],
+    [['listen', 'http://'], /is no valid URL/],
+    [['bench', 'localhost.shop.example:3000/'], /needs http/],
     [['listen', 'http://localhost', 'more'], /one word too many/],
-    [['listen', 'http://localhost', '--jsn'], /--jsn/],
+    [['listen', 'http://localhost', '--topc', 'news'], /^unknown option --topc; did you mean --topic\? fastify/],
+    [['listen', 'http://localhost', '--jsn'], /^unknown option --jsn; did you mean --json\? /],
+    [['listen', 'http://localhost', '--lastEventId=1'], /^unknown option --lastEventId; did you mean --last-event-id\? /],
+    [['listen', 'http://localhost', '--nothing-like-it'], /^unknown option --nothing-like-it\. /],
+    [['listen', 'http://localhost', '-t', 'news'], /^unknown option -t\. /],
+    [['listen', 'http://localhost', '--__proto__'], /^unknown option --__proto__/],
+    [['listen', 'http://localhost', '--count'], /--count/],
     [['listen', 'http://localhost', '--clients', '5'], /--clients is not for "listen"/],
     [['bench', 'http://localhost', '--count', '5'], /--count is not for "bench"/],
     [['listen', 'http://localhost', '--count', '0'], /whole number from 1/],
@@ -232,7 +244,40 @@ t.test('bench: nobody is let in, or events have no ids', async (t) => {
   t.equal(await refused.ended, 1)
   t.match(refused.said.join('\n'), /3 were not: the server answers 404/)
   t.match(JSON.parse(refused.lines.join('')), { connected: 0, events: 0 })
-  const quiet = start(t, 'bench', `${url}/both`, '--clients', '2', '--seconds', '1')
-  t.equal(await quiet.ended, 0)
-  t.match(quiet.lines.join('\n'), /not checked[^]*/)
+  const { app, url: other } = await shop(t)
+  const cursors = start(t, 'bench', `${other}/both`, '--clients', '2', '--seconds', '600')
+  await cursors.saying(/^2 of 2/)
+  await listeners(app, 2)
+  const telling = setInterval(() => { app.realtime.publish('news', 'said', 1).catch(() => {}) }, 10)
+  t.teardown(() => clearInterval(telling))
+  while (app.realtime.stats().delivered < 20) await new Promise(setImmediate)
+  cursors.child.kill('SIGINT')
+  t.equal(await cursors.ended, 0)
+  t.match(cursors.lines.join('\n'), /not checked[^]*/)
+})
+
+t.test('bench that hears nothing says that nobody has published, and ends with 1', async (t) => {
+  const { url } = await shop(t)
+  for (const [path, ...args] of [['/news'], ['/ws', '--ws', '--json']] as const) {
+    const quiet = start(t, 'bench', url + path, ...args, '--clients', '2', '--seconds', '1')
+    t.equal(await quiet.ended, 1)
+    t.match(quiet.said.at(-1), /^no event was heard in 1\.\d s, so nothing was measured: bench publishes nothing itself/)
+    t.match(quiet.lines.join('\n'), /^events {6}0,|"events":0,/m)
+  }
+})
+
+t.test('this machine may be named without http://', async (t) => {
+  const { app, port } = await shop(t)
+  const client = start(t, 'listen', `127.0.0.1:${port}/news`, '--count', '1')
+  const channel = start(t, 'listen', `127.0.0.1:${port}/ws`, '--ws', '--count', '1')
+  await listeners(app, 2)
+  await app.realtime.publish('news', 'said', 1)
+  t.same([await client.ended, await channel.ended], [0, 0])
+  t.match(client.said, [new RegExp(`^connected to 127\\.0\\.0\\.1:${port}$`)])
+  // Nobody listens on port 9: that it was dialled is enough.
+  for (const url of ['localhost:9/news', 'LOCALHOST:9', '[::1]:9/?a=b', '127.0.0.1:9']) {
+    const refused = start(t, 'listen', url)
+    t.equal(await refused.ended, 1, url)
+    t.match(refused.said.join('\n'), /ECONNREFUSED|EADDRNOTAVAIL/)
+  }
 })
