@@ -5,12 +5,14 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { asBrowserCode, asCurl, asTest, type Opening } from '../../lib/inspector/page/code.ts'
+import { binaryFrame, frameOf, heardOf, move } from '../../lib/inspector/page/frames.ts'
 import { Report } from '../../lib/inspector/page/report.ts'
 import { exampleOf, propertiesOf } from '../../lib/inspector/page/schema.ts'
 import { launchChromium } from '../helpers/chromium.ts'
 import { root } from '../helpers/docs.ts'
 import { IMPORTS, serveClient } from '../helpers/client-modules.ts'
 import { live } from '../helpers/app.ts'
+import { bearer, holding, made, SECRET } from '../helpers/tokens.ts'
 
 /** In the repository, so that the package finds itself by its name. */
 mkdirSync(`${root}.cache`, { recursive: true })
@@ -23,7 +25,7 @@ import Fastify from 'fastify'
 import realtime from 'fastify-realtime'
 export async function build () {
   const app = Fastify()
-  await app.register(realtime, { closeTimeout: 500 })
+  await app.register(realtime, { closeTimeout: 500, tokens: { secret: '${SECRET}' } })
   const room = app.topic('rooms/:room', { authorize: () => true })
   const side = app.topic('side/:id', { authorize: () => true })
   app.stream('/rooms/:room', { topics: room, method: ['GET', 'POST'] })
@@ -33,7 +35,7 @@ export async function build () {
 `
 
 async function served (t: Test) {
-  const app = await live(t)
+  const app = await live(t, { tokens: { secret: SECRET } })
   const heard: Array<{ headers: Record<string, unknown>, body: unknown, query: unknown }> = []
   const room = app.topic('rooms/:room', { authorize: () => true })
   const side = app.topic('side/:id', { authorize: () => true })
@@ -79,17 +81,17 @@ t.test('as curl, of a channel over HTTP: one command hears it and what was joine
     kind: 'channel',
     wire: 'http',
     url: `${url}/ws/1?q=${encodeURIComponent(HOSTILE)}`,
-    headers: { authorization: "Bearer it's" },
+    headers: { ...bearer(made(holding())), 'x-odd': "it's" },
     join: ['side/1'],
     message: { event: 'say', data: { odd: HOSTILE } }
   }
   const [open = '', message = ''] = asCurl(opening).split('\n\n# The message, from another shell:\n')
   await shell(t, open, '"topic":"rooms/1","event":"said"', async () => await room.publish({ room: '1' }, 'said', 1))
   await shell(t, open, '"topic":"side/1","event":"said"', async () => await side.publish({ id: '1' }, 'said', 1))
-  t.match(heard[0], { query: { q: HOSTILE }, headers: { authorization: "Bearer it's" } })
+  t.match(heard[0], { query: { q: HOSTILE }, headers: { 'x-odd': "it's" } })
   await shell(t, message, JSON.stringify({ odd: HOSTILE }))
   t.same(said, [{ odd: HOSTILE }])
-  t.match(heard.at(-1), { headers: { authorization: "Bearer it's" } })
+  t.match(heard.at(-1), { headers: { 'x-odd': "it's" } })
   t.notMatch(asCurl({ ...opening, message: undefined, join: [] }), /topics|another shell/)
 })
 
@@ -100,7 +102,7 @@ t.test('as a test: it passes where it is run', async (t) => {
   const openings: Opening[] = [
     { ...base, url: `http://x/rooms/1?q=${encodeURIComponent(HOSTILE)}`, headers: { 'x-odd': 'a"b\'c' } },
     { ...base, method: 'POST', url: 'http://x/rooms/1', body: { odd: HOSTILE } },
-    { ...base, kind: 'channel', url: 'http://x/ws/1', join: ['side/1'], message: { event: 'say', data: { odd: HOSTILE } } },
+    { ...base, kind: 'channel', url: 'http://x/ws/1', token: made(holding()), join: ['side/1'], message: { event: 'say', data: { odd: HOSTILE } } },
     { ...base, kind: 'channel', wire: 'http', url: 'http://x/ws/1', headers: { 'x-odd': 'a' }, join: ['side/1'], message: { event: 'say', data: 1 } },
     { ...base, kind: 'channel', url: 'http://x/ws/1', format: 'flat', message: { event: 'say', data: 'text' } }
   ]
@@ -120,7 +122,7 @@ t.test('as browser code: a page of the app hears what comes, and is answered', a
   const openings: Array<[Opening, RegExp]> = [
     [{ ...base, url: `${url}/rooms/1?q=${encodeURIComponent(HOSTILE)}` }, /^said .*hello/],
     [{ ...base, url: `${url}/rooms/1`, headers: { 'x-odd': 'a"b\'c' } }, /^said .*hello/],
-    [{ ...base, kind: 'channel', url: `${url}/ws/1`, join: ['rooms/1'] }, /^said .*hello/],
+    [{ ...base, kind: 'channel', url: `${url}/ws/1`, token: made(holding()), join: ['rooms/1'] }, /^said .*hello/],
     [{ ...base, kind: 'channel', url: `${url}/ws/1`, message: { event: 'say', data: { odd: HOSTILE } } }, /odd/],
     [{ ...base, kind: 'channel', url: `${url}/ws/1`, format: 'flat' }, /hello/],
     [{ ...base, kind: 'channel', wire: 'http', url: `${url}/ws/1`, headers: { 'x-odd': 'a"b\'c' }, join: ['rooms/1'], message: { event: 'say', data: { odd: HOSTILE } } }, /odd/]
@@ -168,6 +170,24 @@ t.test('a form has a field for each member that is simple, and JSON for the rest
   const circle: Record<string, unknown> = { type: 'object', properties: {} }
   circle.properties = { self: circle }
   t.ok(JSON.stringify(exampleOf(circle, {})).length < 1000, 'a schema within itself comes to an end')
+})
+
+t.test('frames are shown as what they say, bytes by their number; what cannot be read throws nothing', async (t) => {
+  t.match(heardOf(frameOf('{"topic":"a","event":"said","id":"1","data":{"x":1}}'), 'raw'), { name: 'said', topic: 'a', id: '1', data: { x: 1 }, raw: 'raw', frame: false, bytes: false })
+  t.match(heardOf(frameOf('{"topic":"a","event":"said","encoding":"base64","data":"AQID"}'), ''), { data: { bytes: 3 }, bytes: true })
+  t.match(heardOf({ op: 'bye', code: 4401 }, ''), { name: 'bye', frame: true, data: { code: 4401 } })
+  const head = new TextEncoder().encode('{"topic":"a","event":"said","id":"2"}')
+  const whole = new Uint8Array(4 + head.length + 5)
+  new DataView(whole.buffer).setUint32(0, head.length)
+  whole.set(head, 4)
+  const { frame, raw } = binaryFrame(whole.buffer)
+  t.match(heardOf(frame, raw), { name: 'said', id: '2', data: { bytes: 5 }, bytes: true })
+  const cursors = new Map([['b', '1']])
+  move(cursors, frame)
+  move(cursors, { op: 'snapshot', topic: 'b', data: {} })
+  t.same([...cursors], [['a', '2']])
+  for (const odd of ['null', '1', '"x"', 'x', '[]']) t.match(heardOf(frameOf(odd), odd), { name: 'undefined' })
+  for (const odd of [new ArrayBuffer(0), new ArrayBuffer(3), new Uint8Array([255, 0, 0, 0, 1]).buffer]) t.match(binaryFrame(odd).frame, { event: 'unreadable', bytes: odd.byteLength })
 })
 
 t.test('what was replayed is told apart from what is new, and what came twice is told', async (t) => {

@@ -44,7 +44,7 @@ export class AttemptView {
     const address = new URL(plan.url)
     this.element = h('article', { class: 'client', attrs: { 'aria-label': `${route.kind} ${address.pathname}` } },
       h('header', {}, h('h3', {}, `${address.pathname}${address.search}`),
-        h('span', { class: 'tag' }, wireOf(plan)), this.#state), this.#where,
+        h('span', { class: 'tags' }, h('span', { class: 'tag' }, wireOf(plan)), this.#state)), this.#where,
       h('div', { class: 'bar' }, ...this.#only.live, ...this.#only.cut, remove),
       this.#report,
       ...route.kind === 'channel' ? [this.#sender()] : [],
@@ -202,7 +202,8 @@ export class AttemptView {
   #row (entry: Entry): HTMLElement {
     const { name, topic, id, data, raw, kind, at } = entry
     const arrow = { in: '←', frame: '←', out: '→', note: '•' }[kind]
-    const shown = this.#raw.checked && raw !== '' ? raw : data === '' ? '' : json(data)
+    const told = typeof data === 'string' && (data === '' || kind === 'note') ? data : json(data)
+    const shown = this.#raw.checked && raw !== '' ? raw : told
     const row = h('li', {},
       h('div', { class: 'head' },
         h('span', { class: 'arrow', attrs: { 'aria-hidden': 'true' } }, arrow), h('strong', {}, name),

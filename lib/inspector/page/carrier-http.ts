@@ -68,6 +68,7 @@ export class HttpCarrier implements Carrier {
   /** One that was let go for another is not told. */
   #over (stream: AbortController, how: string, why: string): void {
     if (stream.signal.aborted) return
+    stream.abort()
     this.#open = false
     this.#host.cut(this.#bye || how, this.#bye ? '' : why)
   }

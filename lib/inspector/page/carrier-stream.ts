@@ -10,7 +10,10 @@ export class StreamCarrier implements Carrier {
 
   constructor (host: CarrierHost) {
     this.#host = host
-    this.#open().catch((error: unknown) => host.cut('connection lost', String(error)))
+    this.#open().catch((error: unknown) => {
+      this.close()
+      host.cut('connection lost', String(error))
+    })
   }
 
   close (): void { this.#abort.abort() }

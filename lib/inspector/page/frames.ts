@@ -11,7 +11,8 @@ export function frameOf (text: string): Frame {
 
 /** PROTOCOL.md 4.5: the length of the head, the head, and then the bytes. */
 export function binaryFrame (data: ArrayBuffer): { frame: Frame, raw: string } {
-  const length = new DataView(data).getUint32(0)
+  const length = data.byteLength < 4 ? Infinity : new DataView(data).getUint32(0)
+  if (length > data.byteLength - 4) return { frame: { event: 'unreadable', bytes: data.byteLength }, raw: '' }
   const head = new TextDecoder().decode(new Uint8Array(data, 4, length))
   const bytes = data.byteLength - 4 - length
   return { frame: { ...frameOf(head), bytes }, raw: `${head} and ${bytes} bytes` }

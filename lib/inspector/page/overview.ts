@@ -83,7 +83,7 @@ export class Overview implements View {
     this.#published.show(rate(published), `${count(sum((node) => node.published))} in all`, published)
     this.#topics.show(count(sum(({ topics }) => topics)), 'a topic counts once on each node')
     this.#resumes.show(count(sum(({ recovered }) => recovered)),
-      `${count(sum(({ replayed }) => replayed))} events replayed`)
+      `events replayed: ${count(sum(({ replayed }) => replayed))}`)
     this.#resets.show(count(sum(({ resets }) => resets)), reasonsOf(nodes))
     this.#slow.show(count(sum(({ slowNow }) => slowNow)),
       `have bytes waiting now; ${count(sum(({ stalled }) => stalled))} stalled, ` +

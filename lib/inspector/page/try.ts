@@ -89,7 +89,7 @@ class RouteForm {
 
   readonly #wire = h('select', {},
     h('option', { attrs: { value: 'websocket' } }, 'WebSocket'),
-    h('option', { attrs: { value: 'http' } }, 'HTTP: a stream by POST, and a POST for each message'))
+    h('option', { attrs: { value: 'http' } }, 'HTTP (POST requests)'))
 
   readonly #token = h('input', { attrs: { type: 'text', autocomplete: 'off', spellcheck: 'false' } })
   readonly #method: HTMLSelectElement
