@@ -120,6 +120,29 @@ t.test('one node sees the clients of both, drops one of the other\'s, and it com
   t.same(complaints, [])
 })
 
+t.test('what is done to a client is told to whoever looks, with what and to whom', async (t) => {
+  const { app, url } = await nodeOf(t, 'told:')
+  const client = await connectChannel(app, '/rooms/1', { t, format: 'envelope', headers: { user: 'ada' } })
+  const { data: { connection } } = await client.next('realtime:open') as { data: { connection: string } }
+  const whom = `connection ${connection.slice(0, 8)}`
+  const { page, complaints } = await open(t, url)
+  const onlooker = await open(t, url)
+  await page.getByRole('link', { name: 'Connections' }).click()
+  const row = page.locator('tr', { hasText: 'ada' })
+  const press = async (name: string, told: string): Promise<void> => {
+    await row.getByRole('button', { name }).click()
+    for (const each of [page, onlooker.page]) await each.locator('#told').getByText(told, { exact: true }).waitFor()
+  }
+  await press('Stall client', `An inspector stalled ${whom}: the server holds back what is for it.`)
+  await press('Release client', `An inspector released ${whom}: it gets what was held back.`)
+  await press('Revoke topic', `An inspector revoked the topic rooms/1 from ${whom}.`)
+  t.match((await client.next('realtime:unsubscribed')).data, { topic: 'rooms/1' })
+  await row.getByRole('button', { name: 'End connection' }).click()
+  await press('End connection: sure?', `An inspector ended ${whom}: it is not to come back.`)
+  t.match(await client.ended, { code: 1000 })
+  t.same([...complaints, ...onlooker.complaints], [])
+})
+
 t.test('a stream that is tried: dropped, resumed with what was replayed, stalled, and reset with its reason', async (t) => {
   const { url, room, short } = await nodeOf(t, 'stream:')
   const { page, complaints } = await open(t, url)
@@ -208,9 +231,12 @@ t.test('a channel over HTTP that is tried: messages, a topic joined, bytes, drop
   await shown.getByLabel('Topic to join').fill('nowhere')
   await shown.getByRole('button', { name: 'Join topic' }).click()
   await client.sees(/UNKNOWN_TOPIC/)
-  await client.open()
+  await client.located()
+  await client.press('Stall client')
+  await page.locator('.state[data-state="stalled"]').waitFor()
   await shown.getByLabel('Topic to join').fill('prices')
   await shown.getByRole('button', { name: 'Join topic' }).click()
+  await client.open()
   await shown.locator('[data-kind="frame"]', { hasText: 'prices' }).filter({ hasText: 'subscribed' }).first().waitFor()
   await prices.publish({}, 'price', { cents: 1 }, { key: 'cat' })
   await shown.locator('[data-kind="in"]', { hasText: 'price' }).first().waitFor()
@@ -318,6 +344,7 @@ t.test('topics: declared and heard ones, history, state, members and a live tail
   await page.getByRole('button', { name: /^rooms\/%3Cimg/ }).click()
   await page.getByRole('button', { name: 'Show history' }).click()
   await page.locator('.looked pre', { hasText: 'onerror' }).waitFor()
+  await page.getByText('The history has 1 event, the newest first.').waitFor()
   await page.getByRole('button', { name: 'Follow live' }).click()
   await page.getByText('Live: new events appear here, the newest first.').waitFor()
   await room.publish({ room: EVIL }, 'said', { text: `live ${EVIL}` })
@@ -326,6 +353,7 @@ t.test('topics: declared and heard ones, history, state, members and a live tail
   await page.getByRole('button', { name: 'Open topic' }).click()
   await page.getByRole('button', { name: 'Show state' }).click()
   await page.locator('.looked .tag', { hasText: EVIL }).waitFor()
+  await page.getByText('The state has 1 key.').waitFor()
   await page.getByRole('button', { name: 'Show members' }).click()
   await page.getByText('The topic has no members now.').waitFor()
   t.equal(await page.locator('img').count(), 0)

@@ -171,6 +171,9 @@ export class Attempt {
 
   #opened (how: string): void {
     this.state = 'open'
+    // Over HTTP another connection may have taken the place of the one that was known.
+    this.here = undefined
+    this.stalled = false
     this.note(how, this.report.resuming ? 'from the last event that it had' : '')
     this.#locate().catch(() => {})
   }

@@ -4,7 +4,7 @@ import { ask, tail } from './api.ts'
 import { noteOf } from './connections.ts'
 import { button, empty, field, fill, h, json, setText, tell } from './dom.ts'
 import { Table } from './table.ts'
-import { bytes, clock, count, duration, shortNode } from './words.ts'
+import { bytes, clock, count, duration, many, shortNode } from './words.ts'
 import type { View } from './view.ts'
 
 interface HeardTopic { name: string, pattern: string, listeners: number, nodes: string }
@@ -179,7 +179,7 @@ class Inside {
   async #state (): Promise<void> {
     const { items, size, more } = await ask('state', { topic: this.#name })
     this.#list(
-      more ? `The first ${count(items.length)} of ${count(size)} keys.` : `All ${count(size)} keys.`,
+      more ? `The first ${count(items.length)} of ${count(size)} keys.` : `The state has ${many(size, 'key')}.`,
       'The state is empty: no key has a value.',
       items.map(({ key, event, data }) => eventOf({ event, key, data })))
   }
@@ -189,7 +189,7 @@ class Inside {
     this.#list(
       size > members.length
         ? `The first ${count(members.length)} of ${count(size)} members.`
-        : `All ${count(size)} members.`,
+        : `The topic has ${many(size, 'member')}.`,
       'The topic has no members now.',
       members.map(({ id, info, state }) => eventOf({ event: id, data: { info, state } })))
   }
@@ -211,7 +211,7 @@ function shownOf (shown: number, read: number, newer: boolean): string {
     return `Events ${count(read - shown + 1)} to ${count(read)} of the history, counted from its oldest. It has ` +
       'newer ones, which are not read here. "Follow live" shows what is published from now on.'
   }
-  if (shown === read) return `All ${count(read)} events of the history, the newest first.`
+  if (shown === read) return `The history has ${many(read, 'event')}, the newest first.`
   return `The newest ${count(shown)} of the ${count(read)} events of the history, the newest first.`
 }
 

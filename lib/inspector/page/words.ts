@@ -2,6 +2,9 @@
 
 export function count (value: number): string { return value.toLocaleString('en') }
 
+/** `1 event`, `2 events` */
+export function many (value: number, noun: string): string { return `${count(value)} ${noun}${value === 1 ? '' : 's'}` }
+
 export function rate (value: number): string {
   return value >= 10 || value === 0 ? count(Math.round(value)) : value.toFixed(1)
 }
