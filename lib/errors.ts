@@ -9,6 +9,8 @@ const make = (
 
 // Options and declarations: thrown while the app is being built.
 export const OptionInvalid = make('OPTION_INVALID', 'fastify-realtime option "%s" %s')
+export const PeerMissing = make('PEER_MISSING',
+  '%s needs a package that could not be loaded (%s). Run: npm install %s')
 export const AlreadyRegistered = make('ALREADY_REGISTERED',
   'fastify-realtime is already registered in this scope or above it. ' +
   'Register it once, at the root. Then declare topics, streams and channels in any child.')

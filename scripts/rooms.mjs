@@ -37,11 +37,14 @@ function add (found, from, to) {
 /** Without those that follow from others. */
 function direct (from, found) {
   const all = [...found.get(from)]
-  return all.filter((to) => !all.some((via) => via !== to && reaches(via, to, found))).sort()
+  return all.filter((to) => !all.some((via) => via !== to && reaches(via, to, found, new Set([from])))).sort()
 }
 
-function reaches (from, to, found) {
-  return [...found.get(from) ?? []].some((next) => next === to || reaches(next, to, found))
+/** `seen`: folders of one room import each other. */
+function reaches (from, to, found, seen) {
+  if (seen.has(from)) return false
+  seen.add(from)
+  return [...found.get(from) ?? []].some((next) => next === to || reaches(next, to, found, seen))
 }
 
 function drawing () {

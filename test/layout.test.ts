@@ -22,7 +22,8 @@ const nothing = /^$/
 const rooms: Room[] = [
   { files: /^(index|plugin)\.ts$/, imports: everything },
   { files: /^realtime\.ts$/, imports: /^(core|features|routes|types)\/|^(errors|known)\.ts$/ },
-  { files: /^websocket-plugin\.ts$/, imports: /^(core\/callbacks|errors)\.ts$/ },
+  { files: /^peers\.ts$/, imports: /^(core\/callbacks|errors)\.ts$/ },
+  { files: /^websocket-plugin\.ts$/, imports: /^peers\.ts$/ },
   { files: /^(errors|protocol|nearest)\.ts$/, imports: nothing },
   { files: /^(options|topic-options|schemas|compilers|known)\.ts$/, imports: /^(core\/|types\/|(errors|options|compilers|known|nearest)\.ts)/ },
   { files: /^types\//, imports: /^(core\/|types\/|protocol\.ts)/ },
@@ -37,7 +38,7 @@ const rooms: Room[] = [
   { files: /^core\/delivery\//, imports: /^(core\/([^/]+|(topics|log|delivery)\/[^/]+)$|errors\.ts|known\.ts)/ },
   { files: /^core\/connection\//, imports: /^(core\/([^/]+|(topics|log|delivery|connection)\/[^/]+)$|errors\.ts|known\.ts)/ },
   { files: /^features\//, imports: /^(features\/|core\/|errors\.ts|known\.ts)/ },
-  { files: /^adapters\//, imports: /^(adapters\/|core\/[^/]+$|errors\.ts|known\.ts)/ },
+  { files: /^adapters\//, imports: /^(adapters\/|core\/[^/]+$|(errors|known|peers)\.ts)/ },
   { files: /^routes\//, imports: /^(routes\/|features\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
   { files: /^wires\/sse\//, imports: /^(wires\/sse\/|routes\/|features\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
   { files: /^wires\/websocket\//, imports: /^(wires\/websocket\/|routes\/|core\/|types\/|(errors|known|options|protocol)\.ts)/ },
@@ -54,9 +55,9 @@ const rooms: Room[] = [
   { files: /^insight\.ts$/, imports: /^(core|features|routes|types)\// },
   { files: /^inspector\/page\//, imports: /^(inspector\/page\/|inspector\/shapes\.ts|client\/)/ },
   { files: /^inspector\/[^/]+$/, imports: /^(inspector\/[^/]+$|core\/origin\.ts|asyncapi\/json-schemas\.ts|routes\/hosts\.ts|types\/|(errors|known|options|insight)\.ts)/ },
-  { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known)\.ts)/ },
+  { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known|peers)\.ts)/ },
   // It is asked by core, and reads what core keeps of an event.
-  { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known)\.ts)/ },
+  { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known|peers)\.ts)/ },
   // A program of its own: it knows the server by the protocol.
   { files: /^command\//, imports: /^(command\/|testing\/parser\.ts|nearest\.ts)/ },
   { files: /^testing\//, imports: /^(testing\/|types\/|(errors|known|protocol)\.ts)/ }

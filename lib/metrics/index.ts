@@ -4,11 +4,10 @@ import fp from 'fastify-plugin'
 import type { Registry } from 'prom-client'
 import { OptionInvalid } from '../errors.ts'
 import { onlyKnown } from '../known.ts'
+import { loadPeer } from '../peers.ts'
 import { Instruments, type PromClient } from './instruments.ts'
 import { watch } from './watch.ts'
 
-// A text to the compiler too: bundlers look for what an import names, and fail where an app has not installed it.
-const NAME: string = 'prom-client'
 const PREFIX = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/
 
 export interface MetricsOptions {
@@ -30,7 +29,7 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 /**
  * Counts what happens on this node, by the patterns of its topics. It serves no route: the text is that of
  * `register.metrics()`.
- * @throws FST_ERR_REALTIME_OPTION_INVALID
+ * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_PEER_MISSING
  */
 const metrics: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   const { client, register, prefix, buckets } = await read(options)
@@ -65,12 +64,8 @@ function isBound (bound: unknown, i: number, all: number[]): boolean {
 }
 
 async function load (): Promise<PromClient> {
-  try {
-    const loaded = await import(NAME) as { default: PromClient }
-    return loaded.default
-  } catch {
-    throw new OptionInvalid('client', `needs ${NAME}: npm install ${NAME}`)
-  }
+  const loaded = await loadPeer<{ default: PromClient }>('fastify-realtime/metrics', 'prom-client')
+  return loaded.default
 }
 
 const fastifyRealtimeMetrics: (app: FastifyInstance, options: MetricsOptions) => Promise<void> = fp(metrics, {

@@ -6,12 +6,10 @@ import { tracedOf } from '../core/trace.ts'
 import { tracingOf } from '../core/tracing.ts'
 import { OptionInvalid } from '../errors.ts'
 import { onlyKnown } from '../known.ts'
+import { loadPeer } from '../peers.ts'
 import type { Realtime } from '../types/realtime.ts'
 import { OtelTracer } from './otel-tracer.ts'
 import type { Otel } from './trace-context.ts'
-
-// A text to the compiler too: bundlers look for what an import names, and fail where an app has not installed it.
-const NAME: string = '@opentelemetry/api'
 
 export interface TracingOptions {
   /** Makes the spans. Default: the one that is registered globally (`trace.getTracerProvider()`). */
@@ -42,14 +40,14 @@ interface Traceable { readonly realtime: Realtime }
 /**
  * A PRODUCER span for each publish, whose place goes with the event to whoever consumes it in a process; a CONSUMER
  * span for each message of a channel. None for a connection.
- * @throws FST_ERR_REALTIME_OPTION_INVALID
+ * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_PEER_MISSING
  */
 const plugin: FastifyPluginAsync<TracingOptions> = async (app, options) => {
   const { tracerProvider, messages = true, propagateToClients = false } = read(options)
   const place = tracingOf(app.realtime)
   if (!place) throw new OptionInvalid('tracing', 'needs the app.realtime of fastify-realtime')
   if (place.tracer) throw new OptionInvalid('tracing', 'is already registered: register it once')
-  const otel = await load()
+  const otel = await loadPeer<Otel>('fastify-realtime/tracing', '@opentelemetry/api')
   const provider = tracerProvider ?? otel.trace.getTracerProvider()
   const tracer = new OtelTracer(otel, provider.getTracer('fastify-realtime'), { log: app.log, messages })
   place.tracer = tracer
@@ -75,14 +73,6 @@ function read (options: TracingOptions): TracingOptions {
     throw new OptionInvalid('propagateToClients', 'must be true or false')
   }
   return options
-}
-
-async function load (): Promise<Otel> {
-  try {
-    return await import(NAME) as Otel
-  } catch {
-    throw new OptionInvalid('tracing', `needs ${NAME}: npm install ${NAME}`)
-  }
 }
 
 /**

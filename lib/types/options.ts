@@ -123,7 +123,7 @@ export interface RealtimeOptions {
    * An object: the options of @fastify/websocket, which is registered with them unless the app has it already, so that
    * plain `websocket: true` routes and `app.injectWS` are there beside channels. It must be installed, and not be
    * registered again.
-   * @throws FST_ERR_REALTIME_OPTION_INVALID where it is not installed
+   * @throws FST_ERR_REALTIME_PEER_MISSING if it is not installed
    */
   websocket?: boolean | Record<string, unknown>
 }

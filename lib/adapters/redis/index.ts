@@ -39,7 +39,7 @@ const CLUSTER_SETTINGS = {
  * Joins nodes through Redis ≥ 7 or Valkey ≥ 7.2: one server, Sentinel, or a cluster. Every node that uses the same
  * server and `prefix` hears what any of them publishes.
  * @param options A URL (default `redis://localhost:6379`), or options.
- * @throws FST_ERR_REALTIME_OPTION_INVALID
+ * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_PEER_MISSING
  */
 export function redis (options: string | RedisAdapterOptions = {}): Adapter {
   const given = typeof options === 'string' ? { url: options } : options

@@ -1,7 +1,9 @@
 /** Every default and check of the Redis adapter's options, once. */
-import { Cluster, Redis, type ClusterNode, type ClusterOptions, type RedisOptions as ConnectionOptions } from 'ioredis'
+import type { Cluster, ClusterNode, ClusterOptions, Redis, RedisOptions as ConnectionOptions } from 'ioredis'
 import { OptionInvalid } from '../../errors.ts'
 import { onlyKnown, record } from '../../known.ts'
+import { peerMissing } from '../../peers.ts'
+import { failure, ioredis } from './driver.cjs'
 
 export interface RedisAdapterOptions {
   /** Where Redis is: `redis://…`, or `rediss://…` for TLS. */
@@ -112,13 +114,22 @@ export function readTarget (options: RedisAdapterOptions, single: SingleSettings
     if (!Array.isArray(nodes) || nodes.length === 0) {
       throw new OptionInvalid('redis.cluster.nodes', 'must be an array of at least one node')
     }
+    const { Cluster } = driver()
     return {
       type: 'cluster',
       client: new Cluster(nodes, { ...own, ...cluster, redisOptions: { ...own.redisOptions, ...cluster.redisOptions } })
     }
   }
-  if (options.url !== undefined) return { type: 'single', client: new Redis(checkedUrl(options.url), single) }
+  const url = options.url === undefined ? undefined : checkedUrl(options.url)
+  const { Redis } = driver()
+  if (url !== undefined) return { type: 'single', client: new Redis(url, single) }
   return { type: 'single', client: new Redis({ ...options.connection, ...single }) }
+}
+
+/** An app that gives a client of its own needs no ioredis here. @throws FST_ERR_REALTIME_PEER_MISSING */
+function driver (): NonNullable<typeof ioredis> {
+  if (!ioredis) throw peerMissing('redis()', 'ioredis', failure?.error)
+  return ioredis
 }
 
 function ofClient (client: Redis | Cluster, single: SingleSettings, cluster: ClusterSettings): Target {
