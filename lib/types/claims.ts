@@ -3,31 +3,35 @@
 /** What a token allows, besides saying who its bearer is. */
 export interface TokenRights {
   /**
-   * Topics that its bearer may hear: full names, or the text of a declared pattern, which stands for all of its topics.
-   * Nothing else is understood: no prefixes, no `*` of one's own.
+   * Topics that the bearer may hear: full names, or the text of a declared pattern, which stands for all of its topics.
+   * Nothing else is understood: no prefixes, and no `*` of your own.
    */
   subscribe?: readonly string[]
-  /** Topics into which its bearer may relay events. */
+  /** Topics that the bearer may relay events into, named in the same way. */
   publish?: readonly string[]
-  /** What the server says of its bearer; `connection.grant(topic).info`. */
+  /** What the server says of the bearer. You read it as `connection.grant(topic).info`. */
   info?: unknown
 }
 
 /**
- * The claims of a token (RFC 7519 §4.1), checked. Declare your own by merging:
+ * The claims of a token (RFC 7519 §4.1), after they were checked. Declare your own by merging:
  * `declare module 'fastify-realtime' { interface RealtimeClaims { role: string } }`.
  */
 export interface RealtimeClaims {
-  /** Who its bearer is: the identity's id. */
+  /** Who the bearer is: the identity's `id`. */
   sub: string
-  /** When it ends, s since the epoch. */
+  /** When the token expires, seconds since the epoch. */
   exp: number
-  /** When it was issued, s since the epoch. */
+  /** When it was issued, seconds since the epoch. */
   iat?: number
-  /** Not before, s since the epoch. */
+  /** When it becomes valid, seconds since the epoch. */
   nbf?: number
+  /** Who issued it. */
   iss?: string
+  /** For whom it was issued. */
   aud?: string | string[]
+  /** The token's own id. It is not checked. */
   jti?: string
+  /** What the token allows here. */
   realtime?: TokenRights
 }

@@ -1,8 +1,8 @@
-/** What messages are typed by, for a channel to take and a client to import. */
+/** The type of a channel's messages, which a client can import. */
 
 declare const messageTypes: unique symbol
 
-/** Message → what a client sends, and what its handler answers. In types alone. */
+/** By name of the message: what a client sends, and what its handler returns. It exists only as a type. */
 export interface DefinedMessages<Messages> {
   readonly [messageTypes]: Messages
 }

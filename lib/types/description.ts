@@ -1,51 +1,60 @@
-/** What an app has declared, as plain values: for documents, tools and pages. */
+/** What an app has declared, as plain values, for documents and tools. */
 
+/** One declared topic. */
 export interface TopicDescription {
+  /** The pattern that it was declared with. */
   pattern: string
-  /** The names of its params; that of `*` is `*`. */
+  /** The names of its params. That of `*` is `*`. */
   params: string[]
-  /** The schemas of its events as they were given, by name; undefined where any event goes. */
+  /** The schemas of its events as they were given, by name. Undefined if it takes any event. */
   events: Record<string, unknown> | undefined
+  /** False for `history: false`. */
   history: boolean
+  /** Whether it keeps the newest event of each key. */
   keyed: boolean
+  /** False, or whether clients are told the members or only their number. */
   presence: false | 'members' | 'count'
-  /** Schemas that `addSchema()` has put into its scope, by their `$id`. */
+  /** Schemas that the app has put into its scope by `addSchema()`, by their `$id`. */
   shared: Record<string, unknown>
 }
 
+/** One message that clients of a channel may send. */
 export interface MessageDescription {
-  /** As it was given. */
+  /** Its schema as it was given. */
   schema: unknown
-  /** It is relayed to others, and nobody answers. */
+  /** True: it is sent on to others, and gets no reply. */
   relayed: boolean
 }
 
+/** One stream or channel. */
 export interface RouteDescription {
+  /** Which of the two it is. */
   kind: 'stream' | 'channel'
-  /** With the prefixes of its scope. Several, where Fastify made several routes of it. */
+  /** Its URLs, with the prefixes of its scope. There are several if Fastify made several routes of it. */
   urls: string[]
-  /** `GET` alone for a channel, also where `http` is true. */
+  /** Its HTTP methods. Only `GET` for a channel, even if `http` is true. */
   methods: string[]
-  /** Patterns of the topics that it hears. */
+  /** Patterns of its topics. */
   topics: string[]
-  /** A function says which topics at each request: `topics` has none of them. */
+  /** True: a function returns the topics for each request, so `topics` is empty. */
   dynamic: boolean
-  /** Patterns of topics that clients of a channel may join. */
+  /** Patterns of the topics that clients of a channel may join. */
   subscribe: string[]
-  /** It tells what a source yields, and no topic. */
+  /** True: it sends what a source yields, and has no topics. */
   source: boolean
-  /** What clients of a channel may say, by name. */
+  /** What clients of a channel may send, by name. */
   messages: Record<string, MessageDescription>
-  /** A channel that takes bytes. */
+  /** Whether a channel takes binary messages. */
   binary: boolean
-  /** A channel that is there over HTTP, too. */
+  /** Whether a channel is served over HTTP too. */
   http: boolean
-  /** The schemas of params, querystring and headers as they were given. */
+  /** Its schemas of params, querystring and headers, as they were given. */
   schema: Record<string, unknown>
-  /** Schemas that `addSchema()` has put into its scope, by their `$id`. */
+  /** Schemas that the app has put into its scope by `addSchema()`, by their `$id`. */
   shared: Record<string, unknown>
 }
 
+/** What `realtime.describe()` returns. */
 export interface RealtimeDescription {
   topics: TopicDescription[]
   routes: RouteDescription[]

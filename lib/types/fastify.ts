@@ -12,8 +12,9 @@ declare module 'fastify' {
   // eslint-disable-next-line @typescript-eslint/no-unused-vars
   interface FastifyInstance<RawServer, RawRequest, RawReply, Logger, TypeProvider> {
     /**
-     * Declares a topic: a pattern of segments joined by `/`, with `:params` and a final `*`.
-     * @throws FST_ERR_REALTIME_PATTERN_INVALID, FST_ERR_REALTIME_PATTERN_TAKEN, FST_ERR_REALTIME_OPTION_INVALID
+     * Declares a topic, before the app is ready. `pattern` is segments joined by `/`: text, `:param`, and a final `*`.
+     * @throws FST_ERR_REALTIME_PATTERN_INVALID, FST_ERR_REALTIME_PATTERN_TAKEN, FST_ERR_REALTIME_OPTION_INVALID,
+     * FST_ERR_REALTIME_SCHEMA_INVALID, FST_ERR_REALTIME_EVENT_NAME_INVALID, FST_ERR_REALTIME_ALREADY_STARTED
      */
     topic<
       const Pattern extends string, const Schemas extends EventSchemas = never,
@@ -23,17 +24,24 @@ declare module 'fastify' {
     ): Topic<
       ParamsOf<Pattern>, EventsOf<Schemas, TypeProvider>, MemberOf<Info, StateSchema, TypeProvider>, Pattern
     >
-    /** An SSE route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
+    /**
+     * Adds a route of Server-Sent Events (WHATWG HTML §9.2) in this scope.
+     * @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID
+     */
     stream<const Url extends string, const Schema extends FastifySchema = FastifySchema> (
       url: Url, options: StreamOptions<Url, Schema, TypeProvider>
     ): this
-    /** A WebSocket route in this scope. @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID */
+    /**
+     * Adds a WebSocket route (RFC 6455) in this scope.
+     * @throws FST_ERR_REALTIME_ROUTE_INVALID, FST_ERR_REALTIME_OPTION_INVALID
+     */
     channel<
       const Url extends string, const Schema extends FastifySchema = FastifySchema,
       const Messages = Record<never, never>
     > (
       url: Url, options: ChannelOptions<Url, Schema, Messages, TypeProvider>
     ): this
+    /** What concerns all topics and connections. */
     realtime: Realtime
   }
 }

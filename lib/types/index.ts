@@ -1,7 +1,7 @@
 /**
- * The public vocabulary: what an app writes and reads. Holds no code.
+ * The public types: what an app writes and reads. They contain no code.
  *
- * Interfaces are passed on with `*`: only so can an app merge members into them (`RealtimeIdentity`).
+ * Interfaces are exported with `*`: otherwise an app could not merge members into them (`RealtimeIdentity`).
  */
 export type * from './adapter.ts'
 export type * from './channel.ts'

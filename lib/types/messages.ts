@@ -1,16 +1,17 @@
-/** A channel's messages as a value of their own, whose type says what clients may send and what is answered. */
+/** A channel's messages as a value, whose type says what clients may send and what replies they get. */
 import type { MessageContext, RelayData, RelayOptions } from './channel.ts'
 import type { Validated } from './schemas.ts'
 
 type SchemaOf<Schemas, K> = K extends keyof Schemas ? Schemas[K] : unknown
 
-/** What `defineMessages` takes. */
+/** The messages that `defineMessages` takes, by name. */
 export type MessageDefinitions<Provider, Schemas, Replies> =
   & { [K in keyof Schemas]: { schema?: Schemas[K] } }
   & {
     [K in keyof Replies]: {
-      /** Its data is what the schema makes of it. What it returns is the reply. */
+      /** Handles the message. `data` was validated by the schema. What it returns is the reply. */
       handler?: (data: Validated<Provider, SchemaOf<Schemas, K>>, context: MessageContext) => Replies[K]
+      /** Sends the message on to others, as in {@link MessageOptions}. */
       relay?: true | RelayData<SchemaOf<Schemas, K>, Provider, Record<string, string>> |
         RelayOptions<SchemaOf<Schemas, K>, Provider, Record<string, string>>
     }

@@ -10,5 +10,5 @@ type ParamNames<P extends string> =
 export type ParamsOf<P extends string> =
   string extends P ? Record<string, string> : Simplify<{ [K in ParamNames<P>]: string }>
 
-/** A route's params: its own by name, and whatever its prefix brings. */
+/** Params of a route: its own by name, and any that its prefix has. */
 export type RouteParams<Url extends string> = ParamsOf<Url> & { [fromPrefix: string]: string }

@@ -1,17 +1,17 @@
-/** What a schema makes of data. */
+/** The types that schemas give to data. */
 import type { FastifyTypeProvider } from 'fastify'
 
-/** Event name → JSON schema. */
+/** A schema for each event name, in any schema language that the app's compilers accept. */
 export type EventSchemas = Record<string, unknown>
 
-/** What a schema makes of data that is written. */
+/** The type of data that is serialized by a schema. */
 export type Written<Provider, Schema> =
   Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['serializer'] : unknown
 
-/** What a schema makes of data that was validated. */
+/** The type of data that was validated by a schema. */
 export type Validated<Provider, Schema> =
   Provider extends FastifyTypeProvider ? (Provider & { schema: Schema })['validator'] : unknown
 
-/** Event name → data type; anything goes when a topic declares no events. */
+/** The type of the data of each event. If a topic declares no events, any event with any data is allowed. */
 export type EventsOf<Schemas, Provider> =
   [Schemas] extends [never] ? Record<string, unknown> : { [K in keyof Schemas]: Written<Provider, Schemas[K]> }
