@@ -3,14 +3,15 @@
  * and up are the application's); SSE has no codes and is told by `retry:` whether and when to come back.
  */
 
-/** Why a connection ended: a row of the close-reasons table. */
+/** Why a connection ended. */
 export interface CloseReason {
-  /** A stable word, e.g. `client-left`, `slow-client`, `shutting-down`. */
+  /** A stable word, for example `client-left`, `slow-client` or `shutting-down`. */
   readonly name: string
   /** The WebSocket close code (RFC 6455 §7.4). */
   readonly code: number
+  /** The reason in words. */
   readonly text: string
-  /** May the client come back? */
+  /** Whether the client may come back. */
   readonly reconnect: boolean
 }
 

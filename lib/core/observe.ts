@@ -42,33 +42,33 @@ const channels = {
 
 /** What this node has done since it started. */
 export interface Counters {
-  /** Topics of clients now: one for each that a client listens to. */
+  /** Topics of clients now, one for each that a client listens to. */
   subscriptions: number
-  /** Events that the adapter has taken from here. */
+  /** Events that the adapter has taken from this node. */
   published: number
-  /** Events given to listeners: one for each listener. */
+  /** Events given to listeners, one for each listener. */
   delivered: number
   /** Of these, those given to clients that caught up. */
   replayed: number
   /** Topics of clients that came back and were given what they had missed. */
   recovered: number
-  /** Topics of clients that had to be told `reset`. */
+  /** Topics of clients that were told `reset`. */
   resets: number
-  /** Times that what did not link was read from history. */
+  /** Times that a gap was noticed and repaired from the history. */
   repairs: number
   /** Clients closed because they did not read. */
   slowClosed: number
   /** Events dropped, or replaced by newer ones, for clients that did not read. */
   dropped: number
-  /** Clients that were not let in. */
+  /** Clients that were refused. */
   refused: number
-  /** Topics and connections that have ended since what allowed them has. */
+  /** Topics and connections that ended because a right expired. */
   expired: number
-  /** Messages of clients that were dropped, since there were too many of them. */
+  /** Messages of clients that a rate limit dropped. */
   rateLimited: number
-  /** Bytes of recent events that are kept. */
+  /** Bytes of recent events that this node keeps. */
   ringBytes: number
-  /** Orders and questions that came over the adapter and were not understood: of a newer version, or of a stranger. */
+  /** Orders of other nodes that were not understood: from a newer version, or from a stranger. */
   ignored: number
 }
 

@@ -1,33 +1,34 @@
 /** A publish, as the app asks for it, and what is found of it later. Public words: lib/types/ passes them on. */
 import type { EventId } from './adapter.ts'
 
+/** Each string has 1 to 255 bytes. A wrong or unknown option rejects with FST_ERR_REALTIME_PUBLISH_OPTION. */
 export interface PublishOptions {
   /**
-   * Publishing again with this key inside the history's age returns the first event's id and publishes nothing. At most
-   * 255 bytes.
+   * Publishes an event only once: if you publish again with this key within the history's `maxAge`, you get the id of
+   * the first event, and nothing is published.
    */
   dedupe?: string
   /**
-   * Which older event of this name it replaces for a conflating (`slow: 'latest'`) listener. In a keyed topic, where it
-   * is needed: the key whose newest event it is. At most 255 bytes.
+   * For a client with `slow: 'latest'`, the event replaces older waiting ones with the same name and key. In a keyed
+   * topic it is required: the event becomes the newest one of this key.
    */
   key?: string
   /**
-   * The id of a connection that does not get this event: its sender's, which knows it already. All others get it, and
-   * it is in the history as any event is. A sender that reconnects has another id: it may then be given its own event.
-   * At most 255 bytes.
+   * The id of a connection that does not get this event, usually its sender's. All others get it, and it is in the
+   * history. If the sender reconnects, it has another id and may get the event.
    */
   except?: string
   /**
-   * Appends only behind this event: the id of the topic's last one, or null for a topic without events. Else nothing is
-   * published, and the promise rejects with FST_ERR_REALTIME_CONFLICT, whose `last` is the topic's last id. Decided in
-   * one step, on any node. Needs history. Undefined expects nothing.
+   * Publishes only if this is the id of the topic's last event, or null for a topic without events. Otherwise nothing
+   * is published, and the promise rejects with FST_ERR_REALTIME_CONFLICT, whose `last` is the topic's last id. This is
+   * decided in one step for all nodes. Needs history. Undefined: any event may be the last.
    */
   expect?: EventId | null
 }
 
+/** What a publish or a removal resolves with. */
 export interface Published {
-  /** Undefined for a topic without history, and for the removal of a key that holds nothing. */
+  /** The id of the event. Undefined for a topic without history, and if the key to remove held nothing. */
   id: EventId | undefined
 }
 
@@ -36,11 +37,11 @@ export interface HistoryEvent {
   id: EventId
   event: string
   data: unknown
-  /** In a keyed topic. */
+  /** The event's key, in a keyed topic. */
   key?: string
 }
 
-/** The newest event of a key, as the state of a keyed topic holds it. */
+/** The newest event of one key of a keyed topic. */
 export interface StateItem {
   key: string
   /** The id of that event. */
@@ -49,21 +50,24 @@ export interface StateItem {
   data: unknown
 }
 
+/** A page of the state of a keyed topic. */
 export interface StatePage {
-  /** In the order of their keys. */
+  /** In the order of their keys, by UTF-16 code units. */
   items: StateItem[]
-  /** The id of the last event that the state contains: the state is the events up to it. */
+  /** The id of the last event that the state contains. */
   id: EventId
   /** How many keys the topic has. */
   size: number
-  /** True when `limit` cut the page: the next starts `after` the last key. */
+  /** True if `limit` cut the page. Read the next page with `after: <the last key>`. */
   more: boolean
 }
 
+/** A page of past events. */
 export interface HistoryPage {
+  /** In order. */
   events: HistoryEvent[]
-  /** False when `after` is no longer (or never was) in the log: events between may be gone. */
+  /** False if `after` is not in the log (any more): events between may be missing. */
   linked: boolean
-  /** True when `limit` cut the page. */
+  /** True if `limit` cut the page. Read the next page with `after: <the last id>`. */
   more: boolean
 }

@@ -13,8 +13,9 @@ declare module 'fastify' {
   interface FastifyInstance<RawServer, RawRequest, RawReply, Logger, TypeProvider> {
     /**
      * Declares a topic, before the app is ready. `pattern` is segments joined by `/`: text, `:param`, and a final `*`.
+     * If a schema of its events does not compile, `app.ready()` rejects with FST_ERR_REALTIME_SCHEMA_INVALID.
      * @throws FST_ERR_REALTIME_PATTERN_INVALID, FST_ERR_REALTIME_PATTERN_TAKEN, FST_ERR_REALTIME_OPTION_INVALID,
-     * FST_ERR_REALTIME_SCHEMA_INVALID, FST_ERR_REALTIME_EVENT_NAME_INVALID, FST_ERR_REALTIME_ALREADY_STARTED
+     * FST_ERR_REALTIME_EVENT_NAME_INVALID, FST_ERR_REALTIME_ALREADY_STARTED
      */
     topic<
       const Pattern extends string, const Schemas extends EventSchemas = never,

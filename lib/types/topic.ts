@@ -11,107 +11,111 @@ import type { Validated } from './schemas.ts'
 export type { EventId } from '../core/adapter.ts'
 export type { HistoryEvent, HistoryPage, Published, PublishOptions, StateItem, StatePage } from '../core/published.ts'
 
+/** What is kept of each topic, for clients that resume. Above a limit the oldest events are dropped. */
 export interface HistoryOptions {
-  /** Events kept per topic. Default 256. Size it ≥ rate × the longest outage to survive. */
+  /** Events, at least 1. Default 256. Set it to the rate of events × the longest outage that clients may have. */
   limit?: number
-  /** How long an event is kept, ms. Default 120000. */
+  /** How long an event is kept, ms, at least 1. Default 120000. */
   maxAge?: number
-  /** Bytes of data kept per topic. Default 1048576. */
+  /** Bytes of data, at least 1. Default 1048576. */
   maxBytes?: number
 }
 
+/** Limits of a keyed topic. Above `maxKeys` or `maxBytes` a publish rejects with FST_ERR_REALTIME_STATE_FULL. */
 export interface KeyedOptions {
-  /** Keys of one topic. A publish with one more is refused. Default 10000, at most 1000000. */
+  /** Keys of one topic, 1 to 1000000. Default 10000. */
   maxKeys?: number
-  /** Bytes of data that the state of one topic may hold. A publish that exceeds it is refused. Default 16777216. */
+  /** Bytes of data in the state of one topic, at least 1. Default 16777216. */
   maxBytes?: number
-  /** How long after its last event a topic's state is kept, ms. Default 604800000 (a week); `Infinity` for ever. */
+  /** How long the state is kept after the topic's last event, ms; `Infinity`: for ever. Default 604800000 (a week). */
   lifetime?: number
   /**
-   * Sends the state as this event. Without it the state is `realtime:snapshot` (SSE) or `op: snapshot`, and clients of
-   * the flat format do not get it.
+   * The name of the event that sends the state. Without it the state is `realtime:snapshot` (SSE) or `op: snapshot`,
+   * and clients of the flat format do not get it.
    */
   event?: string
 }
 
-/** Somebody who is there. */
+/** Somebody who is in a topic. */
 export interface Member<Info = unknown, State = unknown> {
+  /** The member's public id. */
   id: string
-  /** What the server says of it: `presence.info`, or else its grant or token. */
+  /** What the server says of the member: `presence.info`, or else its grant or token. */
   info?: Info
-  /** What its client says of itself; it may have said nothing yet. */
+  /** What the member's client says of itself. Undefined until it has said something. */
   state?: State
 }
 
-/** Somebody of whom the server always says something. */
+/** A member that always has `info`. */
 export interface InformedMember<Info, State = unknown> extends Member<Info, State> {
   info: Info
 }
 
-/** What a client may say of itself. Without a schema no type provider is asked: an app under one stays an app. */
+/** What a client may say of itself. Without a schema no type provider is asked, so that apps stay assignable. */
 type StateOf<Schema, Provider> = unknown extends Schema ? unknown : Validated<Provider, Schema>
 
-/** A member of a topic whose `presence.info` returns this, a promise or not, under the schema of `presence.state`. */
+/** The members of a topic, typed by what `presence.info` returns (awaited) and the schema of `presence.state`. */
 export type MemberOf<Info, Schema, Provider> =
   undefined extends Awaited<Info>
     ? Member<Exclude<Awaited<Info>, undefined>, StateOf<Schema, Provider>>
     : InformedMember<Awaited<Info>, StateOf<Schema, Provider>>
 
+/** A page of the members of a topic. */
 export interface MemberPage<Shown extends Member = Member> {
   /** In the order of their ids. */
   members: Shown[]
-  /** How many there are. */
+  /** How many members the topic has. */
   size: number
-  /** True when `limit` cut the page: the next starts `after` the last id. */
+  /** True if `limit` cut the page. Read the next page with `after: <the last id>`. */
   more: boolean
 }
 
+/** Who is shown in a topic, and with what. */
 export interface PresenceOptions<Info = unknown, Schema = unknown, Provider = unknown> {
-  /**
-   * How long a member stays that has lost its last connection, ms: it may be reloading. Default 10000, at most 600000.
-   */
+  /** How long a member stays after it has lost its last connection, ms, 0 to 600000. Default 10000. */
   grace?: number
-  /** `count`: clients are told how many are there, not who. Default `members`. */
+  /** `'count'`: clients are told how many members there are, not who. Default `'members'`. */
   mode?: 'members' | 'count'
-  /** Members of one topic. Clients above it are not shown. Default 10000, at most 1000000. */
+  /** Members of one topic, 1 to 1000000. Default 10000. Clients above it are not shown. */
   maxMembers?: number
-  /** Bytes of JSON that `info` of one member may be. Default 1024, at most 65536. */
+  /** Bytes of `info` of one member as JSON, 2 to 65536. Default 1024. */
   maxInfoBytes?: number
-  /** Bytes of JSON that a client may say of itself. Default 1024, at most 65536. */
+  /** Bytes of what a client says of itself as JSON, 2 to 65536. Default 1024. */
   maxStateBytes?: number
-  /**
-   * The name of the events that say who is there. Default `realtime:presence`. Clients of the flat format need no
-   * other.
-   */
+  /** The name of the events that tell clients who is there. Default `realtime:presence`. */
   event?: string
   /**
-   * A member's public id. Default: the identity's, which may be an e-mail address. Null or undefined: it is not shown.
+   * Returns a member's public id. Null or undefined: the client is not shown. Default: the identity's id, which may be
+   * an e-mail address.
    */
   id?: (identity: RealtimeIdentity) => string | null | undefined | Promise<string | null | undefined>
   /**
-   * What is shown of a member besides its id, as JSON. Default: what its grant or its token says, or nothing. Members
-   * are typed by what it returns.
+   * Returns what is shown of a member besides its id, as JSON. Members are typed by it. Default: the `info` of its
+   * grant or token, or nothing.
    */
   info?: (identity: RealtimeIdentity, request: FastifyRequest) => Info
-  /** Schema of what clients may say of themselves (`op: presence`), by which members are typed. Default: nothing. */
+  /** Schema of what clients may say of themselves (`op: presence`). Without it they may say nothing. */
   state?: Schema
   /**
-   * Called when a member joins: at most once in all nodes, by the node that stored it first. Write it after `info`:
-   * TypeScript reads the two in their order, and does not know the type of `info` if this comes first.
+   * Called when a member joins, at most once in all nodes together. Write it after `info`: TypeScript reads them in
+   * this order, and `info` is `unknown` if this comes first.
    */
   onJoin?: (member: MemberOf<Info, Schema, Provider>, context: { topic: string }) => unknown
-  /** Called when a member leaves, likewise. `reason`: `left`, `lost` (its node has died), or `removed` by the app. */
+  /**
+   * Called when a member leaves, as `onJoin`. `reason`: `left`, `lost` (its node has died), or `removed` by the app.
+   */
   onLeave?: (member: { id: string }, context: { topic: string, reason: 'left' | 'lost' | 'removed' }) => unknown
 }
-/** What a client is about to do in a topic: to hear it, to relay an event into it, to be seen in it. */
+/** What a client wants to do in a topic: hear it, relay an event into it, or take part in its presence. */
 export type Action = 'subscribe' | 'publish' | 'presence'
 
+/** What `authorize` is told, besides the request. */
 export interface AuthorizeContext<Params> {
   /** The topic's full name. */
   topic: string
   params: Params
   /**
-   * `subscribe` at each subscription, `publish` at each relayed client event, `presence` where it would be shown or see
+   * `subscribe` at each subscription, `publish` for each relayed message, `presence` before the client is shown or told
    * who is there.
    */
   action: Action
@@ -119,118 +123,124 @@ export interface AuthorizeContext<Params> {
   claims: RealtimeClaims | undefined
 }
 
-/** Allows a client, for a while. */
+/** Allows a client, with more to say about it. */
 export interface Grant {
   allow: true
   /**
    * When it expires, ms since the epoch. If the client sends no newer token, it loses the topic `expiryGrace` later.
-   * @throws FST_ERR_REALTIME_EXPIRY_INVALID if it is not ms since the epoch, FST_ERR_REALTIME_EXPIRED if it is past
+   * The client gets FST_ERR_REALTIME_EXPIRY_INVALID (500) if it is not in ms since the epoch, FST_ERR_REALTIME_EXPIRED
+   * (401) if it is past. Default: never.
    */
   expiresAt?: number
-  /** What the server says of the client in this topic; `connection.grant(topic).info`. */
+  /** What the server says of the client in this topic. You read it as `connection.grant(topic).info`. */
   info?: unknown
 }
 
-/** Only `true` and a grant allow. */
+/** What `authorize` returns. Only `true` and a grant allow. */
 export type Authorized = boolean | Grant
 
-/** What `snapshot` may return, to name its event or the newest event that it contains. */
+/** What `snapshot` may return instead of the bare state. */
 export interface Snapshot {
+  /** The state. */
   data: unknown
-  /** The id `publish` returned for the last event this state contains: makes the join exact. */
+  /** The id, as `publish` returned it, of the last event that the state contains. It makes the join exact. */
   at?: EventId
-  /** Sends the state as this event of the topic; otherwise it is `realtime:snapshot` (SSE) or `op: snapshot`. */
+  /** The event that sends the state. Default: `realtime:snapshot` (SSE) or `op: snapshot`. */
   event?: string
 }
 
+/** What `app.topic(pattern, options)` takes. An unknown option is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface TopicOptions<Params, Schemas, Info = unknown, StateSchema = unknown, Provider = unknown> {
   /**
-   * Event name → schema, in JSON schema or what the app's compilers take. `publish` is typed from it, data is
-   * serialized by the app's serializer compiler, and in development what is to be sent is checked (`validate`).
-   * `message` is SSE's unnamed event. An event not named here is refused.
+   * A schema for each event name: JSON schema, or what the app's compilers accept. It types `publish` and serializes
+   * the data. In development the serialized data is validated (`validate`). Events that are not listed are refused.
+   * `message` is the unnamed event of SSE. Default: any event, any data.
    */
   events?: Schemas
   /**
-   * What a reconnecting client can be given. Default `{ limit: 256, maxAge: 120000, maxBytes: 1048576 }`. `false`: at
-   * most once, no ids.
+   * What is kept for clients that resume. `false`: events have no ids and are delivered at most once. Default: the
+   * plugin's (`{ limit: 256, maxAge: 120000, maxBytes: 1048576 }`).
    */
   history?: HistoryOptions | false
   /**
-   * Asked at every subscription, on both wires, and for each relayed message. Only `true` or a {@link Grant}, or a
-   * promise of one, allows. Anything else and a throw refuse: 403, unless the error has a `statusCode` of its own. A
-   * grant with an unknown member is FST_ERR_REALTIME_GRANT_INVALID (500). `'token'`: the client needs a token that
-   * names the topic, and the plugin needs `tokens`. `'anyone'`: every client may subscribe, and none may relay.
-   * Without it the hooks of the routes decide, and the topic cannot be in a channel's `subscribe`.
+   * Asked at each subscription on any wire, for each relayed message, and for presence. Only `true`, a {@link Grant},
+   * or a promise of one allows. Anything else refuses with 403. If it throws, the error's `statusCode` counts. A
+   * promise is given up after `joinTimeout`. A grant with an unknown member is FST_ERR_REALTIME_GRANT_INVALID (500).
+   *
+   * `'token'`: the client needs a token that names the topic, and the plugin needs `tokens`. `'anyone'`: every client
+   * may subscribe, none may relay. Default: the hooks of the routes decide, and no channel may have the topic in
+   * `subscribe`.
    */
   authorize?:
     | ((request: FastifyRequest, context: AuthorizeContext<Params>) => Authorized | Promise<Authorized>)
     | 'anyone'
     | 'token'
-  /** The topic's present state, sent first to a client that has no usable cursor. */
+  /** Returns the topic's present state, which is sent first to a client without a usable cursor. Needs history. */
   snapshot?: (params: Params) => unknown
   /**
-   * Each event has a `key`, and the newest event of each key is kept: the topic's state, which is sent first to a
-   * client that has no usable cursor, in parts if it is large. Needs history. `memory()` and `redis()` support it.
+   * Keeps the newest event of each `key`. This state is sent first to a client without a usable cursor, in parts if it
+   * is large. Needs history. `memory()` and `redis()` support it. Default false.
    */
   keyed?: boolean | KeyedOptions
   /**
-   * The topic knows who is there, and tells clients of routes that have `presence` too. `memory()` and `redis()`
-   * support it.
+   * Whether the topic knows who is there, and tells clients of routes that have `presence` too. `memory()` and
+   * `redis()` support it. Default false.
    */
   presence?: boolean | PresenceOptions<Info, StateSchema, Provider>
   /**
-   * Each listener is written to at most once in so many ms, and gets all events since then in one piece. Default 0:
-   * once a turn of the event loop. At most 1000.
+   * Writes to each listener at most once in this time, ms, 0 to 1000. It then gets all events since the last write in
+   * one piece. Default 0: once for each turn of the event loop.
    */
   coalesce?: number
 }
 
+/** How a topic is heard in the process. */
 export interface SubscribeOptions {
-  /** The id of the last event that the consumer has: what follows it comes first. Default: from now on. */
+  /** The id of the last event that the consumer has. What follows it comes first. Default: only new events. */
   after?: EventId | null | undefined
-  /** Ends the iteration, without a throw. */
+  /** Ends the iteration without an error. */
   signal?: AbortSignal | undefined
   /**
-   * For whom it is. The topic's `authorize`, `identify`, the limits of connections, `disconnect` and `revoke` then
-   * apply as on any other wire, and the subscription ends with the request's socket. Without it nothing is asked: the
-   * subscription is the app's own.
+   * The client that the subscription is for. `identify`, `authorize`, the limits of connections, `disconnect` and
+   * `revoke` then apply as on any other wire, and the subscription ends with the request's socket. Default: it belongs
+   * to the app itself, and nothing is asked.
    */
   request?: FastifyRequest | undefined
-  /** What happens past `maxBuffered`. Default `replay`: what was missed is read from the history. */
+  /** What happens above `maxBuffered`. Default `'replay'`: what was missed is read from the history. */
   slow?: SlowPolicy
   /** Bytes that may wait for a consumer that does not read. Default: the plugin's (1048576). */
   maxBuffered?: number
 }
 
-/** Events that an item may be besides those declared: what the protocol says, and what `connection.send()` sends. */
+/** Items that are no declared event of the topic. */
 export type RealtimeItem =
-  /** Events were lost: what the consumer holds may be out of date. */
+  /** Events were lost. What the consumer holds may be out of date: load it anew. */
   | { id: EventId | undefined, event: 'realtime:reset', data: { topic: string, reason: ResetReason } }
-  /** The topic's `snapshot`, where that names no event of its own; for a keyed topic a `StatePart`. */
+  /** The topic's `snapshot`, if that names no event of its own. For a keyed topic: a {@link StatePart}. */
   | { id: EventId | undefined, event: 'realtime:snapshot', data: unknown }
-  /** The key of a keyed topic holds nothing any more. */
+  /** A key of a keyed topic was removed. */
   | { id: EventId | undefined, event: 'realtime:removed', data: { topic: string, key: string }, key?: string }
 
-/** Whatever a subscription may yield. */
+/** Any item of a subscription, untyped. */
 export interface AnyItem {
   id: EventId | undefined
   event: string
   data: unknown
-  /** In a keyed topic. */
+  /** The event's key, in a keyed topic. */
   key?: string
 }
 
-/** The data of a keyed topic's state, as clients are sent it. */
+/** One part of a keyed topic's state, as it is sent to clients. */
 export interface StatePart {
-  /** From 0. At the first part, the client throws away what it has of the topic. */
+  /** From 0. At part 0 the client drops what it has of the topic. */
   part: number
-  /** Another part follows. */
+  /** True if another part follows. */
   more: boolean
-  /** `encoding`: `data` is bytes, as base64. */
+  /** If an item has an `encoding`, its `data` is bytes as base64. */
   items: Array<{ key: string, event: string, data: unknown, encoding?: 'base64' }>
 }
 
-/** What a subscription yields. `id` is undefined for what is in no history. */
+/** What a subscription yields. `id` is undefined for events that are in no history. */
 export type TopicItem<Events> =
   | {
     [K in keyof Events & string]: { id: EventId | undefined, event: K, data: Events[K], key?: string }
@@ -240,15 +250,15 @@ export type TopicItem<Events> =
 /** Events of a topic, for a consumer within the process. It can be iterated over once. */
 export interface TopicSubscription<Item> extends AsyncIterableIterator<Item, undefined, undefined> {
   /**
-   * Resolves once the subscription is live, with the id up to which the consumer has everything: a consumer that is cut
-   * before its first item goes on from there. `id` is undefined without history, and where a snapshot comes first.
-   * Rejects where it cannot begin.
+   * Resolves when the subscription is live. The consumer has everything up to `id`: if it is cut before its first item,
+   * it goes on from there. `id` is undefined without history, and if a snapshot comes first. Rejects if the
+   * subscription cannot begin.
    */
   readonly ready: Promise<{ id: EventId | undefined }>
   /** Ends at once, also while `next()` waits. */
   return (): Promise<IteratorResult<Item, undefined>>
   throw (error: unknown): Promise<IteratorResult<Item, undefined>>
-  /** The same subscription, each item changed; what `change` throws ends it. */
+  /** Returns the same subscription with each item changed. If `change` throws, the subscription ends. */
   map<Changed> (change: (item: Item) => Changed | Promise<Changed>): TopicSubscription<Changed>
   [Symbol.asyncIterator] (): this
   [Symbol.asyncDispose] (): Promise<void>
@@ -261,56 +271,62 @@ export interface TopicRef<Params = Record<string, string>> {
   readonly name: string
 }
 
-/** A declared topic. `Shown`: who is in it, where it has presence. */
+/** A declared topic. `Shown` is the type of its members, if it has presence. */
 export interface Topic<
   Params = Record<string, string>, Events = Record<string, unknown>, Shown extends Member = Member,
   Pattern extends string = string
 > {
+  /** The pattern that it was declared with. */
   readonly pattern: Pattern
-  /** False for `history: false`. */
+  /** Whether it has a history. False for `history: false`. */
   readonly durable: boolean
-  /** The full name; params are percent-encoded. @throws FST_ERR_REALTIME_TOPIC_PARAMS */
+  /** Returns the full name, with percent-encoded params (RFC 3986 §2.1). @throws FST_ERR_REALTIME_TOPIC_PARAMS */
   name (params: Params): string
+  /** Returns this one topic, for `topics` and `connection.subscribe()`. @throws FST_ERR_REALTIME_TOPIC_PARAMS */
   at (params: Params): TopicRef<Params>
   /**
-   * Resolves when the adapter has taken the event.
+   * Publishes an event to all listeners, on all nodes. Resolves when the adapter has stored it.
    * @throws FST_ERR_REALTIME_EVENT_UNKNOWN, FST_ERR_REALTIME_EVENT_DATA, FST_ERR_REALTIME_EVENT_TOO_LARGE,
-   * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_CLOSED
+   * FST_ERR_REALTIME_TOPIC_PARAMS, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_CONFLICT,
+   * FST_ERR_REALTIME_STATE_FULL, FST_ERR_REALTIME_CLOSED, FST_ERR_REALTIME_UNAVAILABLE
    */
   publish <K extends keyof Events & string>(
     params: Params, event: K, data: Events[K] | Uint8Array, options?: PublishOptions
   ): Promise<Published>
   /**
-   * Removes a key of a keyed topic: listeners get `realtime:removed` with `{ topic, key }`. If the key held nothing,
-   * the id is undefined, and nobody is told.
+   * Removes a key of a keyed topic. Listeners get `realtime:removed` with `{ topic, key }`. If the key held nothing,
+   * the id is undefined, and listeners get nothing.
    * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_PUBLISH_OPTION, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_CONFLICT, FST_ERR_REALTIME_CLOSED, FST_ERR_REALTIME_UNAVAILABLE
    */
   remove (params: Params, key: string, options?: Pick<PublishOptions, 'dedupe' | 'expect'>): Promise<Published>
   /**
-   * The state of a keyed topic, by pages in the order of their keys (by UTF-16 code units). `after`: the last key of
-   * the page before. `limit`: 1 to 10000, default 100. Each page is exact; what changes between two is in neither or
-   * both.
+   * Reads a page of the state of a keyed topic, in the order of the keys. `after`: the last key of the page before.
+   * `limit`: 1 to 10000, default 100. Each page is exact. A key that changes between two pages may be in both or in
+   * none.
    * @throws FST_ERR_REALTIME_NOT_KEYED, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_UNAVAILABLE
    */
   state (params: Params, options?: { after?: string, limit?: number }): Promise<StatePage>
   /**
-   * Who is there, by pages in the order of their ids. `after`: the last id of the page before. `limit`: 1 to 10000,
-   * default 100. It contains everybody who joined before the call, on whichever node.
+   * Reads a page of the members, in the order of their ids. `after`: the last id of the page before. `limit`: 1 to
+   * 10000, default 100. It includes all who joined before the call, on any node.
    * @throws FST_ERR_REALTIME_NO_PRESENCE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
    * FST_ERR_REALTIME_UNAVAILABLE
    */
   presence (params: Params, options?: { after?: string, limit?: number }): Promise<MemberPage<Shown>>
   /**
-   * Past events in order. `after`: an event id; default the oldest kept. `limit`: 1 to 10000, default 100.
-   * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS
+   * Reads past events in order. `after`: the id of an event; default: from the oldest one that is kept. `limit`: 1 to
+   * 10000, default 100.
+   * @throws FST_ERR_REALTIME_HISTORY_UNAVAILABLE, FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS,
+   * FST_ERR_REALTIME_UNAVAILABLE
    */
   history (params: Params, options?: { after?: EventId, limit?: number }): Promise<HistoryPage>
   /**
-   * Hears the topic within the process, as a client does: in order, without a gap or a duplicate, also behind `after`.
-   * Ends with `return()` (a `break`), `signal`, and the app. It throws where the consumer should come back: the adapter
-   * is away, or the connection of a `request` is closed so, also because the app closes.
+   * Hears the topic in this process as a client does: in order, without a gap or a duplicate, also after `after`. It
+   * ends with `return()` (a `break`), with `signal`, and when the app closes. It throws if the consumer should
+   * subscribe again: the adapter is not available, or the connection of a `request` was closed with `reconnect`, also
+   * at shutdown.
    * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_TOPIC_PARAMS; while it is iterated over
    * FST_ERR_REALTIME_SUBSCRIPTION_ENDED, FST_ERR_REALTIME_UNAVAILABLE, FST_ERR_REALTIME_FORBIDDEN,
    * FST_ERR_REALTIME_TOO_MANY_CONNECTIONS, FST_ERR_REALTIME_CLOSED
@@ -321,7 +337,7 @@ export interface Topic<
   ): TopicSubscription<Item>
 }
 
-/** Any topic, whatever its params and events. */
+/** Any topic. */
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- a concrete Topic is assignable to no narrower type
 export type AnyTopic = Topic<any, any>
 // eslint-disable-next-line @typescript-eslint/no-explicit-any -- as above

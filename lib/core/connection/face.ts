@@ -6,11 +6,11 @@ import { encodeAny } from '../payload.ts'
 import type { Notice, WireKind } from '../wire.ts'
 import { ConnectionClosed } from '../../errors.ts'
 
-/** What allows a client in a topic. */
+/** What allows a client to hear a topic. */
 export interface TopicGrant {
-  /** When it ends, ms since the epoch. */
+  /** When it expires, ms since the epoch. */
   readonly expiresAt?: number
-  /** What `authorize`, or the client's token, says of the client. */
+  /** What `authorize`, or the client's token, has said of the client. */
   readonly info?: unknown
 }
 

@@ -7,7 +7,15 @@ import type { EventId } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
 import type { Chunk, HeardSubscription, HeardTopic, ResetReason } from '../wire.ts'
 
-/** What to do with a client that does not read, once `maxBuffered` is reached. */
+/**
+ * What happens to a client that does not read, above `maxBuffered`.
+ *
+ * - `'close'`: it is closed with 4409. It reconnects and resumes.
+ * - `'latest'`: of the waiting events, only the newest of each topic, name and `key` is kept. If even these are too
+ *   much, it is closed.
+ * - `'reset'`: the waiting events are dropped, and the client is told `reset`.
+ * - `'replay'`: the waiting events are dropped, and replayed from the history when the client reads again.
+ */
 export type SlowPolicy = 'close' | 'latest' | 'reset' | 'replay'
 
 /** A subscription, as far as what waits for it is concerned. */
