@@ -15,9 +15,10 @@ const NOBODY: ReadonlySet<number> = new Set([404, 405])
 const spare = new Map<string, number>()
 
 /**
- * A WebSocket; and HTTP where none can be had: where its handshake fails, or it is cut or stays silent
- * (`handshakeTimeout`) before the first frame. That is remembered for the session, by origin and path. A WebSocket that
- * has worked and is lost is dialled as one again first. The channel needs `http: true`; without it nothing changes.
+ * Connects by a WebSocket, or over HTTP if that fails: the handshake fails, or the socket is cut or stays silent
+ * (`handshakeTimeout`) before the first frame. This is remembered for the session, by origin and path. After a
+ * WebSocket that has worked is lost, the next attempt is a WebSocket again. The channel needs `http: true`; without it
+ * the client uses only WebSockets.
  */
 export const auto: WireKind = (place, host) => new AutoWire(place, host)
 

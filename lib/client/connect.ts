@@ -1,4 +1,4 @@
-/** `connect()`: what a page is handed. */
+/** `connect()`: the client of a channel, as a page uses it. */
 import { FIRST_MS, LONGEST_MS } from './backoff.ts'
 import { nameOf } from './names.ts'
 import { settingsOf, type Settings } from './options.ts'
@@ -14,46 +14,52 @@ import type { SocketClass } from './socket-class.ts'
 import { websocket } from './websocket.ts'
 import type { Dial, Tabs, WireKind } from './wire.ts'
 
+/** Options of `connect()`. An unknown one is a TypeError. */
 export interface ConnectOptions {
   /**
-   * Gives a token each time that one is needed: for a new connection (`open`), before the last one expires
-   * (`expiring`), and once more where the server has not taken it (`refused`). Calls at one time share one promise.
+   * Returns a token each time that the client needs one: for a new connection (`open`), before the last token expires
+   * (`expiring`), and once more if the server refused it (`refused`). It is never called twice at the same time.
+   * Default: no token.
    */
   token?: TokenSource
-  /** A token that has not come by then is given up, ms: the client comes back, and asks again. Default 15000. */
+  /**
+   * How long the client waits for a token, ms. Then it waits like after a lost connection and asks again. Default
+   * 15000.
+   */
   tokenTimeout?: number
   /**
-   * What it goes by: a WebSocket, or `http`, or `auto`, which takes HTTP where a WebSocket cannot be had. The channel
-   * needs `http: true` for both. Default: `websocket`.
+   * How the client connects: `websocket` (default), `http`, or `auto`, which uses HTTP if it cannot get a WebSocket.
+   * For `http` and `auto` the channel needs `http: true`.
    */
   wire?: WireKind
   /**
-   * A connection that has not said its first word by then is given up, ms. With `auto` a WebSocket that is silent for
-   * so long is given up for HTTP. Default 10000.
+   * How long a new connection may take to send its first frame, ms. Then it is given up, and with `auto` HTTP is used.
+   * Default 10000.
    */
   handshakeTimeout?: number
-  /** How long `send` waits for its answer, ms. Default 15000. */
+  /** How long `send` waits for its reply, ms. Then it rejects with `TIMEOUT`. Default 15000. */
   timeout?: number
   /**
-   * How many messages are kept while there is no connection, and sent when it is back. Default 0: `send` rejects with
-   * `OFFLINE`. A message that was sent and not answered is sent again then, with the same `key`: a handler that
-   * publishes under it (`dedupe: key`) does it once.
+   * How many messages are kept while there is no connection, and sent when it is back. Above it `send` rejects with
+   * `QUEUE_FULL`. Default 0: `send` rejects with `OFFLINE`. Above 0, a message that got no reply before the connection
+   * was lost is sent again with the same `key`. If its handler publishes with `dedupe: key`, the event is published
+   * once.
    */
   offline?: number
   /**
-   * A lost connection is dialled again within so many ms, at random; the bound doubles with each attempt, up to
-   * `longestDelay`. Where the server says when to come back, that counts. Default 1000.
+   * The longest delay before the first attempt to reconnect, ms. The delay is random below this bound, and the bound
+   * doubles with each attempt, up to `longestDelay`. If the server says when to come back, that counts. Default 1000.
    */
   firstDelay?: number
-  /** ms. Default 30000. */
+  /** The longest delay before any attempt to reconnect, ms. Default 30000. */
   longestDelay?: number
-  /** How long a hidden page keeps its connection, ms. Default 300000. */
+  /** How long a hidden page keeps its connection, ms. A visible page connects again. Default 300000. */
   hiddenTimeout?: number
-  /** Events that may wait for a `for await` that is slow; past it that throws `SLOW_CONSUMER`. Default 1000. */
+  /** Events that wait for a slow `for await`. Above it the loop throws `SLOW_CONSUMER`. Default 1000. */
   maxQueued?: number
-  /** The WebSocket class. Default: the global one, which Node has from 22 on; give the one of `ws` before. */
+  /** The WebSocket class. Default: the global one. Node has it from version 22; before, pass the one of `ws`. */
   WebSocket?: SocketClass
-  /** By which HTTP is spoken: one that adds `credentials: 'include'`, say. Default: the global one. */
+  /** The `fetch` for HTTP, for example one that adds `credentials: 'include'`. Default: the global one. */
   fetch?: typeof fetch
   /** One connection for all tabs of the browser: `sharedTabs()` of `fastify-realtime/client/tabs`. Default: none. */
   tabs?: Tabs
@@ -77,34 +83,34 @@ const DEFAULTS: Settings & { wire: WireKind, maxQueued: number, tabs: Tabs | und
 const NOBODY: readonly HeardMember[] = []
 const NOTHING: ReadonlyMap<string, StateEntry> = new Map()
 
-/** A server's channel, as a page uses it. Nothing is opened before the first use, and it is let go behind the last. */
+/** A client of one channel. It connects when something is used first, and disconnects when nothing is used any more. */
 export interface Client<Api> {
-  /** Where it stands; fits useSyncExternalStore and its like. */
+  /** The state of the connection, as a store: it fits React's useSyncExternalStore and the like. */
   readonly state: Store<ClientState>
-  /** @throws TypeError where a param is missing */
+  /** Returns a topic of this client. Nothing is sent until it is used. @throws TypeError if a param is missing */
   topic <Pattern extends PatternsOf<Api> & string> (
     pattern: Pattern, ...params: ParamsFor<NoInfer<Pattern>>
   ): TopicFor<Api, Pattern>
   /**
-   * What the server sends to this connection alone, by `connection.send(event, data)`. It has no id and is not sent
-   * again after a lost connection. The connection is kept while somebody listens. `'*'`: all of them. Returns what
-   * ends it.
+   * Hears what the server sends to this connection alone, by `connection.send(event, data)`. Such an event has no id
+   * and is not sent again after a lost connection. `'*'`: all of them. The connection stays open while somebody
+   * listens. Returns a function that stops listening.
    */
   on (event: string, run: (event: ConnectionEvent) => void): () => void
-  /** A message to the channel itself. @throws RealtimeError */
+  /** Sends a message to the channel. Resolves with the reply. @throws RealtimeError */
   send <K extends MessageName<MessagesOf<Api>>> (
     event: K, data: DataOf<MessagesOf<Api>, K>
   ): Promise<ReplyOf<MessagesOf<Api>, K>>
-  /** A binary message; not sent while not connected. */
+  /** Sends a binary message. Does nothing while the client is not connected. */
   sendBytes (bytes: Uint8Array): void
-  /** Ends all of it, for good. */
+  /** Closes the connection for ever. */
   close (): void
   [Symbol.dispose] (): void
 }
 
 /**
- * A client of one channel. `url`: of the channel; in a page it may be relative.
- * @throws TypeError for a wrong option
+ * Returns a client of the channel at `url`, which may be relative in a page.
+ * @throws TypeError for an unknown option
  */
 export function connect<Api = Untyped> (url: string | URL, options: ConnectOptions = {}): Client<Api> {
   const settings = settingsOf('connect', options, DEFAULTS)
@@ -138,7 +144,7 @@ function topicOf (session: Session, name: string, maxQueued: number) {
   }
 }
 
-/** What the topic knows while somebody hears it, and otherwise nothing. */
+/** A store of the topic. It has a value only while somebody hears the topic. */
 function storeOf (
   session: Session, name: string, which: 'members' | 'count' | 'state', nothing: unknown
 ): Store<unknown> {
@@ -150,6 +156,6 @@ function storeOf (
 
 function absolute (url: string | URL): string {
   const { location } = globalThis as { location?: { href: string } }
-  // Where there is no page, it is absolute already; React Native's URL would end it with a slash.
+  // Without a page the URL is absolute already. React Native's URL would add a slash to its end.
   return location ? new URL(url, location.href).href : String(url)
 }

@@ -1,10 +1,18 @@
-/** What a call of the client is refused with. */
+/** The error of the client. */
 
 /**
- * `code`: the server's (PROTOCOL.md section 5, or a handler's own), or one of the client's. `DISCONNECTED`: the
- * connection was lost before the answer, and whether it was done is not known. `TIMEOUT`: no answer in time, and the
- * same. `OFFLINE`: not connected, and nothing was sent. `NOT_OVER_HTTP`: it takes a WebSocket. `QUEUE_FULL`, `CLOSED`,
- * `SLOW_CONSUMER`, `NO_WEBSOCKET`. An HTTP status (`'502'`): what somebody else has answered in the server's place.
+ * Rejects a call of the client. Its `code` is the server's (PROTOCOL.md section 5, or a handler's own), or one of
+ * these:
+ *
+ * - `DISCONNECTED`: the connection was lost before the reply. The message may have been handled.
+ * - `TIMEOUT`: there was no reply in time. The message may have been handled.
+ * - `OFFLINE`: the client was not connected, and nothing was sent.
+ * - `QUEUE_FULL`: more messages wait for a connection than `offline` allows.
+ * - `CLOSED`: the client was closed.
+ * - `SLOW_CONSUMER`: more than `maxQueued` events waited for a `for await`.
+ * - `NOT_OVER_HTTP`: this needs a WebSocket.
+ * - `NO_WEBSOCKET`: there is no WebSocket class here. Pass the one of `ws`.
+ * - An HTTP status, for example `'502'`: something between the client and the server answered.
  */
 export class RealtimeError extends Error {
   readonly code: string

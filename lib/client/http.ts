@@ -8,8 +8,8 @@ import { PRESENCE } from './topic.ts'
 import type { Place, Wire, WireHost, WireKind } from './wire.ts'
 
 /**
- * HTTP, for networks that let no WebSocket through: a stream, and a request for each message. The channel needs
- * `http: true`. `show()` rejects with `NOT_OVER_HTTP`.
+ * Connects over HTTP, for networks that let no WebSocket through: a stream, and a request for each message (PROTOCOL.md
+ * 4.9). The channel needs `http: true`. `show()` rejects with `NOT_OVER_HTTP`.
  */
 export const http: WireKind = (place, host) => new HttpWire(place, host)
 

@@ -1,4 +1,4 @@
-/** `listen()`: one SSE stream, with what an EventSource leaves to the page: statuses, ends, headers, and a stop. */
+/** `listen()`: one SSE stream. Unlike an EventSource it knows statuses, the end, and headers, and it can be stopped. */
 import { headerOf } from './bytes.ts'
 import { delayOf, FIRST_MS, LONGEST_MS, type Delays } from './backoff.ts'
 import { quietly } from './callbacks.ts'
@@ -8,45 +8,50 @@ import { settingsOf } from './options.ts'
 import { LONGEST_TIMER_MS } from './token.ts'
 import { isHidden, watchWake } from './wake.ts'
 
+/** An event of a stream (WHATWG HTML §9.2). */
 export interface StreamEvent<Data = unknown> {
+  /** The event's name; `message` if it has none. */
   event: string
-  /** Parsed where it is JSON, else the text. */
+  /** The parsed JSON; the text if it is not JSON. */
   data: Data
-  /** As it came: of a source that speaks text a word may look like JSON. */
+  /** The text as it came. Use it for sources that send text, since a word may look like JSON. */
   text: string
-  /** The last id that the stream has said. */
+  /** The last id of the stream. */
   id: string
 }
 
 /**
- * `waiting`: it comes back at `retryAt` (ms since the epoch). `over`: the stream has ended; `status` is what the server
- * answered (204: there is nothing more; 401, 403, 404 …: it does not let this client in), or 200 where a source has
- * said its end. `stopped`: by the page.
+ * `waiting`: it connects again at `retryAt` (ms since the epoch). `over`: the stream has ended. `status` is what the
+ * server answered (204: there is nothing more; 401, 403, 404 …: this client is refused), or 200 if a source told its
+ * end. `stopped`: the page has stopped it.
  */
 export type StreamState =
   | { is: 'connecting' | 'open' | 'stopped' }
   | { is: 'waiting', retryAt: number }
   | { is: 'over', status: number }
 
+/** Options of `listen()`. An unknown one is a TypeError. */
 export interface ListenOptions {
-  /** What is called for each event, by its name. `message`: those without a name. */
+  /** The function for each event, by the event's name. `message`: events without a name. */
   on: Record<string, (event: StreamEvent) => void>
-  /** Called at each change. */
+  /** Called at each change of the state. */
   state?: (state: StreamState) => void
-  /** Headers of each request, asked for anew each time: a token, say. */
+  /** Returns headers, for example with a token. Called for each request. Default: none. */
   headers?: () => Record<string, string> | Promise<Record<string, string>>
-  /** Where it goes on: an id of before. */
+  /** The id to resume from. Default: from now on. */
   lastEventId?: string
+  /** Stops the stream when it aborts. */
   signal?: AbortSignal
   /**
-   * A stream that says nothing for so long, not even a heartbeat, is given up, and opened again, ms. Longer than the
-   * server's `heartbeat`, which is 25000 by default. 0: it is never given up. Default 60000.
+   * How long a stream may send nothing, not even a heartbeat, ms. Then it is given up and opened again. Set it longer
+   * than the server's `heartbeat` (25000). 0: it is never given up. Default 60000.
    */
   heartbeat?: number
-  /** As in `connect`. The stream's own `retry:` counts for the first attempt. Default 1000. */
+  /** As in `connect()`, ms. For the first attempt the stream's own `retry:` counts. Default 1000. */
   firstDelay?: number
-  /** ms. Default 30000. */
+  /** The longest delay before any attempt to reconnect, ms. Default 30000. */
   longestDelay?: number
+  /** The `fetch` to use. Default: the global one. */
   fetch?: typeof fetch
 }
 
@@ -69,8 +74,9 @@ const GOOD_MS = 10_000
 const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
 
 /**
- * Hears a stream until it is over, and comes back after each lost connection from the last id. Returns what stops it.
- * @throws TypeError for a wrong option
+ * Hears a stream until it is over. After each lost connection it connects again and resumes from the last id. Returns a
+ * function that stops it.
+ * @throws TypeError for an unknown option
  */
 export function listen (url: string | URL, options: ListenOptions): () => void {
   const stream = new Stream(url, settingsOf('listen', options, DEFAULTS))

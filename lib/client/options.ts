@@ -1,16 +1,16 @@
-/** Options of the page's, and their defaults: one that has none is not known, which is a mistake, and says so. */
+/** The page's options and their defaults. An option that has no default here is unknown, and an error. */
 import type { Delays } from './backoff.ts'
 import type { TokenSource } from './token.ts'
 import type { Place, Wire, WireHost } from './wire.ts'
 
-/** What a page may say of its client, in ms where it is a time. */
+/** The settings of a client. Times are in ms. */
 export interface Settings extends Delays, Omit<Place, 'url'> {
   token: TokenSource | undefined
-  /** Until a token that does not come is given up. */
+  /** How long the client waits for a token. */
   tokenTimeout: number
-  /** Messages kept while not connected. */
+  /** How many messages are kept while not connected. */
   offline: number
-  /** After which a hidden page's connection is let go. */
+  /** How long a hidden page keeps its connection. */
   hiddenTimeout: number
 }
 

@@ -1,15 +1,15 @@
-/** Where a client stands. */
+/** The state of a client. */
 import { RealtimeError } from './errors.ts'
 
 export type ClientState =
-  /** `idle`: nobody wants anything. `offline`: there is no network, says the browser. `closed`: by `close()`. */
+  /** `idle`: nothing is used. `offline`: the browser says that there is no network. `closed`: by `close()`. */
   | { is: 'idle' | 'connecting' | 'open' | 'offline' | 'closed' }
-  /** `retryAt`: ms since the epoch; `Infinity` while the page is hidden. */
+  /** It connects again at `retryAt`, ms since the epoch; `Infinity` while the page is hidden. */
   | { is: 'waiting', retryAt: number }
-  /** The server does not let it in, and nothing is tried any more. `code`: the server's word, or the close code. */
+  /** The server refused this client, and it does not try again. `code`: the server's error code, or the close code. */
   | { is: 'refused', code: string }
 
-/** Why nothing can be asked of it any more, if so. */
+/** The error for every further call, if the client is over. */
 export function overWith (state: ClientState): RealtimeError | undefined {
   if (state.is === 'closed') return new RealtimeError('CLOSED', 'closed')
   return state.is === 'refused' ? new RealtimeError(state.code, 'not let in') : undefined

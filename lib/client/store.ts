@@ -1,10 +1,10 @@
-/** A value that is read at any time and told of when it changes: what useSyncExternalStore and its like take. */
+/** A value that you can read at any time, and that says when it changes. React's useSyncExternalStore takes it. */
 import { quietly } from './callbacks.ts'
 
 export interface Store<T> {
-  /** The same object until something has changed. */
+  /** Returns the value. It is the same object until something changes. */
   get (): T
-  /** Returns what ends it. */
+  /** Calls `changed` at each change. Returns a function that ends this. */
   subscribe (changed: () => void): () => void
 }
 

@@ -1,24 +1,27 @@
-/** `sharedTabs()`: one connection for all tabs of a browser. Its own entry: who does not import it pays nothing. */
+/**
+ * `sharedTabs()`: one connection for all tabs of a browser. It is an entry of its own, so that others do not load it.
+ */
 import { nameFor, type AnyChannel, type AnyLocks, type Browser } from './tab-posts.ts'
 import { Tab } from './tab.ts'
 import type { Tabs } from './wire.ts'
 
 export type { Tabs } from './wire.ts'
 
+/** Options of `sharedTabs()`. */
 export interface SharedTabsOptions {
   /**
-   * Who is signed in: of one origin, tabs with the same key and the same URL share a connection. Two identities must
-   * never have the same key. Required, not empty.
+   * Who is signed in, not empty. Tabs of one origin with the same key and URL share a connection, so two users must
+   * never have the same key. Required.
    */
   key: string
   /**
-   * ms: a tab that leads and does not answer for so long is frozen, or hangs, and another one takes its place. Half
-   * as much may be added, at random. Default 2000.
+   * How long the tab that has the connection may take to answer, ms, up to 2147483647. Then it counts as frozen, and
+   * another tab takes its place. Up to half as much is added at random. Default 2000.
    */
   patience?: number
   /**
-   * Frames of each topic that the tab that leads keeps for those that come later. Who lacks more is told it from the
-   * server, by a connection for that alone. Default 500.
+   * How many frames of each topic the tab that has the connection keeps for tabs that come later, at least 1. A tab
+   * that needs older ones gets them from the server by a connection of its own. Default 500.
    */
   recent?: number
 }
@@ -26,15 +29,15 @@ export interface SharedTabsOptions {
 const KNOWN: readonly string[] = ['key', 'patience', 'recent'] satisfies Array<keyof SharedTabsOptions>
 
 /**
- * For `connect(url, { tabs: sharedTabs({ key: userId }) })`. Where the browser has no Web Locks or no BroadcastChannel,
- * or forbids them, each tab has a connection of its own.
- * @throws TypeError for a wrong option
+ * Shares one connection: `connect(url, { tabs: sharedTabs({ key: userId }) })`. If the browser has no Web Locks or no
+ * BroadcastChannel, or forbids them, each tab has its own connection.
+ * @throws TypeError for an unknown or wrong option
  */
 export function sharedTabs (options: SharedTabsOptions): Tabs {
   return sharedBy(options, browserHere)
 }
 
-/** `browser`: undefined where it cannot share. @throws TypeError */
+/** `browser` returns undefined if the browser cannot share. @throws TypeError */
 export function sharedBy (options: SharedTabsOptions, browser: () => Browser | undefined): Tabs {
   check(options)
   const { key, patience = 2000, recent = 500 } = options
@@ -54,7 +57,7 @@ function check (options: SharedTabsOptions): void {
   if (!(Number.isInteger(recent) && recent > 0)) throw new TypeError('sharedTabs: "recent" must be a number of frames')
 }
 
-/** What is used of a page. */
+/** What this uses of a page. */
 interface Page {
   navigator?: { locks?: AnyLocks }
   BroadcastChannel?: new (name: string) => AnyChannel
@@ -75,7 +78,7 @@ function browserHere (): Browser | undefined {
   }
 }
 
-/** A page that is about to be frozen still has the time to say so. */
+/** A page that is about to be frozen still has time to say so. */
 function onSleep (page: Page, document: NonNullable<Page['document']>, run: () => void): () => void {
   document.addEventListener('freeze', run)
   page.addEventListener?.('pagehide', run)

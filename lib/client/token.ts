@@ -1,8 +1,12 @@
-/** The client's token: asked for by one at a time, and renewed before it expires. */
+/** The client's token: asked for once at a time, and renewed before it expires. */
 import { RealtimeError } from './errors.ts'
 
-/** `open`: for a new connection. `expiring`: half of its time is over. `refused`: the server has not taken the last. */
+/**
+ * Why a token is needed. `open`: for a new connection. `expiring`: half of the last one's time is over. `refused`: the
+ * server has refused the last one.
+ */
 export type TokenReason = 'open' | 'expiring' | 'refused'
+/** Returns a token. */
 export type TokenSource = (why: { reason: TokenReason }) => string | Promise<string>
 
 /** A longer one would be over at once: its ms are 32 bits. */

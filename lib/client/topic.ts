@@ -22,7 +22,9 @@ export interface HeardEvent {
   traceparent: string | undefined
 }
 
+/** A member of a topic. `info` is what the server says of it, `state` what its client says. */
 export interface HeardMember { id: string, info?: unknown, state?: unknown }
+/** The newest event of one key of a keyed topic. */
 export interface StateEntry { event: string, data: unknown }
 
 export interface TopicHost {

@@ -38,8 +38,8 @@ export interface Place {
   fetch: typeof fetch | undefined
 }
 
-/** One of `websocket`, `http` and `auto`. `host` is told of nothing before this has returned. */
+/** How a client connects: `websocket`, `http` or `auto`. `host` hears nothing before this has returned. */
 export type WireKind = (place: Place, host: WireHost) => Wire
 export type Dial = (host: WireHost) => Wire
-/** Puts something between a client and its connection. `url`: of the channel, absolute. */
+/** Shares a connection between tabs. `sharedTabs()` makes one. `url` is the channel's, absolute. */
 export type Tabs = (url: string, dial: Dial, host: WireHost) => Wire

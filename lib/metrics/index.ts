@@ -1,4 +1,4 @@
-/** `fastify-realtime/metrics`: what happens on this node, for Prometheus. The plugin itself loads nothing of it. */
+/** `fastify-realtime/metrics`: what happens on this node, for Prometheus. The main entry does not load it. */
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Registry } from 'prom-client'
@@ -10,14 +10,15 @@ import { watch } from './watch.ts'
 
 const PREFIX = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/
 
+/** Options of the metrics plugin. An unknown or wrong one is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface MetricsOptions {
-  /** Where the metrics are registered. Default: the registry that `client` calls its own (`client.register`). */
+  /** The registry of the metrics. Default: the global registry of `client` (`client.register`). */
   register?: Registry
-  /** What makes them: prom-client 15, or that of fastify-metrics (`app.metrics.client`). Default: `prom-client`. */
+  /** The exports of prom-client 15, also those of fastify-metrics (`app.metrics.client`). Default: `prom-client`. */
   client?: PromClient
-  /** Before each name. Default `realtime_`. Two apps that share a registry have different ones. */
+  /** The beginning of each name. Default `realtime_`. Apps that share a registry need different ones. */
   prefix?: string
-  /** The upper bounds of the histograms, seconds. Default: 1 ms to 10 s. */
+  /** The upper bounds of the histograms, seconds, ascending. Default: 13 bounds from 0.001 to 10. */
   buckets?: number[]
 }
 
@@ -27,7 +28,7 @@ const KNOWN: ReadonlySet<string> = new Set(
 const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /**
- * Counts what happens on this node, by the patterns of its topics. It serves no route: the text is that of
+ * Registers metrics of this node, labelled by the patterns of its topics. It serves no route: your route answers with
  * `register.metrics()`.
  * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_PEER_MISSING
  */

@@ -1,10 +1,10 @@
-/** The metrics, by their names. Base units, and labels that are few: a topic by its pattern, never by its name. */
+/** The metrics by their names, in base units. The labels are few: a topic has its pattern, never its name. */
 import type { Counter, Gauge, Histogram, Metric, Registry } from 'prom-client'
 import { OptionInvalid } from '../errors.ts'
 import type { Realtime, RealtimeStats } from '../types/realtime.ts'
 import { Tallies, type Durations, type Tally } from './tallies.ts'
 
-/** What prom-client exports. */
+/** The exports of prom-client. */
 export type PromClient = typeof import('prom-client')
 
 export interface InstrumentOptions {
@@ -15,7 +15,7 @@ export interface InstrumentOptions {
   realtime: Realtime
 }
 
-/** What is asked for in one turn is one answer: a registry collects all of its metrics at once. */
+/** Asks once for each turn, because a registry collects all of its metrics at once. */
 class OncePerTurn<T> {
   readonly #ask: () => T
   #answer: { readonly value: T } | undefined
@@ -50,7 +50,7 @@ export class Instruments {
   readonly #made = new Map<string, unknown>()
   readonly #stats: OncePerTurn<RealtimeStats>
 
-  /** @throws OptionInvalid where the registry has one of the names already */
+  /** @throws OptionInvalid if the registry has one of the names already */
   constructor (client: PromClient, options: InstrumentOptions) {
     this.#client = client
     this.#options = options
@@ -80,7 +80,7 @@ export class Instruments {
       "From when this node knows of an event to the last listener's write", (one) => one.fanOut)
   }
 
-  /** What is counted already is asked for when somebody looks. */
+  /** These are counted elsewhere, and read when the metrics are collected. */
   #addStats (): void {
     const { realtime } = this.#options
     const connections = this.#gauge('connections', 'Connections now', ['wire'], () => {
@@ -103,10 +103,10 @@ export class Instruments {
     this.#summed('ignored_total', 'Messages of other nodes that were not understood', ({ ignored }) => ignored)
   }
 
-  /** The registry is as before. */
+  /** Removes its metrics from the registry. */
   remove (): void {
     const { register } = this.#options
-    // Who has cleared the registry meanwhile may have put others into it.
+    // The app may have cleared the registry and registered others under these names.
     for (const [name, made] of this.#made) {
       if (register.getSingleMetric(name) === made) register.removeSingleMetric(name)
     }
@@ -137,11 +137,11 @@ export class Instruments {
       for (const [topic, tally] of this.tallies.all) counter.inc({ topic }, of(tally))
     })
     const clear = counter.reset.bind(counter)
-    // What the app resets (`register.resetMetrics()`) is not to come back with the next look.
+    // After the app has reset its metrics (`register.resetMetrics()`), old counts must not come back.
     Object.assign(counter, { reset: () => this.tallies.forget() })
   }
 
-  /** A histogram by its name and type, whose values are ours. */
+  /** A histogram whose values come from the tallies. */
   #timed (name: string, help: string, of: (tally: Tally) => Durations): void {
     const full = this.#options.prefix + name
     const histogram: Histogram = this.#add(this.#client.Histogram, name, help, ['topic'])
@@ -150,7 +150,7 @@ export class Instruments {
       const all = [...this.tallies.all]
       return { ...await empty, values: all.flatMap(([topic, tally]) => valuesOf(of(tally), topic, full)) }
     }
-    // The registry asks by the one or the other name.
+    // The registry calls one or the other.
     Object.assign(histogram, { get, getForPromString: get, reset: () => this.tallies.forget() })
   }
 
@@ -172,7 +172,7 @@ export class Instruments {
 
 type Values = Awaited<ReturnType<Histogram['get']>>['values']
 
-/** As the text format has a histogram: each bucket holds what is in those before it, too. */
+/** Buckets as the text format has them: each one includes those before it. */
 function valuesOf ({ bounds, counts, sum }: Durations, topic: string, name: string): Values {
   let count = 0
   const buckets = counts.map((inThis, i) => {

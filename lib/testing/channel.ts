@@ -8,17 +8,19 @@ import { Inbox, NEXT_TIMEOUT, parsed, type Received } from './inbox.ts'
 import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
 
+/** Options of `connectChannel()`. An unknown one is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface ConnectChannelOptions {
-  /** `flat` (default): the app's own JSON. `envelope`: the subprotocol `fastify-realtime.v1`, with resume. */
+  /** `'flat'` (default): the app's own JSON. `'envelope'`: the subprotocol `fastify-realtime.v1`, with resume. */
   format?: 'flat' | 'envelope'
+  /** Headers of the upgrade request. Default: none. */
   headers?: Record<string, string>
-  /** Last ids by topic to resume from (envelope). */
+  /** The last ids by topic, to resume from (envelope). Default: none. */
   cursors?: Record<string, string>
-  /** A token to bring with `open` (envelope), or what gives one each time that the client connects. */
+  /** A token for the `open` frame (envelope), or a function that returns one each time that the client connects. */
   token?: string | (() => string | Promise<string>)
-  /** How long `next()` waits, ms. Default 2000: less than a test runner waits for the test. */
+  /** How long `next()` waits, ms. Default 2000, which is less than a test runner waits for the test. */
   timeout?: number
-  /** A test context (`t` of tap or node:test): the client closes when the test ends. */
+  /** A test context (`t` of tap or node:test). The client closes when the test ends. */
   t?: TestContext
 }
 
@@ -26,9 +28,11 @@ const KNOWN: ReadonlySet<string> = new Set([
   'format', 'headers', 'cursors', 'token', 'timeout', 't'
 ] satisfies Array<keyof ConnectChannelOptions>)
 
-/** Thrown when the upgrade was answered by an ordinary response. */
+/** Thrown if the upgrade was answered by an ordinary response. */
 export class ChannelRefused extends Error {
+  /** The status of that response. */
   readonly statusCode: number
+  /** Its body: the parsed JSON, or the text if it is not JSON. */
   readonly body: unknown
   constructor (statusCode: number, body: string) {
     super(`the channel was refused with ${statusCode}: ${body.slice(0, 200)}`)
@@ -39,9 +43,10 @@ export class ChannelRefused extends Error {
 
 type Frame = Record<string, unknown>
 
-/** Why and how a channel ended. */
+/** How a channel ended: the code and reason of the close frame (RFC 6455 §7.4). */
 export interface ChannelEnd { code: number, reason: string }
 
+/** A test client of one channel. `connectChannel()` makes it. */
 export class ChannelClient {
   readonly #link: Link
   readonly #url: string
@@ -50,7 +55,7 @@ export class ChannelClient {
   #ws: WebSocket | undefined
   #ended: Promise<ChannelEnd> = Promise.resolve({ code: 1000, reason: '' })
   #refs = 0
-  /** The last id received, by topic: what `resume()` sends (envelope). */
+  /** The last id received, by topic. `resume()` sends them (envelope). */
   readonly cursors: Record<string, string>
 
   constructor (link: Link, url: string, options: ConnectChannelOptions) {
@@ -62,25 +67,29 @@ export class ChannelClient {
     endWithTest(options.t, () => this.close())
   }
 
-  /** Everything received so far, over all connections. The protocol's frames are named `realtime:<op>`. */
+  /** Everything received so far, on all connections. The protocol's frames are named `realtime:<op>`. */
   get events (): readonly Received[] { return this.#inbox.events }
-  /** Resolves when the connection is over, whoever ended it. */
+  /** Resolves when the connection has ended, on either side. */
   get ended (): Promise<ChannelEnd> { return this.#ended }
 
   /**
-   * The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed
-   * over.
+   * Resolves with the next event of this name that no `next()` has returned yet. Without a name: with the next event
+   * that is not the protocol's own.
+   * @throws Error after `timeout`, or if the channel has ended. It says what was received
    */
   next (event?: string): Promise<Received> {
     return this.#inbox.take(event)
   }
 
-  /** A message of the app's. */
+  /** Sends a message of the app, in the client's format. */
   send (event: string, data?: object): void {
     this.sendRaw(JSON.stringify(this.#envelope ? { event, data } : { type: event, ...data }))
   }
 
-  /** A message that is answered. Rejects with the error's `code`. @throws Error without `format: 'envelope'` */
+  /**
+   * Sends a message and resolves with the reply.
+   * @throws Error with the `code` of an `error` frame, and without `format: 'envelope'`
+   */
   async request (event: string, data?: unknown): Promise<unknown> {
     if (!this.#envelope) {
       throw new Error("request() needs format: 'envelope'; in plain JSON send(), and wait for what comes by next()")
@@ -92,23 +101,24 @@ export class ChannelClient {
     return frame.data
   }
 
-  /** Whatever it is: text or bytes. */
+  /** Sends text or bytes as they are. */
   sendRaw (data: string | Uint8Array): void {
     this.#ws?.send(data)
   }
 
-  /** Cuts the connection, as a network does. */
+  /** Cuts the connection without a close frame, as a network does. */
   async drop (): Promise<void> {
     this.#ws?.terminate()
     await this.#ended
   }
 
-  /** Connects again; in the envelope format from the last ids. */
+  /** Cuts the connection and connects again. In the envelope format it resumes from the last ids. */
   async resume (): Promise<void> {
     await this.drop()
     await this.open()
   }
 
+  /** Closes the connection with 1000. Resolves when it has ended. */
   async close (): Promise<ChannelEnd> {
     this.#ws?.close(1000)
     return await this.#ended
@@ -120,14 +130,14 @@ export class ChannelClient {
 
   get #envelope (): boolean { return this.#options.format === 'envelope' }
 
-  /** @throws ChannelRefused */
+  /** Connects. `connectChannel()` has called it. @throws ChannelRefused */
   async open (): Promise<void> {
     const ws = new WebSocket(`ws://${this.#link.host}${this.#url}`, this.#envelope ? ['fastify-realtime.v1'] : [], {
       createConnection: () => this.#link.open() as Socket,
       headers: this.#options.headers ?? {}
     })
     this.#ws = ws
-    // Listening before the upgrade: the first message may come with its answer.
+    // It listens before the upgrade: the first message may come with the answer.
     ws.on('message', (data, binary) => this.#receive(data as Buffer, binary))
     await upgraded(ws, this.#options.timeout ?? NEXT_TIMEOUT)
     this.#inbox.reopen()
@@ -159,7 +169,7 @@ export class ChannelClient {
   #keepCursor ({ op, topic, id }: Frame): void {
     if (typeof topic !== 'string') return
     if (typeof id === 'string') this.cursors[topic] = id
-    // A part of a state: with the place that it had, it would never get the others.
+    // This is a part of a state. If the client resumed from its old id, it would never get the other parts.
     else if (op === 'snapshot') delete this.cursors[topic]
   }
 
@@ -185,7 +195,7 @@ export class ChannelClient {
   }
 }
 
-/** `patience`: ms for the body of a refusal. That of a stream has no end. */
+/** `patience`: ms to wait for the body of a refusal. The body of a stream has no end. */
 function upgraded (ws: WebSocket, patience: number): Promise<void> {
   return new Promise((resolve, reject) => {
     ws.once('open', () => {
@@ -200,7 +210,7 @@ function upgraded (ws: WebSocket, patience: number): Promise<void> {
       response.on('data', (text: string) => { body += text })
       response.on('error', () => {})
       const stop = afterMs(patience, () => response.destroy())
-      // Not 'end': an answer that is cut must not be waited for.
+      // Not 'end': a response that is cut never ends.
       response.once('close', () => {
         stop()
         reject(new ChannelRefused(status, body))
@@ -214,7 +224,7 @@ function upgraded (ws: WebSocket, patience: number): Promise<void> {
 }
 
 /**
- * Connects to a channel: over a real socket when the app listens, else in memory.
+ * Connects to a channel: over a real socket if the app listens, otherwise in memory.
  * @throws ChannelRefused, FST_ERR_REALTIME_OPTION_INVALID
  */
 export async function connectChannel (

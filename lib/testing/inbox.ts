@@ -1,15 +1,18 @@
-/** What a test client has received: taken in order, by name, each once. */
+/** What a test client has received. Each event is taken once, in order, by its name or by any. */
 import { afterMs } from './clock.ts'
 
+/** One thing that a test client has received. */
 export interface Received {
   /** The event's name; `message` for an unnamed one, `realtime:…` for the protocol's own. */
   event: string
-  /** Parsed JSON where it is JSON, else the text or the bytes. */
+  /** The parsed JSON. If it is not JSON: the text, or the bytes. */
   data: unknown
   id?: string
+  /** The id of the event before it in its topic (envelope). */
   prev?: string
+  /** The full name of its topic (envelope). */
   topic?: string
-  /** In a keyed topic (envelope). */
+  /** Its key, in a keyed topic (envelope). */
   key?: string
 }
 
@@ -19,9 +22,9 @@ interface Waiter {
   readonly end: (why: string) => void
 }
 
-/** How long `next()` waits, ms. Test runners give up after 5 s: what is missing is to be named before. */
+/** How long `next()` waits, ms. Test runners give up after 5 s, and its error should come before. */
 export const NEXT_TIMEOUT = 2000
-/** The events that an error names, the last ones. */
+/** How many of the last events an error names. */
 const MAX_NAMED = 50
 
 export class Inbox {
@@ -79,7 +82,7 @@ export class Inbox {
     return new Error(`no "${what}": ${why}; received: ${got || 'nothing'}`)
   }
 
-  /** The connection is back: waiting makes sense again. */
+  /** The connection is back, so events can come again. */
   reopen (): void {
     this.#over = undefined
   }
@@ -91,7 +94,7 @@ export class Inbox {
   }
 }
 
-/** The stack of what a timer or a socket throws would not lead to the test: it gets that of the call. */
+/** The stack of an error from a timer or a socket does not lead to the test, so it gets the stack of the call. */
 function from (here: Error, error: Error): Error {
   const frames = here.stack?.split('\n').slice(1) ?? []
   error.stack = [`${error.name}: ${error.message}`, ...frames].join('\n')

@@ -1,4 +1,4 @@
-/** Test kit: clients for streams and channels, on an app that listens or not. */
+/** `fastify-realtime/testing`: clients for streams and channels, for an app that listens or not. */
 export { connectStream, StreamClient, StreamRefused, type ConnectStreamOptions } from './stream.ts'
 export {
   connectChannel, ChannelClient, ChannelRefused, type ChannelEnd, type ConnectChannelOptions

@@ -1,4 +1,4 @@
-/** A test context, as tap and node:test have it. */
+/** A test context: `t` of tap (`teardown`) or of node:test (`after`). */
 export interface TestContext {
   teardown? (end: () => Promise<unknown>): unknown
   after? (end: () => Promise<unknown>): unknown

@@ -1,5 +1,6 @@
 /**
- * How a test client reaches the app: a real socket where it listens, else a pair of streams given to its HTTP server.
+ * How a test client reaches the app: by a real socket if it listens, otherwise by a pair of streams that its HTTP
+ * server is given.
  */
 import { connect, type AddressInfo, type Socket } from 'node:net'
 import { connect as connectTls } from 'node:tls'
@@ -27,7 +28,7 @@ function overSocket (app: FastifyInstance, { address, port }: AddressInfo): Link
   return { host: `${host.includes(':') ? `[${host}]` : host}:${port}`, open }
 }
 
-/** An HTTP server takes any duplex as a connection; one with TLS as a connection whose handshake is over. */
+/** An HTTP server takes any duplex as a connection. A server with TLS takes it as one whose handshake is over. */
 function inMemory (app: FastifyInstance): Duplex {
   const [client, server] = pair()
   const secure = 'addContext' in app.server
@@ -69,7 +70,7 @@ class Half extends Duplex {
     done()
   }
 
-  /** One side cut is both sides cut. */
+  /** If one side is cut, so is the other. */
   override _destroy (error: Error | null, done: (error: Error | null) => void): void {
     const { other } = this
     process.nextTick(() => other.destroy())

@@ -1,4 +1,4 @@
-/** An event stream, interpreted (WHATWG HTML §9.2.6). */
+/** Reads an event stream (WHATWG HTML §9.2.6). */
 
 export interface StreamBlock { event?: string, data?: string, id?: string, retry?: number }
 

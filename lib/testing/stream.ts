@@ -8,17 +8,19 @@ import { endWithTest, type TestContext } from './lifetime.ts'
 import { linkTo, type Link } from './link.ts'
 import { EventStreamParser } from './parser.ts'
 
+/** Options of `connectStream()`. An unknown one is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface ConnectStreamOptions {
-  /** Default GET. */
+  /** Default `'GET'`. */
   method?: 'GET' | 'POST'
+  /** Headers of the request. Default: none. */
   headers?: Record<string, string>
-  /** A JSON body, for POST. */
+  /** A body for `POST`, sent as JSON. */
   body?: unknown
-  /** Where to resume from, as `Last-Event-ID`. */
+  /** The id to resume from, sent as `Last-Event-ID`. */
   lastEventId?: string
-  /** How long `next()` waits, ms. Default 2000: less than a test runner waits for the test. */
+  /** How long `next()` waits, ms. Default 2000, which is less than a test runner waits for the test. */
   timeout?: number
-  /** A test context (`t` of tap or node:test): the client closes when the test ends. */
+  /** A test context (`t` of tap or node:test). The client closes when the test ends. */
   t?: TestContext
 }
 
@@ -26,10 +28,12 @@ const KNOWN: ReadonlySet<string> = new Set([
   'method', 'headers', 'body', 'lastEventId', 'timeout', 't'
 ] satisfies Array<keyof ConnectStreamOptions>)
 
-/** Thrown when the answer is no event stream. */
+/** Thrown if the response is not an event stream. */
 export class StreamRefused extends Error {
+  /** The status of the response. */
   readonly statusCode: number
   readonly headers: IncomingHttpHeaders
+  /** Its body: the parsed JSON, or the text if it is not JSON. */
   readonly body: unknown
   constructor (statusCode: number, headers: IncomingHttpHeaders, body: string) {
     super(`the stream was refused with ${statusCode}: ${body.slice(0, 200)}`)
@@ -39,6 +43,7 @@ export class StreamRefused extends Error {
   }
 }
 
+/** A test client of one stream. `connectStream()` makes it. */
 export class StreamClient {
   readonly #link: Link
   readonly #url: string
@@ -46,11 +51,13 @@ export class StreamClient {
   readonly #inbox: Inbox
   #request: ClientRequest | undefined
   #ended: Promise<void> = Promise.resolve()
+  /** The status of the last response. */
   statusCode = 0
+  /** The headers of the last response. */
   headers: IncomingHttpHeaders = {}
-  /** The last id received: what `resume()` sends. */
+  /** The last id received. `resume()` sends it. */
   lastEventId: string | undefined
-  /** The reconnection time the server named, ms. */
+  /** The reconnection time that the server has sent, ms. */
   retry: number | undefined
 
   constructor (link: Link, url: string, options: ConnectStreamOptions) {
@@ -62,14 +69,15 @@ export class StreamClient {
     endWithTest(options.t, () => this.close())
   }
 
-  /** Everything received so far, over all connections. */
+  /** Everything received so far, on all connections. */
   get events (): readonly Received[] { return this.#inbox.events }
-  /** Resolves when the connection is over, whoever ended it. */
+  /** Resolves when the connection has ended, on either side. */
   get ended (): Promise<void> { return this.#ended }
 
   /**
-   * The next event (of this name) that no `next()` has returned yet. Without a name, the protocol's own are passed
-   * over.
+   * Resolves with the next event of this name that no `next()` has returned yet. Without a name: with the next event
+   * that is not the protocol's own.
+   * @throws Error after `timeout`, or if the stream has ended. It says what was received
    */
   next (event?: string): Promise<Received> {
     return this.#inbox.take(event)
@@ -81,12 +89,13 @@ export class StreamClient {
     await this.#ended
   }
 
-  /** Connects again from the last id. */
+  /** Cuts the connection, connects again and resumes from the last id. */
   async resume (): Promise<void> {
     await this.drop()
     await this.open()
   }
 
+  /** Cuts the connection. Resolves when it has ended. */
   async close (): Promise<void> {
     await this.drop()
   }
@@ -95,13 +104,13 @@ export class StreamClient {
     await this.close()
   }
 
-  /** @throws StreamRefused */
+  /** Connects. `connectStream()` has called it. @throws StreamRefused */
   async open (): Promise<void> {
     const response = await this.#send()
     if (!isStream(response)) throw new StreamRefused(this.statusCode, response.headers, await textOf(response))
   }
 
-  /** In the step in which the head comes: an event may come with it, and a cut right behind. */
+  /** Runs in the same step as the head: an event may come with it, and a cut right after it. */
   #answered (response: IncomingMessage): void {
     this.statusCode = response.statusCode ?? 0
     this.headers = response.headers
@@ -161,7 +170,7 @@ export class StreamClient {
   }
 }
 
-/** As a browser sends it: the bytes of UTF-8, each a character of the header. */
+/** As a browser sends an id: each byte of its UTF-8 is a character of the header. */
 function utf8 (id: string): string {
   return Buffer.from(id).toString('latin1')
 }
@@ -178,7 +187,7 @@ async function textOf (response: IncomingMessage): Promise<string> {
 }
 
 /**
- * Connects to an SSE stream: over a real socket when the app listens, else in memory.
+ * Connects to an SSE stream: over a real socket if the app listens, otherwise in memory.
  * @throws StreamRefused, FST_ERR_REALTIME_OPTION_INVALID
  */
 export async function connectStream (
