@@ -7,13 +7,13 @@ import type { MessageDefinitions, MessagesOfDefinitions } from './types/messages
 type AnyApp<Provider extends FastifyTypeProvider> = FastifyInstance<any, any, any, any, Provider>
 
 /**
- * Messages for `app.channel(url, { messages })`. Nothing is done with them here: their type carries what clients send
- * and what is answered, to `connect<…>()` of `fastify-realtime/client`. `app`: for its type provider, which says what
- * schemas mean.
+ * Returns the messages for `app.channel(url, { messages })` as they are. Their type says what clients send and what
+ * replies they get: give it to `connect<…>()` of `fastify-realtime/client`. `app` is needed for its type provider,
+ * which says what schemas mean.
  */
 export function defineMessages<Provider extends FastifyTypeProvider, const Schemas, Replies> (
   _app: AnyApp<Provider>, messages: MessageDefinitions<Provider, Schemas, Replies>
 ): DefinedMessages<MessagesOfDefinitions<Provider, Schemas, Replies>> {
-  // The types alone are carried: nothing of that name is there when it runs.
+  // Only a type: at run time there is no such property.
   return messages as typeof messages & DefinedMessages<MessagesOfDefinitions<Provider, Schemas, Replies>>
 }

@@ -12,14 +12,15 @@ import { MemoryLog } from './memory-log.ts'
 import { MemoryMembers, type MemberLog } from './memory-members.ts'
 import { MemoryState } from './memory-state.ts'
 
+/** Options of `memory()`. An unknown or wrong one is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface MemoryOptions {
   /**
-   * Bytes for all topics: their events, dedupe keys and positions, as they are in memory, estimated. Default 134217728.
-   * Past it, first the events go of the topics published to least recently, then dedupe keys, then positions: a topic
-   * whose position is gone begins anew, and who listens to it, or comes back to it, is told `reset`.
+   * Bytes for all topics together: events, dedupe keys and positions, estimated as they are in memory. Default
+   * 134217728. Above it events are dropped first, beginning with the topics that were published to least recently, then
+   * dedupe keys, then positions. A topic without its position begins anew, and its clients are told `reset`.
    */
   maxBytes?: number
-  /** How long the position of a quiet topic is remembered after its events are gone, ms. Default 86400000. */
+  /** How long the position of a quiet topic is kept after its events are gone, ms. Default 86400000. */
   headAge?: number
 }
 
@@ -34,6 +35,10 @@ const OWNER_BYTES = 300
 /** 48 bits tell boots apart. No more: it is part of every event's id, and a cursor holds only so many bytes of ids. */
 const BOOT_CHARS = 8
 
+/**
+ * The adapter for one process: it keeps the history in memory.
+ * @throws FST_ERR_REALTIME_OPTION_INVALID
+ */
 export function memory (options: MemoryOptions = {}): Adapter {
   record('memory', options)
   onlyKnown('memory', options, KNOWN)

@@ -6,31 +6,33 @@ import { isRecord, onlyKnown } from '../known.ts'
 import { documentOf } from './document.ts'
 import { JsonSchemas, type ToJsonSchema } from './json-schemas.ts'
 
+/** Options of `asyncapi()`. An unknown or wrong one is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface AsyncApiOptions {
-  /** Of the document. Default: the title `fastify-realtime`, the version `0.0.0`. */
+  /** The Info Object of the document. Default: the title `fastify-realtime`, the version `0.0.0`. */
   info?: { title: string, version: string, [field: string]: unknown }
   /** Servers Objects of AsyncAPI 3, by name. Default: none. */
   servers?: Record<string, { host: string, protocol: string, [field: string]: unknown }>
-  /** Makes JSON schema of schemas that are none: for zod `z.toJSONSchema`. */
+  /** Turns schemas of another kind into JSON schema: for zod `z.toJSONSchema`. Default: all must be JSON schema. */
   jsonSchema?: ToJsonSchema
 }
 
+/** Options of the plugin that serves the document. */
 export interface AsyncApiRouteOptions extends AsyncApiOptions {
-  /** Where the document is served. Default `/asyncapi.json`. */
+  /** The URL of the document. Default `/asyncapi.json`. */
   url?: string
-  /** Options of its route: hooks of yours that say who may read it. */
+  /** Options of its route, for example hooks that say who may read it. Default: everybody may. */
   route?: Omit<RouteShorthandOptions, 'schema'>
 }
 
 const KNOWN: ReadonlySet<string> = new Set(['info', 'servers', 'jsonSchema'] satisfies Array<keyof AsyncApiOptions>)
 const OF_ROUTE: ReadonlySet<string> = new Set([...KNOWN, 'url', 'route'])
-/** An OpenAPI document of the app is not to have it. */
+/** Keeps the route out of the app's own OpenAPI document. */
 const HIDDEN: Record<string, unknown> = { hide: true }
 const INFO = { title: 'fastify-realtime', version: '0.0.0' }
 
 /**
- * The document, as a plain object. Everything that is declared by then is in it: call it once the app is ready.
- * @throws FST_ERR_REALTIME_OPTION_INVALID, also where a schema is no JSON schema and `jsonSchema` is not given
+ * Returns the document as a plain object. It contains what is declared by then, so call it once the app is ready.
+ * @throws FST_ERR_REALTIME_OPTION_INVALID, also if a schema is not JSON schema and there is no `jsonSchema`
  */
 export function asyncapi (app: FastifyInstance, options: AsyncApiOptions = {}): Record<string, unknown> {
   checkOptions(options, KNOWN)
@@ -43,7 +45,7 @@ export function asyncapi (app: FastifyInstance, options: AsyncApiOptions = {}): 
   })
 }
 
-/** Serves it, by a route that whoever reaches the app may read, unless hooks in `route` say otherwise. */
+/** Serves the document. Everybody who reaches the app may read it, unless a hook in `route` says otherwise. */
 const plugin: FastifyPluginAsync<AsyncApiRouteOptions> = async (app, options) => {
   checkOptions(options, OF_ROUTE)
   const { url = '/asyncapi.json', route = {}, ...rest } = options
@@ -53,7 +55,7 @@ const plugin: FastifyPluginAsync<AsyncApiRouteOptions> = async (app, options) =>
   app.get(url, { ...route, schema: HIDDEN }, async (_request, reply) => {
     return await reply.type('application/json').send(document)
   })
-  // A schema that has no place in it is found before the app listens.
+  // A schema that it cannot contain fails the start of the app.
   app.addHook('onReady', async () => { document = JSON.stringify(asyncapi(app, rest)) })
 }
 

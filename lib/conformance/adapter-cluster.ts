@@ -4,8 +4,8 @@ import type { Adapter, AppendOptions, EphemeralEvent, EventId, LogEvent, Sink } 
 import type { Checks } from './trial.ts'
 
 /**
- * The nodes of one log, not started yet: each trial starts them, publishes on the first, listens on all, and closes
- * them. `t.teardown(end)` undoes what was made for them.
+ * Makes the nodes of one log, not started. Each trial starts them, publishes on the first, listens on all, and closes
+ * them. Undo what you made for them by `t.teardown(end)`.
  */
 export type MakeNodes = (t: Checks) => Adapter[] | Promise<Adapter[]>
 

@@ -1,5 +1,5 @@
 /**
- * What every adapter does (core/adapter.ts), as trials for any test runner:
+ * What every adapter must do (core/adapter.ts), as trials for any test runner:
  *
  *     for (const { name, run } of adapterSuite(() => [redis(url), redis(url)])) test(name, run)
  */
@@ -16,16 +16,17 @@ import { trial, type Trial } from './trial.ts'
 
 export type { MakeNodes } from './adapter-cluster.ts'
 
+/** Options of `adapterSuite()`. */
 export interface AdapterSuiteOptions {
-  /** Lets so much of the adapter's time go by, ms. Default: it waits. */
+  /** Lets time pass for the adapter, ms. Default: it really waits. */
   elapse?: Elapse
-  /** False for an adapter that keeps no states of keyed topics. Default true. */
+  /** False for an adapter without states of keyed topics (`state()`). Default true. */
   keyed?: boolean
 }
 
 const wait: Elapse = async (_t, ms) => { await sleep(ms) }
 
-/** The adapter suite. */
+/** Returns the trials of the adapter suite. `makeNodes` makes the nodes of one log for each trial. */
 export function adapterSuite (
   makeNodes: MakeNodes, { elapse = wait, keyed = true }: AdapterSuiteOptions = {}
 ): Trial[] {

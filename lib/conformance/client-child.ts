@@ -1,4 +1,4 @@
-/** A client in a process of its own, in any language: it is told, and tells, in lines of JSON. */
+/** A client in a process of its own, in any language. Both sides speak in lines of JSON. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -7,10 +7,10 @@ import type { ClientSaw, DriveClient } from './client-contract.ts'
 const LEAVE_MS = 5000
 
 /**
- * For `clientSuite({ connect: childClient('python3', ['client.py']) })`. A process is started for each trial. Its first
- * line of stdin is `{"do":"connect"}` with the order; `{"do":"send"}` with a message and `{"do":"close"}` may follow.
- * Each line of its stdout is what it has seen. Behind `close` it ends by itself within 5 s. What it says on stderr is
- * passed on.
+ * Drives a client in another process: `clientSuite({ connect: childClient('python3', ['client.py']) })`. Each trial
+ * starts one process. Its first line of stdin is `{"do":"connect"}` with the order. `{"do":"send"}` with a message and
+ * `{"do":"close"}` may follow. Each line of its stdout is one thing that it has seen. After `close` it must end by
+ * itself within 5 s. Its stderr is passed on.
  */
 export function childClient (command: string, args: readonly string[] = []): DriveClient {
   return async (order, tell) => {

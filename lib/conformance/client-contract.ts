@@ -1,48 +1,50 @@
-/** What a client under test is told, and what it tells: the same in JavaScript and, a line of JSON each, elsewhere. */
+/** What a client under test is told, and what it tells. In other languages each is a line of JSON. */
 
 /** `websocket`: PROTOCOL.md 4. `http`: 4.9. `sse`: a native stream, section 2. */
 export type ClientWire = 'websocket' | 'http' | 'sse'
 
-/** What a client may lack, so that its trials are left out. Each name is that of what the client does. */
+/** What a client may be unable to do. The trials that need it are then left out. */
 export type ClientSkill = 'tokens' | 'refresh' | 'messages' | 'bytes'
 
-/** The first thing that a client is told: where to connect, and how. */
+/** The first thing that a client is told: where and how to connect. */
 export interface ClientOrder {
+  /** The wire to use. */
   wire: ClientWire
+  /** Where to connect. */
   url: string
-  /** Those to hear, each by a `subscribe`; over HTTP in the `open`. Of a native stream there are none to name. */
+  /** The topics to hear, each by a `subscribe`; over HTTP in the `open`. A native stream names none. */
   topics: string[]
-  /** The names that the events of a native stream have. */
+  /** The names of the events of a native stream. */
   events: string[]
-  /** What to bring: the first, and the next each time that another one is needed. None: bring none. */
+  /** Tokens to send: the first one, and the next each time that the client needs another. Empty: send none. */
   tokens: string[]
-  /** ms: a lost connection is dialled again within so many, unless the server says when. */
+  /** How soon to connect again after a lost connection, ms at most, unless the server says when. */
   delay: number
-  /** ms: a dial on which nothing has been said by then is given up. */
+  /** How long a new connection may take to send something, ms. Then give it up. */
   patience: number
 }
 
-/** What the client tells. `topic` may be left out where it has one only. */
+/** What the client tells. `topic` may be left out if the client has only one. */
 export type ClientSaw =
-  /** `id`: of an event that is in a history. `data`: bytes as base64, with `"bytes": true`. */
+  /** An event. `id`: if it is in a history. `data`: bytes are base64, with `"bytes": true`. */
   | { saw: 'event', event: string, data: unknown, id?: string | undefined, topic?: string | undefined, bytes?: boolean }
   | { saw: 'snapshot', data: unknown, topic?: string | undefined }
-  /** Events were lost for good. */
+  /** Events were lost and will not come. */
   | { saw: 'reset', topic?: string | undefined }
-  /** This topic is not heard (any more). */
+  /** The topic is not heard, or not any more. */
   | { saw: 'error', code?: string | undefined, topic?: string | undefined }
-  /** It does not come back. `code`: the server's word for that, if it had one. */
+  /** The client has given up. `code`: the server's error code, if there was one. */
   | { saw: 'over', code?: string | undefined }
-  /** A message was answered, by its number. */
+  /** The reply to message `n`. */
   | { saw: 'reply', n: number, data: unknown }
-  /** A message has failed, or nobody knows. `code`: the server's word, if it had one. */
+  /** Message `n` has failed, or may have. `code`: the server's error code, if there was one. */
   | { saw: 'failed', n: number, code?: string | undefined }
-  /** A connection is open. Not checked. */
+  /** A connection is open. This is not checked. */
   | { saw: 'open' }
 
-/** A message that the client is to send. */
+/** A message that the client must send. */
 export interface ClientMessage {
-  /** By which its answer is told. */
+  /** Its number, by which the client tells the reply. */
   n: number
   event: string
   data: unknown
@@ -50,23 +52,25 @@ export interface ClientMessage {
 
 /** A client that was started. */
 export interface DrivenClient {
-  /** Needed for the skill `messages`. */
+  /** Sends a message. Required for the skill `messages`. */
   send?: (message: ClientMessage) => void
-  /** Resolves when nothing of it runs any more; its connections must be gone by themselves. */
+  /** Ends the client. Resolves when nothing of it runs any more. It must have closed its connections itself. */
   close: () => unknown
 }
 
-/** Starts a client. `tell`: called for everything that it sees, in order. */
+/** Starts a client. Call `tell` for everything that it sees, in order. */
 export type DriveClient = (order: ClientOrder, tell: (saw: ClientSaw) => void) => DrivenClient | Promise<DrivenClient>
 
+/** Options of `clientSuite()`. */
 export interface ClientSuiteOptions {
+  /** Starts the client under test. */
   connect: DriveClient
-  /** Those that the client speaks. Default: all three. */
+  /** The wires that the client speaks. Default: all three. */
   wires?: ClientWire[]
-  /** What it cannot do. Default: nothing. */
+  /** What the client cannot do. Default: it can do everything. */
   without?: ClientSkill[]
-  /** ms: a trial in which nothing more happens for so long has failed. Default 20000. */
+  /** How long a trial may be without anything new, ms. Then it has failed. Default 20000. */
   timeout?: number
-  /** ms: for so long nothing more may come behind the last of each trial. Default 150. */
+  /** How long a trial waits at its end for what must not come, ms. Default 150. */
   quiet?: number
 }

@@ -1,5 +1,5 @@
 /**
- * What every client does, against a server that misbehaves on purpose, as trials for any test runner:
+ * What every client must do, against a server that misbehaves on purpose, as trials for any test runner:
  *
  *     for (const { name, run } of clientSuite({ connect })) test(name, run)
  */
@@ -31,8 +31,8 @@ const KNOWN: Record<string, readonly string[]> = {
 type Settings = Required<ClientSuiteOptions>
 
 /**
- * The client suite.
- * @throws TypeError for an option, a wire or a skill that is not known
+ * Returns the trials of the client suite.
+ * @throws TypeError for an unknown option, wire or skill
  */
 export function clientSuite (options: ClientSuiteOptions): Trial[] {
   const settings = settingsOf(options)
@@ -60,7 +60,7 @@ async function run (t: Checks, scenario: Scenario, wire: ClientWire, settings: S
   server.expect(order)
   started.push(await settings.connect(order, (saw) => watch.tell(saw)))
   const leave = async (): Promise<void> => { for (const client of started.splice(0)) await client.close() }
-  // Where the trial has failed already, that is what is told.
+  // If the trial has failed already, its own error counts.
   t.teardown(() => leave().catch(() => {}))
   await watch.all()
   await Promise.race([sleep(settings.quiet), watch.failed])

@@ -1,6 +1,7 @@
 /**
- * The suites that an adapter, a wire and a client must pass, for tap, node:test, Vitest, or any other runner: each
- * gives trials, a name and a function whose promise rejects where the contract is not kept.
+ * `fastify-realtime/conformance`: the suites that an adapter, a wire and a client must pass, for tap, node:test, Vitest
+ * or any other test runner. Each returns trials: a name, and a function whose promise rejects if the contract is
+ * broken.
  */
 export { adapterSuite, type AdapterSuiteOptions, type MakeNodes } from './adapter.ts'
 export { clientSuite } from './client.ts'

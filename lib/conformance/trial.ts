@@ -1,24 +1,24 @@
 /**
- * What a suite hands to a test runner, and what its trials check with: nothing but Node, so that any runner will do.
+ * What a suite gives to a test runner, and what its trials check with. It needs only Node, so that any runner works.
  */
 import assert from 'node:assert/strict'
 
-/** One test of a suite. It passes when `run` resolves. */
+/** One test of a suite. It passes if `run` resolves, and fails if it rejects. */
 export interface Trial {
   readonly name: string
   run (): Promise<void>
 }
 
-/** What one trial checks with, and undoes at its end. The first check that fails ends it. */
+/** The checks of one trial, and what it undoes at its end. The first check that fails ends the trial. */
 export class Checks {
   readonly #ends: Array<() => unknown> = []
 
-  /** Runs at the end, the last one first. */
+  /** Runs `end` when the trial is over. The last one runs first. */
   teardown (end: () => unknown): void {
     this.#ends.unshift(end)
   }
 
-  /** Puts another value in place of a property, until the end. */
+  /** Replaces a property until the trial is over. */
   intercept (target: object, name: string, { value }: { value: unknown }): void {
     const own = Object.getOwnPropertyDescriptor(target, name)
     Object.defineProperty(target, name, { value, configurable: true, writable: true })
@@ -35,12 +35,12 @@ export class Checks {
   ok (value: unknown, message?: string): void { assert.ok(value, message) }
   equal (actual: unknown, expected: unknown, message?: string): void { assert.equal(actual, expected, message) }
   not (actual: unknown, expected: unknown, message?: string): void { assert.notEqual(actual, expected, message) }
-  /** Of the same structure; a Buffer and a Uint8Array with the same bytes are. */
+  /** Checks that the structure is the same. A Buffer and a Uint8Array with the same bytes are the same. */
   same (actual: unknown, expected: unknown, message?: string): void {
     assert.deepEqual(plain(actual), plain(expected), message)
   }
 
-  /** Everything that the pattern names is there; a regular expression is for a text. */
+  /** Checks everything that the pattern names. A regular expression checks a text. */
   match (actual: unknown, pattern: unknown, message?: string): void {
     const fault = mismatch(actual, pattern, 'it')
     if (fault) assert.fail(message ? `${message}: ${fault}` : fault)
@@ -64,7 +64,7 @@ export class Checks {
   async resolves (work: Promise<unknown>): Promise<void> { await work }
 }
 
-/** Makes a trial of a test; what it put in place is undone however it ends. */
+/** Makes a trial of a test. Its teardowns run however it ends. */
 export function trial (name: string, test: (t: Checks) => Promise<void>): Trial {
   return {
     name,

@@ -7,40 +7,46 @@ import type { RealtimeOptions } from '../types/options.ts'
 import { Arrivals } from './arrivals.ts'
 import type { Checks } from './trial.ts'
 
+/** One thing that a client of the wire has heard. */
 export interface WireEvent {
-  /** `realtime:…` for what the protocol says itself. */
+  /** The event's name; `realtime:…` for the protocol's own. */
   event: string
   data: unknown
 }
 
+/** A client of the wire under test. */
 export interface WireClient {
-  /** The next event (of this name). Without a name, the protocol's own are passed over. */
+  /** Resolves with the next event of this name. Without a name: with the next one that is not the protocol's own. */
   next (event?: string): Promise<WireEvent>
-  /** The next event of this name, whose data is bytes. */
+  /** Resolves with the next event of this name, whose data is bytes. */
   nextBytes (event: string): Promise<Buffer>
-  /** Everything heard so far. */
+  /** Returns everything heard so far. */
   heard (): WireEvent[]
   /** Stops reading from the socket. */
   pause (): void
+  /** Reads again. */
   resume (): void
+  /** Leaves as a client does that needs no more. */
   leave (): Promise<unknown>
+  /** Resolves when the connection has ended. */
   readonly ended: Promise<unknown>
-  /** Says something to the server, where the wire can. */
+  /** Sends a message to the server, if the wire can. */
   send?: (event: string, data: object) => void
 }
 
+/** Options of `wireSuite()`. */
 export interface WireSuiteOptions {
-  /** An app without the plugin; each trial registers it, listens on 127.0.0.1, and closes. */
+  /** Returns an app without the plugin. Each trial registers the plugin, listens on 127.0.0.1, and closes the app. */
   makeApp: () => FastifyInstance
   /** Opens a client at `/stream` or `/channel`, which are declared alike, with these `routes`. */
   connect: (t: Checks, app: FastifyInstance, routes: WireRoutes) => Promise<WireClient>
-  /** For a wire without sockets. Cuts the client that connects next, as a lost network would. */
+  /** For a wire without sockets: cuts the client that connects next, as a lost network would. */
   cutNext?: (app: FastifyInstance) => () => Promise<unknown>
-  /** For a wire without sockets. How often each connection is written to, in the order of their connecting. */
+  /** For a wire without sockets: how often each connection is written to, in the order in which they connected. */
   countWrites?: (t: Checks, app: FastifyInstance) => number[]
 }
 
-/** What a stream and a channel of the trial are declared with. */
+/** The options of a trial's stream and channel. */
 export interface WireRoutes extends LiveOptions {
   topics: string | string[]
   onConnect: (connection: Connection) => Promise<void>

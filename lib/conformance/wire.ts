@@ -1,5 +1,5 @@
 /**
- * What every wire does for its clients, over real sockets where it has any, as trials for any test runner:
+ * What every wire must do for its clients, over real sockets if it has any, as trials for any test runner:
  *
  *     for (const { name, run } of wireSuite({ makeApp: () => Fastify(), connect })) test(name, run)
  */
@@ -11,7 +11,7 @@ import { slowClients } from './wire-slow-clients.ts'
 
 export type { WireClient, WireEvent, WireRoutes, WireSuiteOptions } from './wire-house.ts'
 
-/** The wire suite. */
+/** Returns the trials of the wire suite. */
 export function wireSuite (options: WireSuiteOptions): Trial[] {
   const wire = wireOf(options)
   return Object.entries({ ...events, ...slowClients, ...connections })

@@ -1,4 +1,4 @@
-/** `fastify-realtime/redis`: several nodes, one log. */
+/** `fastify-realtime/redis`: one log for several nodes. */
 import type { Adapter } from '../../core/adapter.ts'
 import type { ClusterOptions } from 'ioredis'
 import { RedisAdapter } from './adapter.ts'
@@ -30,14 +30,14 @@ const CLUSTER_SETTINGS = {
   retryDelayOnClusterDown: 100,
   retryDelayOnTryAgain: 50,
   slotsRefreshTimeout: 2000,
-  // Ours is `ClusterCommands`: a refresh under way when ioredis is disconnected would start its timer anew, for ever.
+  // `ClusterCommands` refreshes the slots. In ioredis a refresh during a disconnect would restart its timer for ever.
   slotsRefreshInterval: 0,
   redisOptions: ofNode
 } as const satisfies ClusterOptions
 
 /**
- * Joins nodes through Redis ≥ 7 or Valkey ≥ 7.2: one server, Sentinel, or a cluster. Every node that uses the same
- * server and `prefix` hears what any of them publishes.
+ * The adapter for several nodes, through Redis 7 or Valkey 7.2 and newer: one server, Sentinel, or a cluster. Nodes
+ * with the same server and `prefix` hear what any of them publishes.
  * @param options A URL (default `redis://localhost:6379`), or options.
  * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_PEER_MISSING
  */

@@ -5,31 +5,45 @@ import { onlyKnown, record } from '../../known.ts'
 import { peerMissing } from '../../peers.ts'
 import { failure, ioredis } from './driver.cjs'
 
+/**
+ * Options of `redis()`. Give at most one of `url`, `connection`, `cluster` and `client`. An unknown or wrong option is
+ * FST_ERR_REALTIME_OPTION_INVALID.
+ */
 export interface RedisAdapterOptions {
-  /** Where Redis is: `redis://…`, or `rediss://…` for TLS. */
+  /** The URL of a server: `redis://…`, or `rediss://…` for TLS. Default `redis://localhost:6379`. */
   url?: string
-  /** What ioredis takes to connect: host, port, tls, username, password, db, sentinels … */
+  /** Options of ioredis: host, port, tls, username, password, db, sentinels and name, … */
   connection?: ConnectionOptions
-  /** A cluster: some of its nodes, and what ioredis' Cluster takes. Shard channels are used. */
+  /** A cluster: some of its nodes, and options of ioredis' `Cluster`. It uses sharded channels (`SPUBLISH`). */
   cluster?: { nodes: ClusterNode[], options?: ClusterOptions }
-  /**
-   * The app's own client (@fastify/redis: `fastify.redis`). It is duplicated, with settings of ours, and left alone.
-   */
+  /** Your own ioredis client (`fastify.redis` of @fastify/redis). The adapter duplicates it and does not change it. */
   client?: Redis | Cluster
-  /** What all keys and channels start with. Default `realtime:`. Nodes with the same prefix are one. */
+  /**
+   * The beginning of all keys and channels, 1 to 64 characters without braces and spaces. Nodes with the same prefix
+   * belong together. Default `realtime:`.
+   */
   prefix?: string
-  /** How long a publish is tried, ms. Default 5000. Then it rejects with FST_ERR_REALTIME_UNAVAILABLE. */
+  /**
+   * How long a publish is tried, ms, at least 100. Then it rejects with FST_ERR_REALTIME_UNAVAILABLE, and it is not
+   * known whether it was published. Default 5000.
+   */
   publishTimeout?: number
-  /** How long a start, a read or a subscription waits for Redis, ms. Default 5000. */
+  /** How long the start, a read or a subscription waits for Redis, ms, at least 100. Default 5000. */
   connectTimeout?: number
-  /** Bytes of events that may wait for Redis. Default 16777216. Past it a publish rejects at once. */
+  /**
+   * Bytes of events that wait for Redis, at least 1024. Above it a publish rejects at once with
+   * FST_ERR_REALTIME_UNAVAILABLE. Default 16777216.
+   */
   maxPending?: number
   /**
-   * ms between two signs of life of a node, where topics have presence. A node that gives none for three of them is
-   * taken for dead, and its members leave. Default 2000, at most 30000.
+   * How often a node says that it is alive, if topics have presence, ms, 50 to 30000. A node that misses three beats
+   * counts as dead, and its members leave. Default 2000.
    */
   beat?: number
-  /** A publish resolves when so many replicas have it (Redis' WAIT). Not on a cluster. Default: none. */
+  /**
+   * A publish resolves when this many `replicas` have it (Redis' WAIT), within `timeout` ms (default 1000). Not on a
+   * cluster. Default: it does not wait for replicas.
+   */
   wait?: { replicas: number, timeout?: number }
 }
 
@@ -42,7 +56,7 @@ export interface RedisSettings {
   readonly wait: { readonly replicas: number, readonly timeout: number } | undefined
 }
 
-/** What is ours; `replyMapping` is named because ioredis' types depend on it. */
+/** Settings of the adapter. `replyMapping` is named because ioredis' types depend on it. */
 export type SingleSettings = Omit<ConnectionOptions, 'replyMapping'> & { replyMapping: 'legacy' }
 export type ClusterSettings = Omit<ClusterOptions, 'redisOptions'> & {
   redisOptions: Omit<
@@ -67,7 +81,7 @@ export function readSettings (options: RedisAdapterOptions): RedisSettings {
   onlyKnown('redis', options, KNOWN)
   const { prefix = 'realtime:', publishTimeout = 5000, connectTimeout = 5000 } = options
   const { maxPending = 16 << 20, beat = 2000, wait } = options
-  // Threat: a brace would be taken for the hash tag.
+  // Threat: Redis would take a brace for a hash tag.
   if (typeof prefix !== 'string' || prefix === '' || prefix.length > 64 || /[{}\s]/.test(prefix)) {
     throw new OptionInvalid('redis.prefix', 'must be 1 to 64 characters without braces and spaces')
   }
@@ -97,12 +111,12 @@ function whole (name: string, value: unknown, min: number, max = Infinity): numb
   return value as number
 }
 
-/** By what it can do: the app's ioredis may be another copy than ours. */
+/** Looks at what the client can do, since the app's ioredis may be another copy. */
 function isCluster (client: unknown): client is Cluster {
   return typeof (client as { nodes?: unknown } | undefined)?.nodes === 'function'
 }
 
-/** The connection commands are to go over; nothing is connected yet. */
+/** The client for commands. It is not connected yet. @throws OptionInvalid, PeerMissing */
 export function readTarget (options: RedisAdapterOptions, single: SingleSettings, cluster: ClusterSettings): Target {
   const given = PLACES.filter((place) => options[place] !== undefined)
   if (given.length > 1) throw new OptionInvalid('redis', `takes only one of ${given.join(' and ')}`)

@@ -1,4 +1,4 @@
-/** What OpenAPI 3.2 can say of a stream, and the versions before cannot: the schema of one event as it is sent. */
+/** Only OpenAPI 3.2 and newer can describe one event of a stream as it is sent. */
 
 type Node = Record<string, unknown>
 
@@ -6,11 +6,10 @@ type Node = Record<string, unknown>
 export const BY_EVENT = 'x-fastify-realtime'
 
 /**
- * For @fastify/swagger: `transformObject: itemSchemas`. In a document of OpenAPI 3.2 or newer each stream of topics
- * with schemas gets an `itemSchema`, as its section on Server-Sent Events wants it: `data` is text whose
- * `contentSchema` is the event's. `schema`, which holds one parsed event in older versions, is the whole of the stream
- * there: an array.
- * Any other document is given back as it is.
+ * For @fastify/swagger: `transformObject: itemSchemas`. In a document of OpenAPI 3.2 or newer, each stream of topics
+ * with schemas gets an `itemSchema`, as its section on Server-Sent Events describes: `data` is text whose
+ * `contentSchema` is that of the event. `schema` is one parsed event in older versions; here it is an array, the whole
+ * stream. Any other document is returned as it is.
  */
 export function itemSchemas<OpenApi extends object, Swagger extends object = OpenApi> (
   documents: { openapiObject: OpenApi } | { swaggerObject: Swagger }
