@@ -27,12 +27,13 @@ let sources: Map<string, string> | undefined
 const compiled = new Map<string, string>()
 
 function compile (file: string, text: string): string {
+  if (file.endsWith('.cjs')) return text
   return ts.transpileModule(text, { compilerOptions: COMPILER, fileName: file }).outputText
 }
 
 function everyFile (): Map<string, string> {
   sources ??= new Map(readdirSync(LIB, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+    .filter((entry) => entry.isFile() && /\.(ts|cjs)$/.test(entry.name))
     .map((entry) => {
       const path = join(entry.parentPath, entry.name)
       return [relative(LIB, path).split(sep).join('/'), readFileSync(path, 'utf8')]
