@@ -39,8 +39,8 @@ export interface ClientEvent<Name extends string = string, Data = unknown> {
   /** The event's key, in a keyed topic. */
   key: string | undefined
   /**
-   * Where it was published, as W3C Trace Context writes it. Undefined unless the server says so (`propagateToClients`
-   * of `fastify-realtime/tracing`), and for what was published without a trace.
+   * The trace of the publish, as W3C Trace Context writes it. Undefined if the event was published without a trace, or
+   * if the server does not send it (`propagateToClients` of `fastify-realtime/tracing`).
    */
   traceparent: string | undefined
 }

@@ -1,4 +1,4 @@
-/** `fastify-realtime/tracing`: traces by OpenTelemetry. The plugin itself loads nothing of it. */
+/** `fastify-realtime/tracing`: traces by OpenTelemetry. The main entry does not load it. */
 import type { Link, TracerProvider } from '@opentelemetry/api'
 import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
@@ -11,18 +11,19 @@ import type { Realtime } from '../types/realtime.ts'
 import { OtelTracer } from './otel-tracer.ts'
 import type { Otel } from './trace-context.ts'
 
+/** Options of the tracing plugin. An unknown or wrong one is FST_ERR_REALTIME_OPTION_INVALID. */
 export interface TracingOptions {
-  /** Makes the spans. Default: the one that is registered globally (`trace.getTracerProvider()`). */
+  /** Makes the spans. Default: the global one (`trace.getTracerProvider()`). */
   tracerProvider?: TracerProvider
   /**
-   * A span for each message of a client that a channel carries out. Default true. Without it the handlers of a
-   * WebSocket run in the span of its upgrade request, if that has one.
+   * Whether each message of a channel gets a span. Default true. With false the handlers of a WebSocket run in the span
+   * of its upgrade request, if that has one.
    */
   messages?: boolean
   /**
-   * Tells clients where an event was published, by `traceparent` and `tracestate` (PROTOCOL.md, section 4.4). It shows
-   * them trace ids, whether a trace is sampled, and what vendors write into the state. Default false. Only the
-   * envelope format has a place for it: an event stream and plain JSON stay as they are.
+   * Whether clients get the trace of each publish, as `traceparent` and `tracestate` (PROTOCOL.md, section 4.4). They
+   * then see trace ids, whether a trace is sampled, and what vendors write into the state. Default false. Only clients
+   * of the envelope format get it, not streams and plain JSON.
    */
   propagateToClients?: boolean
 }
@@ -34,12 +35,12 @@ const KNOWN: ReadonlySet<string> = new Set([
 /** By `app.realtime`. */
 const tracers = new WeakMap<object, OtelTracer>()
 
-/** An app, as far as it is needed here. */
+/** What this needs of an app. */
 interface Traceable { readonly realtime: Realtime }
 
 /**
- * A PRODUCER span for each publish, whose place goes with the event to whoever consumes it in a process; a CONSUMER
- * span for each message of a channel. None for a connection.
+ * Makes a PRODUCER span for each publish and a CONSUMER span for each message of a channel. The trace of a publish goes
+ * with the event to its consumers in a process. A connection gets no span.
  * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_PEER_MISSING
  */
 const plugin: FastifyPluginAsync<TracingOptions> = async (app, options) => {
@@ -76,10 +77,10 @@ function read (options: TracingOptions): TracingOptions {
 }
 
 /**
- * Runs code that consumes an item of `topic.subscribe()` or `topic.history()`, in a CONSUMER span of its own that is
- * linked to the publish. The span ends with the code: when its promise settles, if it returns one. Its parent is the
- * active span. Where `app` has no tracing the code runs, and that is all. An item that was copied, or that
- * `map()` made into another object, is linked to nothing.
+ * Runs code that consumes an item of `topic.subscribe()` or `topic.history()`, in a CONSUMER span that is linked to the
+ * publish. The span ends with the code, or when the promise that it returns settles. Its parent is the active span. If
+ * `app` has no tracing, the code just runs. An item that was copied, or that `map()` turned into another object, has no
+ * link.
  * @returns what the code returns
  * @throws what the code throws
  */
@@ -89,8 +90,8 @@ export function consume<T> (app: Traceable, item: object, code: () => T): T {
 }
 
 /**
- * A link to the publish of an item, for a span of your own. Undefined where it was published without a trace, where the
- * item is none of `topic.subscribe()` or `topic.history()`, and where `app` has no tracing.
+ * Returns a link to the publish of an item, for a span of your own. Undefined if the item was published without a
+ * trace, if it is not an item of `topic.subscribe()` or `topic.history()`, and if `app` has no tracing.
  */
 export function linkTo (app: Traceable, item: object): Link | undefined {
   return tracers.get(app.realtime)?.linkTo(tracedOf(item))

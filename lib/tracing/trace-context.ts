@@ -3,10 +3,10 @@ import type { SpanContext } from '@opentelemetry/api'
 import type { TraceContext } from '../core/adapter.ts'
 import { readTrace } from '../core/trace.ts'
 
-/** What @opentelemetry/api exports. */
+/** The exports of @opentelemetry/api. */
 export type Otel = typeof import('@opentelemetry/api')
 
-/** Undefined for a span that nothing was made of: without an SDK, say. */
+/** Undefined for a span that does nothing, for example without an SDK. */
 export function traceOf (
   { isSpanContextValid }: Pick<Otel, 'isSpanContextValid'>, context: SpanContext
 ): TraceContext | undefined {
@@ -16,7 +16,7 @@ export function traceOf (
   return readTrace(`00-${traceId}-${spanId}-${flags}`, traceState?.serialize() || undefined)
 }
 
-/** Undefined for what is not well formed: another adapter may have been handed anything. */
+/** Undefined if it is malformed: another adapter may pass on anything. */
 export function spanContextOf (
   { createTraceState }: Pick<Otel, 'createTraceState'>, { traceparent, tracestate }: TraceContext
 ): SpanContext | undefined {
