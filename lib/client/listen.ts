@@ -69,7 +69,7 @@ const DEFAULTS: Settings = {
   longestDelay: LONGEST_MS,
   fetch: undefined
 }
-/** A stream that has lived for so long was a good one. */
+/** A stream that has lived this long counts as a good one: the delays start anew after it. */
 const GOOD_MS = 10_000
 const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
 
@@ -123,7 +123,7 @@ class Stream {
     this.#read(request.signal).then(done, () => done(0))
   }
 
-  /** Resolves with the status; with 0 where the connection was lost. */
+  /** Resolves with the status, or with 0 if the connection was lost. */
   async #read (signal: AbortSignal): Promise<number> {
     const own = await this.#options.headers?.()
     const from = this.#id === '' ? {} : { 'last-event-id': headerOf(this.#id) }
@@ -149,14 +149,14 @@ class Stream {
     return over ? 200 : 0
   }
 
-  /** Nobody can ask a stream whether it is there: it is lost when it has said nothing for too long. */
+  /** A stream cannot be asked whether it is alive, so it counts as lost after too long a silence. */
   #alive (): void {
     clearTimeout(this.#silence)
     const { heartbeat } = this.#options
     if (heartbeat > 0) this.#silence = setTimeout(() => this.#lost(), Math.min(heartbeat, LONGEST_TIMER_MS))
   }
 
-  /** True: nothing follows. */
+  /** True if nothing follows. */
   #hear ({ event, data, id, retry }: StreamBlock): boolean {
     if (retry !== undefined) this.#retry = retry
     if (id !== undefined) this.#id = id
@@ -178,7 +178,7 @@ class Stream {
     this.#timer = setTimeout(() => this.open(), delay)
   }
 
-  /** What it waits for may still come: that is of no account then. */
+  /** Drops the present request. What still comes of it is ignored. */
   #drop (): void {
     clearTimeout(this.#timer)
     clearTimeout(this.#silence)

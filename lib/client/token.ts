@@ -9,7 +9,7 @@ export type TokenReason = 'open' | 'expiring' | 'refused'
 /** Returns a token. */
 export type TokenSource = (why: { reason: TokenReason }) => string | Promise<string>
 
-/** A longer one would be over at once: its ms are 32 bits. */
+/** The longest timer: its ms have 32 bits, and a longer one would fire at once. */
 export const LONGEST_TIMER_MS = 2 ** 31 - 1
 const LEAST_MS = 1000
 
@@ -18,12 +18,12 @@ export class Token {
   readonly #timeout: number
   #asking: Promise<string> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
-  /** Until the source is given up. */
+  /** Fires when the source takes too long. */
   #patience: ReturnType<typeof setTimeout> | undefined
-  /** When it is renewed (ms since the epoch). */
+  /** When the token is renewed, ms since the epoch. */
   #at = Infinity
 
-  /** `timeout`: ms until a source that gives nothing is given up. */
+  /** `timeout`: how long to wait for the source, ms. */
   constructor (source: TokenSource | undefined, timeout: number) {
     this.#source = source
     this.#timeout = timeout
@@ -31,7 +31,7 @@ export class Token {
 
   get given (): boolean { return this.#source !== undefined }
 
-  /** @throws RealtimeError, or what the source throws */
+  /** Asks the source for a token. @throws RealtimeError, or what the source throws */
   async ask (reason: TokenReason): Promise<string | undefined> {
     const source = this.#source
     if (!source) return undefined
@@ -42,7 +42,7 @@ export class Token {
     return await this.#asking
   }
 
-  /** What it gives, unless it takes too long. */
+  /** What the source returns, unless it takes too long. */
   async #given (source: () => Promise<string>): Promise<string> {
     return await new Promise((resolve, reject) => {
       this.#patience = setTimeout(() => reject(new RealtimeError('TIMEOUT', 'no token')), this.#timeout)
@@ -50,7 +50,7 @@ export class Token {
     })
   }
 
-  /** In so many ms, if there is a source, and unless that is due before. Never more often than once a second. */
+  /** Renews in `ms`, if there is a source and no earlier renewal is due. At most once a second. */
   renewIn (ms: number, renew: () => void): void {
     const at = Date.now() + Math.max(ms, LEAST_MS)
     if (!this.#source || at >= this.#at) return
@@ -67,7 +67,7 @@ export class Token {
     this.#at = Infinity
   }
 
-  /** Nobody waits for one any more. */
+  /** The client has ended: no token is needed any more. */
   close (): void {
     this.stop()
     clearTimeout(this.#patience)

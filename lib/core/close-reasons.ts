@@ -21,9 +21,9 @@ export const reason = (name: string, code: number, reconnect: boolean, text: str
 export const clientLeft = reason('client-left', 1000, false, 'the client left')
 export const closedByApp = reason('closed-by-app', 1000, false, 'closed by the application')
 export const sourceEnded = reason('source-ended', 1000, false, 'the source has ended')
-/** To the app it has ended too; what was said is not all that there was to say. */
+/** For the app it has ended too, but its answer is not complete. */
 export const sourceBrokenOff = reason('source-ended', 1000, false, 'the source was broken off')
-/** Before it had said anything: whoever asks again may start it anew. */
+/** It failed before its first event, so the next request may start it anew. */
 export const sourceFailed = reason('try-again-later', 1013, true, 'the source failed')
 export const connectionLost = reason('connection-lost', 1006, true, 'the connection was lost')
 export const invalidPayload = reason('invalid-payload', 1007, false, 'a text message must be UTF-8')

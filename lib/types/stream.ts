@@ -94,7 +94,7 @@ interface AnyStream<Url extends string, Schema extends FastifySchema, Provider>
   /** The topics that its clients hear, at most `maxTopics`. Give either this or `source`. */
   topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
   /**
-   * With `source`: what it yields is kept. Whoever asks again, with or without a cursor, gets what was said and then
+   * With `source`: what it yields is kept. A client that asks again, with or without a cursor, gets what was said and then
    * the rest. The source runs once. The stream ends with an event `realtime:end`, or `realtime:aborted`. If the source
    * throws before its first event, within a second, all who wait for it get an ordinary HTTP error, and nothing is
    * kept. Default false.

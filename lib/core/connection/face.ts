@@ -1,4 +1,4 @@
-/** What the app is handed of a connection: what its public type says, and no way to what is behind it. */
+/** The connection that the app gets. It has what its public type says, and nothing behind it can be reached. */
 import { readReason, type Reason } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
 import type { Identity } from '../identity.ts'
@@ -14,7 +14,7 @@ export interface TopicGrant {
   readonly info?: unknown
 }
 
-/** The connection, as its face sees it. */
+/** What the face needs of the connection. */
 export interface FaceHost {
   readonly id: string
   readonly kind: WireKind
