@@ -186,7 +186,7 @@ class Stream {
     this.#request = undefined
   }
 
-  /** What is not known to have an id may be a source, which would begin anew: that is left to its heartbeat. */
+  /** A stream without an id may be a source, which would begin anew. Such a stream waits for its heartbeat. */
   #awake (slept: boolean): void {
     // The timers of a hidden page are so slow that it seems to sleep all the time.
     if (isHidden() || (this.#is !== 'waiting' && !(slept && this.#id !== ''))) return
