@@ -1,4 +1,4 @@
-/** Every coded error a caller can catch. Each says what to do. */
+/** Every coded error that a caller can catch. Its text says what to do. */
 import createError, { type FastifyErrorConstructor } from '@fastify/error'
 
 // The type is written out: what TypeScript makes of it by itself cannot be read under "moduleResolution": "bundler".
@@ -49,7 +49,7 @@ const Conflicting = make('CONFLICT',
   'topic "%s" has a newer event: its last id is "%s", not the expected one. ' +
   'Read what was published since, and decide again.', 409)
 
-/** `last`: the topic's last id: its last event's, or where it has no events that before its first. */
+/** `last` is the topic's last id: that of its last event, or its genesis id if it has no events. */
 export class Conflict extends Conflicting {
   readonly last: string
 
@@ -149,11 +149,11 @@ export const CallbackTimeout = make('CALLBACK_TIMEOUT',
 const NotAvailable = make('UNAVAILABLE', 'not available now%s', 503)
 
 /**
- * Threat: a client is answered with an error's message, so this one's says no address and repeats no server. Why it
- * came is its `cause`, which a logger prints and Fastify does not send.
+ * Threat: clients get an error's message, so this one contains no address and no text of another server. The reason is
+ * in its `cause`, which a logger prints and Fastify does not send.
  */
 export class Unavailable extends NotAvailable {
-  /** `unknown`: what was asked for may have been done all the same. */
+  /** `unknown`: the work may have been done in spite of the error. */
   constructor (why = 'the cause is not known', { unknown = false } = {}) {
     super(unknown ? '; whether it was done is not known' : '')
     Object.defineProperty(this, 'cause', { value: new Error(why), writable: true, configurable: true })

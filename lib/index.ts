@@ -4,6 +4,11 @@ import type { FastifyPluginAsync } from 'fastify'
 import { plugin } from './plugin.ts'
 import type { RealtimeOptions } from './types/index.ts'
 
+/**
+ * The plugin. Register it once, at the root: `await app.register(realtime, options)`. It adds `app.topic`,
+ * `app.stream`, `app.channel` and `app.realtime`.
+ * @throws FST_ERR_REALTIME_OPTION_INVALID, FST_ERR_REALTIME_ALREADY_REGISTERED, FST_ERR_REALTIME_PEER_MISSING
+ */
 const fastifyRealtime: FastifyPluginAsync<RealtimeOptions> = fp(plugin, { fastify: '5.x', name: 'fastify-realtime' })
 
 export default fastifyRealtime

@@ -6,13 +6,16 @@
 /** The WebSocket subprotocol of the envelope format (RFC 6455 §1.9). */
 export const SUBPROTOCOL = 'fastify-realtime.v1'
 
-/** What a client's answers are found by: it comes back as it was sent. */
+/** What a client finds its reply by. The server sends it back as it came. */
 export type Ref = string | number
 
-/** Why events of a topic are lost to a client. */
+/**
+ * Why a client is told `reset`. `unknown-cursor`: its id is not of this log. `expired`: the events that it needs are no
+ * longer kept. `lost`: events could not be read. `slow`: the client did not read.
+ */
 export type ResetReason = 'unknown-cursor' | 'expired' | 'lost' | 'slow'
 
-/** Why a client has one topic less, which it may join again. */
+/** Why the server has taken a topic from a client, which may join it again. */
 export type LapseReason = 'expired' | 'refused'
 
 export type ErrorCode =
