@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
 import { build } from 'esbuild'
 import t, { type Test } from 'tap'
+import { loadPeer } from '../lib/peers.ts'
 import { root } from './helpers/docs.ts'
 
 const { dependencies, peerDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as {
@@ -108,6 +109,17 @@ for (const format of ['cjs', 'mjs'] as const) {
     t.equal(answers.client, 'redis', 'an app that gives its own client needs no ioredis here')
   })
 }
+
+t.test('a peer that throws while it is loaded is the same error, whatever it throws', async (t) => {
+  const thrown = { 'new Error("it is broken\\nin two lines")': 'it is broken', null: 'null', '"a text"': 'a text', 'Object.create(null)': '' }
+  for (const [what, why] of Object.entries(thrown)) {
+    const name = `data:text/javascript,throw ${encodeURIComponent(what)}`
+    const error = await loadPeer('the trial', name).catch((error: unknown) => error) as Error & { code: string }
+    t.equal(error.code, 'FST_ERR_REALTIME_PEER_MISSING', what)
+    t.ok(error.message.startsWith('the trial needs a package'), what)
+    t.ok(error.message.includes(why) && !error.message.includes('in two lines'), `${what}: ${error.message}`)
+  }
+})
 
 t.test('a bundle of an app without peers says the same', async (t) => {
   await build({ entryPoints: [join(tree, write('mjs'))], bundle: true, platform: 'node', outfile: join(tree, 'bundle.cjs'), logLevel: 'silent', tsconfigRaw: {} })
