@@ -94,10 +94,10 @@ interface AnyStream<Url extends string, Schema extends FastifySchema, Provider>
   /** The topics that its clients hear, at most `maxTopics`. Give either this or `source`. */
   topics?: TopicsOption<RealtimeRequest<Url, Schema, Provider>>
   /**
-   * With `source`: what it yields is kept. A client that asks again, with or without a cursor, gets what was said and then
-   * the rest. The source runs once. The stream ends with an event `realtime:end`, or `realtime:aborted`. If the source
-   * throws before its first event, within a second, all who wait for it get an ordinary HTTP error, and nothing is
-   * kept. Default false.
+   * With `source`: what it yields is kept. A client that asks again, with or without a cursor, gets what was said and
+   * then the rest. The source runs once. The stream ends with an event `realtime:end`, or `realtime:aborted`. If the
+   * source throws before its first event, within a second, all who wait for it get an ordinary HTTP error, and nothing
+   * is kept. Default false.
    */
   resumable?: boolean | ResumableOptions<RealtimeRequest<Url, Schema, Provider>>
   /** Answers clients that do not accept `text/event-stream`. Without it they get 406. */
