@@ -110,7 +110,7 @@ class Stream {
 
   open (): void {
     if (this.#ended) return
-    this.#unwatch ??= watchWake({ awake: (slept) => this.#awake(slept) })
+    this.#unwatch ??= watchWake({ awake: (slept) => this.#awake(slept), hidden: () => {}, offline: () => {} })
     this.#drop()
     const request = this.#request = new AbortController()
     this.#alive()

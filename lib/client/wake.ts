@@ -3,8 +3,8 @@
 export interface WakeHost {
   /** What seemed open may be dead. `slept`: behind a sleep, a frozen tab or another network it most likely is. */
   awake (slept: boolean): void
-  hidden? (): void
-  offline? (): void
+  hidden (): void
+  offline (): void
 }
 
 const TICK_MS = 1000
@@ -40,14 +40,14 @@ export function watchWake (host: WakeHost): () => void {
   // Node: it keeps no process alive.
   timer.unref?.()
 
-  const visible = (): void => isHidden() ? host.hidden?.() : host.awake(jumped())
+  const visible = (): void => isHidden() ? host.hidden() : host.awake(jumped())
   const heard: Array<[Partial<Page> | undefined, string, Handler]> = [
     [page.document, 'visibilitychange', visible],
     [page.document, 'resume', slept],
     // From the back/forward cache; the first one is no sleep.
     [page, 'pageshow', (event) => { if (event.persisted) slept() }],
     [page, 'online', slept],
-    [page, 'offline', () => host.offline?.()]
+    [page, 'offline', host.offline]
   ]
   for (const [target, type, run] of heard) target?.addEventListener?.(type, run)
   return () => {

@@ -189,10 +189,16 @@ export class RedisCluster {
         if (i > 0) await redis.call('cluster', 'meet', '127.0.0.1', String((masters[0] as RedisServer).port))
       })
     }
-    for (const master of masters) {
+    await this.#whole(`cluster_known_nodes:${masters.length}`)
+  }
+
+  /** Every master says that the cluster works. */
+  async #whole (...words: string[]): Promise<void> {
+    const wanted = ['cluster_state:ok', `cluster_slots_assigned:${SLOTS}`, ...words]
+    for (const master of this.masters) {
       await until('the cluster', async () => await master.ask(async (redis) => {
         const info = await redis.cluster('INFO') as string
-        return info.includes('cluster_state:ok') && info.includes(`cluster_known_nodes:${masters.length}`) && info.includes(`cluster_slots_assigned:${SLOTS}`)
+        return wanted.every((word) => info.includes(word))
       }))
     }
   }
@@ -213,6 +219,7 @@ export class RedisCluster {
   /** Moves a slot with its keys, as resharding does. `pauseMs`: between its steps. */
   async migrate (slot: number, from: RedisServer, to: RedisServer, pauseMs = 0): Promise<void> {
     const [source, target] = [await this.id(from), await this.id(to)]
+    await this.#whole()
     await to.ask(async (redis) => await redis.call('cluster', 'setslot', String(slot), 'importing', source))
     await from.ask(async (redis) => await redis.call('cluster', 'setslot', String(slot), 'migrating', target))
     await sleep(pauseMs)
@@ -220,7 +227,11 @@ export class RedisCluster {
       for (;;) {
         const keys = await redis.call('cluster', 'getkeysinslot', String(slot), '100') as string[]
         if (keys.length === 0) break
-        await redis.call('migrate', '127.0.0.1', String(to.port), '', '0', '5000', 'KEYS', ...keys)
+        // A master that was killed a moment ago takes no keys before it has heard of the others.
+        await redis.call('migrate', '127.0.0.1', String(to.port), '', '0', '5000', 'KEYS', ...keys).catch(async (error: Error) => {
+          if (!error.message.includes('CLUSTERDOWN')) throw error
+          await this.#whole()
+        })
       }
     })
     await sleep(pauseMs)

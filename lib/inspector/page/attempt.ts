@@ -32,6 +32,8 @@ export type AttemptState = 'closed' | 'connecting' | 'open' | 'cut'
 
 const MAX_ENTRIES = 500
 const CHECKED_AT_ONCE = 50
+const LOOKS = 20
+const LOOK_MS = 500
 
 export class Attempt {
   readonly plan: Plan
@@ -157,11 +159,20 @@ export class Attempt {
   /** Those of the connection that it last had. */
   #topics: string[] = []
 
-  /** The server's own view of it: by the mark that its request bears. */
+  /**
+   * The server's own view of it, by the mark that its request bears. Asked again: the page may be cut off itself.
+   */
   async #locate (): Promise<void> {
     const mark = this.#mark
-    const { rows: [row] } = await ask('connections', { mark })
-    if (row === undefined || mark !== this.#mark) return
+    for (let looks = 0; looks < LOOKS; looks++) {
+      const row = await rowOf(mark)
+      if (mark !== this.#mark || this.state !== 'open') return
+      if (row) return this.#located(row)
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+    }
+  }
+
+  #located (row: ConnectionRow): void {
     this.here = row
     if (row.topics.length > 0) this.#topics = row.topics
     this.#changed()
@@ -233,5 +244,15 @@ export class Attempt {
       some.forEach((entry, at) => { entry.fault = faults[at] ?? null })
       this.#changed()
     }
+  }
+}
+
+/** Undefined where the server does not know it, or cannot be asked. */
+async function rowOf (mark: string): Promise<ConnectionRow | undefined> {
+  try {
+    const { rows: [row] } = await ask('connections', { mark })
+    return row
+  } catch {
+    return undefined
   }
 }
