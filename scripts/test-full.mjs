@@ -93,7 +93,7 @@ function wanted (name) {
 /** What the reporter counts is passed on when all is done. */
 async function longTests () {
   const files = readdirSync(join(root, 'test'), { recursive: true }).filter((file) => file.endsWith('.full.test.ts')).map((file) => join('test', file))
-  const child = spawn(process.execPath, [bin('tap'), '--disable-coverage', '--timeout=600', ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [bin('tap'), '--disable-coverage', '--jobs=2', '--timeout=600', ...files], { cwd: root, stdio: ['ignore', 'pipe', 'inherit'] })
   for await (const line of createInterface({ input: child.stdout })) {
     const last = /^(\d+) passed, (\d+) failed, (\d+) skipped$/.exec(line)
     if (!last) console.log(line)
