@@ -13,38 +13,38 @@ export interface InspectorOptions {
   /** Where the page is, below the prefixes of its scope. Default `/realtime/inspector`. */
   prefix?: string
   /**
-   * Who may see it: `onRequest` hooks of your own, which then decide alone. Default: none, and only programs on the
-   * same machine that call it by a loopback name (`localhost`, `127.0.0.1`, `[::1]`) are let in. Pages of other sites
-   * never are, as their `Origin` and `Sec-Fetch-Site` show.
+   * Who may see it: `onRequest` hooks of your own. Then only they decide. Default: none, and only programs on the same
+   * machine that use a loopback name (`localhost`, `127.0.0.1`, `[::1]`) are let in. Pages of other sites are always
+   * refused, by their `Origin` and `Sec-Fetch-Site`.
    *
-   * A hook that looks at addresses alone does not refuse a site that points a name of its own at this server (DNS
-   * rebinding): such a page is of the server's own origin, and comes from its visitor's address. `hosts` refuses
-   * it, and so does a hook that asks for a cookie or a token.
+   * A hook that checks only addresses does not keep out DNS rebinding: a site points its own name at this server, and
+   * its page has the server's origin and its visitor's address. `hosts` refuses it, and so does a hook that checks a
+   * cookie or a token.
    */
   onRequest?: OnRequest | OnRequest[]
   /**
-   * Hosts by which the inspector may be reached, e.g. `['admin.example', 'localhost:3000']`, or `'*'`. Under another
-   * one it is answered 404, before `onRequest` is called. Default: the plugin's `hosts`; without an `onRequest` of
-   * yours `'*'`, since then loopback names alone are let in anyway.
+   * Hosts by which the inspector may be reached, e.g. `['admin.example', 'localhost:3000']`, or `'*'`. Requests for
+   * another host get 404, before `onRequest` is called. Default: the plugin's `hosts`; without an `onRequest` of yours
+   * `'*'`, because only loopback names are let in then.
    */
   hosts?: string[] | '*'
-  /** Makes JSON schema of schemas that are none, to be shown and made forms of: for zod `z.toJSONSchema`. */
+  /** Makes JSON schema of other schemas, to show them and to make forms of them: `z.toJSONSchema` for zod. */
   jsonSchema?: ToJsonSchema
-  /** How long other nodes may take to answer, ms, before they are shown as silent. Default 1000; 50 to 30000. */
+  /** ms that other nodes may take to answer. After that they are shown as silent. Default 1000; 50 to 30000. */
   answerTimeout?: number
-  /** Nodes that are shown. Default 64; 1 to 1000. The answers of others are left out, which is said. */
+  /** Nodes that are shown. Default 64; 1 to 1000. The page says if there are more. */
   maxNodes?: number
   /**
-   * Topics or connections of one node that are shown at a time. Default 200; 1 to 2000. An answer is also cut where it
-   * would not fit into `maxEventBytes`. Both are said; a search finds the others.
+   * Topics or connections of one node that are shown at a time. Default 200; 1 to 2000. An answer is also cut if it
+   * would be larger than `maxEventBytes`. The page says so; a search finds the others.
    */
   maxRows?: number
-  /** How long a client is stalled at most, ms, before it is released by itself. Default 300000; 1000 to 3600000. */
+  /** ms after which a stalled client is released. Default 300000; 1000 to 3600000. */
   stallTimeout?: number
 }
 
 export interface InspectorSettings {
-  /** Empty: loopback alone is let in. */
+  /** Empty: only loopback is let in. */
   readonly onRequest: readonly OnRequest[]
   readonly hosts: Hosts | undefined
   readonly jsonSchema: ToJsonSchema | undefined
