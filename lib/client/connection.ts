@@ -184,6 +184,7 @@ export class Connection {
   /** Nothing is left that runs. */
   #sleep (state: ClientState): void {
     this.#drop()
+    this.#token.letGo()
     clearTimeout(this.#hiding)
     this.#unwatch?.()
     this.#unwatch = undefined

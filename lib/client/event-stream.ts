@@ -7,18 +7,31 @@ export function isEventStream ({ status, headers }: Response): boolean {
   return status === 200 && STREAM.test(headers.get('content-type') ?? '')
 }
 
-/** To the end of it, or until `hear` gives false: then the rest is let go. */
-export async function readText ({ body }: Response, hear: (text: string) => boolean): Promise<void> {
+/**
+ * To the end of it, or until `hear` gives false, or `signal` is aborted: then the rest is let go. An app's own `fetch`
+ * may know nothing of the signal.
+ */
+export async function readText (
+  { body }: Response, signal: AbortSignal, hear: (text: string) => boolean
+): Promise<void> {
   const reader = body?.getReader()
+  const letGo = (): void => { reader?.cancel().catch(() => {}) }
+  signal.addEventListener('abort', letGo)
   const decoder = new TextDecoder()
   for (let part = await reader?.read(); part && !part.done; part = await reader?.read()) {
-    if (hear(decoder.decode(part.value, { stream: true }))) continue
-    reader?.cancel().catch(() => {})
+    if (!signal.aborted && hear(decoder.decode(part.value, { stream: true }))) continue
+    letGo()
     return
   }
 }
 
-export interface StreamBlock { event: string, data: string, id: string | undefined, retry: number | undefined }
+export interface StreamBlock {
+  event: string
+  /** Undefined: it has none, and is no event. */
+  data: string | undefined
+  id: string | undefined
+  retry: number | undefined
+}
 
 /** Takes text as it comes; gives each block that is whole. */
 export class EventStreamParser {
@@ -59,7 +72,8 @@ export class EventStreamParser {
   #end (): void {
     const { event = '', id, retry } = this.#block
     this.#block = {}
-    this.#each({ event: event || 'message', data: this.#data.join('\n'), id, retry })
+    const data = this.#data.length > 0 ? this.#data.join('\n') : undefined
+    this.#each({ event: event || 'message', data, id, retry })
     this.#data.length = 0
   }
 }

@@ -49,8 +49,8 @@ export class FrameStream {
       signal: this.#abort.signal
     })
     if (!isEventStream(response)) return await refusalOf(response)
-    const parser = new EventStreamParser(({ data }) => { if (data !== '' && !this.#over) this.#hear(data) })
-    await readText(response, (text) => {
+    const parser = new EventStreamParser(({ data }) => { if (data && !this.#over) this.#hear(data) })
+    await readText(response, this.#abort.signal, (text) => {
       if (!this.#over) this.#host.alive()
       parser.push(text)
       return !this.#over

@@ -71,16 +71,17 @@ const DEFAULTS: Settings = {
 }
 /** A stream that has lived this long counts as a good one: the delays start anew after it. */
 const GOOD_MS = 10_000
-const ENDS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
+const END = /^realtime:(end|aborted)$/
 
 /**
  * Hears a stream until it is over. After each lost connection it connects again and resumes from the last id. Returns a
  * function that stops it.
- * @throws TypeError for an unknown option
+ * @throws TypeError for a wrong option
  */
 export function listen (url: string | URL, options: ListenOptions): () => void {
   const stream = new Stream(url, settingsOf('listen', options, DEFAULTS))
-  stream.open()
+  if (options.signal?.aborted) stream.stop()
+  else stream.open()
   return () => stream.stop()
 }
 
@@ -93,8 +94,9 @@ class Stream {
   #attempt = 0
   #openedAt = 0
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** Undefined while it waits for its next attempt. */
   #request: AbortController | undefined
-  #is: StreamState['is'] = 'connecting'
+  /** Undefined when it is over, or stopped. */
   #unwatch: (() => void) | undefined
   #silence: ReturnType<typeof setTimeout> | undefined
 
@@ -103,18 +105,15 @@ class Stream {
     this.#options = options
     this.#id = options.lastEventId
     options.signal?.addEventListener('abort', this.#abort)
-    if (options.signal?.aborted) this.#is = 'stopped'
+    this.#unwatch = watchWake({ awake: (slept) => this.#awake(slept), hidden: () => {}, offline: () => {} })
   }
 
-  get #ended (): boolean { return this.#is === 'over' || this.#is === 'stopped' }
-
   open (): void {
-    if (this.#ended) return
-    this.#unwatch ??= watchWake({ awake: (slept) => this.#awake(slept), hidden: () => {}, offline: () => {} })
     this.#drop()
     const request = this.#request = new AbortController()
     this.#alive()
     this.#tell({ is: 'connecting' })
+    if (request.signal.aborted) return
     const done = (status: number): void => {
       if (this.#request !== request) return
       if (mayComeBack(status)) this.#lost()
@@ -126,22 +125,21 @@ class Stream {
   /** Resolves with the status, or with 0 if the connection was lost. */
   async #read (signal: AbortSignal): Promise<number> {
     const own = await this.#options.headers?.()
+    if (signal.aborted) return 0
     const from = this.#id === '' ? {} : { 'last-event-id': headerOf(this.#id) }
     const headers = { accept: 'text/event-stream', ...from, ...own }
     const response = await (this.#options.fetch ?? fetch)(this.#url, { headers, signal, cache: 'no-store' })
     const { status, body } = response
-    if (signal.aborted) return 0
-    this.#alive()
-    if (!isEventStream(response)) {
+    if (signal.aborted || !isEventStream(response)) {
       body?.cancel().catch(() => {})
       return status === 200 ? 0 : status
     }
+    this.#alive()
     this.#openedAt = Date.now()
     this.#tell({ is: 'open' })
     let over = false
-    const parser = new EventStreamParser((block) => { over = this.#hear(block) || over })
-    await readText(response, (text) => {
-      if (signal.aborted) return false
+    const parser = new EventStreamParser((block) => { if (!over && !signal.aborted) over = this.#hear(block) })
+    await readText(response, signal, (text) => {
       this.#alive()
       parser.push(text)
       return !over
@@ -153,33 +151,33 @@ class Stream {
   #alive (): void {
     clearTimeout(this.#silence)
     const { heartbeat } = this.#options
-    if (heartbeat > 0) this.#silence = setTimeout(() => this.#lost(), Math.min(heartbeat, LONGEST_TIMER_MS))
+    if (heartbeat > 0) this.#silence = setTimeout(() => this.#lost(), heartbeat)
   }
 
   /** True if nothing follows. */
   #hear ({ event, data, id, retry }: StreamBlock): boolean {
     if (retry !== undefined) this.#retry = retry
     if (id !== undefined) this.#id = id
-    if (data === '' && event === 'message') return false
-    if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
+    if (data === undefined) return false
     const { on } = this.#options
-    const run = this.#ended || !Object.hasOwn(on, event) ? undefined : on[event]
+    const run = Object.hasOwn(on, event) ? on[event] : undefined
     if (run) quietly(() => run({ event, data: parsed(data), text: data, id: this.#id }))
-    return ENDS.has(event)
+    return END.test(event)
   }
 
   #lost (): void {
     this.#drop()
-    if (Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
     const attempt = this.#attempt++
     const wanted = attempt === 0 ? this.#retry : undefined
     const delay = Math.min(wanted ?? delayOf(attempt, this.#options), LONGEST_TIMER_MS)
-    this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
     this.#timer = setTimeout(() => this.open(), delay)
+    this.#tell({ is: 'waiting', retryAt: Date.now() + delay })
   }
 
   /** Drops the present request. What still comes of it is ignored. */
   #drop (): void {
+    if (this.#openedAt > 0 && Date.now() - this.#openedAt > GOOD_MS) this.#attempt = 0
+    this.#openedAt = 0
     clearTimeout(this.#timer)
     clearTimeout(this.#silence)
     this.#request?.abort()
@@ -189,7 +187,7 @@ class Stream {
   /** A stream without an id may be a source, which would begin anew. Such a stream waits for its heartbeat. */
   #awake (slept: boolean): void {
     // The timers of a hidden page are so slow that it seems to sleep all the time.
-    if (isHidden() || (this.#is !== 'waiting' && !(slept && this.#id !== ''))) return
+    if (isHidden() || (this.#request && !(slept && this.#id !== ''))) return
     this.#attempt = 0
     this.open()
   }
@@ -199,15 +197,15 @@ class Stream {
   }
 
   #end (state: StreamState): void {
-    if (this.#ended) return
+    if (!this.#unwatch) return
     this.#drop()
-    this.#unwatch?.()
+    this.#unwatch()
+    this.#unwatch = undefined
     this.#options.signal?.removeEventListener('abort', this.#abort)
     this.#tell(state)
   }
 
   #tell (state: StreamState): void {
-    this.#is = state.is
     const { state: told } = this.#options
     if (told) quietly(() => told(state))
   }

@@ -19,6 +19,8 @@ export class Listeners<Told extends { event: string }> {
     return () => { if (this.#all.delete(hear)) left() }
   }
 
+  clear (): void { this.#all.clear() }
+
   /** Who leaves meanwhile is told nothing more, and who comes meanwhile hears the next. */
   tell (told: Told): void { for (const hear of [...this.#all]) hear(told) }
 }

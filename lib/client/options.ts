@@ -1,6 +1,6 @@
 /** The page's options and their defaults. An option that has no default here is unknown, and an error. */
 import type { Delays } from './backoff.ts'
-import type { TokenSource } from './token.ts'
+import { LONGEST_TIMER_MS, type TokenSource } from './token.ts'
 import type { Place, Wire, WireHost } from './wire.ts'
 
 /** The settings of a client. Times are in ms. */
@@ -18,14 +18,19 @@ export interface SessionOptions extends Settings {
   dial: (host: WireHost) => Wire
 }
 
-/** @throws TypeError for an option that is not among the defaults */
+/** Where one is a number, it is ms or a count. @throws TypeError for an option that is not known, or is not a number */
 export function settingsOf<T extends object> (of: string, options: Partial<T>, defaults: T): T {
   const settings = { ...defaults }
   for (const key of Object.keys(options) as Array<keyof T & string>) {
     if (!Object.hasOwn(defaults, key)) {
       throw new TypeError(`${of}: unknown option "${key}"; known: ${Object.keys(defaults).join()}`)
     }
-    settings[key] = options[key] ?? settings[key]
+    const value: unknown = options[key] ?? settings[key]
+    if (typeof defaults[key] === 'number' && !(typeof value === 'number' && value >= 0)) {
+      throw new TypeError(`${of}: "${key}" must be a number`)
+    }
+    // A timer that is set for longer would be over at once.
+    settings[key] = (typeof value === 'number' ? Math.min(value, LONGEST_TIMER_MS) : value) as T[typeof key]
   }
   return settings
 }

@@ -41,7 +41,7 @@ export class Session implements TopicHost, ConnectionHost {
   get state (): Store<ClientState> { return this.#connection.state }
 
   close (): void {
-    this.#token.close()
+    this.#listeners.clear()
     this.#connection.close()
   }
 

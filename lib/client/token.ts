@@ -18,7 +18,7 @@ export class Token {
   readonly #timeout: number
   #asking: Promise<string> | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
-  /** Fires when the source takes too long. */
+  #giveUp = (): void => {}
   #patience: ReturnType<typeof setTimeout> | undefined
   /** When the token is renewed, ms since the epoch. */
   #at = Infinity
@@ -45,7 +45,8 @@ export class Token {
   /** What the source returns, unless it takes too long. */
   async #given (source: () => Promise<string>): Promise<string> {
     return await new Promise((resolve, reject) => {
-      this.#patience = setTimeout(() => reject(new RealtimeError('TIMEOUT', 'no token')), this.#timeout)
+      this.#giveUp = () => reject(new RealtimeError('TIMEOUT', 'no token'))
+      this.#patience = setTimeout(this.#giveUp, this.#timeout)
       Promise.resolve().then(source).then(resolve, reject)
     })
   }
@@ -67,9 +68,9 @@ export class Token {
     this.#at = Infinity
   }
 
-  /** The client has ended: no token is needed any more. */
-  close (): void {
+  /** There is no connection any more that needs a token. */
+  letGo (): void {
     this.stop()
-    clearTimeout(this.#patience)
+    this.#giveUp()
   }
 }

@@ -48,11 +48,18 @@ export function encodeJson (topic: TopicName, event: string, data: unknown): Uin
 
 /** What JSON has no word for (undefined, a function) is null. @throws EventDataInvalid */
 export function jsonOf (topic: TopicName, event: string, data: unknown): string {
+  refuseBuffers(topic, event, data)
   try {
     return JSON.stringify(data) ?? 'null'
   } catch (error) {
     throw unfit(topic, event, error)
   }
+}
+
+/** JSON makes `{}` of an ArrayBuffer, and an object of numbers of a Float32Array: nobody means that. */
+function refuseBuffers (topic: TopicName, event: string, data: unknown): void {
+  if (!types.isAnyArrayBuffer(data) && (!ArrayBuffer.isView(data) || types.isUint8Array(data))) return
+  throw new EventDataInvalid(shown(topic), event, 'bytes must be a Uint8Array')
 }
 
 /** The data as JSON text: bytes as base64. */
@@ -75,6 +82,7 @@ export function encodeBy (
 ): MaybePromise<Uint8Array> {
   let text: string
   let fits: MaybePromise<string | undefined>
+  refuseBuffers(topic, event, data)
   try {
     text = textOf(codec.serialize(data))
     const doubtful = codec.doubts(text)

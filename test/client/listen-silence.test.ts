@@ -15,7 +15,7 @@ const SIX_HOURS = 6 * 3600 * 1000
 type Answer = (response: ServerResponse, turn: number) => void
 
 /** A page on a machine whose timers of these ms run when they are told to, and a server that answers as it is told. */
-async function open (t: Test, answer: Answer, options: Partial<ListenOptions> = {}) {
+async function open (t: Test, answer: Answer, options: Partial<ListenOptions> = {}, held = (ms: number): boolean => ms === HEARTBEAT_MS || ms === TICK_MS) {
   const asked: IncomingMessage[] = []
   const answers: ServerResponse[] = []
   const server = createServer((request, response) => {
@@ -24,8 +24,9 @@ async function open (t: Test, answer: Answer, options: Partial<ListenOptions> = 
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => { server.closeAllConnections(); server.close() })
-  const machine = new BareContext((ms) => ms === HEARTBEAT_MS || ms === TICK_MS)
+  const machine = new BareContext(held)
   machine.run(`
+    Math.random = () => 1
     const handlers = {}
     const target = { addEventListener: (type, run) => { handlers[type] = run }, removeEventListener: (type) => { delete handlers[type] } }
     Object.assign(globalThis, target)
@@ -163,4 +164,52 @@ t.test('a stream that is stopped leaves no timer', async (t) => {
   await until('the first event', () => heard.length === 1)
   stop()
   t.equal(machine.fire(HEARTBEAT_MS) + machine.fire(TICK_MS), 0)
+})
+
+/** How long it waits before each of its next attempts. */
+async function delays (machine: BareContext, count: number): Promise<number[]> {
+  const waited: number[] = []
+  while (waited.length < count) {
+    await until('it waits', () => (machine.shortest() ?? HEARTBEAT_MS) < HEARTBEAT_MS)
+    const ms = machine.shortest() as number
+    waited.push(ms)
+    machine.fire(ms)
+  }
+  return waited
+}
+
+t.test('it waits longer each time while the server is down, from the beginning and behind a good life', async (t) => {
+  const all = () => true
+  const never = await open(t, (response) => { response.writeHead(503).end() }, { longestDelay: 50 }, all)
+  t.same(await delays(never.machine, 6), [5, 10, 20, 40, 50, 50])
+
+  const good = await open(t, (response, turn) => {
+    if (turn === 0) begin(response).write('retry: 7\nid: 0\nevent: n\ndata: 0\n\n')
+    else response.writeHead(503).end()
+  }, { longestDelay: 50 }, all)
+  await until('the event', () => good.heard.length === 1)
+  good.machine.sleep(11_000)
+  good.answers[0]?.destroy()
+  t.same(await delays(good.machine, 4), [7, 10, 20, 40], 'the server\'s own word counts once')
+})
+
+t.test('a fetch that knows nothing of the signal: what it has opened is let go all the same', async (t) => {
+  const own = { fetch: (async (url, { headers = {} } = {}) => await fetch(url, { headers })) as typeof fetch }
+  const { answers, heard, beSilent, stop } = await open(t, say, own)
+  await until('the first event', () => heard.length === 1)
+  const first = once(answers[0] as ServerResponse, 'close')
+  beSilent()
+  await first
+  await until('the second event', () => heard.length === 2)
+  const second = once(answers[1] as ServerResponse, 'close')
+  stop()
+  await second
+
+  const late = await open(t, () => {}, own)
+  await until('it is asked', () => late.asked.length === 1)
+  late.stop()
+  const closed = once(late.answers[0] as ServerResponse, 'close')
+  say(late.answers[0] as ServerResponse, 0)
+  await closed
+  t.same(late.heard, [])
 })

@@ -1,10 +1,12 @@
 /** `listen()`: a stream's ends, its statuses, and what a lost connection changes. */
 import t, { type Test } from 'tap'
 import { once } from 'node:events'
+import { setImmediate as turn } from 'node:timers/promises'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { listen, type ListenOptions, type StreamEvent } from '../../lib/client/index.ts'
+import { connect, listen, type ListenOptions, type StreamEvent } from '../../lib/client/index.ts'
 import { EventStreamParser, type StreamBlock } from '../../lib/client/event-stream.ts'
+import { settingsOf } from '../../lib/client/options.ts'
 import { Random, seedOf } from '../random/random.ts'
 import { live } from '../helpers/app.ts'
 import { until } from '../helpers/redis.ts'
@@ -90,6 +92,61 @@ t.test('headers are asked for anew each time; wrong options are errors', async (
   t.throws(() => listen('http://127.0.0.1/', { on: {}, retries: 3 } as unknown as ListenOptions), { message: /unknown option "retries"/ })
 })
 
+t.test('stopped while it says that it connects, or waits, it asks for nothing more; and before, it says so', async (t) => {
+  const asked = { headers: 0, fetch: 0 }
+  const failing: typeof fetch = async () => { asked.fetch++; throw new Error('down') }
+  for (const [when, calls] of [['connecting', { headers: 0, fetch: 0 }], ['waiting', { headers: 1, fetch: 1 }]] as const) {
+    Object.assign(asked, { headers: 0, fetch: 0 })
+    const states: string[] = []
+    const abort = new AbortController()
+    const over = new Promise<void>((resolve) => {
+      listen('http://127.0.0.1:9', {
+        on: {},
+        signal: abort.signal,
+        firstDelay: 0,
+        fetch: failing,
+        headers: () => { asked.headers++; return {} },
+        state: ({ is }) => {
+          states.push(is)
+          if (is === when) abort.abort()
+          if (is === 'stopped') resolve()
+        }
+      })
+    })
+    await over
+    await turn()
+    t.same([states.at(-1), asked], ['stopped', calls], when)
+  }
+  const states: string[] = []
+  listen('http://127.0.0.1:9', { on: {}, signal: AbortSignal.abort(), fetch: failing, state: ({ is }) => states.push(is) })
+  t.same(states, ['stopped'])
+})
+
+t.test('a block is an event where it has data, be it empty, as for an EventSource; nothing is told behind the end', async (t) => {
+  const { states, start } = await served(t, (_request, response) => {
+    stream(response).write('event: none\n\ndata:\n\nevent: n\ndata\n\nevent: realtime:end\ndata: {}\n\nevent: n\ndata: late\n\n')
+  })
+  const told: unknown[] = []
+  start({ on: Object.fromEntries(['none', 'message', 'n'].map((name) => [name, ({ event, text }) => told.push([event, text])])) })
+  await until('the end', () => states.length === 3)
+  t.same(told, [['message', ''], ['n', '']])
+  t.same(states.at(-1), { is: 'over', status: 200 })
+})
+
+t.test('a number that is none is an error; one that no timer can have is as long as one can', (t) => {
+  for (const value of [-1, NaN, '5', {}, true]) {
+    for (const name of ['heartbeat', 'firstDelay', 'longestDelay']) {
+      t.throws(() => listen('/', { on: {}, [name]: value }), { name: 'TypeError', message: `listen: "${name}" must be a number` })
+    }
+    for (const name of ['tokenTimeout', 'handshakeTimeout', 'timeout', 'offline', 'firstDelay', 'longestDelay', 'hiddenTimeout', 'maxQueued']) {
+      t.throws(() => connect('http://127.0.0.1:9/', { [name]: value }), { name: 'TypeError', message: `connect: "${name}" must be a number` })
+    }
+  }
+  t.equal(settingsOf('it', { ms: Infinity }, { ms: 1 }).ms, 2 ** 31 - 1)
+  t.equal(settingsOf('it', { ms: 0 }, { ms: 1 }).ms, 0)
+  t.end()
+})
+
 t.test('a stream of this plugin: what was published while it was away comes, each once', async (t) => {
   const app = await live(t, { retry: 10 })
   const news = app.topic('news')
@@ -111,7 +168,7 @@ t.test('the parser gives the same, however the text is cut', (t) => {
   const text = '\uFEFFid: 1\r\nevent: a\r\ndata: x\r\ndata:y\r\n\r\n: comment\n\ndata\n\nid\ndata: z\n\nretry: 12\rdata:  two\r\rdata: never ended\n'
   const whole = parse([text])
   t.match(whole[0], { event: 'a', data: 'x\ny', id: '1' })
-  t.match(whole.filter(({ data }) => data !== '').map(({ data }) => data), ['x\ny', 'z', ' two'])
+  t.match(whole.filter(({ data }) => data !== undefined).map(({ data }) => data), ['x\ny', '', 'z', ' two'])
   const random = new Random(seedOf())
   for (let i = 0; i < 300; i++) {
     const parts: string[] = []
@@ -119,7 +176,7 @@ t.test('the parser gives the same, however the text is cut', (t) => {
       const size = random.int(1, 6)
       parts.push(text.slice(at, at += size))
     }
-    t.same(parse(parts).filter(({ data, id, retry }) => data !== '' || id !== undefined || retry !== undefined), whole.filter(({ data, id, retry }) => data !== '' || id !== undefined || retry !== undefined))
+    t.same(parse(parts).filter(({ data, id, retry }) => data !== undefined || id !== undefined || retry !== undefined), whole.filter(({ data, id, retry }) => data !== undefined || id !== undefined || retry !== undefined))
   }
   t.end()
 })

@@ -43,7 +43,21 @@ t.test('a client that is closed while a token is on its way waits for it no more
   await until('the token is asked for', () => asked === 1)
   t.equal(machine.waiting(TOKEN_MS), 1)
   client.close()
-  t.equal(machine.waiting(TOKEN_MS), 0)
+  await until('nothing waits', () => machine.waiting(TOKEN_MS) === 0)
+  t.equal(client.state.get().is, 'closed')
+})
+
+t.test('nor does one that nobody needs any more; it asks anew when somebody does', async (t) => {
+  const machine = new BareContext((ms) => ms === TOKEN_MS)
+  let asked = 0
+  const client = machine.connect('http://127.0.0.1:9', { tokenTimeout: TOKEN_MS, token: async () => { asked++; return await new Promise<string>(() => {}) } })
+  t.teardown(() => client.close())
+  const leave = client.on('*', () => {})
+  await until('the token is asked for', () => asked === 1)
+  leave()
+  await until('nothing waits', () => client.state.get().is === 'idle' && machine.waiting(TOKEN_MS) === 0)
+  client.on('*', () => {})
+  await until('another one is asked for', () => asked === 2)
 })
 
 t.test('who asks at one time is given one answer; what comes too late is given to nobody', async (t) => {

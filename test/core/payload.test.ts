@@ -70,6 +70,28 @@ t.test('data that cannot be JSON fails its publish, and nothing else', async (t)
   t.same((await stream.next()).data, 'still there')
 })
 
+t.test('bytes are a Uint8Array: other buffers are refused, of which JSON would make an empty object', async (t) => {
+  const app = await live(t)
+  const sending = gate<{ send (event: string, data: unknown): void }>()
+  app.topic('any')
+  app.topic('typed', { events: { said: { type: 'object', additionalProperties: true } } })
+  app.stream('/stream', { topics: ['any', 'typed'], onConnect: (connection) => sending.open(connection) })
+  await app.ready()
+  const stream = await connectStream(app, '/stream', { t })
+  const connection = await sending.passed
+  const buffers = [new ArrayBuffer(4), new SharedArrayBuffer(4), new DataView(new ArrayBuffer(4)), new Float32Array(2), new Uint16Array(2)]
+  for (const data of buffers) {
+    const what = data.constructor.name
+    t.equal(await code(() => app.realtime.publish('any', 'said', data)), CODE, what)
+    t.equal(await code(() => app.realtime.publish('typed', 'said', data)), CODE, `${what}, with a schema`)
+    t.equal(await code(() => connection.send('said', data)), CODE, `${what}, sent to one`)
+  }
+  for (const bytes of [new Uint8Array([1, 2]), Buffer.from([1, 2])]) {
+    await app.realtime.publish('any', 'said', bytes)
+    t.equal((await stream.next()).data, 'AQI=')
+  }
+})
+
 t.test('a serializer that gives no JSON fails its publish alone: its neighbours in the turn are delivered', async (t) => {
   const wrong: Array<[string, () => unknown]> = [
     ['half of it', () => '{"a":'],

@@ -11,6 +11,8 @@ const bids = byId('auction-bids')
 let client
 let auction
 let watching = new Set()
+/** How often it has begun: what was asked before that is out of date. */
+let begun = 0
 
 export function startAuction (pets) {
   byId('auction-pets').append(...pets.map(({ petId, petName, kind }) => el('button', {
@@ -95,6 +97,7 @@ function watch (petId) {
 }
 
 function begin ({ startingPrice }) {
+  begun++
   Object.assign(auction, { startingPrice, amount: null, leader: null, endsAt: null, over: false })
   bids.replaceChildren()
   render()
@@ -102,9 +105,10 @@ function begin ({ startingPrice }) {
 
 /** The channel brings what happens; what was before comes over HTTP, asked for once the channel is open. */
 async function load (current) {
+  const asked = begun
   try {
     const found = await api('GET', `/v1/auctions/${encodeURIComponent(current.auctionId)}`)
-    if (auction !== current) return
+    if (auction !== current || begun !== asked) return
     // What was heard since the answer was made is newer than the answer.
     const older = (found.amount ?? 0) < (auction.amount ?? 0)
     const endsAt = auction.endsAt ?? found.endsAt
@@ -116,7 +120,9 @@ async function load (current) {
 }
 
 function bid (amount) {
-  if (Number.isFinite(amount)) client.send('bid', { amount }).catch(({ message }) => banner(message, 'alert'))
+  const current = auction
+  if (!Number.isFinite(amount)) return
+  client.send('bid', { amount }).catch(({ message }) => auction === current && banner(message, 'alert'))
 }
 
 function floor () {

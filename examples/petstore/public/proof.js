@@ -14,7 +14,7 @@ export function showNode (node) {
   byId('proof-node').textContent = node ?? 'none'
 }
 
-/** Where each topic's log is, and what was heard of it lately. */
+/** Where each topic's log is, and what was heard of it lately. No two clients of the page hear the same topic. */
 const places = new Map()
 const heard = new Set()
 

@@ -142,8 +142,8 @@ export function readTarget (options: RedisAdapterOptions, single: SingleSettings
 
 /** An app that gives a client of its own needs no ioredis here. @throws FST_ERR_REALTIME_PEER_MISSING */
 function driver (): NonNullable<typeof ioredis> {
-  if (!ioredis) throw peerMissing('redis()', 'ioredis', failure?.error)
-  return ioredis
+  if (typeof ioredis?.Redis === 'function') return ioredis
+  throw peerMissing('redis()', 'ioredis', failure ? failure.error : new Error('it has no class Redis'))
 }
 
 function ofClient (client: Redis | Cluster, single: SingleSettings, cluster: ClusterSettings): Target {

@@ -93,7 +93,12 @@ export class Attempt {
     const { join } = this.plan
     if (!this.#carrier) throw new NotOpen()
     if (!join.includes(topic)) join.push(topic)
-    this.#carrier.join(topic)
+    try {
+      this.#carrier.join(topic)
+    } catch (error) {
+      this.#refused(topic)
+      throw error
+    }
   }
 
   /** What the page has had done to it. */

@@ -27,7 +27,7 @@ export class HttpCarrier implements Carrier {
   }
 
   send (event: string, data: unknown): void {
-    if (!this.#open) throw new NotOpen()
+    if (this.#connection === '') throw new NotOpen()
     const frame = { event, data, connection: this.#connection }
     this.#post(event, frame, 'application/json', this.#messages.signal)
       .then(async (response) => this.#answered(response.status, await response.text()))
@@ -36,7 +36,6 @@ export class HttpCarrier implements Carrier {
 
   /** Topics are named by `open` alone: another stream takes the place of this one, from where the client is. */
   join (): void {
-    if (!this.#open) throw new NotOpen()
     this.#stream.abort()
     this.#start()
   }
@@ -57,10 +56,10 @@ export class HttpCarrier implements Carrier {
     }
     this.#open = true
     this.#host.opened(`open: ${response.status}`)
-    const parser = new EventStreamParser(({ data }) => { if (data !== '' && !stream.signal.aborted) this.#hear(data) })
-    await readText(response, (text) => {
+    const parser = new EventStreamParser(({ data }) => { if (data && !stream.signal.aborted) this.#hear(data) })
+    await readText(response, stream.signal, (text) => {
       parser.push(text)
-      return !stream.signal.aborted
+      return true
     })
     this.#over(stream, this.#bye || 'ended by the server', '')
   }

@@ -41,9 +41,9 @@ export class StreamCarrier implements Carrier {
     }
     this.#host.opened(`open: ${response.status}`)
     const parser = new EventStreamParser((block) => this.#hear(block))
-    await readText(response, (text) => {
+    await readText(response, this.#abort.signal, (text) => {
       parser.push(text)
-      return !this.#abort.signal.aborted
+      return true
     })
     this.#host.cut('ended by the server', '')
   }
@@ -53,7 +53,7 @@ export class StreamCarrier implements Carrier {
     if (retry !== undefined) {
       this.#host.heard({ name: `retry: ${retry} ms`, data: '', raw: `retry: ${retry}`, frame: true })
     }
-    if (data === '') return
+    if (data === undefined) return
     const raw = rawBlock(event, data, id)
     const frame = event.startsWith('realtime:')
     this.#host.heard({ name: event, data: parsed(data), raw, frame, ...id !== undefined && { id } })

@@ -177,7 +177,8 @@ export function flat ({ event, data }: { event: string, data: unknown }): Record
 }
 
 function headerLines (headers: Record<string, string>): string[] {
-  return Object.entries(headers).map(([name, value]) => `-H ${quoted(`${name}: ${value}`)}`)
+  // curl leaves out a header that ends in its colon.
+  return Object.entries(headers).map(([name, value]) => `-H ${quoted(value === '' ? `${name};` : `${name}: ${value}`)}`)
 }
 
 /** For a POSIX shell: nothing in it has a meaning. */
