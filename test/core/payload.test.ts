@@ -52,7 +52,8 @@ async function serializing (t: Test, write: (data: unknown) => unknown, validate
   return app
 }
 
-t.test('data that cannot be JSON fails its publish, and nothing else', async (t) => {
+/** An event without a schema, and one with one that takes any object; a client that hears both, and its connection. */
+async function anyAndTyped (t: Test) {
   const app = await live(t)
   const sending = gate<{ send (event: string, data: unknown): void }>()
   app.topic('any')
@@ -61,6 +62,11 @@ t.test('data that cannot be JSON fails its publish, and nothing else', async (t)
   await app.ready()
   const stream = await connectStream(app, '/stream', { t })
   const connection = await sending.passed
+  return { app, stream, connection }
+}
+
+t.test('data that cannot be JSON fails its publish, and nothing else', async (t) => {
+  const { app, stream, connection } = await anyAndTyped(t)
   for (const [what, data] of impossible) {
     t.equal(await code(() => app.realtime.publish('any', 'said', data)), CODE, what)
     t.equal(await code(() => app.realtime.publish('typed', 'said', { data })), CODE, `${what}, with a schema`)
@@ -71,14 +77,7 @@ t.test('data that cannot be JSON fails its publish, and nothing else', async (t)
 })
 
 t.test('bytes are a Uint8Array: other buffers are refused, of which JSON would make an empty object', async (t) => {
-  const app = await live(t)
-  const sending = gate<{ send (event: string, data: unknown): void }>()
-  app.topic('any')
-  app.topic('typed', { events: { said: { type: 'object', additionalProperties: true } } })
-  app.stream('/stream', { topics: ['any', 'typed'], onConnect: (connection) => sending.open(connection) })
-  await app.ready()
-  const stream = await connectStream(app, '/stream', { t })
-  const connection = await sending.passed
+  const { app, stream, connection } = await anyAndTyped(t)
   const buffers = [new ArrayBuffer(4), new SharedArrayBuffer(4), new DataView(new ArrayBuffer(4)), new Float32Array(2), new Uint16Array(2)]
   for (const data of buffers) {
     const what = data.constructor.name
