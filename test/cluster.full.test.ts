@@ -171,6 +171,8 @@ function createInbox (socket: WebSocket) {
   /** False: the first frame that fits is an error. Throws when the socket is lost. */
   const find = (wanted: (frame: Frame) => boolean): Promise<boolean> => new Promise((resolve, reject) => {
     const lost = () => reject(new Error('lost'))
+    // It may have been lost since the last answer: then nobody says so any more.
+    if (socket.readyState !== WebSocket.OPEN) return lost()
     socket.once('close', lost)
     socket.on('message', function look (data) {
       const frame = JSON.parse(String(data)) as Frame
