@@ -183,7 +183,7 @@ t.test('an HTTP/2 server that allows HTTP/1.1 has channels over wss', async (t) 
   t.equal((await closed)[0], 1012)
 })
 
-interface End { name: string, reason: string, act: (end: { socket: WebSocket, connection: Connection, app: FastifyInstance }) => unknown }
+interface End { name: string, reason: string, heartbeat?: number, act: (end: { socket: WebSocket, connection: Connection, app: FastifyInstance }) => unknown }
 
 const ends: End[] = [
   { name: 'the client closes', reason: 'client-left', act: ({ socket }) => socket.close(1000) },
@@ -211,12 +211,12 @@ const ends: End[] = [
       while (app.realtime.connections().length > 0) await app.realtime.publish('news', 'flood', { text: 'x'.repeat(60_000) })
     }
   },
-  { name: 'the client does not answer pings', reason: 'connection-lost', act: ({ socket }) => socket.pause() }
+  { name: 'the client does not answer pings', reason: 'connection-lost', heartbeat: 40, act: ({ socket }) => socket.pause() }
 ]
 
-for (const { name, reason, act } of ends) {
+for (const { name, reason, act, heartbeat = 25_000 } of ends) {
   t.test(`a channel's onDisconnect runs exactly once when ${name}`, async (t) => {
-    const app = await live(t, { maxBuffered: 100_000, heartbeat: 40 })
+    const app = await live(t, { maxBuffered: 100_000, heartbeat })
     app.topic('news')
     const [came, gone] = [calls<Connection>(), calls<CloseReason>()]
     app.channel('/talk', { topics: 'news', onConnect: came.note, onDisconnect: (_connection, why) => gone.note(why) })

@@ -54,11 +54,13 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   #rest: string[] = []
   #perBeat = 0
   #due = 0
-  /** Of each topic the names that stand nowhere, and since when they were seen (performance.now). */
+  /** Of each topic the names that stand nowhere, and since which beat they were seen. */
   readonly #strangers = new Map<string, ReadonlyMap<string, number>>()
-  /** Since when (performance.now) it may be that Redis has lost who is alive: then all topics are looked at. */
-  #lookingSince = 0
-  #beats = 0
+  /**
+   * Beats since Redis may have lost who is alive: all topics are looked at in the first of them. They are counted, not
+   * timed: a process that stood still has not looked meanwhile.
+   */
+  #beatsLooking = 0
 
   /** `beat`: ms */
   constructor (node: RedisNode, beat: number, host: RedisMembersHost) {
@@ -133,14 +135,13 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   }
 
   #startLooking (): void {
-    this.#lookingSince = performance.now()
-    this.#beats = 0
+    this.#beatsLooking = 0
   }
 
   /** Once in a lease. */
   #lookAtAll (): void {
-    const longest = this.#registry.patience + LEASES_LONGER * LEASE_BEATS * this.#beatMs
-    if (performance.now() - this.#lookingSince > longest || ++this.#beats % LEASE_BEATS !== 0) return
+    const leases = 1 + Math.ceil(this.#registry.patience / (LEASE_BEATS * this.#beatMs)) + LEASES_LONGER
+    if (this.#beatsLooking >= leases * LEASE_BEATS || ++this.#beatsLooking % LEASE_BEATS !== 0) return
     for (const name of this.#names()) this.#scrub(name).catch(() => this.#startLooking())
   }
 
@@ -170,12 +171,14 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   async #scrub (topic: string): Promise<void> {
     const said = await this.#node.commands.run(NODES, [this.#node.keys.of(topic).nodes], []) as Buffer[]
     const strangers = said.map(String).filter((node) => !this.#registry.listed.has(node))
-    const [before, now] = [this.#strangers.get(topic), performance.now()]
-    const seen = new Map(strangers.map((node) => [node, before?.get(node) ?? now]))
+    const before = this.#strangers.get(topic)
+    const seen = new Map(strangers.map((node) => [node, before?.get(node) ?? this.#beatsUp]))
     if (strangers.length > 0) this.#strangers.set(topic, seen)
     else this.#strangers.delete(topic)
+    // Beats, for a machine that stood still: that node had no time to say it either.
+    const patience = this.#registry.patience / this.#beatMs
     for (const [node, since] of seen) {
-      if (now - since >= this.#registry.patience) await this.#registry.buryNow(node, [topic])
+      if (this.#beatsUp - since >= patience) await this.#registry.buryNow(node, [topic])
     }
   }
 
