@@ -13,6 +13,7 @@ import { Grants } from './features/grants/grants.ts'
 import { readTokens } from './features/grants/token-options.ts'
 import { Tokens } from './features/grants/tokens.ts'
 import { Runs } from './features/resumable/runs.ts'
+import { offerMetering } from './core/metering.ts'
 import { offerTracing } from './core/tracing.ts'
 import type { Check } from './core/validation.ts'
 import { TopicFace, type TopicFaceHost } from './core/topics/face.ts'
@@ -142,6 +143,7 @@ class App {
     fastify.addHook('onRoute', (route) => this.#collector.see(route as MadeRoute))
     const face = new RealtimeFace(hub, context, inProcess)
     offerTracing(face, hub.tracing)
+    offerMetering(face, hub.observe.metering)
     fastify.decorate('realtime', face)
     discloseTo(face, new Insight(hub, context))
     const decorators = {

@@ -55,7 +55,8 @@ const rooms: Room[] = [
   { files: /^insight\.ts$/, imports: /^(core|features|routes|types)\// },
   { files: /^inspector\/page\//, imports: /^(inspector\/page\/|inspector\/shapes\.ts|client\/)/ },
   { files: /^inspector\/[^/]+$/, imports: /^(inspector\/[^/]+$|core\/origin\.ts|asyncapi\/json-schemas\.ts|routes\/hosts\.ts|types\/|(errors|known|options|insight)\.ts)/ },
-  { files: /^metrics\//, imports: /^(metrics\/|types\/|(errors|known|peers)\.ts)/ },
+  // It is called by core.
+  { files: /^metrics\//, imports: /^(metrics\/|types\/|core\/metering\.ts|(errors|known|peers)\.ts)/ },
   // It is asked by core, and reads what core keeps of an event.
   { files: /^tracing\//, imports: /^(tracing\/|types\/|core\/(adapter|callbacks|trace|tracing)\.ts|(errors|known|peers)\.ts)/ },
   // A program of its own: it knows the server by the protocol.

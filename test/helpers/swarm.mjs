@@ -24,6 +24,10 @@ const commands = {
     for (const client of clients.slice(0, count)) client.socket.pause()
     process.send({ stalled: count })
   },
+  resume () {
+    for (const { socket } of clients) socket.resume()
+    process.send({ resumed: clients.length })
+  },
   leave () {
     wanted = done = 0
     let left = 0

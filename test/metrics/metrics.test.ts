@@ -3,6 +3,7 @@ import { subscribe, unsubscribe, channel } from 'node:diagnostics_channel'
 import Fastify from 'fastify'
 import client, { Registry } from 'prom-client'
 import t, { type Test } from 'tap'
+import { meteringOf } from '../../lib/core/metering.ts'
 import realtime from '../../lib/index.ts'
 import metrics, { type MetricsOptions } from '../../lib/metrics/index.ts'
 import { Instruments } from '../../lib/metrics/instruments.ts'
@@ -130,10 +131,31 @@ t.test('two apps that share a registry have prefixes of their own, and are not m
 
 t.test('a closed app leaves nothing in the registry, and nobody listening', async (t) => {
   const { app, register } = await appOf(t)
-  t.ok(channel('fastify-realtime:deliver').hasSubscribers)
+  const metering = meteringOf(app.realtime)
+  t.ok(metering?.used)
+  t.ok(channel('fastify-realtime:disconnect').hasSubscribers)
+  for (const what of ['publish', 'deliver']) {
+    t.notOk(channel(`fastify-realtime:${what}`).hasSubscribers, `${what}: no message is made for each event`)
+  }
   await app.close()
   t.equal((await register.metrics()).trim(), '')
-  for (const what of ['deliver', 'publish', 'disconnect', 'adapter']) t.notOk(channel(`fastify-realtime:${what}`).hasSubscribers, what)
+  t.notOk(metering?.used)
+  for (const what of ['disconnect', 'adapter']) t.notOk(channel(`fastify-realtime:${what}`).hasSubscribers, what)
+})
+
+t.test('the time of a delivery counts from an id that begins with a moment, and from no other', async (t) => {
+  const delivered = { pattern: 'a', events: 2, listeners: 3, bytes: 10 }
+  for (const [id, counts] of [
+    [`${Date.now()}-0.a`, 1], [`${Date.now() + 60_000}-0.a`, 1],
+    [undefined, 0], ['', 0], ['a', 0], [String(Date.now()), 0], [`${Date.now()}.0`, 0],
+    ['0000000000000-0', 0], ['17642760000.0-1', 0], ['1e10         -1', 0], ['٠٠٠٠٠٠٠٠٠٠٠٠١-1', 0]
+  ] as const) {
+    const tally = new Tallies([0.001, 10]).of('a')
+    tally.addDelivered({ ...delivered, id }, 1)
+    t.equal(tally.delivery.counts[0], counts, JSON.stringify(id))
+    t.equal(tally.delivery.sum < 1, true)
+    t.same([tally.delivered, tally.deliveredBytes, tally.fanOut.counts], [6, 30, [1, 0, 0]])
+  }
 })
 
 t.test('without options it counts in the default registry of prom-client', async (t) => {

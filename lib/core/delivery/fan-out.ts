@@ -78,7 +78,7 @@ export class FanOut {
       this.#resume()
     }
     // Members come and go until their turn.
-    this.#jobs.push({ ...job, members: job.members.slice(0, job.next + 1) })
+    this.#jobs.push({ group, members: job.members.slice(0, job.next + 1), message, next: job.next })
     this.#bytes += message.bytes.byteLength
     if (this.#jobs.length > MAX_JOBS || this.#bytes > MAX_BYTES) this.finish()
   }
