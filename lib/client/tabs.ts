@@ -48,12 +48,15 @@ export function sharedBy (options: SharedTabsOptions, browser: () => Browser | u
   }
 }
 
-function check (options: SharedTabsOptions): void {
+/** `options`: a page without types may give none, or other things. */
+function check (options: Partial<SharedTabsOptions> = {}): void {
   const wrong = Object.keys(options).find((name) => !KNOWN.includes(name))
   if (wrong !== undefined) throw new TypeError(`sharedTabs: unknown option "${wrong}"; known: ${KNOWN.join()}`)
   const { key, patience = 1, recent = 1 } = options
   if (typeof key !== 'string' || key === '') throw new TypeError('sharedTabs: "key" must say who is signed in')
-  if (!(patience > 0 && patience < 2 ** 31)) throw new TypeError('sharedTabs: "patience" must be a number of ms')
+  if (!(typeof patience === 'number' && patience > 0 && patience < 2 ** 31)) {
+    throw new TypeError('sharedTabs: "patience" must be a number of ms')
+  }
   if (!(Number.isInteger(recent) && recent > 0)) throw new TypeError('sharedTabs: "recent" must be a number of frames')
 }
 

@@ -333,9 +333,9 @@ t.test('what another release says is not heard, nor what is no post at all', asy
 })
 
 t.test('a wrong option is an error', async (t) => {
-  t.throws(() => sharedTabs({} as { key: string }), { name: 'TypeError', message: /"key"/ })
+  for (const none of [undefined, {}]) t.throws(() => sharedTabs(none as unknown as { key: string }), { name: 'TypeError', message: /"key"/ })
   t.throws(() => sharedTabs({ key: '' }), { name: 'TypeError', message: /"key"/ })
   t.throws(() => sharedTabs({ key: 'ada', lock: true } as { key: string }), { name: 'TypeError', message: /unknown option "lock"/ })
-  for (const patience of [0, -1, NaN, Infinity]) t.throws(() => sharedTabs({ key: 'ada', patience }), { message: /"patience"/ })
-  for (const recent of [0, 1.5, NaN]) t.throws(() => sharedTabs({ key: 'ada', recent }), { message: /"recent"/ })
+  for (const patience of [0, -1, NaN, Infinity, '5', true, null]) t.throws(() => sharedTabs({ key: 'ada', patience: patience as number }), { message: /"patience"/ })
+  for (const recent of [0, 1.5, NaN, '5', null]) t.throws(() => sharedTabs({ key: 'ada', recent: recent as number }), { message: /"recent"/ })
 })
