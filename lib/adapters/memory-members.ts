@@ -19,6 +19,8 @@ export class MemoryMembers implements MemberStore {
   readonly settle = 0
   readonly #log: MemberLog
   readonly #waiting = new Map<string, Waiting>()
+  /** Members for whom a topic has no room, by topic: id and data, in the order in which they came. */
+  readonly #refused = new Map<string, Map<string, string>>()
   #told: (topic: MemberTopic, change: MemberChange) => void = () => {}
   #flush: Promise<void> | undefined
 
@@ -47,6 +49,7 @@ export class MemoryMembers implements MemberStore {
 
   close (): void {
     this.#waiting.clear()
+    this.#refused.clear()
   }
 
   #apply (): void {
@@ -64,8 +67,22 @@ export class MemoryMembers implements MemberStore {
     const there = holdings.flatMap(([id, holding]) => holding.is === 'there' ? [[id, holding.data] as const] : [])
     const known = there.filter(([id]) => this.#log.has(topic.topic, id))
     this.#put(topic, 'update', known.filter(([id, data]) => textOf(this.#log.get(topic.topic, id)) !== data))
+    this.#letIn(topic, holdings)
+  }
+
+  /** Members join while there is room. Those who find none join as soon as others leave. */
+  #letIn (topic: MemberTopic, holdings: ReadonlyArray<[string, Holding]>): void {
+    const refused = this.#refused.get(topic.topic) ?? new Map<string, string>()
+    for (const [id, holding] of holdings) {
+      if (holding.is === 'gone') refused.delete(id)
+      else if (!this.#log.has(topic.topic, id)) refused.set(id, holding.data)
+    }
     const room = Math.max(0, topic.maxMembers - this.#log.size(topic.topic))
-    this.#put(topic, 'join', there.filter(([id]) => !this.#log.has(topic.topic, id)).slice(0, room))
+    const joining = [...refused].slice(0, room)
+    for (const [id] of joining) refused.delete(id)
+    if (refused.size > 0) this.#refused.set(topic.topic, refused)
+    else this.#refused.delete(topic.topic)
+    this.#put(topic, 'join', joining)
   }
 
   #leave (topic: MemberTopic, ids: readonly string[], reason: LeaveReason): void {

@@ -124,6 +124,26 @@ for (const { how, holds, blockedMs } of [
   })
 }
 
+t.test('more than maxMembers are not shown; whoever waits on any node is shown once others leave', { timeout: 60_000 }, async (t) => {
+  const prefix = freshPrefix()
+  const [one, two] = [await startNode(t, prefix, { maxMembers: 2 }), await startNode(t, prefix, { maxMembers: 2 })]
+  const roster = await one.watch()
+  const [ada, bob] = [await one.join('ada'), await two.join('bob')]
+  await roster.untilIds('ada', 'bob')
+  await two.join('carl')
+  const dora = await one.join('dora')
+  t.same(roster.ids, ['ada', 'bob'])
+  await ada.close()
+  await roster.until('another', ({ ids }) => ids.length === 2 && !ids.includes('ada'))
+  const [first = ''] = roster.ids.filter((id) => id !== 'bob')
+  await dora.close()
+  await bob.close()
+  await roster.untilIds('carl')
+  t.same(roster.changes.filter((change) => change === '+carl'), ['+carl'])
+  t.ok(['carl', 'dora'].includes(first))
+  t.same([...one.told, ...two.told].filter((told) => told.startsWith('+carl')), ['+carl'])
+})
+
 t.test('at each quiet point every list is the model\'s, whatever nodes and Redis did', { timeout: 60_000 + SCHEDULES * 20_000 }, async (t) => {
   const seed = seedOf()
   t.comment(`SEED=${seed}`)

@@ -12,6 +12,8 @@ export type HoldAnswer =
     readonly birth: string
     readonly joined: readonly string[]
     readonly gone: ReadonlyArray<[LeaveReason, string[]]>
+    /** Ids of members for whom the topic has no room (`maxMembers`). */
+    readonly refused: readonly string[]
   }
   | { readonly is: 'lost', readonly token: string }
   | { readonly is: 'dead' }
@@ -67,6 +69,8 @@ export class HeldTopic {
   readonly #lost = new Set<string>()
   /** Those whose leave Redis had taken, and then lost: that they leave again is no news. */
   readonly #left = new Set<string>()
+  /** Members for whom there was no room, in the order in which they were refused. */
+  readonly #refused = new Set<string>()
   /** Nobody knows whether Redis has it still. */
   #doubtful = false
   #working: Promise<void> | undefined
@@ -93,6 +97,13 @@ export class HeldTopic {
   /** Redis may have lost it: it is compared. */
   doubt (): void {
     this.#doubtful = true
+    this.work()
+  }
+
+  /** Says again some of the members for whom there was no room: others may have left, on any node. */
+  askForRoom (): void {
+    if (this.#refused.size === 0) return
+    for (const id of [...this.#refused].slice(0, BATCH_MEMBERS)) this.#dirty.add(id)
     this.work()
   }
 
@@ -136,6 +147,7 @@ export class HeldTopic {
     this.#dirty.clear()
     this.#doubtful = false
     this.#wanted.clear()
+    this.#refused.clear()
   }
 
   /** Under another name: all of it is to be said, and nothing of that is news where others know it. */
@@ -145,6 +157,7 @@ export class HeldTopic {
     this.#stored = new Map()
     this.#gone.clear()
     this.#dirty.clear()
+    this.#refused.clear()
     for (const id of this.#wanted.keys()) this.#dirty.add(id)
     this.#doubtful = true
   }
@@ -180,13 +193,17 @@ export class HeldTopic {
     await this.#compare(batch.node, answer.token)
   }
 
-  #done ({ args, token }: Batch, { birth, joined, gone }: HoldAnswer & { is: 'done' }): void {
+  #done ({ args, token }: Batch, { birth, joined, gone, refused }: HoldAnswer & { is: 'done' }): void {
     this.#token = token
     this.#bornAgain(birth)
+    for (let i = 1; i < args.length; i += 3) this.#refused.delete(args[i] as string)
+    for (const id of refused) this.#refused.add(id)
     const members: string[] = []
     for (let i = 0; i < args.length; i += 3) {
       const [kind, id, text] = args.slice(i, i + 3) as [string, string, string]
-      if (kind === '=' || kind === '+') {
+      if (this.#refused.has(id)) {
+        for (const known of [this.#stored, this.#held, this.#lost]) known.delete(id)
+      } else if (kind === '=' || kind === '+') {
         this.#stored.set(id, text)
         this.#held.add(id)
         if (joined.includes(id) && !this.#lost.delete(id)) members.push(text)

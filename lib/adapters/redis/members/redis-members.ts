@@ -121,6 +121,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     this.#forgetSome()
     this.#compareSome()
     this.#lookAtAll()
+    for (const topic of this.#topics.values()) topic.askForRoom()
   }
 
   #forgetSome (): void {
@@ -215,15 +216,15 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   async send (topic: MemberTopic, { node, before, token, args }: Batch): Promise<HoldAnswer> {
     const answer = await this.#node.commands.run(HOLD, this.#keys(topic.topic), [
       ...this.#header(topic, node), before, token, ...args
-    ]) as [Buffer, Buffer, Buffer, Buffer[], Buffer[], Buffer[], Buffer[]]
-    const [is, said, birth, joined = [], left = [], lost = [], removed = []] = answer
+    ]) as [Buffer, Buffer, Buffer, Buffer[], Buffer[], Buffer[], Buffer[], Buffer[]]
+    const [is, said, birth, joined = [], left = [], lost = [], removed = [], refused = []] = answer
     if (String(is) === 'dead') return { is: 'dead' }
     if (String(is) === 'lost') return { is: 'lost', token: String(said) }
     this.#host.acknowledged(topic.topic, String(said))
     const gone: Array<[LeaveReason, string[]]> = [
       ['left', left.map(String)], ['lost', lost.map(String)], ['removed', removed.map(String)]
     ]
-    return { is: 'done', birth: String(birth), joined: joined.map(String), gone }
+    return { is: 'done', birth: String(birth), joined: joined.map(String), gone, refused: refused.map(String) }
   }
 
   #keys (topic: string): string[] {

@@ -127,16 +127,23 @@ end
  * id, and its text, or where it is gone the id as JSON.
  *
  * Returns `done`, the last id, since when there are tokens, and the ids of those that have joined, have left, were
- * lost, were removed; `lost` and the token that is there, where the batch before is not, and nothing was done; or
+ * lost, were removed, found no room; `lost` and the token that is there, where the batch before is not, and nothing was done; or
  * `dead`.
  */
 export const HOLD = script(`${BEGIN}
-if known == ARGV[${HEADER + 2}] then return { 'done', id, birth, {}, {}, {}, {} } end
+if known == ARGV[${HEADER + 2}] then
+  local refused = {}
+  for i = ${HEADER + 3}, #ARGV, 3 do
+    local held = ARGV[i] == '=' or ARGV[i] == '+'
+    if held and redis.call('HEXISTS', state, ARGV[i + 1]) == 0 then refused[#refused + 1] = ARGV[i + 1] end
+  end
+  return { 'done', id, birth, {}, {}, {}, {}, refused }
+end
 if known and string.sub(known, 1, 1) == 'x' then return { 'dead' } end
 if (known or '') ~= ARGV[${HEADER + 1}] then return { 'lost', known or '' } end
 local reasons = { ['-'] = 'left', r = 'removed', l = 'lost' }
 local joins, updates, leaves = {}, {}, { left = {}, lost = {}, removed = {} }
-local ids = { joined = {}, left = {}, lost = {}, removed = {} }
+local ids = { joined = {}, left = {}, lost = {}, removed = {}, refused = {} }
 local sets, news, dels = {}, {}, {}
 for i = ${HEADER + 3}, #ARGV, 3 do
   local kind, key, text = ARGV[i], ARGV[i + 1], ARGV[i + 2]
@@ -152,10 +159,12 @@ for i = ${HEADER + 3}, #ARGV, 3 do
       sets[#sets + 1] = { key, at .. ' j 6 ' .. #key .. ' h=' .. left .. '\\n' .. rest }
     end
   elseif not at then
-    if size + #joins < tonumber(ARGV[9]) then
+    if size + #joins - #dels < tonumber(ARGV[9]) then
       joins[#joins + 1] = text
       table.insert(ids.joined, key)
       news[#news + 1] = { key, ',' .. node .. ',', text }
+    else
+      table.insert(ids.refused, key)
     end
   else
     if not string.find(holders, ',' .. node .. ',', 1, true) then holders = holders .. node .. ',' end
@@ -173,7 +182,7 @@ for _, one in ipairs(sets) do redis.call('HSET', state, one[1], one[2]) end
 for _, key in ipairs(dels) do redis.call('HDEL', state, key) end
 redis.call('HSET', nodes, node, ARGV[${HEADER + 2}])
 finish()
-return { 'done', id, birth, ids.joined, ids.left, ids.lost, ids.removed }
+return { 'done', id, birth, ids.joined, ids.left, ids.lost, ids.removed, ids.refused }
 `)
 
 /** Nodes that were reaped here are remembered for so long, ms: what they have said late is not taken. */
