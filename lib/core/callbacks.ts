@@ -128,7 +128,7 @@ export async function overWithin (ms: number, work: PromiseLike<unknown>): Promi
 // --- telling -------------------------------------------------------------------
 
 /**
- * The app's logger, for logging what the app threw. If the logger fails, that line is lost, and nothing else happens.
+ * The app's logger, for logging what the app threw. If the logger fails, the line is lost, and nothing else happens.
  */
 export function quiet (log: AppLog): AppLog {
   return new QuietLog(log)

@@ -7,18 +7,12 @@ import type { EventId } from './adapter.ts'
 import type { HeardTopic } from './wire.ts'
 
 export const MAX_CURSOR_BYTES = 4096
-/**
- * The most topics that a cursor can name, at 31 bytes each. An id of our adapters takes 25 to 33 bytes, nearly always
- * 28 or less.
- */
+/** The most topics of a cursor, at 31 bytes each. An id of our adapters takes 25 to 33, nearly always 28 or less. */
 export const MAX_CURSOR_TOPICS = 128
 const VERSION = 'v1~'
 /** A cursor that names no topic: a client that comes back with it is new to all topics. */
 export const NO_PLACE = VERSION
-/**
- * Stands for the last topics, if the limit leaves no room for them. Topics that such a cursor does not name are
- * `unknown`.
- */
+/** Stands for the topics that the limit leaves no room for. Topics that are not named are then `unknown`. */
 const TRUNCATED = '+'
 const HASH_CHARS = 5
 const ID = /^(\d+)-(\d+)\.([A-Za-z0-9_-]+)$/
@@ -26,10 +20,7 @@ const CURSOR = /^[\x21-\x7e]+$/
 
 const keyOfHash = {}
 
-/**
- * A short hash is enough, because ids are compared too: two topics with the same hash cause a reset, never a wrong
- * event.
- */
+/** Short, because ids are compared too: two topics with the same hash cause a reset, never a wrong event. */
 export function topicHash (topic: HeardTopic): string {
   let hash = topic.derived.get(keyOfHash) as string | undefined
   if (hash === undefined) topic.derived.set(keyOfHash, hash = hashOf(topic.name))

@@ -93,9 +93,7 @@ function excepts ({ except }: Entry, { id, identity }: Receiver): boolean {
     (except.identity === undefined || except.identity === String(identity.id))
 }
 
-/**
- * The events as this connection gets them. An event that is not for it becomes a place; without an id it is left out.
- */
+/** The events as this connection gets them. One that is not for it becomes a place; without an id it is left out. */
 export function entriesFor (receiver: Receiver, entries: readonly Entry[]): readonly Entry[] {
   // Most events are for everybody.
   if (!entries.some((entry) => excepts(entry, receiver))) return entries

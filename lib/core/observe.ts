@@ -18,8 +18,7 @@ const channels = {
   /** `{ app, connection, topic, pattern }` */
   unsubscribe: of('unsubscribe'),
   /**
-   * The adapter has taken an event: `{ app, topic, pattern, event, id, bytes, duration }`; `duration`: ms from the
-   * call.
+   * The adapter has taken an event: `{ app, topic, pattern, event, id, bytes, duration }`. `duration`: ms of the call.
    */
   publish: of('publish'),
   /**

@@ -2,8 +2,8 @@
  * A map that keeps its keys in the order in which they were set last.
  *
  * V8's own order would not do: deleting a key of a Map leaves a hole behind, and setting the same key again, or asking
- * for the first key, walks over the holes. So a key that comes and goes costs more with every other key beside it: 43 µs
- * beside 10,000. Here every operation costs the same, however many keys there are.
+ * for the first key, walks over the holes. So a key that comes and goes costs more with every other key beside it: 43
+ * µs with 10,000 others. Here every operation costs the same, however many keys there are.
  */
 interface Node<K, V> {
   readonly key: K

@@ -1,7 +1,4 @@
-/**
- * The options of a publish, its result, and how events and states are read later. Public types: lib/types/ exports
- * them.
- */
+/** The options of a publish, its result, and events and states as they are read. Public: lib/types/ exports them. */
 import type { EventId } from './adapter.ts'
 
 /** Each string has 1 to 255 bytes. A wrong or unknown option rejects with FST_ERR_REALTIME_PUBLISH_OPTION. */

@@ -1,7 +1,4 @@
-/**
- * An event's place in a distributed trace. It is checked when it comes from outside, and kept beside the item that the
- * app gets.
- */
+/** An event's place in a distributed trace. It is checked, and kept beside the item that the app gets. */
 import type { TraceContext } from './adapter.ts'
 
 /** W3C Trace Context, section 3.2: version 00, and neither id of zeros alone. */

@@ -79,9 +79,7 @@ function isPromise (said: unknown): said is PromiseLike<unknown> {
   return Boolean(said) && typeof (said as { then?: unknown }).then === 'function'
 }
 
-/**
- * Describes an error of any library: the lists of issues of Ajv and zod, errors of Joi and yup, a string. Never throws.
- */
+/** Describes an error of any library: lists of issues of Ajv and zod, errors of Joi and yup, a string. Never throws. */
 export function describe (error: unknown): string {
   try {
     const { issues, message } = Object(error) as { issues?: unknown, message?: unknown }

@@ -120,9 +120,7 @@ export interface Outlet {
   write (bytes: Chunk): boolean
   /** Bytes handed to the socket and not yet taken by the kernel. */
   readonly buffered: number
-  /**
-   * Tells the client why (and, in ms, when to come back), and ends. Calls `gone()` of its host when the wire is gone.
-   */
+  /** Tells the client why (and, in ms, when to come back), and ends. Calls `gone()` of its host when that is done. */
   close (reason: CloseReason, retry: number | undefined): void
   /** Ends at once, without a word. */
   destroy (): void

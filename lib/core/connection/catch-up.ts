@@ -38,29 +38,20 @@ type Step = 'moved' | 'waiting' | 'level'
 
 /** How often a snapshot is taken, if its place in the log is dropped each time before the client gets it. */
 const SNAPSHOT_TRIES = 3
-/**
- * Parts of a snapshot that are given in one turn of the event loop. The first client that gets a part makes its bytes,
- * which takes time.
- */
+/** Parts of a snapshot in one turn of the event loop: the first client that gets a part makes its bytes. */
 const PARTS_IN_ONE_TURN = 8
 
 export class CatchUp {
   readonly #host: CatchUpHost
   #pumping = false
-  /**
-   * The encoder of the groups that the client will join. `own`: the bytes depend on the positions of the client's other
-   * topics.
-   */
+  /** The encoder of the groups to join. `own`: the bytes depend on the positions of the client's other topics. */
   #encoder: Encoder | 'own' | undefined
 
   constructor (host: CatchUpHost) {
     this.#host = host
   }
 
-  /**
-   * Asks for snapshots that are wanted, and starts to pull. If there is nothing to pull, the client joins its groups in
-   * this same step.
-   */
+  /** Asks for wanted snapshots, and pulls. With nothing to pull, the client joins its groups in this same step. */
   settle (): void {
     for (const subscription of this.#host.subscriptions) {
       if (subscription.standing.is === 'held') this.#askSnapshot(subscription, subscription.standing)

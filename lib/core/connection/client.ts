@@ -18,10 +18,7 @@ export interface Client extends Receiver {
   readonly address: string
   /** The request that the client came by. The app's own subscriptions have none. */
   readonly request?: { readonly url: string, readonly headers: Readonly<Record<string, unknown>> }
-  /**
-   * The client's place within the limits. It is given back when the connection is gone. The app's own subscriptions
-   * have none.
-   */
+  /** The client's place, given back when the connection is gone. The app's own subscriptions have none. */
   readonly place: { left (): void } | undefined
   readonly settings: ConnectionSettings
   /** How many orders were given before the client's request arrived. Only later orders concern the client. */

@@ -34,9 +34,7 @@ export interface Joining {
 
 export interface Joined {
   readonly subscription: Subscription
-  /**
-   * Did the client get everything after its cursor? Undefined if it gave none, or asked for the topic from its start.
-   */
+  /** Did the client get everything after its cursor? Undefined if it gave none, or asked for all from the start. */
   readonly recovered: boolean | undefined
   readonly reason: ResetReason | undefined
 }

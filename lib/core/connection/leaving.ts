@@ -20,9 +20,7 @@ export class Leaving {
     if (this.#since.delete(connection) && this.#since.size === 0) this.#empty?.()
   }
 
-  /**
-   * Cuts the connections that were closed so many ms ago and have not gone: a client that does not read would never go.
-   */
+  /** Cuts connections that were closed so many ms ago and have not gone: a client that does not read never goes. */
   cut (olderThanMs: number): void {
     const latest = performance.now() - olderThanMs
     for (const [connection, since] of [...this.#since]) {

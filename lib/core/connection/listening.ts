@@ -13,9 +13,7 @@ import { CatchUp, type CatchUpHost } from './catch-up.ts'
 import type { Output } from './output.ts'
 import { Subscription, type SubscriptionHost } from './subscription.ts'
 
-/**
- * How a client has left a topic: by its own or the app's wish, by an order that took the topic, or with its connection.
- */
+/** How a client left a topic: by its own or the app's wish, by an order that took the topic, or with its connection. */
 export type Departed = 'left' | 'taken' | 'ended'
 
 /** A connection, as the node's features see it. */

@@ -1,5 +1,5 @@
 /**
- * What is kept for a client that does not read, and what happens above `maxBuffered`: one class for each `SlowPolicy`.
+ * What is kept for a client that does not read, and what happens above `maxBuffered`: a class for each `SlowPolicy`.
  */
 import type { EventId } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
@@ -99,10 +99,7 @@ class Closing implements SlowClient {
   makeUp (_missed: Recipient): void {}
 }
 
-/**
- * From overflow on, an event replaces the waiting one of the same topic, name and key; in a keyed topic, of the same
- * key.
- */
+/** From overflow on, an event replaces the waiting one of its topic, name and key; in a keyed topic, of its key. */
 class Conflating implements SlowClient {
   readonly missing = false
   readonly #waiting: Waiting

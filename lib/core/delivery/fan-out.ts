@@ -65,10 +65,7 @@ export class FanOut {
     return !this.busy
   }
 
-  /**
-   * Writes a message to all members of a group, now or after the jobs that wait. `urgent`: all of it is written before
-   * this returns.
-   */
+  /** Writes to each member now, or after the jobs that wait. `urgent`: writes all of it before this returns. */
   add (group: Group, message: Message, urgent: boolean): void {
     if (urgent) this.finish()
     const job = { group, members: group.members as Array<Member | undefined>, message, next: group.members.length - 1 }

@@ -17,10 +17,7 @@ const FRACTION = 8
 /** Bytes that an item needs in a part besides its key and data. */
 const OVERHEAD = 64
 
-/**
- * How many snapshots are kept, the newest included. One more drops the oldest, and a client that still reads that one
- * starts over.
- */
+/** Snapshots that are kept, with the newest. One more drops the oldest: a client that still reads it starts over. */
 const MOST_GIVEN = 4
 
 interface Made extends TopicSnapshot {
@@ -56,10 +53,7 @@ export class KeyedSnapshots {
     })
   }
 
-  /**
-   * True if the snapshot can be reused: few events have followed it, so a client has time to read it before the log
-   * drops them.
-   */
+  /** True if few events have followed the snapshot, so that a client can read it before the log drops them. */
   #isFresh ({ from, changes, keys }: Made): boolean {
     const { recent } = this.#log
     const place = this.#log.locate(from)

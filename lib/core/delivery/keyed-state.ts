@@ -18,7 +18,7 @@ import { nextTurn } from '../turn.ts'
 export interface KeyedStateHost {
   readonly maxKeys: number
   readonly codec: () => StateCodec
-  /** ms to wait before a state is read after its log was reset: other nodes may still be rebuilding it. */
+  /** ms to wait before a state is read after its log was reset: nodes may still be rebuilding it. */
   readonly settle: number
   read (from: string | null, count: number): Promise<StatePage>
   /** A read failed. It is repeated after a pause, for as long as the topic is open. */

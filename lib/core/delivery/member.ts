@@ -21,9 +21,7 @@ export interface Member {
   deliver (bytes: Chunk, entries: readonly Entry[]): void
   /** Writing to the member has failed. Its client may have got some of the bytes, or none. */
   fail (error: unknown): void
-  /**
-   * Takes the member's client out of its groups, before the client is told something of its own. `settle` must follow.
-   */
+  /** Takes the client out of its groups, before it is told something of its own. `settle` must follow. */
   leaveGroups (): void
   /** The events after `id` could not be written to the group. The member stands at `id`, and pulls them by itself. */
   standBefore (id: EventId): void

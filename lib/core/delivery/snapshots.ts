@@ -65,9 +65,7 @@ export class Snapshots {
   }
 }
 
-/**
- * Places a snapshot that the app takes. The position is read before the app is asked, so that no later event is missed.
- */
+/** Places a snapshot of the app. The position is read before the app is asked, so that no later event is missed. */
 export async function placed (log: TopicLog, take: () => Promise<TakenSnapshot>): Promise<TopicSnapshot> {
   const from = log.last
   const { data, event, at } = await take()

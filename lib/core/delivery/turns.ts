@@ -1,6 +1,4 @@
-/**
- * The end of each turn of the event loop: then everything that was delivered in the turn is written, topic by topic.
- */
+/** The end of each turn of the event loop. Everything that was delivered in the turn is written then, by topic. */
 import { onNextTurn } from '../turn.ts'
 import { FanOut } from './fan-out.ts'
 

@@ -80,9 +80,7 @@ export class RecentEvents {
     this.#compact()
   }
 
-  /**
-   * Called now and then. Drops the index if no position was asked for since the last call: most topics never need it.
-   */
+  /** Called now and then. Drops the index if it was not needed since the last call: most topics never need it. */
   rest (): void {
     if (!this.#asked) this.#index = undefined
     this.#asked = false

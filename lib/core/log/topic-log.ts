@@ -77,10 +77,7 @@ export class TopicLog {
     }
   }
 
-  /**
-   * Reads the events after `last` and appends them. One repair runs at a time: if it is asked for meanwhile, it reads
-   * once more.
-   */
+  /** Reads the events after `last` and appends them. A call during a repair makes the repair read once more. */
   async repair (): Promise<void> {
     this.#again = true
     // There is no `last` to read from yet: `open` will start the repair.
@@ -203,9 +200,7 @@ export class TopicLog {
     return !page.more
   }
 
-  /**
-   * Prepends older events, from the oldest cursor that a caller waits for. Events after `last` are delivered as usual.
-   */
+  /** Prepends older events, from the oldest cursor that is waited for. Events after `last` are delivered as usual. */
   async #readPast (): Promise<void> {
     const wanted = this.#wanted
     this.#wanted = undefined

@@ -122,9 +122,7 @@ export class Publisher {
     await this.#yieldAfter(data.byteLength)
   }
 
-  /**
-   * Passes a client's event on to the others in the topic. The event is never stored. `sender`: who does not get it.
-   */
+  /** Passes a client's event on to the others in the topic, and never stores it. `sender`: who does not get it. */
   async relay (at: TopicAt, event: string, data: unknown, sender: Receiver | undefined): Promise<void> {
     const { tracer } = this.#host.tracing
     await (tracer
@@ -165,9 +163,7 @@ export class Publisher {
     return this.#turn
   }
 
-  /**
-   * Waits for one turn, or for as many as the fan-out needs to catch up: publishing must not run away from the fan-out.
-   */
+  /** Waits for one turn, or for as many as the fan-out needs: publishing must not run away from the fan-out. */
   async #turns (): Promise<void> {
     for (let turns = 0; turns === 0 || (turns < MAX_TURNS && this.#host.busy); turns++) await nextTurn()
     this.#turn = undefined
