@@ -1,4 +1,4 @@
-/** Who a client is, as the app says. The id is always text, so that orders and comparisons find it. */
+/** The identity of a client, as the app gives it. The id is always text, so that orders and comparisons find it. */
 import { IdentityInvalid } from '../errors.ts'
 
 export interface Identity {

@@ -28,7 +28,7 @@ export interface CatchUpHost {
   tell (notice: Notice): void
   reset (subscription: Subscription, reason: ResetReason): void
   replayed (events: number): void
-  /** What the client needs could not be read: tells the client to come back. */
+  /** A read for this client has failed: tells the client to come back. */
   comeBack (error: unknown): void
   historyFailed (error: unknown, topic: string): void
 }

@@ -10,7 +10,7 @@ export interface ConnectionSettings extends OutboxSettings {
   readonly heartbeat: number
 }
 
-/** Who the client is, and how its connection reaches the app. Made by the routes. */
+/** The client's identity, and how its connection reaches the app. Made by the routes. */
 export interface Client extends Receiver {
   readonly id: string
   readonly kind: WireKind

@@ -45,7 +45,7 @@ export interface ListeningHost extends Observed, Listener {
   finish (reason: CloseReason): void
   end (reason: CloseReason): void
   sendAway (reason: CloseReason): void
-  /** What the client needs could not be read: tells the client to come back. */
+  /** A read for this client has failed: tells the client to come back. */
   comeBack (error: unknown): void
 }
 
@@ -142,7 +142,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   /** Call before the set of topics changes, or a position changes without an event. `settle` must follow. */
   leaveGroups (): void {
     this.catchUp.forgetEncoder()
-    // What waits for the groups is for this client too. It may be too much for the client, and end the connection.
+    // Bytes that wait for the groups are for this client too. They may be too much for it, and end the connection.
     if (this.#encoder) this.#flushTopics()
     this.endFanOut()
     // Conflated events are dropped here, and pulled from where the client stands.

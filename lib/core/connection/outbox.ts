@@ -1,4 +1,4 @@
-/** What waits for a client whose buffer is full: bounded, and in order, until the client takes bytes again. */
+/** The bytes and events that wait for a client whose buffer is full: bounded, in order, until the client reads. */
 import type { EventId } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { OrderOfUse } from '../order-of-use.ts'
@@ -48,7 +48,7 @@ export class Outbox implements Waiting {
   /** Events were dropped, and the client has not been told yet. */
   get missing (): boolean { return this.#policy.missing }
 
-  /** Keeps `bytes` of a group: the encoded `entries`. `overflows`: more than `maxBuffered` waits; the client must go. */
+  /** Keeps `bytes` of a group: the encoded `entries`. `overflows`: too much waits, and the client must go. */
   add (bytes: Chunk, to: Recipient, entries: readonly Entry[]): Fits {
     this.#policy.keep(bytes, to, entries)
     return this.#relieved()
