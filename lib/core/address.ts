@@ -1,12 +1,12 @@
 /**
- * Addresses as they are counted: an IPv4 address, or the /64 that an IPv6 address lies in, since one subscriber has the
- * whole of it (RFC 6177). Pure; takes whatever stands in a forwarding header.
+ * Addresses as they are counted: an IPv4 address, or the /64 of an IPv6 address, because one subscriber has all of it
+ * (RFC 6177). Pure; takes any text of a forwarding header.
  */
 import { isIPv6 } from 'node:net'
 
-/** What is no address (`unknown`, a name) is counted as the text it is, up to so many characters. */
+/** Text that is not an address (`unknown`, a name) is counted as it is, up to so many characters. */
 const MAX_TEXT = 64
-/** RFC 1918, loopback, link-local (RFC 3927), and what lies behind a carrier's or a cloud's translation (RFC 6598). */
+/** RFC 1918, loopback, link-local (RFC 3927), and addresses behind a carrier's or a cloud's translation (RFC 6598). */
 const LOCAL_IPV4 = /^(?:10|127|192\.168|169\.254|172\.(?:1[6-9]|2\d|3[01])|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7]))\./
 
 /** What an address is counted as. */
@@ -18,7 +18,7 @@ export function networkOf (address: string): string {
   return ipv4In(groups) ?? groups.slice(0, 4).map((group) => group.toString(16)).join(':') + '::/64'
 }
 
-/** Is it an address that cannot come from the open internet: private, link-local or loopback? */
+/** True for an address that cannot come from the open internet: private, link-local or loopback. */
 export function isLocal (address: string): boolean {
   const text = bare(address)
   if (!text.includes(':')) return LOCAL_IPV4.test(text)
@@ -35,7 +35,7 @@ function isLocalIPv6 (groups: readonly number[]): boolean {
     groups.every((group, index) => group === (index === 7 ? 1 : 0))
 }
 
-/** Without brackets, zone and port: some proxies forward `1.2.3.4:5678` and `[2001:db8::1]:443`. */
+/** Removes brackets, zone and port: some proxies forward `1.2.3.4:5678` and `[2001:db8::1]:443`. */
 function bare (address: string): string {
   const bracketed = address.startsWith('[') ? address.slice(1, Math.max(1, address.indexOf(']'))) : address
   const colon = bracketed.indexOf(':')
@@ -45,7 +45,7 @@ function bare (address: string): string {
   return zone === -1 ? bracketed : bracketed.slice(0, zone)
 }
 
-/** The eight groups of an IPv6 address in any of its forms; undefined for what is none. */
+/** The eight groups of an IPv6 address in any of its forms; undefined for any other text. */
 function groupsOf (text: string): number[] | undefined {
   if (!isIPv6(text)) return undefined
   const [before = '', after] = text.split('::') as [string, string?]
@@ -67,8 +67,8 @@ function readIPv4 (text: string): [number, number] {
 }
 
 /**
- * The IPv4 address that it stands for: mapped (`::ffff:1.2.3.4`, RFC 4291 §2.5.5.2), or translated (RFC 6052,
- * RFC 7915).
+ * The IPv4 address that an IPv6 address stands for: mapped (`::ffff:1.2.3.4`, RFC 4291 §2.5.5.2), or translated (RFC
+ * 6052, RFC 7915). Undefined if there is none.
  */
 function ipv4In (groups: readonly number[]): string | undefined {
   const start = groups.slice(0, 6).map((group) => group.toString(16)).join(':')

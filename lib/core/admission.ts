@@ -1,7 +1,7 @@
 /**
- * Who is let in: how many connections this node, an address and an identity may have. A client takes its place before
- * the app is asked about it, and gives it back when both its way in and its connection are over. So a client counts for
- * as long as the app's code runs for it, or it holds a socket.
+ * Limits how many connections this node, an address and an identity may have. A client takes a place before the app is
+ * asked about the client. The place is given back when both the client's arrival and its connection are over. So a
+ * client counts for as long as the app's code runs for it, or it holds a socket.
  */
 import { OrderOfUse } from './order-of-use.ts'
 import { TooManyConnections } from '../errors.ts'
@@ -12,7 +12,7 @@ export interface AdmissionLimits {
   readonly maxConnectionsPerIdentity: number
 }
 
-/** An address (see address.ts), or what stands for one; undefined where only the node's limit holds. */
+/** An address (see address.ts), or what stands for one; undefined if only the node's limit holds. */
 export type Origin = string | undefined
 
 export class Admission {
@@ -21,8 +21,8 @@ export class Admission {
   readonly #origins: Tally
   readonly #identities: Tally
   /**
-   * Are addresses counted? Not while the node has fewer clients than one address may have: finding out an address is a
-   * system call.
+   * True while addresses are counted. They are not counted while the node has fewer clients than one address may have:
+   * finding out an address is a system call.
    */
   #countsOrigins = false
 
@@ -32,16 +32,16 @@ export class Admission {
     this.#identities = new Tally(limits.maxConnectionsPerIdentity)
   }
 
-  /** Without a limit for an address nobody is ever asked for one. */
+  /** False if there is no limit for an address: then no address is ever asked for. */
   get limitsOrigins (): boolean { return this.#limits.maxConnectionsPerAddress !== Infinity }
-  /** The address of whoever comes now is counted. */
+  /** True if the address of the next client is counted. */
   get asksOrigins (): boolean { return this.#countsOrigins || this.size >= this.#limits.maxConnectionsPerAddress }
   /** Places taken now. */
   get size (): number { return this.#places.size }
   /** Addresses and identities that are remembered. */
   get remembered (): number { return this.#origins.size + this.#identities.size }
 
-  /** Takes a place. `originOf` is asked once, now or later. @throws TooManyConnections */
+  /** Takes a place. `originOf` is called when the address is needed, now or later. @throws TooManyConnections */
   reserve (originOf: () => Origin): Place {
     const { maxConnections, maxConnectionsPerAddress } = this.#limits
     if (this.size >= maxConnections) throw new TooManyConnections(` on this node (maxConnections: ${maxConnections})`)
@@ -77,7 +77,7 @@ export class Admission {
     this.#places.delete(place)
     if (origin !== undefined) this.#origins.give(origin)
     if (identity !== undefined) this.#identities.give(identity)
-    // Few clients are left. Their addresses are counted again should they become many.
+    // Few clients are left. Their addresses are counted again if there are many again.
     if (this.#countsOrigins && this.size < this.#limits.maxConnectionsPerAddress / 2) this.#forgetOrigins()
   }
 
@@ -87,14 +87,14 @@ export class Admission {
   }
 }
 
-/** One client's place. Given back exactly once, whatever becomes of the client. */
+/** One client's place. It is given back exactly once, whatever becomes of the client. */
 export class Place {
   readonly #admission: Admission
   #originOf: () => Origin
-  /** As it was counted. */
+  /** The origin that the place is counted for; undefined if it is not counted. */
   #origin: Origin
   #identity: string | undefined
-  /** What it is still held for; 0 when it was given back. */
+  /** What the place is still held for; 0 when it was given back. */
   #held = ARRIVING | CONNECTED
 
   constructor (admission: Admission, originOf: () => Origin) {
@@ -102,7 +102,7 @@ export class Place {
     this.#originOf = originOf
   }
 
-  /** False when its origin has as many as it may. */
+  /** False if the origin has as many places as it may. */
   countOrigin (origins: Tally): boolean {
     const origin = this.#originOf()
     if (origin === undefined) return true
@@ -112,8 +112,8 @@ export class Place {
   }
 
   /**
-   * The client may leave before its place is counted, and the place may be held for longer. Its origin is found out
-   * now: a closed socket does not know it.
+   * Finds out the origin now, and keeps it. The client may leave while the place is still held, and a closed socket
+   * does not know its address.
    */
   keepOrigin (): void {
     if (!this.#admission.limitsOrigins) return
@@ -126,23 +126,23 @@ export class Place {
     this.#origin = undefined
   }
 
-  /** Counts it for this identity too. @throws TooManyConnections */
+  /** Counts the place for this identity too. @throws TooManyConnections */
   identify (id: string): void {
     this.#admission.identify(id)
     this.#identity = id
   }
 
-  /** Its way in is over: no code of the app's runs for it any more, whether it was let in or not. */
+  /** The client's arrival is over: no app code runs for it any more, whether the client was let in or not. */
   arrived (): void {
     this.#let(ARRIVING)
   }
 
-  /** Its connection is gone, or never came to be. */
+  /** The client's connection is gone, or never came to be. */
   left (): void {
     this.#let(CONNECTED)
   }
 
-  /** The client does not get in: both are over. */
+  /** The client was not let in: its arrival and its connection are over. */
   giveBack (): void {
     this.#let(ARRIVING | CONNECTED)
   }
@@ -168,7 +168,7 @@ class Tally {
 
   get size (): number { return this.#counts.size }
 
-  /** False when it has as many as it may. */
+  /** False if the key has as many as it may. */
   take (key: string): boolean {
     if (this.#most === Infinity) return true
     const count = this.#counts.get(key) ?? 0

@@ -1,4 +1,4 @@
-/** A token bucket: holds so many tokens, and gets so many a second. */
+/** A token bucket: holds `size` tokens, and gets `perSecond` tokens a second. */
 export class Bucket {
   readonly #size: number
   readonly #perSecond: number
@@ -10,7 +10,7 @@ export class Bucket {
     this.#perSecond = perSecond
   }
 
-  /** False when none is left. */
+  /** False if no token is left. */
   take (): boolean {
     this.#fill()
     if (this.#tokens < 1) return false
@@ -18,7 +18,7 @@ export class Bucket {
     return true
   }
 
-  /** It is as it was when it was made: nothing is lost where it is forgotten. */
+  /** A full bucket is like a new one: nothing is lost if it is dropped. */
   get full (): boolean {
     this.#fill()
     return this.#tokens >= this.#size

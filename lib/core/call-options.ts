@@ -1,4 +1,4 @@
-/** Options that the app gives with a call: checked at each, and read once. */
+/** Options that the app gives with a call. They are checked at each call. */
 import type { EventId } from './adapter.ts'
 import { closedByApp, reason, type CloseReason } from './close-reasons.ts'
 import { checkPublishKey, printable } from './event-name.ts'
@@ -17,7 +17,7 @@ const HISTORY: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<
 const STATE: ReadonlySet<string> = new Set(['after', 'limit'] satisfies Array<keyof StateRange>)
 const REASON: ReadonlySet<string> = new Set(['code', 'text', 'reconnect'] satisfies Array<keyof Reason>)
 const DISCONNECT: ReadonlySet<string> = new Set([...REASON, 'revoke'])
-/** Most publishes have none. */
+/** Shared by all publishes without options, which are most. */
 const NO_KEYS: PublishKeys = Object.freeze({})
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 10_000
@@ -61,7 +61,7 @@ export function readHistoryOptions (options: unknown): HistoryRange {
   return { after: after ?? null, limit: checkLimit('history()', limit) }
 }
 
-/** `call`: whose option it is. @throws OptionInvalid */
+/** `call`: the call that errors name. @throws OptionInvalid */
 export function readStateOptions (call: string, options: unknown): StateRange {
   if (options === undefined) return { after: undefined, limit: DEFAULT_LIMIT }
   record(call, options)
@@ -80,7 +80,7 @@ function checkLimit (call: string, limit: unknown): number {
   return limit
 }
 
-/** Why a connection is to end; what it says is checked by `customReason`. @throws OptionInvalid */
+/** Reads why a connection is to end. `customReason` checks the values. @throws OptionInvalid */
 export function readReason (call: 'close()' | 'disconnect()', reason: unknown): Reason {
   if (reason === undefined) return {}
   record(call, reason)
@@ -99,9 +99,9 @@ export function readDisconnect (options: unknown): Reason & { revoke: boolean } 
   return { ...reason, revoke: revoke === true }
 }
 
-// --- close reasons of the app's own ------------------------------------------------
+// --- the app's own close reasons ---------------------------------------------------
 
-/** What an endpoint may send besides 1000 and 3000 to 4999. */
+/** Codes that an endpoint may send besides 1000 and 3000 to 4999. */
 const SENDABLE: ReadonlySet<number> = new Set([1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013])
 
 /** RFC 6455 §5.5: a control frame holds 125 bytes, two of which are the code. */
@@ -122,7 +122,7 @@ export function customReason (
 
 function textFault (text: unknown): string | undefined {
   if (typeof text !== 'string') return 'must be a string'
-  // A character is one byte at least: what is far too long is not encoded first.
+  // A character has at least one byte, so a text that is far too long need not be encoded.
   const bytes = text.length > MAX_TEXT_BYTES ? text.length : Buffer.byteLength(text)
   if (bytes > MAX_TEXT_BYTES) {
     return `is longer than the ${MAX_TEXT_BYTES} bytes of UTF-8 that fit into a close frame (RFC 6455, section 5.5). ` +

@@ -1,6 +1,6 @@
 /**
  * The border to the app's code. A callback may throw anything (`null`, a string, a frozen object, an error whose
- * getters throw) and its promise may never settle. Whatever comes of it leaves here as an Error, within a time limit.
+ * getters throw), and its promise may never settle. Here every failure becomes an Error, within a time limit.
  */
 import { types } from 'node:util'
 import { CallbackTimeout } from '../errors.ts'
@@ -10,12 +10,12 @@ const STATUS_MIN = 400
 const STATUS_MAX = 599
 /** What a refusal, a logger and Fastify's error handler read of an error. */
 const READ = ['name', 'message', 'stack', 'code', 'statusCode', 'status', 'headers', 'validation'] as const
-/** Errors within an error that are looked at. */
+/** How many errors within an error are checked. */
 const MAX_NESTED = 64
 
 type Facts = { readonly [K in typeof READ[number]]?: unknown }
 
-/** The app's logger, as far as it is used here. */
+/** The part of the app's logger that is used here. */
 export interface AppLog {
   error (details: object, message: string): void
   warn (details: object, message: string): void
@@ -25,7 +25,7 @@ export interface AppLog {
 
 // --- calling -------------------------------------------------------------------
 
-/** Calls app code. What it throws, or rejects with, is an Error. */
+/** Calls app code. Whatever it throws or rejects with becomes an Error. */
 export function call<T> (code: () => T | PromiseLike<T>): MaybePromise<T> {
   try {
     const value = code()
@@ -35,7 +35,7 @@ export function call<T> (code: () => T | PromiseLike<T>): MaybePromise<T> {
   }
 }
 
-/** The same for code whose failure must end nothing else: it is logged, and that is all. */
+/** Calls app code whose failure must end nothing else: the failure is only logged. */
 export function callApart (log: AppLog, failed: string, code: () => unknown, level: 'error' | 'debug' = 'error'): void {
   const tell = (error: unknown): void => quiet(log)[level]({ err: error }, failed)
   try {
@@ -54,7 +54,7 @@ function rethrow (thrown: unknown): never {
 
 type GiveUp = (error: Error) => void
 
-/** How long clients wait for what others have promised: so many ms, and no longer than the app is open. */
+/** How long clients wait for the app and the adapter: so many ms, and no longer than the app is open. */
 export class Patience {
   readonly #ms: number
   readonly #waits = new Set<GiveUp>()
@@ -64,7 +64,7 @@ export class Patience {
     this.#ms = ms
   }
 
-  /** As `call`; a promise that does not settle in time is given up. @throws CallbackTimeout, which says the name */
+  /** As `call`, but gives up a promise that does not settle in time. @throws CallbackTimeout, which has the name */
   call<T> (name: string, code: () => T | PromiseLike<T>): MaybePromise<T> {
     try {
       const value = code()
@@ -74,12 +74,12 @@ export class Patience {
     }
   }
 
-  /** Rejects with `late()` when the work is not over in time. */
+  /** Rejects with `late()` if the work is not over in time. */
   wait<T> (work: PromiseLike<T>, late: () => Error): Promise<T> {
     return within(this.#over ? 0 : this.#ms, work, this.#over ?? late, this.#waits)
   }
 
-  /** Everybody who waits now, and everybody who comes to wait later, is rejected with this error at once. */
+  /** Rejects all present and later waits with this error, at once. */
   end (why: () => Error): void {
     this.#over = why
     for (const giveUp of this.#waits) giveUp(why())
@@ -87,7 +87,7 @@ export class Patience {
 }
 
 /**
- * Rejects with `late()` when the work takes longer than `ms`; what the work does after that is ignored. When the work
+ * Rejects with `late()` if the work takes longer than `ms`; what the work does after that is ignored. If the work
  * rejects, this rejects with the reason as an Error. While this waits, `waits` holds a function that ends the wait
  * early.
  */
@@ -111,7 +111,7 @@ export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error, 
       end()
       reject(toError(thrown))
     })
-    // What is settled already needs no timer.
+    // Work that is settled already needs no timer.
     queueMicrotask(() => {
       if (over) return
       timer = setTimeout(() => giveUp(late()), ms)
@@ -120,7 +120,7 @@ export function within<T> (ms: number, work: PromiseLike<T>, late: () => Error, 
   })
 }
 
-/** Resolves when the work is over, well or not, or has taken so many ms. */
+/** Resolves when the work has succeeded or failed, or has taken so many ms. */
 export async function overWithin (ms: number, work: PromiseLike<unknown>): Promise<void> {
   await within(ms, work, () => new Error('late')).catch(() => {})
 }
@@ -128,7 +128,7 @@ export async function overWithin (ms: number, work: PromiseLike<unknown>): Promi
 // --- telling -------------------------------------------------------------------
 
 /**
- * The app's logger, for logging what the app threw. When the logger fails, that line is lost, and nothing else happens.
+ * The app's logger, for logging what the app threw. If the logger fails, the line is lost, and nothing else happens.
  */
 export function quiet (log: AppLog): AppLog {
   return new QuietLog(log)
@@ -164,20 +164,20 @@ function say (log: AppLog, level: keyof AppLog, details: object, message: string
 // --- what was thrown -------------------------------------------------------------
 
 /**
- * Whatever was thrown, as an Error that everybody may read, log and send. An ordinary Error is returned as it is. All
- * else becomes a new Error with the same message, name, code, and status where that is one of 400 to 599.
- * Never throws.
+ * Makes an Error of whatever was thrown: one that can be read, logged and sent. An ordinary Error is returned as it is.
+ * Any other value becomes a new Error with the same message, name, code, and status if that is one of 400 to 599. Never
+ * throws.
  */
 export function toError (thrown: unknown): Error {
   return isOrdinary(thrown) ? thrown : remake(thrown)
 }
 
-/** The HTTP status that an error asks for; 500 where it asks for none of 400 to 599. Never throws. */
+/** The HTTP status that an error asks for; 500 if it asks for none of 400 to 599. Never throws. */
 export function statusOf (error: unknown): number {
   return statusIn(factsOf(error)) ?? 500
 }
 
-/** The status (400 to 599) that the thrown value bears; undefined where it bears none. Never throws. */
+/** The status (400 to 599) of the thrown value; undefined if it has none. Never throws. */
 export function statusAsked (thrown: unknown): number | undefined {
   return statusIn(factsOf(thrown))
 }
@@ -249,7 +249,7 @@ function printed (thrown: unknown): string {
   return String(thrown).slice(0, 200)
 }
 
-/** What can be read of it. A getter that throws, or a revoked proxy, says nothing. */
+/** The properties that can be read. Those whose getter throws, and all of a revoked proxy, are left out. */
 function factsOf (thrown: unknown): Facts {
   if ((typeof thrown !== 'object' && typeof thrown !== 'function') || thrown === null) return {}
   const facts: Record<string, unknown> = {}

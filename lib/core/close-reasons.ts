@@ -1,6 +1,6 @@
 /**
- * Why a connection ends: one table for both wires. The code is the WebSocket close code (RFC 6455 §7.4: 4000
- * and up are the application's); SSE has no codes and is told by `retry:` whether and when to come back.
+ * Why a connection ends: one table for all wires. The code is the WebSocket close code (RFC 6455 §7.4: codes from 4000
+ * on are the application's). SSE has no codes: there `retry:` tells the client whether and when to come back.
  */
 
 /** Why a connection ended. */
@@ -21,9 +21,9 @@ export const reason = (name: string, code: number, reconnect: boolean, text: str
 export const clientLeft = reason('client-left', 1000, false, 'the client left')
 export const closedByApp = reason('closed-by-app', 1000, false, 'closed by the application')
 export const sourceEnded = reason('source-ended', 1000, false, 'the source has ended')
-/** For the app it has ended too, but its answer is not complete. */
+/** For the app the source has ended too, but the client's answer is not complete. */
 export const sourceBrokenOff = reason('source-ended', 1000, false, 'the source was broken off')
-/** It failed before its first event, so the next request may start it anew. */
+/** The source failed before its first event, so the next request may start it again. */
 export const sourceFailed = reason('try-again-later', 1013, true, 'the source failed')
 export const connectionLost = reason('connection-lost', 1006, true, 'the connection was lost')
 export const invalidPayload = reason('invalid-payload', 1007, false, 'a text message must be UTF-8')

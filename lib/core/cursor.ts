@@ -1,18 +1,18 @@
 /**
- * A client's position as text, for SSE ids. One durable topic: its event id as it is. Several: a version, then for
- * each topic a short hash of its name and its id, packed. Opaque to clients; at most 4 kB.
+ * A client's position as text, for SSE ids. For one topic with history: the event's id as it is. For several: a
+ * version, then for each topic a short hash of its name and the packed id. Opaque to clients; at most 4 kB.
  */
 import { createHash } from 'node:crypto'
 import type { EventId } from './adapter.ts'
 import type { HeardTopic } from './wire.ts'
 
 export const MAX_CURSOR_BYTES = 4096
-/** So many it can name, at 31 bytes each. An id of our adapters takes 25 to 33, nearly always 28 or less. */
+/** The most topics of a cursor, at 31 bytes each. An id of our adapters takes 25 to 33, nearly always 28 or less. */
 export const MAX_CURSOR_TOPICS = 128
 const VERSION = 'v1~'
-/** It names no topic: whoever comes back with it is new to all of them. */
+/** A cursor that names no topic: a client that comes back with it is new to all topics. */
 export const NO_PLACE = VERSION
-/** In place of the last topics, where the bound left no room for them: a client that names it was cut short. */
+/** Stands for the topics that the limit leaves no room for. Topics that are not named are then `unknown`. */
 const TRUNCATED = '+'
 const HASH_CHARS = 5
 const ID = /^(\d+)-(\d+)\.([A-Za-z0-9_-]+)$/
@@ -20,7 +20,7 @@ const CURSOR = /^[\x21-\x7e]+$/
 
 const keyOfHash = {}
 
-/** Short, since equality of ids does the real check: two topics of one hash give a reset, never a wrong event. */
+/** Short, because ids are compared too: two topics with the same hash cause a reset, never a wrong event. */
 export function topicHash (topic: HeardTopic): string {
   let hash = topic.derived.get(keyOfHash) as string | undefined
   if (hash === undefined) topic.derived.set(keyOfHash, hash = hashOf(topic.name))
@@ -63,8 +63,8 @@ export function joinCursor (parts: readonly string[]): string {
 }
 
 /**
- * What a client's cursor says of each topic: an id, `unknown` (it names none of ours: reset), or undefined (a topic
- * that is new to this client). Never throws, whatever the client sent.
+ * What a client's cursor says of each topic: an id; `unknown` (the cursor is malformed or was cut short: reset); or
+ * undefined (the topic is new to this client). Never throws, whatever the client sent.
  */
 export type Positions = (name: string) => { id: EventId } | 'unknown' | undefined
 
@@ -72,7 +72,7 @@ export function readCursor (text: string | undefined, topics: number): Positions
   if (text === undefined || text === '' || text === NO_PLACE) return () => undefined
   if (text.length > MAX_CURSOR_BYTES || !CURSOR.test(text)) return () => 'unknown'
   if (text.startsWith(VERSION)) return readPacked(text.slice(VERSION.length))
-  // A bare id says nothing of a stream of several.
+  // A bare id does not say which topic of several it belongs to.
   return topics === 1 ? () => ({ id: text }) : () => 'unknown'
 }
 

@@ -1,73 +1,73 @@
 /**
- * What is due at a moment, however many there are: one timer for all.
+ * Calls each target when its moment has come, with one timer for all of them.
  *
- * Moments are given by the wall clock, as tokens and databases have them, and kept by the one that never jumps. So a
- * wall clock that is set makes nothing due that is not, and keeps nothing for longer.
+ * Moments are given by the wall clock, as tokens and databases have them, and kept on a steady clock. So setting the
+ * wall clock makes nothing due too early, and keeps nothing for longer.
  */
 import { inNobodysName } from './async-context.ts'
 
 export interface Due {
-  /** Its moment has come. It is not kept any more. */
+  /** The target's moment has come. Its deadline is not kept any more. */
   due (): void
 }
 
-/** One that is kept. */
+/** A target, and the moment at which it is due. */
 export interface Deadline {
   readonly target: Due
-  /** On `Deadlines.now`. */
+  /** On the clock of `Deadlines.now`. */
   readonly at: number
 }
 
 interface Kept extends Deadline {
   at: number
-  /** Its place in the heap; -1 when it is not kept. */
+  /** The index in the heap; -1 if the deadline is not kept any more. */
   index: number
 }
 
 export interface Clock {
   /** ms since the epoch. */
   wall (): number
-  /** ms since whenever, never set back or forth. */
+  /** ms since some moment; nobody can set this clock. */
   steady (): number
 }
 
 const CLOCK: Clock = { wall: () => Date.now(), steady: () => performance.now() }
-/** A timer takes 31 bits of ms, and counts other ms than the clock does: it looks again this often. */
+/** A timer takes 31 bits of ms, and does not run exactly as the clock does. So the clock is checked this often, ms. */
 const LONGEST_MS = 3_600_000
-/** So many in one turn of the event loop. */
+/** How many targets are called in one turn of the event loop. */
 const STRIDE = 256
 
 export class Deadlines {
   readonly #failed: (error: unknown) => void
   readonly #clock: Clock
-  /** The earliest first: a binary heap. */
+  /** A binary heap, the earliest deadline first. */
   readonly #heap: Kept[] = []
   #timer: NodeJS.Timeout | undefined
   #wakesAt = Infinity
 
-  /** `failed`: what becomes of an error of one that is due. The others are told all the same. */
+  /** `failed` is called with what a target throws. The other targets are called all the same. */
   constructor (failed: (error: unknown) => void, clock = CLOCK) {
     this.#failed = failed
     this.#clock = clock
   }
 
   get size (): number { return this.#heap.length }
-  /** Timers alive: one, or none where nothing is kept. */
+  /** How many timers run: one, or none if nothing is kept. */
   get timers (): number { return this.#timer ? 1 : 0 }
-  /** Now, on the clock that never jumps. */
+  /** Now, on the steady clock. */
   get now (): number { return this.#clock.steady() }
 
-  /** A moment of the wall clock, on the clock that never jumps. */
+  /** A moment of the wall clock, on the steady clock. */
   momentOf (wall: number): number {
     return this.#clock.steady() + (wall - this.#clock.wall())
   }
 
-  /** Is this moment of the wall clock over? */
+  /** True if this moment of the wall clock is over. */
   isOver (wall: number): boolean {
     return wall <= this.#clock.wall()
   }
 
-  /** `at`: on `now`. */
+  /** `at`: on the clock of `now`. */
   add (target: Due, at: number): Deadline {
     const kept: Kept = { target, at, index: this.#heap.length }
     this.#heap.push(kept)
@@ -101,7 +101,7 @@ export class Deadlines {
     this.#timer = inNobodysName(() => setTimeout(() => this.#wake(), ms).unref())
   }
 
-  /** Those that are many are spread over turns: each of them may be a client that is told to go. */
+  /** Spreads many targets over several turns: each of them may be a client that is told to go. */
   #wake (): void {
     this.stop()
     const now = this.now
@@ -161,7 +161,7 @@ export class Deadlines {
     return left && right && right.at < left.at ? right : left
   }
 
-  /** `above` goes down to where `below` was. */
+  /** `above` moves down to the place of `below`. */
   #swap (above: Kept, below: Kept): void {
     const { index } = above
     this.#put(above, below.index)

@@ -1,8 +1,8 @@
-/** What an event may be called, and what may not enter a field of a frame. */
+/** Which names events may have, and which characters must not enter a field of a frame. */
 import { EventNameInvalid, PublishOptionInvalid } from '../errors.ts'
 import { FINAL_EVENTS, PRESENCE, REMOVED } from './event.ts'
 
-/** Names of topics and events that start so are our own. */
+/** Names of topics and events that start with this belong to this package. */
 export const RESERVED = 'realtime:'
 
 // Threat: a CR, LF or NUL in an SSE field would forge fields or events (WHATWG, event stream interpretation).
@@ -14,7 +14,7 @@ export function hasControl (text: string): boolean {
   return CONTROL.test(text)
 }
 
-/** Why a name cannot be an event's, or undefined. */
+/** Why an event cannot have this name; undefined if it can. */
 export function eventNameFault (name: unknown): string | undefined {
   if (typeof name !== 'string' || name === '') return 'must be a non-empty string. It comes before the data'
   if (CONTROL.test(name)) return 'must not hold control characters (CR, LF, NUL …)'
@@ -26,7 +26,7 @@ export function eventNameFault (name: unknown): string | undefined {
   return undefined
 }
 
-/** Names found to be good: an app publishes the same few again and again. */
+/** Names that were checked and are good: an app publishes the same few again and again. */
 const good = new Set<unknown>()
 const MAX_GOOD = 1024
 
@@ -46,7 +46,7 @@ export function isEventName (name: string, topic: string): boolean {
   return true
 }
 
-/** What `key`, `dedupe` and `except` may be. */
+/** True for a good `key`, `dedupe`, `except` or `expect`. */
 export function isPublishKey (value: unknown): value is string {
   return typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= MAX_NAME_BYTES &&
     !CONTROL.test(value) && value.isWellFormed()
@@ -61,7 +61,7 @@ export function checkPublishKey (option: string, value: unknown): void {
   }
 }
 
-/** Untrusted text made fit for a message or a log. */
+/** Makes untrusted text fit for a message or a log. */
 export function printable (value: unknown): string {
   return textOf(value).slice(0, 80)
     .replace(/[^\x20-\x7e]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)

@@ -5,33 +5,33 @@ import type { EphemeralEvent, Except, Format, EventId, LogEvent, TraceContext } 
 export interface Entry {
   readonly id: EventId | undefined
   readonly prev: EventId | undefined
-  /** Empty where the reader is not given the event, and is told its place alone (`placeOf`). */
+  /** Empty if the reader gets only the place of the event (`placeOf`). */
   readonly name: string
   readonly data: Uint8Array
   readonly format: Format
   readonly key: string | undefined
-  /** The connection that must not get it: its sender's. */
+  /** The connection that must not get the event: its sender's. */
   readonly except: Except | undefined
-  /** Where it was published. A wire writes it where the topic says so (`tracesTold`). */
+  /** The trace that the event was published in. A wire writes it if the topic says so (`tracesTold`). */
   readonly trace: TraceContext | undefined
-  /** Its bytes, where they depend on nothing but the event. */
+  /** The event's bytes, by encoders whose bytes depend only on the event and its topic. */
   encoded: Encoded | undefined
 }
 
-/** A list, each with the encoder that made the bytes: there are seldom two. */
+/** A linked list: bytes, and the encoder that made them. It seldom has more than one. */
 export interface Encoded {
   readonly encoder: object
   readonly bytes: { readonly byteLength: number }
   readonly next: Encoded | undefined
 }
 
-/** After one of these nothing follows in its topic: the end of a run. */
+/** After one of these events nothing follows in its topic: a run has ended. */
 export const FINAL_EVENTS: ReadonlySet<string> = new Set(['realtime:end', 'realtime:aborted'])
-/** Says who is there, unless the topic names it otherwise. */
+/** The name of events that say who is there, unless the topic declares another. */
 export const PRESENCE = 'realtime:presence'
-/** A keyed topic's key holds nothing any more. */
+/** A key of a keyed topic holds nothing any more. */
 export const REMOVED = 'realtime:removed'
-/** It was broken off, and is not all that there was to say. */
+/** A run was broken off, so its events are not complete. */
 export const ABORTED = 'realtime:aborted'
 
 export function durableEntry (event: LogEvent): Entry {
@@ -64,7 +64,7 @@ export function ephemeralEntry (event: EphemeralEvent): Entry {
 
 const NOTHING = new Uint8Array(0)
 
-/** What is left of an event for whoever is not given it: where the log has got to, so that the next one links. */
+/** What a connection gets of an event that is not for it: only the position, so that the next event links. */
 function placeOf ({ id, prev }: Entry): Entry {
   return {
     id,
@@ -84,7 +84,7 @@ export function isPlace (entry: Entry): boolean {
   return entry.name === ''
 }
 
-/** Whoever an event may be for. */
+/** A connection that an event may be for. */
 export interface Receiver { readonly id: string, readonly identity: { readonly id: string } }
 
 /** True when the event is not for this connection. */
@@ -93,12 +93,9 @@ function excepts ({ except }: Entry, { id, identity }: Receiver): boolean {
     (except.identity === undefined || except.identity === String(identity.id))
 }
 
-/**
- * The events as this connection gets them. Of an event that is not for it there is the place alone, if the event has
- * one.
- */
+/** The events as this connection gets them. One that is not for it becomes a place; without an id it is left out. */
 export function entriesFor (receiver: Receiver, entries: readonly Entry[]): readonly Entry[] {
-  // Most are for everybody.
+  // Most events are for everybody.
   if (!entries.some((entry) => excepts(entry, receiver))) return entries
   return entries.flatMap((entry) => !excepts(entry, receiver) ? entry : entry.id === undefined ? [] : placeOf(entry))
 }

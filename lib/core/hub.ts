@@ -1,4 +1,4 @@
-/** This node: its topics, who listens, and the adapter's sink. It composes the rooms of core, and each does its own. */
+/** This node. The hub composes the rooms of core, and is the adapter's sink. */
 import { Admission, type AdmissionLimits } from './admission.ts'
 import {
   keyedStatesOf, type Adapter, type EphemeralEvent, type EventId, type Format, type LogEvent, type Page,
@@ -36,30 +36,30 @@ export interface HubSettings extends AdmissionLimits {
   readonly joinTimeout: number
   readonly retry: number
   readonly log: AppLog
-  /** Every diagnostics message bears this, to tell apps apart. */
+  /** Every diagnostics message has this, to tell apps apart. */
   readonly app?: unknown
 }
 
 export type { Departed, Listener } from './connection/listening.ts'
 
-/** What is built upon topics and connections, and is not known to them. */
+/** A feature built on topics and connections, which do not know it. */
 export interface Feature {
   /** A connection listens to a topic from here on. */
   joined? (connection: Listener, topic: ActiveTopic): void
-  /** It does not listen to it any more. */
+  /** A connection does not listen to a topic any more. */
   left? (connection: Listener, topic: ActiveTopic, how: Departed): void
-  /** A topic that is heard here has lost its log. */
+  /** The log of a topic that is heard here was reset after a loss. */
   begunAnew? (topic: ActiveTopic): void
-  /** The node hears the others' orders. The app starts when this is over. */
+  /** The node receives the orders of others from here on. The app starts when the promise resolves. */
   start? (): Promise<void>
-  /** What others have ordered may have been missed, or what the adapter keeps may be lost. */
+  /** Orders of other nodes may have been missed, or the adapter may have lost what it keeps. */
   resync? (): void
-  /** The app closes. Resolves when its clients may be sent away. */
+  /** The app closes. Resolves when the feature's clients may be sent away. */
   closing? (): Promise<unknown> | undefined
 }
 
 const SWEEP_MS = 1000
-/** An event of another node may be as large as this, or four times what may be published here. */
+/** An event of another node may have so many bytes, or four times what may be published here, if that is more. */
 const MOST_BYTES = 8 << 20
 
 /** Adapters that have been started, and not closed. */
@@ -71,12 +71,12 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly log: AppLog
   readonly observe: Observer
   readonly tracing = new Tracing()
-  /** How long clients that are let in wait for the app and for the adapter. */
+  /** How long clients wait for the app and the adapter while they are let in. */
   readonly patience: Patience
   readonly topics = new TopicRegistry()
   readonly heartbeat = new Heartbeat()
   readonly turns = new Turns((error, topic) => this.deliveryFailed(error, topic))
-  /** What of clients ends at a moment. */
+  /** When rights of clients expire. */
   readonly deadlines = new Deadlines((error) => this.log.error({ err: error }, 'realtime: an expiry failed'))
   readonly active: ActiveTopics
   readonly publisher: Publisher
@@ -86,15 +86,15 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   readonly admission: Admission
   readonly rates: IdentityRates
   readonly node: Node
-  /** The app closes. */
+  /** The app is closing. */
   stopping = false
-  /** Why the adapter is away. */
+  /** Why the adapter is not available; undefined if it is. */
   down: string | undefined
   readonly #features: Feature[] = []
-  /** Those that are told who joins and leaves. */
+  /** The features that are told who joins and leaves. */
   readonly #watchers: Feature[] = []
   readonly #givenUp = new WeakSet<Entry>()
-  /** Nodes may differ in `maxEventBytes` while it is being changed; more than this is no event. */
+  /** The most bytes of an event of another node. Nodes may differ in `maxEventBytes` while it is being changed. */
   readonly #mostBytes: number
   #state: 'new' | 'started' | 'closed' = 'new'
   #sweep: NodeJS.Timeout | undefined
@@ -128,7 +128,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     await this.adapter.start(this)
     if (!this.#closed) await this.node.start()
     if (!this.#closed) await Promise.all(this.#features.map(async (feature) => await feature.start?.()))
-    // The hub was closed meanwhile, so what was opened is closed.
+    // The hub was closed meanwhile, so the adapter that was just started is closed here.
     if (this.#closed) return await this.adapter.close()
     this.#sweep = setInterval(() => {
       this.active.sweep()
@@ -186,12 +186,12 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.resync()
   }
 
-  /** What was ordered meanwhile may have been missed. */
+  /** Orders that were given meanwhile may have been missed. */
   resync (): void {
     for (const feature of this.#features) feature.resync?.()
   }
 
-  // --- what its rooms ask and report -------------------------------------------------
+  // --- what the rooms ask and report -------------------------------------------------
 
   get maxEventBytes (): number { return this.settings.maxEventBytes }
   get fanOut (): FanOut { return this.turns.fanOut }
@@ -233,13 +233,13 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
   async readState (name: string, from: string | null, count: number): Promise<StatePage> {
     const states = keyedStatesOf(this.adapter)
     if (!states) throw new KeyedUnsupported(name, this.adapter.name)
-    // A read that is never answered would hold up all that join.
+    // A read that is never answered would hold up all clients that join.
     return await this.patience.wait(
       states.state(name, from, count), () => new Unavailable('the adapter did not answer in time')
     )
   }
 
-  /** Not logged while the adapter is known to be away: once for an outage is enough. */
+  /** Not logged while the adapter is known to be unavailable: one line for an outage is enough. */
   readFailed (error: unknown, topic: string): void {
     if (this.down === undefined) this.log.warn({ err: error, topic }, 'realtime: history cannot be read, trying again')
   }
@@ -252,7 +252,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     this.log.error({ err: error, topic }, 'realtime: a delivery failed')
   }
 
-  /** An event whose bytes cannot be made is left out. Once for an event is enough. */
+  /** An event cannot be encoded, and is left out. Logged once for each event. */
   gaveUp (entry: Entry, topic: string, error: unknown): void {
     if (this.#givenUp.has(entry)) return
     this.#givenUp.add(entry)
@@ -262,25 +262,25 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
 
   // --- clients -----------------------------------------------------------------------
 
-  /** From here on orders find it. @throws Unavailable */
+  /** From here on orders find the connection. @throws Unavailable */
   admit (connection: Connection): void {
     const missed = this.node.missedBy(connection)
     this.connections.open.add(connection)
     this.node.catchUp(connection, missed)
   }
 
-  /** A subscription of the app's own. @throws Closed */
+  /** Admits a subscription of the app's own. @throws Closed */
   admitOwn (connection: Connection): void {
     if (this.stopping) throw new Closed()
     this.connections.own.add(connection)
   }
 
-  /** Somebody was not let in. */
+  /** A client was not let in. */
   refused (error: unknown, address: () => string): void {
     this.observe.refused(address, error)
   }
 
-  // --- its end -----------------------------------------------------------------------
+  // --- the end -----------------------------------------------------------------------
 
   /** Tells every client to come back, and cuts those that have not left in time. */
   async stop (): Promise<void> {
@@ -291,7 +291,7 @@ export class Hub implements Sink, DeliveryHost, ConnectionNode, TopicHost {
     if (ends.length > 0) await overWithin(closeTimeout / 2, Promise.all(ends))
     this.active.flush()
     this.connections.sendAll()
-    // Clients that are not let in yet need not wait any longer.
+    // Clients that have not been let in need not wait any longer.
     this.patience.end(() => new Closed())
     await this.#waitForLeaving(closeTimeout - (performance.now() - since))
     this.heartbeat.stop()

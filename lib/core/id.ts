@@ -1,13 +1,13 @@
-/** Ids: those of events, which have an order for whoever starts a read, and those that nobody can guess. */
+/** Ids of events, which have an order, and random ids, which nobody can guess. */
 import { randomFillSync } from 'node:crypto'
 
-// --- of events -----------------------------------------------------------------------
-// Used only to choose where a read starts: ids are compared for equality everywhere else. An id is
-// `<ms>-<seq>.<nonce>`.
+// --- ids of events -------------------------------------------------------------------
+// The order of ids decides what is read from the store, why a cursor was not found, and which event of a key is newer.
+// Everywhere else ids are compared only for equality. An id is `<ms>-<seq>.<nonce>`.
 
 const SHAPE = /^(\d{1,16})-(\d{1,10})\.[\x21-\x7e]+$/
 
-/** Negative when `a` is older than `b`; undefined when either has no order. */
+/** Negative if `a` is older than `b`; undefined if either has no order. */
 export function compareIds (a: string, b: string): number | undefined {
   const left = idParts(a)
   const right = idParts(b)
@@ -25,15 +25,15 @@ export function idParts (id: string): { ms: number, seq: number } | undefined {
   return match ? { ms: Number(match[1]), seq: Number(match[2]) } : undefined
 }
 
-/** A genesis stands before a topic's first event: its time is 0. */
+/** True for a genesis id, which stands before a topic's first event: its time is 0. */
 export function isGenesis (id: string): boolean {
   return idParts(id)?.ms === 0
 }
 
-// --- at random -----------------------------------------------------------------------
+// --- random ids ----------------------------------------------------------------------
 
 const RANDOM_BYTES = 9
-/** Asking for random bytes costs much, whatever their number. */
+/** Many random bytes are fetched at once: a call for them costs much, whatever their number. */
 const pool = Buffer.alloc(RANDOM_BYTES * 256)
 let unused = 0
 

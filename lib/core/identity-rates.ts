@@ -1,19 +1,19 @@
-/** How many messages one identity may send, over all of its connections to this node. */
+/** Limits how many messages one identity may send, over all of its connections to this node. */
 import { Bucket } from './bucket.ts'
 import { OrderOfUse } from './order-of-use.ts'
 
-/** In one burst: what it may send in so many seconds. */
+/** A burst may have as many messages as may be sent in so many seconds. */
 const BURST_S = 2
-/** Looked at with each message: more than come in with it. */
+/** How many buckets are checked with each message. A message adds at most one, so more go than come. */
 const LOOKS = 2
 
 export class IdentityRates {
   readonly #perSecond: number
   readonly #burst: number
-  /** Those of identities that have sent something lately, the one that is silent for longest first. */
+  /** Buckets of identities that have sent something lately, the one that is silent for longest first. */
   readonly #buckets = new OrderOfUse<string, Bucket>()
 
-  /** Infinity: as many as they like. */
+  /** `perSecond`: Infinity for no limit. */
   constructor (perSecond: number, burst = perSecond * BURST_S) {
     this.#perSecond = perSecond
     this.#burst = burst

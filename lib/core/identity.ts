@@ -1,19 +1,19 @@
-/** Who a client is, as the app says it: with an id of text, so that orders and comparisons find it everywhere. */
+/** The identity of a client, as the app gives it. The id is always text, so that orders and comparisons find it. */
 import { IdentityInvalid } from '../errors.ts'
 
 export interface Identity {
   id: string
   anonymous?: boolean
-  /** When what proves it ends, ms since the epoch. */
+  /** When the proof of the identity expires, ms since the epoch. */
   expiresAt?: number
-  /** When what proves it was issued, ms since the epoch. */
+  /** When the proof of the identity was issued, ms since the epoch. */
   issuedAt?: number
 }
 
-/** What an order to another node may name. */
+/** The longest id that an order to another node may name. */
 const MAX_ID = 4096
 
-/** The text of an id: a non-empty string, a number, a bigint. Undefined for all else. */
+/** The text of an id: a non-empty string, a number, a bigint. Undefined for anything else. */
 export function identityId (value: unknown): string | undefined {
   if (typeof value === 'string') return value !== '' && value.length <= MAX_ID ? value : undefined
   if (typeof value === 'bigint') return String(value)
@@ -24,7 +24,7 @@ export function identityId (value: unknown): string | undefined {
     : undefined
 }
 
-/** What `identify` gave; undefined for nobody. @throws IdentityInvalid */
+/** Reads what `identify` returned; undefined for nobody. @throws IdentityInvalid */
 export function readIdentity (given: unknown): Identity | undefined {
   if (given === undefined || given === null) return undefined
   const value: unknown = typeof given === 'object' ? (given as { id?: unknown }).id : undefined
@@ -35,7 +35,7 @@ export function readIdentity (given: unknown): Identity | undefined {
   return value === id ? given as Identity : renamed(given, id)
 }
 
-/** The same with another id: its class and its other members stay. */
+/** A copy with another id: its class and its other members stay. */
 function renamed (given: object, id: string): Identity {
   return Object.create(Object.getPrototypeOf(given) as object | null, {
     ...Object.getOwnPropertyDescriptors(given),

@@ -1,12 +1,12 @@
-/** Values that may be there already: most clients arrive without anything being waited for, and need no promise. */
+/** Values that may be there already: most clients arrive without waiting for anything, and need no promise. */
 export type MaybePromise<T> = T | Promise<T>
 
-/** In this same turn where the value is there. What it throws then is thrown here. */
+/** Calls `next` in this same step if the value is there. Then what `next` throws is thrown here. */
 export function andThen<T, R> (value: T | PromiseLike<T>, next: (value: T) => MaybePromise<R>): MaybePromise<R> {
   return isThenable(value) ? Promise.resolve(value).then(next) : next(value)
 }
 
-/** Runs `failed` where the work fails, at once or later; what it threw is thrown on. */
+/** Runs `failed` if the work fails, at once or later. The error is thrown on. */
 export function onFailure<T> (work: () => MaybePromise<T>, failed: () => void): MaybePromise<T> {
   const fail = (error: unknown): never => {
     failed()

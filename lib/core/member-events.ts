@@ -1,10 +1,10 @@
-/** The data of events that say who is there (PROTOCOL.md, section 7), put together from JSON texts of members. */
+/** The data of events that say who is there (PROTOCOL.md, section 7), composed of the JSON texts of members. */
 import type { LeaveReason } from './adapter.ts'
 
-/** Of one event: more go into several. */
+/** The most members of one event: more go into several events. */
 export const MEMBERS_OF_EVENT = 200
 
-/** What all of them begin with. */
+/** How the data of all these events begins. */
 export function memberEventStart (subject: string): string {
   return `{"topic":${JSON.stringify(subject)}`
 }

@@ -1,7 +1,7 @@
 /**
- * What happens on this node: counted for `realtime.stats()`, and told to those who watch `node:diagnostics_channel`,
- * under `fastify-realtime:<what>`. Each message says of which `app` it is; one of a topic has its name (`topic`) and
- * what it was declared as (`pattern`). Costs nothing unwatched.
+ * What happens on this node: counted for `realtime.stats()`, and published on `node:diagnostics_channel` under
+ * `fastify-realtime:<what>`. Each message has its `app`. A message about a topic has the topic's name (`topic`) and
+ * what it was declared as (`pattern`). Without subscribers this costs nothing.
  */
 import { channel } from 'node:diagnostics_channel'
 import { Metering } from './metering.ts'
@@ -11,27 +11,29 @@ const of = (what: string): ReturnType<typeof channel> => channel(`fastify-realti
 const channels = {
   /** A connection began: `{ app, connection }`. */
   connect: of('connect'),
-  /** It ended: `{ app, connection, reason }`. */
+  /** A connection ended: `{ app, connection, reason }`. */
   disconnect: of('disconnect'),
   /** `{ app, connection, topic, pattern }` */
   subscribe: of('subscribe'),
   /** `{ app, connection, topic, pattern }` */
   unsubscribe: of('unsubscribe'),
-  /** The adapter has taken an event: `{ app, topic, pattern, event, id, bytes, duration }`; ms from the call. */
+  /**
+   * The adapter has taken an event: `{ app, topic, pattern, event, id, bytes, duration }`. `duration`: ms of the call.
+   */
   publish: of('publish'),
   /**
-   * Events were written to listeners that share their bytes, the last of them now: `{ app, topic, pattern, events,
-   * listeners, bytes, duration, id }`. `bytes`: of each; `duration`: ms since this node knew of the first event;
-   * `id`: of the first that has one.
+   * Events were written to listeners that share their bytes, to the last of them just now: `{ app, topic, pattern,
+   * events, listeners, bytes, duration, id }`. `bytes`: what each listener got; `duration`: ms since this node received
+   * the first event; `id`: of the first event that has one.
    */
   deliver: of('deliver'),
   /** Events were dropped or replaced for a slow client: `{ app, connection, topic, pattern }`. */
   drop: of('drop'),
-  /** A client came back: `{ app, connection, topic, pattern, recovered, reason }`. The reason is that of a reset. */
+  /** A client came back: `{ app, connection, topic, pattern, recovered, reason }`. `reason`: that of a reset. */
   resume: of('resume'),
   /** A client was told that events were lost: `{ app, connection, topic, pattern, reason }`. */
   reset: of('reset'),
-  /** What did not link was repaired from history: `{ app, topic, pattern }`. */
+  /** Events were missing and were read from the history: `{ app, topic, pattern }`. */
   repair: of('repair'),
   /** A client that does not read was closed: `{ app, connection, buffered }`. */
   slow: of('slow'),
@@ -76,13 +78,13 @@ export interface Counters {
   ignored: number
 }
 
-/** A connection, as far as those who watch are shown it. */
+/** A connection, as diagnostics show it. */
 export interface Observed {
-  /** What the app holds of it. */
+  /** The connection object of the app. */
   readonly face: object
 }
 
-/** A topic, as far as those who watch are told of it. */
+/** A topic, as diagnostics show it. */
 export interface ObservedTopic {
   readonly name: string
   readonly pattern: string
@@ -108,10 +110,10 @@ export class Observer {
 
   readonly metering = new Metering()
   readonly #app: unknown
-  /** What is told once groups are at rest. */
+  /** Messages to publish once the groups are at rest. */
   #untold: Array<{ what: keyof typeof channels, message: object }> = []
 
-  /** `app`: what each message bears, so that two apps in one process are told apart. */
+  /** `app`: each message has it, so that two apps in one process can be told apart. */
   constructor (app: unknown) {
     this.#app = app
   }
@@ -124,7 +126,7 @@ export class Observer {
     if (channels.disconnect.hasSubscribers) this.#tell('disconnect', { connection: connection.face, reason })
   }
 
-  /** `recovered`: the client was given what it had missed; undefined where it had missed nothing that it knew of. */
+  /** `recovered`: did the client get everything after its cursor? Undefined if it gave no cursor. */
   subscribed (connection: Observed, topic: ObservedTopic, recovered: boolean | undefined, reason?: string): void {
     if (recovered === true) this.counts.recovered++
     if (recovered === false) this.counts.resets++
@@ -138,12 +140,12 @@ export class Observer {
     if (channels.unsubscribe.hasSubscribers) this.#tell('unsubscribe', { connection: connection.face, ...named(topic) })
   }
 
-  /** When something begins that takes time: 0 where nobody watches. */
+  /** The time when an action begins (performance.now); 0 if nobody measures it. */
   began (what: 'publish' | 'deliver'): number {
     return this.metering.used || channels[what].hasSubscribers ? performance.now() : 0
   }
 
-  /** `began`: when it was called. */
+  /** `began`: when the publish was called. */
   published (topic: ObservedTopic, event: string, id: string | undefined, bytes: number, began: number): void {
     this.counts.published++
     const duration = since(began)
@@ -156,7 +158,7 @@ export class Observer {
     }
   }
 
-  /** Bytes of some events go to listeners. What is returned is to be called when the last of them was written to. */
+  /** Bytes of some events go to listeners. Call the returned function when the last listener was written to. */
   delivery (
     topic: ObservedTopic, events: ReadonlyArray<{ readonly id?: string | undefined }>, listeners: number, bytes: number,
     began: number
@@ -174,7 +176,7 @@ export class Observer {
     }
   }
 
-  /** To a client that catches up. */
+  /** Events were given to a client that catches up. */
   replayed (events: number): void {
     this.counts.delivered += events
     this.counts.replayed += events
@@ -220,8 +222,8 @@ export class Observer {
   }
 
   /**
-   * For what happens while groups are written to: what a subscriber does on it (publish, close others) must find them
-   * at rest.
+   * Publishes a message later, for what happens while groups are written to. A subscriber may publish or close others,
+   * and must find the groups at rest.
    */
   #tellAtRest (what: keyof typeof channels, message: object): void {
     if (this.#untold.push({ what, message }) === 1) RESOLVED.then(() => this.#tellUntold()).catch(() => {})
@@ -242,7 +244,7 @@ function firstId (events: ReadonlyArray<{ readonly id?: string | undefined }>): 
   return events.find(({ id }) => id !== undefined)?.id
 }
 
-/** ms; undefined where nobody watched when it began. */
+/** ms since `began`; undefined if nobody measured then. */
 function since (began: number): number | undefined {
   return began === 0 ? undefined : performance.now() - began
 }

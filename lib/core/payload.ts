@@ -1,7 +1,7 @@
 /**
- * An event's data → the bytes of it, in the one place where that is done: for publishes, relays, snapshots, what
- * sources yield, and what is sent to one connection. What cannot be encoded fails here, and with it whoever asked for
- * it, before it could take others along: everything that leaves is JSON text in UTF-8, or bytes that nobody else holds.
+ * Encodes an event's data. This is the one place that does so: for publishes, relays, snapshots, events of sources, and
+ * messages to one connection. Data that cannot be encoded fails here, for its caller alone, before it can do harm to
+ * others. What leaves here is JSON text in UTF-8, or bytes that nobody else holds.
  */
 import { types } from 'node:util'
 import type { Format } from './adapter.ts'
@@ -14,20 +14,20 @@ export interface Payload {
   readonly format: Format
 }
 
-/** What turns an event's data into text. Made from its schema, once. */
+/** Turns an event's data into text. Made from the event's schema, once. */
 export interface Codec {
-  /** A text, unless the app's own serializer is at fault; that may also throw anything. */
+  /** Returns a text. A serializer of the app may return anything else, and may throw anything. */
   serialize (data: unknown): unknown
-  /** Could this text be something else than JSON? Then it is read before it is believed. */
+  /** True if this text may be something else than JSON. Then it is parsed before it is used. */
   doubts (text: string): boolean
-  /** Why it does not fit, or undefined. `sent` is what listeners will read: the text, parsed. */
+  /** Why the data does not fit; undefined if it does. `sent` is what listeners will read: the text, parsed. */
   fault (sent: unknown, data: unknown): MaybePromise<string | undefined>
 }
 
-/** Undefined: for one connection alone. */
+/** Undefined for a message to one connection alone. */
 type TopicName = string | undefined
 
-/** Of an event with a schema, or of any. @throws EventDataInvalid */
+/** Encodes the data of an event, by its schema if it has one. @throws EventDataInvalid */
 export function encode (
   topic: TopicName, event: string, data: unknown, codec?: Codec, validate = false
 ): MaybePromise<Payload> {
@@ -35,7 +35,7 @@ export function encode (
   return andThen(encodeBy(codec, topic, event, data, validate), (bytes) => ({ data: bytes, format: 'json' }))
 }
 
-/** Of an event without a schema. Bytes are copied: the app may go on writing into its own. @throws EventDataInvalid */
+/** Encodes data without a schema. Bytes are copied: the app may go on writing into its own. @throws EventDataInvalid */
 export function encodeAny (topic: TopicName, event: string, data: unknown): Payload {
   if (types.isUint8Array(data)) return { data: copy(topic, event, data), format: 'binary' }
   return { data: encodeJson(topic, event, data), format: 'json' }
@@ -46,7 +46,7 @@ export function encodeJson (topic: TopicName, event: string, data: unknown): Uin
   return Buffer.from(jsonOf(topic, event, data))
 }
 
-/** What JSON has no word for (undefined, a function) is null. @throws EventDataInvalid */
+/** Data that JSON cannot express (undefined, a function) becomes null. @throws EventDataInvalid */
 export function jsonOf (topic: TopicName, event: string, data: unknown): string {
   refuseBuffers(topic, event, data)
   try {
@@ -56,27 +56,27 @@ export function jsonOf (topic: TopicName, event: string, data: unknown): string 
   }
 }
 
-/** JSON makes `{}` of an ArrayBuffer, and an object of numbers of a Float32Array: nobody means that. */
+/** JSON makes `{}` of an ArrayBuffer, and an object of numbers of a Float32Array: no app means that. */
 function refuseBuffers (topic: TopicName, event: string, data: unknown): void {
   if (!types.isAnyArrayBuffer(data) && (!ArrayBuffer.isView(data) || types.isUint8Array(data))) return
   throw new EventDataInvalid(shown(topic), event, 'bytes must be a Uint8Array')
 }
 
-/** The data as JSON text: bytes as base64. */
+/** The data as JSON text. Bytes become base64. */
 export function jsonTextOf ({ data, format }: Payload): string {
   const view = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
   if (format === 'json') return view.toString()
   return JSON.stringify(format === 'text' ? view.toString() : view.toString('base64'))
 }
 
-/** The data again, as the app reads it. @throws SyntaxError where it is not what its format says */
+/** Decodes the data for the app. @throws SyntaxError if the data does not have its format */
 export function decode ({ data, format }: Payload): unknown {
   if (format === 'binary') return new Uint8Array(data)
   const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString()
   return format === 'text' ? text : JSON.parse(text)
 }
 
-/** As the event's schema writes it. `validate`: what is about to be sent must fit it too. @throws EventDataInvalid */
+/** Encodes data by the event's schema. `validate`: the text must fit the schema too. @throws EventDataInvalid */
 export function encodeBy (
   codec: Codec, topic: TopicName, event: string, data: unknown, validate: boolean
 ): MaybePromise<Uint8Array> {
@@ -95,7 +95,7 @@ export function encodeBy (
   return fits === undefined ? Buffer.from(text) : judged(fits, text, topic, event)
 }
 
-/** The same, if it is not too large. @throws EventTooLarge */
+/** Returns the payload if it is not too large. @throws EventTooLarge */
 export function bounded (payload: Payload, topic: string, event: string, most: number): Payload {
   const size = payload.data.byteLength
   if (size > most) throw new EventTooLarge(`topic "${topic}", event "${event}"`, size, most)
@@ -123,7 +123,7 @@ function copy (topic: TopicName, event: string, data: Uint8Array): Uint8Array {
 
 function textOf (written: unknown): string {
   if (typeof written === 'string') return written
-  // Should the promise reject, nobody would handle it.
+  // If the promise rejects, nobody else handles it.
   if (types.isPromise(written)) written.catch(() => {})
   throw new TypeError(
     `its serializer returned ${types.isPromise(written) ? 'a promise' : written === null ? 'null' : typeof written}, ` +
@@ -139,7 +139,7 @@ function parse (text: string): unknown {
   }
 }
 
-// Line breaks stand between tokens there, since JSON has none in its strings; in an event stream each would end a line.
+// JSON has no line breaks in its strings, so these stand between tokens. In an event stream each would end a line.
 function onOneLine (text: string): string {
   if (!text.isWellFormed()) throw new TypeError('its serializer returned a text that is not well-formed Unicode')
   return text.replace(/[\r\n]+/g, ' ')

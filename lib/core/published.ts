@@ -1,4 +1,4 @@
-/** A publish, as the app asks for it, and what is found of it later. Public words: lib/types/ passes them on. */
+/** The options of a publish, its result, and events and states as they are read. Public: lib/types/ exports them. */
 import type { EventId } from './adapter.ts'
 
 /** Each string has 1 to 255 bytes. A wrong or unknown option rejects with FST_ERR_REALTIME_PUBLISH_OPTION. */

@@ -1,7 +1,7 @@
 /**
- * A source while it is read: an iterable of the app's, asked for one event after the other and returned at most once.
- * When its signal aborts it is over: nobody waits for an event any longer, and what the source throws from then on (as
- * it should) is ignored.
+ * Reads a source: an iterable of the app, which is asked for one event after the other and returned at most once. When
+ * the signal aborts, the source is over: nobody waits for an event any longer, and what the source throws from then on
+ * (as it should) is ignored.
  */
 import { callApart, quiet, toError, type AppLog } from './callbacks.ts'
 import { keepContext } from './async-context.ts'
@@ -15,31 +15,28 @@ export type Step<E> = { readonly done: true } | { readonly done: false, readonly
 export interface SourceReading<T, E> {
   /** Asks the app for its iterable. */
   open (): MaybePromise<Events<T>>
-  /** A throw is the source's failure. */
+  /** If this throws, the source has failed. */
   encode (event: T): E
   readonly signal: AbortSignal
   readonly log: AppLog
 }
 
-/**
- * How long the first event is waited for, ms, so that what the source throws instead can still be a response's status.
- */
+/** How long a response waits for the first event, ms. What the source throws until then can still become its status. */
 export const FIRST_EVENT_MS = 1000
 
-// The timers as they are when this is loaded: where a test stops the clock, the head of a response must not wait for
-// it.
+// The timers of when this is loaded: if a test stops the clock, the head of a response must not wait for it.
 const { setTimeout: after, clearTimeout: cancel } = globalThis
 const DONE = Object.freeze({ done: true })
 
 export class SourceReader<T, E> {
   readonly #reading: SourceReading<T, E>
-  /** The async context of whoever asked for the source. The source is returned in it too. */
+  /** The async context in which the source was asked for. The source is returned in it too. */
   readonly #origin = keepContext()
   readonly #aborted = (): void => this.return()
   #iterator: AsyncIterator<T> | Iterator<T> | undefined
-  /** Nothing more is asked of it. */
+  /** The source is asked for nothing more. */
   #over = false
-  /** Asked for already, and not taken. */
+  /** The first step, until it is taken. */
   #first: Promise<Step<E>> | undefined
   /** Ends the wait for the step under way. */
   #giveUp: (() => void) | undefined
@@ -50,13 +47,11 @@ export class SourceReader<T, E> {
     this.#over = reading.signal.aborted
     reading.signal.addEventListener('abort', this.#aborted, { once: true })
     const first = this.#first = this.#step(async () => await this.#open())
-    // It may be taken later, or never.
+    // The step may be taken later, or never: until then its rejection must not be unhandled.
     first.catch(() => {})
   }
 
-  /**
-   * The first step; undefined where it takes longer than FIRST_EVENT_MS. Rejects with what the source threw instead.
-   */
+  /** The first step; undefined if it takes longer than FIRST_EVENT_MS. Rejects with what the source threw instead. */
   async first (): Promise<Step<E> | undefined> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise<undefined>((resolve) => { timer = after(() => resolve(undefined), FIRST_EVENT_MS) })
@@ -69,7 +64,7 @@ export class SourceReader<T, E> {
     }
   }
 
-  /** Rejects with an Error: what the source threw, or why an event of it could not be encoded. */
+  /** Rejects with an Error: what the source threw, or why one of its events could not be encoded. */
   async next (): Promise<Step<E>> {
     const first = this.#first
     this.#first = undefined
@@ -77,12 +72,12 @@ export class SourceReader<T, E> {
     return await this.#step(() => this.#iterator?.next())
   }
 
-  /** Lets go of the source, unless that is over. */
+  /** Returns the source's iterator, unless the source is over. */
   return (): void {
     if (this.#over) return
     this.#end()
     this.#giveUp?.()
-    // An iterator that is not there yet is let go of when it comes.
+    // An iterator that is not there yet is returned when it comes.
     if (this.#iterator) this.#letGo(this.#iterator)
   }
 
@@ -96,8 +91,8 @@ export class SourceReader<T, E> {
     return { done: true, value: undefined }
   }
 
-  // Not `Promise.race` with a promise of the end: that would live as long as the source, and keep each event until
-  // then.
+  // Not `Promise.race` with a promise of the end: that promise would live as long as the source, and keep each event
+  // until then.
   #step (ask: () => IteratorResult<T> | PromiseLike<IteratorResult<T>> | undefined): Promise<Step<E>> {
     if (this.#over) return Promise.resolve(DONE as Step<E>)
     return new Promise((resolve, reject) => {
@@ -149,7 +144,7 @@ export class SourceReader<T, E> {
   }
 
   #letGo (iterator: AsyncIterator<T> | Iterator<T>): void {
-    // In a microtask: it may be the source itself that aborts, and a generator cannot be returned while it runs.
+    // In a microtask: the source itself may have caused the abort, and a generator cannot be returned while it runs.
     queueMicrotask(() => this.#origin.runInAsyncScope(() => {
       callApart(this.#reading.log, 'realtime: a source ended', () => iterator.return?.(), 'debug')
     }))

@@ -1,4 +1,4 @@
-/** How the events of a keyed topic change its state, and how that is written for those who join. */
+/** How the events of a keyed topic change its state, and how the state is written for clients that join. */
 import type { EventId, KeyedEvent } from './adapter.ts'
 import { REMOVED, type Entry } from './event.ts'
 import { jsonTextOf } from './payload.ts'
@@ -7,14 +7,14 @@ import { jsonTextOf } from './payload.ts'
 export type Change = KeyedEvent | undefined
 
 export interface StateCodec {
-  /** Its events do not say all of it: what the app reads is read from the adapter each time. */
+  /** True if the events do not say all of the state. Then it is read from the adapter each time that the app asks. */
   readonly partial?: boolean
   changes (entry: Entry): ReadonlyArray<readonly [key: string, change: Change]>
-  /** JSON text: one part of several of the topic's state. */
+  /** One part of the topic's state, as JSON text. */
   part (topic: string, part: number, more: boolean, events: readonly KeyedEvent[]): string
 }
 
-/** Each event is its key's newest. */
+/** Each event is the newest of its key. */
 export const newestOfEach: StateCodec = {
   changes (entry) {
     const { key, id, name, data, format } = entry

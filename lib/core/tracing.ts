@@ -1,6 +1,6 @@
 /**
- * Where traces come in. A feature gives the hub a tracer; core asks it at each publish and at each message of a
- * channel, and knows nothing else of traces. Without a tracer that is one look at a property.
+ * Where traces come in. A feature gives the hub a tracer. Core asks the tracer at each publish and at each message of a
+ * channel, and knows nothing else of traces. Without a tracer this is one look at a property.
  */
 import type { EventId, TraceContext } from './adapter.ts'
 
@@ -9,13 +9,13 @@ export interface Publishing {
   readonly kind: 'publish' | 'remove' | 'relay'
   readonly pattern: string
   readonly event: unknown
-  /** The topic's full name; undefined where the params name none. */
+  /** The topic's full name; undefined if the params are wrong. */
   readonly topic: string | undefined
 }
 
-/** A publish that is under way. What is said after `done` or `failed` counts for nothing. */
+/** A publish that is under way. Calls after `done` or `failed` are ignored. */
 export interface PublishSpan {
-  /** Goes with the event. */
+  /** The trace that goes with the event. */
   readonly trace: TraceContext | undefined
   /** The adapter has the event. */
   done (bytes: number, id: EventId | undefined): void
@@ -30,21 +30,21 @@ export interface Handling {
   readonly message: string | undefined
 }
 
-/** Throws nothing of its own. */
+/** A tracer must throw nothing of its own. */
 export interface Tracer {
   publish (publishing: Publishing): PublishSpan
   /** Runs the code, once. */
   handle<T> (handling: Handling, code: () => Promise<T>): Promise<T>
 }
 
-/** A node's place for a tracer. */
+/** The tracer of a node. */
 export class Tracing {
   tracer: Tracer | undefined
   /** Clients are told where events were published. */
   toClients = false
 }
 
-/** Ends the span where the work fails; it says itself when it is done. */
+/** Ends the span if the work fails. The work itself calls `done`. */
 export async function inSpan<T> (span: PublishSpan, work: (span: PublishSpan) => Promise<T>): Promise<T> {
   try {
     return await work(span)
@@ -54,14 +54,14 @@ export async function inSpan<T> (span: PublishSpan, work: (span: PublishSpan) =>
   }
 }
 
-/** By what the app holds: `app.realtime`. */
+/** By the object `app.realtime`. */
 const places = new WeakMap<object, Tracing>()
 
 export function offerTracing (realtime: object, tracing: Tracing): void {
   places.set(realtime, tracing)
 }
 
-/** Undefined for what is no `app.realtime`. */
+/** Undefined for anything that is not an `app.realtime`. */
 export function tracingOf (realtime: unknown): Tracing | undefined {
   return typeof realtime === 'object' && realtime !== null ? places.get(realtime) : undefined
 }

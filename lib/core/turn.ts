@@ -1,6 +1,6 @@
 /**
- * The next turn of the event loop. Taken from Node when this is loaded: tests put clocks of their own in the place of
- * `setImmediate`, and what only waits for its turn must not wait for them.
+ * The next turn of the event loop. `setImmediate` is taken from Node when this is loaded: tests put clocks of their own
+ * in its place, and code that only waits for its turn must not wait for them.
  */
 import { setImmediate } from 'node:timers'
 
@@ -10,7 +10,7 @@ export function nextTurn (): Promise<void> {
   return new Promise((resolve) => onNextTurn(resolve))
 }
 
-/** False when a clock of a test's was there first. */
+/** False if a test's clock was there first. */
 function isReal (): boolean {
   const probe: object = setImmediate(() => {})
   return '_onImmediate' in probe

@@ -1,30 +1,30 @@
 /**
- * What the validator of any compiler says, read as Fastify reads it (lib/validation.js there):
+ * What a validator of any compiler returns, read as Fastify reads it (lib/validation.js there):
  *
- * | says | means |
+ * | returns | means |
  * | --- | --- |
  * | `{ error }`, truthy, whatever it is; `false`, with `errors` on the function | the data does not fit |
- * | `{ value }`, undefined and null too | it fits, and this takes its place |
+ * | `{ value }`, undefined and null too | it fits, and this value replaces it |
  * | anything else | it fits |
- * | a promise | fits unless it gives `false` or rejects; what else it gives is not looked into |
+ * | a promise | fits unless it gives `false` or rejects; anything else it gives is ignored |
  * | a throw, an error with a status of 500 and up | the server failed |
  */
 import { statusAsked, toError } from './callbacks.ts'
 import type { MaybePromise } from './maybe-promise.ts'
 
-/** `schemaEnv`: Ajv's, which can only replace the data as a whole where it is given its parent. */
+/** `schemaEnv`: only Ajv's validators have it. They can replace the data as a whole only if they get its parent. */
 export type Validator = (
   (data: unknown, context?: { parentData: object, parentDataProperty: string }) => unknown
 ) & { errors?: unknown, schemaEnv?: unknown }
 
-/** `fault` is why the data does not fit, in words for whoever sent it; without it `value` is to be used. */
+/** `fault`: why the data does not fit, in words for whoever sent it. Without a fault, `value` is to be used. */
 export type Checked =
   | { readonly fault: string, readonly value?: never }
   | { readonly fault?: never, readonly value: unknown }
 
 export type Check = (data: unknown) => MaybePromise<Checked>
 
-/** Faults told of at once, and characters of them. */
+/** How many faults are named at once, and how many characters the text has. */
 const MAX_FAULTS = 5
 const MAX_TEXT = 500
 
@@ -63,7 +63,7 @@ function read (validate: Validator, said: unknown, holder: { data: unknown }): C
 }
 
 function refusal (error: unknown): Checked {
-  // An error with a status of 500 and above is no judgement of the data.
+  // An error with a status of 500 and above says nothing about the data.
   if ((statusAsked(error) ?? 0) >= 500) throw failed(error)
   return { fault: describe(error) }
 }
@@ -79,9 +79,7 @@ function isPromise (said: unknown): said is PromiseLike<unknown> {
   return Boolean(said) && typeof (said as { then?: unknown }).then === 'function'
 }
 
-/**
- * An error of any library in words: Ajv's and zod's lists of issues, Joi's and yup's errors, a string. Never throws.
- */
+/** Describes an error of any library: lists of issues of Ajv and zod, errors of Joi and yup, a string. Never throws. */
 export function describe (error: unknown): string {
   try {
     const { issues, message } = Object(error) as { issues?: unknown, message?: unknown }

@@ -1,4 +1,4 @@
-/** What a source yields: an event with these members and no others, since one misspelt would be left out in silence. */
+/** Checks what a source yields: an event with these members and no others, because a misspelt one would be ignored. */
 import { printable } from './event-name.ts'
 import { EventDataInvalid } from '../errors.ts'
 import { isRecord, unknownIn, whyUnknown } from '../known.ts'

@@ -1,4 +1,4 @@
-/** Counts the listeners of a topic on all nodes: each node is asked, and answers with its own number. */
+/** Counts the listeners of a topic on all nodes: this node asks the others, and each answers with its own number. */
 import type { Adapter, EphemeralEvent } from '../adapter.ts'
 import { overWithin } from '../callbacks.ts'
 import { randomId } from '../id.ts'

@@ -1,8 +1,8 @@
 /**
- * This node among others: what a node asks of all nodes (to end connections, to take topics from them, and what
- * features ask). Such orders are events of a reserved topic with history, which every node listens to: an order that
- * was given while a node was cut off reaches it by repair. Where repair fails, every connection's topics are authorized
- * again; a connection for which nothing can be asked is told to come back.
+ * This node among others. A node gives orders to all nodes: to end connections, to take topics from them, and what
+ * features order. An order is an event of a reserved topic with history, which every node listens to. So a node that
+ * was cut off gets the order by repair. If repair fails, every connection's topics are authorized again, and a
+ * connection for which `authorize` cannot be asked is told to come back.
  */
 import type { Adapter, EphemeralEvent, Format, EventId, LogEvent, Retention } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
@@ -25,22 +25,22 @@ export interface Ordered {
   readonly id: string
   readonly identity: { readonly id: string }
   readonly closed: boolean
-  /** Orders given before its request arrived. */
+  /** How many orders were given before the connection's request arrived. */
   readonly since: number
-  /** Does it listen to this topic, or is it about to? */
+  /** True if the connection listens to this topic, or is about to. */
   concerns (topic: string): boolean
   take (topic: string): void
-  /** Ends it as soon as there is a wire that can say so. */
+  /** Ends the connection as soon as there is a wire that can tell the client. */
   condemn (reason: Ending): void
   closeFor (reason: Ending): void
-  /** `retry`: when it should come back, if it must (ms). */
+  /** Checks the connection's rights again. `retry`: when the client should come back, if it must (ms). */
   judgeAnew (retry: number): void
 }
 
-/** What a client that is ended is told. */
+/** What a client is told when its connection is ended. */
 interface Ending { readonly code?: number, readonly text?: string, readonly reconnect?: boolean }
 
-/** Reads an order of a feature's own. Returns what is to be done; undefined where the order is not understood. */
+/** Reads an order of a feature. Returns what carries it out; undefined if the order is not understood. */
 export type ReadOrder = (said: Members) => (() => void) | undefined
 
 export interface NodeHost {
@@ -50,7 +50,7 @@ export interface NodeHost {
   /** The connections on which orders are carried out. */
   readonly clients: ReadonlySet<Ordered>
   listenersHere (topic: string): number
-  /** Orders of features may be lost too. */
+  /** Orders of features may have been lost too. */
   resync (): void
   retryAfter (clients: number): number
 }
@@ -93,12 +93,12 @@ export class Node {
     this.#log.close()
   }
 
-  /** A feature obeys orders of this word. */
+  /** Orders whose `op` is this word are for the feature that calls this. */
   obey (op: string, read: ReadOrder): void {
     this.#features.set(op, read)
   }
 
-  /** Is this topic the nodes' own? */
+  /** True for a topic that nodes use among themselves. */
   concerns (topic: string): boolean {
     return topic === CONTROL || topic === NODE + this.name
   }
@@ -115,7 +115,7 @@ export class Node {
     this.#log.repair().catch(() => {})
   }
 
-  /** Resolves when the order is given; every node obeys as soon as it hears of it. */
+  /** Resolves when the order is given. Each node carries it out as soon as the order arrives. */
   async order (order: Order | Members): Promise<{ id: EventId }> {
     return await this.#host.adapter.publish(CONTROL, 'order', Buffer.from(JSON.stringify(order)), {
       retention: RETENTION, format: 'json'
@@ -128,7 +128,7 @@ export class Node {
     const said = readMembers(data, format)
     const order = said && readOrder(said)
     const act = order ? () => this.#carryOut(order) : said && this.#featureOf(said)?.(said)
-    // It comes from a newer node, or from somebody else who writes to this topic.
+    // The order comes from a newer node, or from something else that writes to this topic.
     if (!act) return this.#ignored()
     this.#guard(act)
   }
@@ -155,7 +155,7 @@ export class Node {
     }
   }
 
-  /** How many orders were given so far. A client that arrives now is concerned by those that follow. */
+  /** How many orders were given so far. For a client that arrives now, only later orders count. */
   get orders (): number { return this.#revocations.count }
 
   /** How many orders were given by that moment (performance.now). */
@@ -163,17 +163,20 @@ export class Node {
     return this.#revocations.countAt(time)
   }
 
-  /** The orders that were given since the client arrived, and could not find it yet. @throws Unavailable */
+  /** The orders that were given since the client arrived, and that could not find it yet. @throws Unavailable */
   missedBy ({ since }: Ordered): Order[] {
     const missed = this.#revocations.after(since)
-    // Threat: a client could keep a hook waiting until the order that concerns it is forgotten.
+    // Threat: a client could keep a hook waiting until this node has forgotten the order that concerns the client.
     if (!missed) {
       throw new Unavailable('the client took too long to connect: a disconnect or revoke for it may have been missed')
     }
     return missed
   }
 
-  /** Orders find the connection from now on. It obeys those that it missed; an order to end it waits for its wire. */
+  /**
+   * Carries out the orders that the connection missed. From now on orders find it. An order to end the connection waits
+   * until it has a wire.
+   */
   catchUp (connection: Ordered, missed: readonly Order[]): void {
     for (const order of missed) carryOut(order, connection, 'condemn')
   }

@@ -1,12 +1,12 @@
 /**
  * Reads what nodes say to each other. Threat: whoever may write to the adapter's server can say anything here, and a
- * newer node may say what this one does not know. An order is obeyed only where all that it must have is understood;
- * members that it has besides are skipped.
+ * newer node may say what this one does not know. An order is obeyed only if all its required members are understood.
+ * Other members are ignored.
  */
 import type { Format } from '../adapter.ts'
 import { customReason, MAX_TEXT_BYTES } from '../call-options.ts'
 
-/** Whom an order concerns. A connection must fit every member that is given. */
+/** Whom an order concerns. A connection must match every member that is given. */
 export interface Target { identity?: string, connection?: string, topic?: string }
 
 export type Order =
@@ -16,12 +16,12 @@ export type Order =
 export interface Question { ask: string, from: string, topic: string }
 export interface Answer { ask: string, count: number }
 
-/** Names of topics take 255 bytes; identities and keys are the app's. */
+/** The longest text in an order. Names of topics have at most 255 bytes; identities and keys are the app's. */
 const MAX_TEXT = 4096
 /** A text of so many UTF-16 units always fits into a close frame. */
 const SHORT_REASON = 41
 const TARGET_WORDS: ReadonlySet<string> = new Set(['identity', 'connection', 'topic'])
-/** The names of nodes and of questions: they become part of a topic's name. */
+/** Names of nodes, and ids of questions. The name of a node becomes part of a topic's name. */
 const NODE = /^[A-Za-z0-9_-]{1,64}$/
 
 export type Members = Record<string, unknown>
@@ -58,7 +58,7 @@ function fitting (text: string): string {
 }
 
 /**
- * Threat: a target without members, or without the one that is not understood, would fit more clients than were meant.
+ * Threat: a target without members, or one whose unknown members are ignored, would match more clients than were meant.
  * So the whole target is refused.
  */
 function readTarget (value: unknown): Target | undefined {
@@ -77,7 +77,7 @@ export function readQuestion (data: Uint8Array, format: Format): Question | Answ
   return isNode(said.from) && isText(said.topic) ? { ask: said.ask, from: said.from, topic: said.topic } : undefined
 }
 
-/** The members of a JSON object, without a prototype. */
+/** The members of a JSON object, as an object without a prototype. */
 export function readMembers (data: Uint8Array, format: Format): Members | undefined {
   if (format !== 'json') return undefined
   try {

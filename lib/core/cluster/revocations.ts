@@ -1,6 +1,6 @@
 /**
- * Keeps the orders of the last minute, for clients that were on their way in when an order was given. Orders are
- * counted, and a client bears the count at its arrival: "given since this client arrived" needs no clock.
+ * Keeps the orders of the last minute, for clients that were still connecting when an order was given. Orders are
+ * counted, and a client keeps the count of its arrival. So no clock is needed to know which orders came later.
  */
 const REMEMBER_MS = 60_000
 const MAX_REMEMBERED = 10_000
@@ -9,7 +9,7 @@ interface Given<T> { readonly order: T, readonly at: number }
 
 export class Revocations<T> {
   #kept: Array<Given<T>> = []
-  /** How many of the orders kept are too old. They are dropped once they are half of all. */
+  /** How many of the kept orders are too old. They are removed once they are more than half of all. */
   #aged = 0
   /** How many orders were dropped, and when the last of them was given (performance.now). */
   #forgotten = 0
@@ -20,7 +20,7 @@ export class Revocations<T> {
 
   /** How many orders were given by then (performance.now). */
   countAt (time: number): number {
-    // It is not known how many of the dropped orders were given by then. A number that is too low is the safe one.
+    // How many of the dropped orders were given by then is not known. A number that is too low is the safe one.
     if (time < this.#forgottenAt) return -1
     let count = this.count
     for (let index = this.#kept.length - 1; index >= this.#aged && this.#given(index).at > time; index--) count--
@@ -36,7 +36,7 @@ export class Revocations<T> {
     if (this.#aged * 2 > this.#kept.length) this.#drop()
   }
 
-  /** Orders may have been given of which this node has not heard. */
+  /** Orders may have been given that did not reach this node. */
   lose (): void {
     this.#forgotten = this.count + 1
     this.#forgottenAt = performance.now()
@@ -44,7 +44,7 @@ export class Revocations<T> {
     this.#aged = 0
   }
 
-  /** The orders that were given after the first `count`. Undefined where some of them were dropped. */
+  /** The orders that were given after the first `count`. Undefined if some of them were dropped. */
   after (count: number): T[] | undefined {
     if (count < this.#forgotten) return undefined
     return count >= this.count ? NONE : this.#kept.slice(this.#aged + count - this.#forgotten).map(({ order }) => order)

@@ -1,6 +1,6 @@
 /**
- * A client that is behind pulls what it has missed at its own pace, and nothing is kept for it meanwhile. It joins its
- * groups again in the same synchronous step in which it finds nothing left to pull.
+ * A client that is behind pulls the events that it has missed, at its own pace. Nothing is kept for it meanwhile. The
+ * client joins its groups again in the same synchronous step in which it finds nothing left to pull.
  */
 import type { EventId } from '../adapter.ts'
 import type { SnapshotPart, TopicSnapshot } from '../delivery/snapshots.ts'
@@ -13,12 +13,12 @@ import type { Output } from './output.ts'
 import type { Apart, Held, Search, Subscription } from './subscription.ts'
 import { Unavailable } from '../../errors.ts'
 
-/** The connection, as its catching up sees it. */
+/** What catching up needs of the connection. */
 export interface CatchUpHost {
   readonly receiver: Receiver
   readonly closed: boolean
   readonly output: Output
-  /** It is in its groups: there is nothing to catch up with. */
+  /** The client is in its groups, so there is nothing to catch up with. */
   readonly grouped: boolean
   readonly subscriptions: readonly Subscription[]
   listens (subscription: Subscription): boolean
@@ -28,33 +28,30 @@ export interface CatchUpHost {
   tell (notice: Notice): void
   reset (subscription: Subscription, reason: ResetReason): void
   replayed (events: number): void
-  /** What this client needs could not be had: it is told to come back. */
+  /** A read for this client has failed: tells the client to come back. */
   comeBack (error: unknown): void
   historyFailed (error: unknown, topic: string): void
 }
 
-/** What one step of a topic, or of all, has come to. `waiting`: for a read, or for a snapshot. */
+/** The result of one step of a topic, or of all topics. `waiting`: older events are being read. */
 type Step = 'moved' | 'waiting' | 'level'
 
-/** How often a snapshot is taken when, each time, its place in the log is trimmed away meanwhile. */
+/** How often a snapshot is taken, if its place in the log is dropped each time before the client gets it. */
 const SNAPSHOT_TRIES = 3
-/** The first who is given a part makes its bytes. After so many parts other work has its turn. */
+/** Parts of a snapshot in one turn of the event loop: the first client that gets a part makes its bytes. */
 const PARTS_IN_ONE_TURN = 8
 
 export class CatchUp {
   readonly #host: CatchUpHost
   #pumping = false
-  /**
-   * The encoder of the groups that the client will join. `own`: its bytes depend on the positions of this client's
-   * other topics.
-   */
+  /** The encoder of the groups to join. `own`: the bytes depend on the positions of the client's other topics. */
   #encoder: Encoder | 'own' | undefined
 
   constructor (host: CatchUpHost) {
     this.#host = host
   }
 
-  /** A client that has nothing to pull joins its groups in this same step. Any other starts to pull. */
+  /** Asks for wanted snapshots, and pulls. With nothing to pull, the client joins its groups in this same step. */
   settle (): void {
     for (const subscription of this.#host.subscriptions) {
       if (subscription.standing.is === 'held') this.#askSnapshot(subscription, subscription.standing)
@@ -62,12 +59,12 @@ export class CatchUp {
     this.pump()
   }
 
-  /** The set of topics is about to change, and with it the encoder. */
+  /** Call before the set of topics changes: the encoder depends on it. */
   forgetEncoder (): void {
     this.#encoder = undefined
   }
 
-  /** Nothing is pulled while `run` runs: what is pulled must come behind what `run` writes. */
+  /** Nothing is pulled while `run` runs, so that pulled events come after what `run` writes. */
   without<T> (run: () => T): T {
     this.#pumping = true
     try {
@@ -91,7 +88,7 @@ export class CatchUp {
     })
   }
 
-  /** One step of every topic. `level`: all that are not held stand where their topics are. */
+  /** One step of every topic. `level`: all subscriptions that are not held stand where their topics are. */
   #stepAll (): Step {
     const host = this.#host
     let all: Step = 'level'
@@ -108,7 +105,7 @@ export class CatchUp {
   #step (subscription: Subscription): Step {
     const { standing } = subscription
     if (standing.is !== 'held') return this.#pull(subscription)
-    // A snapshot that takes its time holds up its own topic alone.
+    // A slow snapshot delays only its own topic.
     return typeof standing.snapshot === 'object'
       ? this.#giveSnapshot(subscription, standing, standing.snapshot)
       : 'level'
@@ -136,12 +133,12 @@ export class CatchUp {
     const bytes = this.#ownBytes(subscription, replay, encoder)
     subscription.stand(replay.to)
     this.#host.replayed(replay.count)
-    // May be empty: the flat format has no words for a place.
+    // The bytes may be empty: the flat format cannot tell a position.
     if (bytes.byteLength > 0) this.#host.output.write(bytes)
     return 'moved'
   }
 
-  /** Some of the events may not be for this client. */
+  /** Without the events that are not for this client. */
   #ownBytes ({ topic }: Subscription, { bytes, entries }: ReplayStep, encoder: Encoder): Chunk {
     const own = entries && entriesFor(this.#host.receiver, entries)
     return own === entries ? bytes : bytesOf(encoder, own ?? [], topic)
@@ -174,7 +171,7 @@ export class CatchUp {
     return this.#encoder
   }
 
-  /** What follows is not among the recent events any more: the adapter may still have it. */
+  /** The recent events do not reach back to `at` any more. The adapter may still have what follows. */
   #seek (subscription: Subscription, at: EventId): Step {
     subscription.stand(at)
     const standing = subscription.standing as Apart
@@ -190,7 +187,7 @@ export class CatchUp {
     standing.search = search
     log?.reach(at).then(() => {
       if (log.locate(at) === undefined) search.state = 'gone'
-      // The read has found it. Should it be dropped again before the client takes it, another search starts.
+      // The read has found the place. If it is dropped again before the client pulls, another search starts.
       else if (standing.search === search) delete standing.search
       this.pump()
     }, (error: unknown) => {
@@ -216,19 +213,19 @@ export class CatchUp {
   #goOn (subscription: Subscription, standing: Held, snapshot: TopicSnapshot): void {
     if (!this.#host.listens(subscription)) return
     standing.snapshot = snapshot
-    // The client gets a position in one topic more, and with it another encoder.
+    // The client gets a position in one more topic, and with it another encoder.
     this.#host.leaveGroups()
     this.pump()
   }
 
-  /** As if it were asked for again: the client's other topics go on meanwhile. */
+  /** Goes on in the next turn. Until then the snapshot counts as asked for, and the client's other topics go on. */
   #rest (subscription: Subscription, standing: Held, snapshot: TopicSnapshot): 'level' {
     standing.snapshot = 'asked'
     onNextTurn(() => this.#goOn(subscription, standing, snapshot))
     return 'level'
   }
 
-  /** Parts of two states would make none. */
+  /** The rest of the snapshot was dropped. Parts of two states do not make one, so the client comes back. */
   #tooSlow (): Step {
     this.#host.comeBack(new Unavailable('the client reads the state more slowly than its events come'))
     return 'moved'
@@ -249,8 +246,8 @@ export class CatchUp {
       return standing.part % PARTS_IN_ONE_TURN === 0 ? this.#rest(subscription, standing, snapshot) : 'moved'
     }
     topic.flush()
-    // The client stands at the snapshot first, and where the reset goes on from only once it is told: a client that is
-    // cut between the two must not resume behind the loss.
+    // The client stands at the snapshot's place first, and at the topic's position only when the reset is told. A
+    // client that is cut between the two must not resume after the loss.
     subscription.release(snapshot.from)
     this.#host.tell({ type: 'snapshot', subscription, data: part.data, event: part.event })
     if (kept) return 'moved'

@@ -1,4 +1,4 @@
-/** One client on one wire, from when it is let in to its end. */
+/** The connection of one client over one wire, from when the client is let in to the end. */
 import type { EventId } from '../adapter.ts'
 import { customReason, type Reason } from '../call-options.ts'
 import { statusOf } from '../callbacks.ts'
@@ -20,22 +20,22 @@ import type { Subscription } from './subscription.ts'
 
 export type { Client, ConnectionSettings } from './client.ts'
 
-/** The node, as its connections see it. */
+/** What a connection needs of the node. */
 export interface ConnectionNode extends ListeningNode {
   readonly heartbeat: Heartbeat
   join (client: Joiner, joining: readonly Joining[]): Joined[]
   release (joining: readonly Joining[]): void
   /** When a client should come back (ms). */
   retryAfter (): number
-  /** It has ended; its wire may still be saying so. */
+  /** The connection has ended. The wire may still be telling the client. */
   closing (connection: Connection): void
-  /** Its wire is gone. */
+  /** The connection's wire is gone. */
   ended (connection: Connection): void
 }
 
 export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner, FaceHost {
   readonly output = new Output(this)
-  /** When it was let in, ms since the epoch. */
+  /** When the client was let in, ms since the epoch. */
   readonly letInAt = Date.now()
   readonly #node: ConnectionNode
   readonly #client: Client
@@ -46,11 +46,11 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   readonly #early = new Early()
   readonly #joins = new Joins()
   readonly #ending = new Ending()
-  /** The order to end it that was given before it had a wire. */
+  /** An order to end the connection that was given before there was a wire. */
   #condemned: Reason | undefined
-  /** Why it ended. */
+  /** Why the connection ended. */
   #reason: CloseReason | undefined
-  /** Why it will end, once the client has been given everything. */
+  /** Why the connection will end, once the client has been given everything. */
   #finale: CloseReason | undefined
 
   constructor (node: ConnectionNode, client: Client) {
@@ -60,7 +60,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   }
 
   get receiver (): Receiver { return this.#client }
-  /** Names that are being joined. */
+  /** Names of topics that are being joined. */
   get pending (): readonly string[] { return this.#joins.pending }
   get kind (): WireKind { return this.#client.kind }
   get since (): number { return this.#client.since }
@@ -79,25 +79,25 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
   get attached (): boolean { return this.output.attached }
   get begun (): boolean { return this.#begun }
   get closed (): boolean { return this.#reason !== undefined }
-  /** Why it ended. */
+  /** Why the connection ended. */
   get reason (): CloseReason | undefined { return this.#reason }
   get signal (): AbortSignal { return this.#ending.signal }
 
-  /** What the app holds of it. Made when first asked for. */
+  /** The connection object of the app. Made when first asked for. */
   get face (): ConnectionFace {
     this.#face ??= new ConnectionFace(this)
     return this.#face
   }
 
-  // --- its beginning -------------------------------------------------------------------
+  // --- beginning -----------------------------------------------------------------------
 
-  /** The wire is there. Nothing is written before `begin`. */
+  /** The wire is ready. Nothing is written before `begin`. */
   attach (outlet: Outlet): void {
     this.output.attach(outlet)
     if (this.heartbeat > 0) this.#hand = this.#node.heartbeat.add(this.output, this.heartbeat)
   }
 
-  /** Joins and opens in one synchronous step. */
+  /** Joins the topics and tells the client that the connection is open, in one synchronous step. */
   begin (joining: readonly Joining[]): void {
     if (this.#condemned) return this.#endCondemned(joining, this.#condemned)
     const joined = this.#node.join(this, joining)
@@ -106,7 +106,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.tell({ type: 'opened', subscriptions: this.subscriptions })
     this.announce(joined)
     for (const notice of this.#early.take()) this.tell(notice)
-    // Not before the opening is written: whoever watches may send to the client now.
+    // Only now that the opening is written: a subscriber of the diagnostics may send to the client.
     this.#node.observe.connected(this)
     this.settle()
     this.output.wake()
@@ -117,12 +117,12 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.closeFor(reason)
   }
 
-  /** Resolves when it has begun, or has ended before that. */
+  /** Resolves when the connection has begun, or has ended before that. */
   async whenBegun (): Promise<void> {
     while (!this.#begun && !this.closed) await this.output.woken()
   }
 
-  /** Tells what became of each subscription's cursor. */
+  /** Tells the client what became of each cursor. */
   announce (joined: readonly Joined[], ref?: unknown): void {
     for (const { subscription, recovered, reason } of joined) {
       const expires = this.expires(subscription.topic.name)
@@ -132,21 +132,21 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     }
   }
 
-  /** ms from now until what allows it to hear this topic ends. */
+  /** ms from now until the client's right to hear this topic ends. */
   expires (name: string): number | undefined {
     return this.#client.expires?.(name)
   }
 
   // --- orders --------------------------------------------------------------------------
 
-  /** Ends it as soon as there is a wire that can say so. The app hears nothing of it. */
+  /** Ends the connection as soon as there is a wire that can tell the client. The app is not told of the connection. */
   condemn (order: Reason): void {
     this.#condemned ??= order
   }
 
   get condemned (): boolean { return this.#condemned !== undefined }
 
-  /** Does it listen to this topic, or is it about to? */
+  /** True if the client listens to this topic, or is about to. */
   concerns (name: string): boolean {
     return this.has(name) || this.#joins.isPending(name) || this.#awaits(name)
   }
@@ -159,7 +159,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     return this.#joins.admits(name)
   }
 
-  /** A topic is taken from it, for as long as it is connected. */
+  /** Takes a topic from the client, which cannot join the topic again while it is connected. */
   take (name: string): void {
     if (this.closed) return
     const awaited = this.#awaits(name)
@@ -168,7 +168,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.#joins.full) this.sendAway(judgedAnew)
   }
 
-  /** What allowed it to hear this topic is over; it may join it again. Where it cannot be told of that, it ends. */
+  /** The client's right to this topic is over; it may join again. A client that cannot be told is disconnected. */
   lapse (name: string, reason: LapseReason): void {
     if (this.closed || !this.concerns(name)) return
     if (!this.attached || !this.output.outlet.sheds) return this.sendAway(expired)
@@ -177,7 +177,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (this.remove(name, 'taken') || awaited) this.tell({ type: 'revoked', topic: name, reason })
   }
 
-  /** Orders may be lost, so `authorize` is asked again. Where it cannot be, the client is told to come back. */
+  /** Orders may be lost, so `authorize` is asked again. If it cannot be asked, the client is told to come back. */
   judgeAnew (retry: number): void {
     if (this.#begun && this.pending.length === 0 && this.#listening.askable) this.#client.authorizeAgain()
     else this.end(judgedAnew, retry)
@@ -197,17 +197,17 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.#listening.settle()
   }
 
-  /** A join that takes its time. It is given up when the topic is left or taken meanwhile. @throws Forbidden */
+  /** Begins a join that takes time. Leaving or losing the topic meanwhile gives up the join. @throws Forbidden */
   joining (name: string): Join {
     return this.#joins.start(name)
   }
 
-  /** It is over. */
+  /** The join is over. */
   joined (join: Join): void {
     this.#joins.end(join)
   }
 
-  /** False where it did not listen to that. */
+  /** False if the client did not listen to the topic. */
   remove (name: string, how: 'left' | 'taken' = 'left'): boolean {
     this.#joins.leave(name)
     const subscription = this.#listening.find(name)
@@ -237,7 +237,7 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.end(slowClient)
   }
 
-  /** The wire took everything: what waited goes out. */
+  /** The wire took everything: writes what waited. */
   drained (): void {
     if (this.closed || this.output.stalled) return
     this.#listening.drained()
@@ -246,12 +246,12 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     if (!this.output.full) this.output.wake()
   }
 
-  /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */
+  /** Resolves when the client takes bytes again, or is gone. Undefined when the client takes bytes now. */
   writable (): Promise<void> | undefined {
     return this.output.writable()
   }
 
-  /** Nothing is written to it until it is released: the same happens to it as to a client that does not read. */
+  /** Writes nothing until `release`. The client is treated like one that does not read. */
   stall (): void {
     if (this.closed || !this.attached) return
     this.output.full = true
@@ -284,9 +284,9 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.end(customReason(reason), reason.reconnect ? this.#node.retryAfter() : undefined)
   }
 
-  // --- its end -----------------------------------------------------------------------------
+  // --- end ---------------------------------------------------------------------------------
 
-  /** Ends once the client has been given everything that waits for it. */
+  /** Ends the connection once the client has been given everything that waits for it. */
   finish (reason: CloseReason): void {
     if (this.closed) return
     this.#finale = reason
@@ -299,26 +299,26 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.end(reason, this.#node.retryAfter())
   }
 
-  /** Sends the client away to come back later. The return is spread: others waited for the same and come back too. */
+  /** Tells the client to come back later, at a random time: other clients waited for the same and come back too. */
   comeBack (error: unknown): void {
     this.sendAway(statusOf(error) === 503 ? tryAgainLater : internalError)
   }
 
-  /** Ends from this side. `retry`: when the client should come back (ms). */
+  /** Ends the connection from this side. `retry`: when the client should come back (ms). */
   end (reason: CloseReason, retry?: number): void {
     if (this.closed) return
     this.#close(reason)
     if (this.output.attached) this.output.outlet.close(reason, retry)
-    // It is still on its way in: there is no wire whose end could be waited for.
+    // The client is still connecting: there is no wire whose end could be waited for.
     else this.#node.ended(this)
   }
 
-  /** Ends without a word: a client that was told to go did not. */
+  /** Ends the wire without a word: the client was told to go and has not gone. */
   cut (): void {
     this.output.outlet.destroy()
   }
 
-  /** The other side is gone. */
+  /** The client, or its wire, is gone. */
   gone (reason: CloseReason): void {
     if (!this.closed) this.#close(reason)
     this.#node.ended(this)
@@ -333,14 +333,14 @@ export class Connection implements OutletHost, OutputHost, ListeningHost, Joiner
     this.#node.closing(this)
     if (this.#hand) this.#node.heartbeat.remove(this.#hand)
     this.output.wake()
-    // Not during this turn's fan-out: the app may publish or close others now, and must find the groups at rest.
+    // Later, because a fan-out may be under way: the app may publish or close others, and must find the groups at rest.
     queueMicrotask(() => {
       this.#node.observe.disconnected(this, reason)
       this.#ending.tell(reason, this.#client.run && ((code) => this.#client.run?.(code)))
     })
   }
 
-  /** Runs once, also where the end has come already. */
+  /** Runs the callback once, also if the connection has ended already. */
   whenEnded (callback: (reason: CloseReason) => void): void {
     this.#ending.whenTold(callback)
   }

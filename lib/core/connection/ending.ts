@@ -1,4 +1,4 @@
-/** How the app hears of a connection's end: by a signal, and by a callback. */
+/** Tells the app of a connection's end, by a signal and by a callback. */
 import type { CloseReason } from '../close-reasons.ts'
 
 export class Ending {
@@ -7,7 +7,7 @@ export class Ending {
   #reason: CloseReason | undefined
   #told = false
 
-  /** Made when first asked for: most connections never need one. */
+  /** The controller is made when the signal is first asked for: most connections never need one. */
   get signal (): AbortSignal {
     if (!this.#abort) {
       this.#abort = new AbortController()
@@ -16,13 +16,13 @@ export class Ending {
     return this.#abort.signal
   }
 
-  /** Runs once, also where the end has come already. */
+  /** Runs the callback once, also if the end has been told already. */
   whenTold (callback: (reason: CloseReason) => void): void {
     if (this.#told && this.#reason) callback(this.#reason)
     else this.#callback = callback
   }
 
-  /** It has ended; the app is told in a moment. */
+  /** The connection has ended. The app is told later, by `tell`. */
   set (reason: CloseReason): void {
     this.#reason = reason
   }

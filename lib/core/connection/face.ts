@@ -1,4 +1,4 @@
-/** The connection that the app gets. It has what its public type says, and nothing behind it can be reached. */
+/** The connection object that the app gets. It has what its public type says, and nothing behind it can be reached. */
 import { readReason, type Reason } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
 import type { Identity } from '../identity.ts'
@@ -25,18 +25,17 @@ export interface FaceHost {
   /** Bytes that wait for the client. */
   readonly buffered: number
   tell (notice: Notice): void
-  /** What the app named, joined as this client. */
+  /** Joins a topic as this client. */
   subscribe (topic: unknown): Promise<void>
-  /** What the app named is left. */
   unsubscribe (topic: unknown): void
-  /** What the app has allowed in what it named. */
+  /** What allows the client to hear a topic. */
   grant (topic: unknown): TopicGrant | undefined
   closeFor (reason: Reason): void
 }
 
 export class ConnectionFace {
   readonly #host: FaceHost
-  /** The app's own. Made when first asked for. */
+  /** Data of the app. The object is made when first asked for. */
   #data: Record<string, unknown> | undefined
 
   constructor (host: FaceHost) {

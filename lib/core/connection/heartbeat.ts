@@ -1,11 +1,11 @@
 /**
- * One clock for all connections. Each has a slot on a wheel and is beaten once a turn of its period, so that
- * beats are spread and a tick costs only what is due.
+ * One timer for all connections. Each connection has a slot on a wheel, and one heartbeat per period. So heartbeats are
+ * spread, and a tick costs only what is due.
  */
 import { inNobodysName } from '../async-context.ts'
 
 export interface Beating {
-  /** Once a period. */
+  /** Called once per period. */
   beat (): void
 }
 
@@ -13,12 +13,12 @@ export interface Beating {
 export interface Hand { target: Beating | undefined, readonly every: number, rounds: number }
 
 const SLOTS = 256
-/** Few, so that the answers to a tick's beats arrive together, and are read together. */
+/** Few ticks, so that the answers to the heartbeats of a tick arrive together, and are read together. */
 const TICKS_PER_PERIOD = 16
 const MAX_TICK_MS = 2000
-/** A turn of the event loop beats for so long. */
+/** How long one turn of the event loop sends heartbeats, ms. */
 const SLICE_MS = 3
-/** Beaten between two looks at the clock. */
+/** Heartbeats between two checks of the clock. */
 const STRIDE = 32
 
 export class Heartbeat {
@@ -29,15 +29,15 @@ export class Heartbeat {
   #count = 0
   readonly #sliceMs: number
 
-  /** `sliceMs`: how long one turn of the event loop may beat. */
+  /** `sliceMs`: how long one turn of the event loop sends heartbeats. */
   constructor (sliceMs = SLICE_MS) {
     this.#sliceMs = sliceMs
   }
 
-  /** Timers alive: one, whatever the number of connections; none without. */
+  /** How many timers run: one, whatever the number of connections; none without connections. */
   get timers (): number { return this.#timer ? 1 : 0 }
 
-  /** The clock ticks finely enough for this period. Call before the first connection that has it. */
+  /** Makes ticks short enough for this period. Call this before the first connection that has it. */
   allow (periodMs: number): void {
     this.#tickMs = Math.max(5, Math.min(this.#tickMs, Math.floor(periodMs / TICKS_PER_PERIOD)))
     if (!this.#timer) return
@@ -48,7 +48,7 @@ export class Heartbeat {
 
   add (target: Beating, periodMs: number): Hand {
     const every = Math.max(1, Math.round(periodMs / this.#tickMs))
-    // The first beat falls anywhere in the period: clients that came together are not beaten together.
+    // The first heartbeat comes at a random time in the period: clients that came together get theirs apart.
     const hand: Hand = { target, every, rounds: 0 }
     this.#place(hand, 1 + Math.floor(Math.random() * every))
     this.#count++
@@ -56,7 +56,7 @@ export class Heartbeat {
     return hand
   }
 
-  /** Lets go of it at once: a turn of the wheel can be long. */
+  /** Frees the target at once: it may take long until the wheel comes to this hand. */
   remove (hand: Hand): void {
     if (!hand.target) return
     hand.target = undefined

@@ -1,6 +1,6 @@
 /**
- * Makes subscriptions of a client's cursors. The topics are opened, and their past is brought within reach; then the
- * client joins all of them in one step.
+ * Makes subscriptions from a client's cursors. First the topics are opened, and the events after the cursors are read.
+ * Then the client joins all topics in one step.
  */
 import type { Adapter, EventId } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
@@ -14,35 +14,35 @@ import type { Subscription } from './subscription.ts'
 import { Unavailable } from '../../errors.ts'
 
 /**
- * Where a client says it is in a topic. `start`: before the oldest event kept. `unknown`: its cursor names no place in
- * the topic.
+ * The position that a client names for a topic. `start`: before the oldest event kept. `unknown`: the cursor names no
+ * place in the topic.
  */
 export type Cursor = { id: EventId } | 'unknown' | 'start' | undefined
 
 export interface Wanted { readonly at: TopicAt, readonly cursor: Cursor }
 
-/** A topic that a client is about to join: it is open, and its past at hand. */
+/** A topic that a client is about to join. The topic is open, and the events after the cursor have been read. */
 export interface Joining {
   readonly at: TopicAt
   readonly topic: ActiveTopic
   cursor: Cursor
-  /** It asked for the topic from its start: there is nothing that it could have lost. */
+  /** The client asked for the topic from its start: it cannot have lost anything. */
   fromStart?: boolean
-  /** The cursor was not found, and another was put in its place. */
+  /** Why the client's cursor was not found. The topic's start has taken its place. */
   lost?: ResetReason
 }
 
 export interface Joined {
   readonly subscription: Subscription
-  /** Was the client given what it had missed? Undefined where it had missed nothing that it knew of. */
+  /** Did the client get everything after its cursor? Undefined if it gave none, or asked for all from the start. */
   readonly recovered: boolean | undefined
   readonly reason: ResetReason | undefined
 }
 
-/** A connection, as far as it joins. */
+/** What joining needs of a connection. */
 export interface Joiner extends Observed {
   has (name: string): boolean
-  /** False for a topic that was taken from it. */
+  /** False for a topic that was taken from the client, or that it left before it began. */
   admits (name: string): boolean
   add (topic: ActiveTopic, at: EventId | undefined, held: boolean): Subscription
 }
@@ -52,7 +52,7 @@ export interface JoiningNode {
   readonly active: ActiveTopics
   readonly observe: Observer
   readonly patience: Patience
-  /** Why the adapter is away. */
+  /** Why the adapter is not available; undefined if it is. */
   readonly down: string | undefined
 }
 
@@ -64,7 +64,7 @@ export class Entrance {
   }
 
   /**
-   * Opens the topics and brings what follows the cursors within reach. `join` or `release` must follow.
+   * Opens the topics, and reads the events after the cursors. `join` or `release` must follow.
    * @throws Unavailable
    */
   prepare (wanted: readonly Wanted[]): MaybePromise<Joining[]> {
@@ -76,10 +76,10 @@ export class Entrance {
     for (const { topic } of joining) this.#node.active.release(topic)
   }
 
-  /** In one synchronous step: every subscription stands at its cursor, or where its topic is. */
+  /** Adds all subscriptions in one synchronous step. Each stands at its cursor, or where its topic is. */
   join (client: Joiner, joining: readonly Joining[]): Joined[] {
-    // Threat: a topic may have been taken from it since the app was asked, or be named twice. Every way into a topic
-    // comes through here.
+    // Threat: a topic may have been taken from the client since the app was asked, or be named twice. Every join comes
+    // through here.
     const joined = joining.flatMap((one) =>
       client.has(one.topic.name) || !client.admits(one.topic.name) ? [] : [this.#join(client, one)])
     this.release(joining)
@@ -102,7 +102,7 @@ export class Entrance {
     return { subscription, recovered, reason }
   }
 
-  // --- the adapter is asked ------------------------------------------------------------
+  // --- reading from the adapter --------------------------------------------------------
 
   async #reachAll (joining: Joining[]): Promise<Joining[]> {
     try {
@@ -115,8 +115,8 @@ export class Entrance {
   }
 
   /**
-   * A client waits for the adapter only so long, and not at all for an adapter that is known to be away. After that it
-   * is told to come back.
+   * A client waits only so long for the adapter, and not at all for an adapter that is known to be unavailable. After
+   * that the client is told to come back.
    */
   async #inTime (work: Promise<unknown>): Promise<void> {
     work.catch(() => {})
@@ -130,7 +130,7 @@ export class Entrance {
     one.fromStart = one.cursor === 'start'
     if (one.fromStart) await this.#reachStart(one)
     else if (typeof one.cursor === 'object') await topic.log?.reach(one.cursor.id)
-    // The topic is of use only as a whole: a client that has lost its place is given all of it anew.
+    // The topic is of use only as a whole: a client whose cursor is not found gets all of it again.
     if (!at.topic.policy.whole || one.cursor === undefined || isFound(one)) return
     one.lost = resetReason(topic, one.cursor)
     await this.#reachStart(one)
@@ -141,14 +141,14 @@ export class Entrance {
     one.cursor = { id: await this.#startOf(at.name) }
     await log?.reach(one.cursor.id)
     if (isFound(one)) return
-    // The log has begun anew, and this node has not heard of it.
+    // The log in the store has begun anew, and this node does not know that yet.
     await log?.repair()
     one.cursor = { id: await this.#startOf(at.name) }
     await log?.reach(one.cursor.id)
   }
 
   /**
-   * The id before the oldest event; where there is no event yet, the id that the first will link to. One read gives
+   * The id before the oldest event. If there is no event yet, the id that the first event will link to. One read gives
    * both.
    */
   async #startOf (name: string): Promise<EventId> {
@@ -165,7 +165,7 @@ function isAtHand (one: Joining): boolean {
   return cursor === 'unknown' && !at.topic.policy.whole
 }
 
-/** The log still holds the cursor's place. */
+/** True if the log still has the cursor's place. */
 function isFound ({ topic, cursor }: Joining): boolean {
   return typeof cursor === 'object' && topic.log?.locate(cursor.id) !== undefined
 }

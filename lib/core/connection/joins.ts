@@ -1,25 +1,25 @@
 /**
- * What a connection is about to join, what it has left before it began, and what was taken from it. Most connections
- * have none of these.
+ * The topics that a connection is about to join, those that it has left before it began, and those that were taken from
+ * it. Most connections have none of these.
  */
 import { Forbidden } from '../../errors.ts'
 
-/** A topic that is being joined: the app is asked, history is read. */
+/** A join in progress: the app is asked, or history is read. */
 export interface Join {
   readonly name: string
   fate: 'pending' | 'left' | 'taken'
 }
 
-/** Names kept of what was taken from one connection. */
+/** Names of taken topics that are kept for one connection. One more, and the client must come back. */
 export const MAX_TAKEN = 1000
 
 export class Joins {
-  // Made when there is something to keep.
+  // Each set is made when there is something to keep.
   #pending: Set<Join> | undefined
   #left: Set<string> | undefined
   #taken: Set<string> | undefined
 
-  /** @throws Forbidden where the topic was taken */
+  /** @throws Forbidden if the topic was taken from the connection */
   start (name: string): Join {
     if (this.#taken?.has(name)) throw new Forbidden(name, 'subscribe')
     const join: Join = { name, fate: 'pending' }
@@ -32,7 +32,7 @@ export class Joins {
   }
 
   get pending (): string[] { return [...this.#pending ?? []].map(({ name }) => name) }
-  /** No more can be kept. */
+  /** Too many topics were taken to keep another name. */
   get full (): boolean { return (this.#taken?.size ?? 0) > MAX_TAKEN }
 
   isPending (name: string): boolean {

@@ -1,12 +1,12 @@
 /** Connections closed from this side whose clients are not gone yet. They keep their socket, and what waits in it. */
-/** A connection, as it takes its leave. */
+/** What `Leaving` needs of a connection. */
 export interface Leaver {
   /** Ends at once. */
   cut (): void
 }
 
 export class Leaving {
-  /** In the order in which they were closed; the value: when (performance.now). */
+  /** The connections in the order in which they were closed, with the time of that (performance.now). */
   readonly #since = new Map<Leaver, number>()
   #empty: (() => void) | undefined
 
@@ -20,9 +20,7 @@ export class Leaving {
     if (this.#since.delete(connection) && this.#since.size === 0) this.#empty?.()
   }
 
-  /**
-   * Cuts the connections that were closed so many ms ago and have not gone: a client that does not read never would.
-   */
+  /** Cuts connections that were closed so many ms ago and have not gone: a client that does not read never goes. */
   cut (olderThanMs: number): void {
     const latest = performance.now() - olderThanMs
     for (const [connection, since] of [...this.#since]) {

@@ -1,6 +1,6 @@
 /**
- * What one client listens to. It is in the groups of all its topics, or in none: the bytes of a group may tell where it
- * stands in every one of them.
+ * The topics that one client listens to. The client is in the groups of all its topics, or in none: the bytes of a
+ * group may contain its position in every topic.
  */
 import type { EventId } from '../adapter.ts'
 import type { CloseReason } from '../close-reasons.ts'
@@ -13,30 +13,30 @@ import { CatchUp, type CatchUpHost } from './catch-up.ts'
 import type { Output } from './output.ts'
 import { Subscription, type SubscriptionHost } from './subscription.ts'
 
-/** How a client has left a topic: by its own or the app's wish, by an order that took it, or with its connection. */
+/** How a client left a topic: by its own or the app's wish, by an order that took the topic, or with its connection. */
 export type Departed = 'left' | 'taken' | 'ended'
 
-/** A connection, as those see it who are told what it listens to. */
+/** A connection, as the node's features see it. */
 export interface Listener {
-  /** Why it ended. */
+  /** Why the connection ended; undefined while it is open. */
   readonly reason: CloseReason | undefined
-  /** False where it did not listen to that. */
+  /** False if the connection did not listen to the topic. */
   remove (name: string): boolean
 }
 
-/** The node, as what a client listens to sees it. */
+/** What `Listening` needs of the node. */
 export interface ListeningNode {
   readonly observe: Observer
   readonly fanOut: FanOut
   entered (topic: ActiveTopic, listener: Listener): void
   left (topic: ActiveTopic, listener: Listener, how: Departed): void
-  /** The bytes of this event cannot be made. */
+  /** This event cannot be encoded. */
   gaveUp (entry: Entry, topic: string, error: unknown): void
   deliveryFailed (error: unknown, topic: string): void
   historyFailed (error: unknown, topic: string): void
 }
 
-/** The connection, as what it listens to sees it. */
+/** What `Listening` needs of the connection. */
 export interface ListeningHost extends Observed, Listener {
   readonly receiver: Receiver
   readonly closed: boolean
@@ -45,20 +45,20 @@ export interface ListeningHost extends Observed, Listener {
   finish (reason: CloseReason): void
   end (reason: CloseReason): void
   sendAway (reason: CloseReason): void
-  /** What the client needs could not be had. */
+  /** A read for this client has failed: tells the client to come back. */
   comeBack (error: unknown): void
 }
 
-/** Shared by all connections that have none. */
+/** Shared by all connections without subscriptions. */
 const NONE: readonly never[] = []
 
 export class Listening implements SubscriptionHost, CatchUpHost {
   readonly catchUp = new CatchUp(this)
   readonly #node: ListeningNode
   readonly #host: ListeningHost
-  /** Never changed, only replaced: whoever goes through it may change what the client listens to. */
+  /** The array is never changed, only replaced: code that goes through it may add and remove subscriptions. */
   #subscriptions: readonly Subscription[] = NONE
-  /** The encoder of the groups that it is in. */
+  /** The encoder of the groups that the client is in; undefined if it is in none. */
   #encoder: Encoder | undefined
 
   constructor (node: ListeningNode, host: ListeningHost) {
@@ -84,7 +84,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     return this.#subscriptions.some((one) => one === subscription)
   }
 
-  /** `authorize` can be asked about all that it listens to. */
+  /** `authorize` can be asked about all topics of the client. */
   get askable (): boolean {
     return this.#subscriptions.length > 0 &&
       this.#subscriptions.every(({ topic: { declared: { policy } } }) =>
@@ -93,7 +93,7 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   // --- joining and leaving -----------------------------------------------------------
 
-  /** One topic more, from `at`, or from where it is. Call `settle` when all are added. */
+  /** Adds a subscription at `at`, or at the topic's position. Call `settle` when all are added. */
   add (topic: ActiveTopic, at: EventId | undefined, held: boolean): Subscription {
     this.leaveGroups()
     topic.flush()
@@ -105,12 +105,12 @@ export class Listening implements SubscriptionHost, CatchUpHost {
     return subscription
   }
 
-  /** False where it has left already. */
+  /** False if the client has left the topic already. */
   remove (subscription: Subscription, how: Departed): boolean {
     if (this.closed) return false
     this.leaveGroups()
-    // `leaveGroups` has written what waited for the client. Where that was too much, the connection has ended, and with
-    // it the subscription.
+    // `leaveGroups` has written what waited for the client. If that was too much, the connection has ended, and its
+    // subscriptions with it.
     if (!this.listens(subscription)) return false
     this.#subscriptions = this.#subscriptions.filter((other) => other !== subscription)
     this.#node.observe.unsubscribed(this.#host, subscription.topic)
@@ -142,10 +142,10 @@ export class Listening implements SubscriptionHost, CatchUpHost {
   /** Call before the set of topics changes, or a position changes without an event. `settle` must follow. */
   leaveGroups (): void {
     this.catchUp.forgetEncoder()
-    // What waits for the groups is this client's too. It may be too much for it, and end it.
+    // Bytes that wait for the groups are for this client too. They may be too much for it, and end the connection.
     if (this.#encoder) this.#flushTopics()
     this.endFanOut()
-    // Conflated events are pulled instead, from where the client stands.
+    // Conflated events are dropped here, and pulled from where the client stands.
     this.output.outbox?.releaseEvents()
     if (!this.#encoder) return
     const subscriptions = this.#subscriptions
@@ -165,24 +165,24 @@ export class Listening implements SubscriptionHost, CatchUpHost {
       if (this.closed) return
       subscription.level()
       subscription.topic.join(subscription, encoder)
-      // A client that came behind the end stays: another run of the source has begun since.
+      // A client that joined after the final event stays: another run of the source has begun since.
       const { ending, position } = subscription.topic
       if (ending && subscription.from !== position) this.finish(ending)
     }
   }
 
-  /** All but those that wait for a snapshot. */
+  /** All subscriptions but those that wait for a snapshot. */
   get #live (): readonly Subscription[] {
     const all = this.#subscriptions
     return all.some(({ held }) => held) ? all.filter(({ held }) => !held) : all
   }
 
-  /** It has been given everything that there is for it. */
+  /** The client has been given everything that there is for it. */
   get complete (): boolean {
     return this.#encoder !== undefined && this.#live === this.#subscriptions
   }
 
-  /** Writes what waits for this client in a fan-out under way. */
+  /** Writes what waits for this client in a fan-out that is under way. */
   endFanOut (): void {
     this.#node.fanOut.giveNow(this.#subscriptions)
   }
@@ -193,21 +193,21 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   // --- a client that reads again -------------------------------------------------------
 
-  /** Writes what waited, as far as the client takes it; then the client catches up. */
+  /** Writes what waited, as far as the client takes bytes. Then the client catches up. */
   drained (): void {
     this.#gather()
     if (this.closed) return
     this.output.full = false
-    // Nothing is pulled meanwhile: what is pulled must come behind what waits.
+    // Pulled events must come after what waits.
     if (this.catchUp.without(() => this.output.outbox?.drain() ?? false)) this.#caughtUp()
     if (!this.output.full) this.catchUp.pump()
   }
 
   /**
-   * Called while the client still counts as full. A client that misses events misses those too that wait in its topics:
-   * they must not be written before it is told. And a conflated event tells positions, to which the client must have
-   * been brought before. What comes out of the fan-out may be what overflows, so whether events are missing is asked
-   * after it.
+   * Called while the client still counts as full, so that what is written here goes to the outbox. The fan-out comes
+   * first: a conflated event contains positions, and must not be written before the events up to them. If events are
+   * missing, those that wait in the topics must be dropped too: they must not be written before the client is told. The
+   * fan-out may cause the overflow, so `missing` is read after it.
    */
   #gather (): void {
     if (this.output.outbox) this.endFanOut()
@@ -226,7 +226,8 @@ export class Listening implements SubscriptionHost, CatchUpHost {
 
   reset (subscription: Subscription, reason: ResetReason): void {
     const { topic } = subscription
-    // Leave first: a conflated event that still waits would be written with the positions that are told here.
+    // Leave the groups first: a conflated event that still waits would be written with the positions that are told
+    // here.
     this.leaveGroups()
     topic.flush()
     if (topic.declared.hasState) subscription.hold()

@@ -1,4 +1,4 @@
-/** What waits for a client whose buffer is full: bounded, in order, until the client takes it. */
+/** The bytes and events that wait for a client whose buffer is full: bounded, in order, until the client reads. */
 import type { EventId } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import { OrderOfUse } from '../order-of-use.ts'
@@ -8,12 +8,12 @@ import {
 } from './slow-client.ts'
 
 export interface OutboxSettings {
-  /** Bytes that a client which does not read may cost. */
+  /** The most bytes that may wait for a client that does not read. */
   readonly maxBuffered: number
   readonly slow: SlowPolicy
 }
 
-/** The connection, as its outbox sees it. */
+/** What the outbox needs of the connection. */
 export interface OutboxHost {
   readonly closed: boolean
   readonly settings: OutboxSettings
@@ -21,7 +21,7 @@ export interface OutboxHost {
   dropped (topic: HeardTopic): void
 }
 
-/** Where it writes to. */
+/** Where the outbox writes to. */
 interface Sink {
   readonly full: boolean
   readonly outlet: Outlet
@@ -35,7 +35,7 @@ export class Outbox implements Waiting {
   readonly #host: OutboxHost
   readonly #sink: Sink
   readonly #policy: SlowClient
-  /** Written from the oldest; the key is what a newer event replaces. */
+  /** Written from the oldest on. A newer event replaces the item that has its key. */
   readonly #items = new OrderOfUse<string | number, Item>()
   #next = 0
 
@@ -45,16 +45,16 @@ export class Outbox implements Waiting {
     this.#policy = slowClientOf(host.settings.slow, this)
   }
 
-  /** Events were dropped, and the client has not been told. */
+  /** Events were dropped, and the client has not been told yet. */
   get missing (): boolean { return this.#policy.missing }
 
-  /** Bytes of a group, which are those of `entries`. `overflows`: past `maxBuffered`, and the client must go. */
+  /** Keeps `bytes` of a group: the encoded `entries`. `overflows`: too much waits, and the client must go. */
   add (bytes: Chunk, to: Recipient, entries: readonly Entry[]): Fits {
     this.#policy.keep(bytes, to, entries)
     return this.#relieved()
   }
 
-  /** Bytes for this client alone. `told`: the bytes tell it positions. */
+  /** Keeps bytes for this client alone. `told`: the bytes contain positions. */
   addOwn (bytes: Chunk, told: boolean): Fits {
     this.put({ is: 'own', bytes, size: bytes.byteLength, told })
     return this.#relieved()
@@ -64,7 +64,7 @@ export class Outbox implements Waiting {
     return this.fits || this.#policy.relieve() ? 'fits' : 'overflows'
   }
 
-  /** Writes what waits, while the client takes it. True when nothing is left. */
+  /** Writes what waits, while the client takes bytes. True when nothing is left. */
   drain (): boolean {
     while (this.#items.size > 0) {
       if (this.#host.closed) return true
@@ -83,11 +83,11 @@ export class Outbox implements Waiting {
     if (entry.prev !== undefined && entry.prev !== to.ownPlace) this.#skip(to, entry.prev)
     if (entry.id !== undefined) to.stand(entry.id)
     const bytes = to.bytesOrLoss(entry)
-    // May be empty: the flat format has no words for a place.
+    // The bytes may be empty: the flat format cannot tell a position.
     if (bytes && bytes.byteLength > 0) this.#sink.force(bytes)
   }
 
-  /** Brings the client to `at`: what stood before it was replaced by newer events. */
+  /** Tells the client the position `at`: newer events replaced the events before it. */
   #skip (to: Recipient, at: EventId): void {
     to.stand(at)
     const moved = this.#sink.outlet.notice({ type: 'at', subscription: to, why: 'conflated' })
@@ -101,7 +101,7 @@ export class Outbox implements Waiting {
     }
   }
 
-  /** Lets go of what can be pulled from the recent events instead. */
+  /** Drops the events that can be pulled from the recent events instead. */
   releaseEvents (): void {
     for (const [key, item] of this.#items.entries()) if (item.is === 'event') this.delete(key, item)
   }

@@ -1,29 +1,29 @@
-/** What is written to one client: at once while it takes it, and kept in its outbox while it does not. */
+/** Writes to one client: at once while the client takes bytes, and into its outbox while it does not. */
 import type { Entry } from '../event.ts'
 import type { Chunk, Outlet } from '../wire.ts'
 import { Outbox, type Fits, type OutboxHost } from './outbox.ts'
 import type { Recipient } from './slow-client.ts'
 import { ConnectionClosed } from '../../errors.ts'
 
-/** The connection, as its output sees it. */
+/** What the output needs of the connection. */
 export interface OutputHost extends OutboxHost {
-  /** More waits than may. */
+  /** More bytes wait than `maxBuffered`. */
   overflowed (): void
 }
 
-/** Shared by all connections on which nobody waits. */
+/** Shared by all outputs that nobody waits for. */
 const NONE: ReadonlyArray<() => void> = []
 
 export class Output {
-  /** Something was written since the last beat. */
+  /** Something was written since the last heartbeat. */
   wrote = false
   /** The peer's buffer is full. */
   full = false
-  /** It counts as full, whatever the peer takes, until it is let go. */
+  /** The output counts as full until it is released, whatever the peer takes. */
   stalled = false
-  /** When it last gave a sign of life, ms since the epoch; 0 before the first. */
+  /** When the last heartbeat was due, ms since the epoch; 0 before the first. */
   beatenAt = 0
-  /** What waits for the peer, where anything does. */
+  /** What waits for the peer; undefined if nothing waits. */
   outbox: Outbox | undefined
   readonly #host: OutputHost
   #outlet: Outlet | undefined
@@ -39,30 +39,30 @@ export class Output {
 
   get attached (): boolean { return this.#outlet !== undefined }
 
-  /** @throws ConnectionClosed where there is none yet */
+  /** @throws ConnectionClosed if there is no outlet yet */
   get outlet (): Outlet {
     if (!this.#outlet) throw new ConnectionClosed()
     return this.#outlet
   }
 
-  /** Bytes that this client costs now. */
+  /** Bytes that wait for this client, in the outbox and in the socket. */
   get buffered (): number { return this.outlet.buffered + (this.outbox?.bytes ?? 0) }
 
-  /** Bytes of a group: the hot path. */
+  /** Writes bytes of a group. This is the hot path. */
   deliver (to: Recipient, bytes: Chunk, entries: readonly Entry[]): void {
     this.wrote = true
     if (!this.full) this.full = !this.outlet.write(bytes)
     else if (!this.#host.closed) this.#kept(this.#box.add(bytes, to, entries))
   }
 
-  /** Bytes for this client alone. `told`: they tell it positions. */
+  /** Writes bytes for this client alone. `told`: the bytes contain positions. */
   write (bytes: Chunk, told = false): void {
     this.wrote = true
     if (!this.full) this.full = !this.outlet.write(bytes)
     else if (!this.#host.closed) this.#kept(this.#box.addOwn(bytes, told))
   }
 
-  /** Writes whatever the buffer says: for bytes that must not be parted by what waits. */
+  /** Writes even if the peer's buffer is full: for bytes from the outbox that must not be separated. */
   force (bytes: Chunk): void {
     this.full = !this.outlet.write(bytes)
   }
@@ -76,7 +76,7 @@ export class Output {
     if (fits === 'overflows') this.#host.overflowed()
   }
 
-  /** Once a heartbeat period. */
+  /** Called once per heartbeat period. */
   beat (): void {
     if (this.stalled) return
     this.#outlet?.beat(!this.wrote)
@@ -84,7 +84,7 @@ export class Output {
     this.wrote = false
   }
 
-  /** Resolves when the client takes bytes again, or is gone. Undefined when it takes them now. */
+  /** Resolves when the client takes bytes again, or is gone. Undefined when the client takes bytes now. */
   writable (): Promise<void> | undefined {
     return this.full && !this.#host.closed ? this.woken() : undefined
   }

@@ -1,7 +1,5 @@
 /**
- * A client that does not read: what is kept for it, and what becomes of it once more waits than `maxBuffered`. `close`
- * lets it go; `latest` keeps of each event the newest; `reset` drops what waits, and says so when the client reads
- * again; `replay` drops what waits too, and reads it from the history then.
+ * What is kept for a client that does not read, and what happens above `maxBuffered`: a class for each `SlowPolicy`.
  */
 import type { EventId } from '../adapter.ts'
 import { isPlace, type Entry } from '../event.ts'
@@ -18,26 +16,26 @@ import type { Chunk, HeardSubscription, HeardTopic, ResetReason } from '../wire.
  */
 export type SlowPolicy = 'close' | 'latest' | 'reset' | 'replay'
 
-/** A subscription, as far as what waits for it is concerned. */
+/** A subscription, as the outbox sees it. */
 export interface Recipient extends HeardSubscription {
-  /** Undefined while it stands where its topic does. */
+  /** The subscription's own position; undefined while it stands where its topic does. */
   readonly ownPlace: EventId | undefined
   stand (at: EventId): void
-  /** Stands at `id`, unless it has a place of its own already. */
+  /** Stands at `id`, unless the subscription has a position of its own already. */
   standBefore (id: EventId): void
-  /** Undefined where the event's bytes cannot be made: the client has been told. */
+  /** Undefined if the event cannot be encoded: then the client has been told of the loss. */
   bytesOrLoss (entry: Entry): Chunk | undefined
-  /** Events were lost for good. Nothing where it has been left meanwhile. */
+  /** Events were lost for good. Does nothing if the client has left the topic. */
   reset (reason: ResetReason): void
-  /** Is given what follows its own place, from the history. Nothing where it has been left meanwhile. */
+  /** Replays what follows the subscription's own position. Does nothing if the client has left the topic. */
   replay (): void
 }
 
-/** What waits. */
+/** An item of the outbox. */
 export type Item =
-  /** Bytes for this client alone. `told`: they tell it positions, which count what waits before them. */
+  /** Bytes for this client alone. `told`: the bytes contain positions, which include the items before them. */
   | { readonly is: 'own', readonly bytes: Chunk, readonly size: number, readonly told: boolean }
-  /** Of a group. `prev`: where its subscription stood before. */
+  /** Bytes of a group. `prev`: the subscription's position before them. */
   | {
     readonly is: 'shared',
     readonly bytes: Chunk,
@@ -45,14 +43,14 @@ export type Item =
     readonly to: Recipient,
     readonly prev: EventId | undefined
   }
-  /** An event whose bytes are made when it is written: until then a newer one may take its place. */
+  /** An event that is encoded when it is written: until then a newer one may take its place. */
   | { readonly is: 'event', readonly size: number, readonly to: Recipient, readonly entry: Entry }
 
-/** The list of what waits, as the policies change it. */
+/** The outbox, as the policies change it. */
 export interface Waiting {
-  /** It is within `maxBuffered`. */
+  /** What waits is within `maxBuffered`. */
   readonly fits: boolean
-  /** Behind all that waits, in the place of what has the same key. */
+  /** Adds an item behind all others. It takes the place of the item with the same key. */
   put (item: Item, key?: string): void
   get (key: string): Item | undefined
   delete (key: string | number, item: Item): void
@@ -65,11 +63,11 @@ export interface Waiting {
 export interface SlowClient {
   /** Events were dropped, and the client has not been told. */
   readonly missing: boolean
-  /** `bytes` are those of `entries`. */
+  /** `bytes` are the encoded `entries`. */
   keep (bytes: Chunk, to: Recipient, entries: readonly Entry[]): void
-  /** Too much waits: makes room. False where the client must go. */
+  /** Makes room, because too much waits. False if the client must go. */
   relieve (): boolean
-  /** Those whose events were dropped. Asked when everything else is written; `makeUp` follows for each. */
+  /** The subscriptions whose events were dropped. Called when everything else is written; `makeUp` follows for each. */
   takeMissed (): Iterable<Recipient>
   makeUp (missed: Recipient): void
 }
@@ -101,7 +99,7 @@ class Closing implements SlowClient {
   makeUp (_missed: Recipient): void {}
 }
 
-/** From overflow on, an event replaces the older one of its topic, name and key; in a keyed topic, of its key. */
+/** From overflow on, an event replaces the waiting one of its topic, name and key; in a keyed topic, of its key. */
 class Conflating implements SlowClient {
   readonly missing = false
   readonly #waiting: Waiting
@@ -116,7 +114,7 @@ class Conflating implements SlowClient {
   }
 
   #put (to: Recipient, entry: Entry): void {
-    // The client's position from here on is this subscription's own, no longer its topic's.
+    // From here on the subscription has a position of its own: its topic's position moves on without this client.
     if (entry.prev !== undefined) to.standBefore(entry.prev)
     const item: Item = { is: 'event', size: sizeOf(entry), to, entry }
     if (!this.#full) return this.#waiting.put(item)
@@ -147,7 +145,7 @@ class Conflating implements SlowClient {
   makeUp (): void {}
 }
 
-/** From overflow on, what waits and what follows is dropped, until the client reads again. */
+/** From overflow on, events that wait and events that follow are dropped, until the client reads again. */
 class Dropping extends Closing {
   #missed: Set<Recipient> | undefined
 
@@ -159,15 +157,16 @@ class Dropping extends Closing {
   }
 
   override relieve (): boolean {
-    // What waits may tell a position that counts the events to be dropped. A client that is cut behind it would never
-    // learn of the loss. One that is closed now has lost nothing: it comes back to where it is.
+    // The waiting bytes may contain a position behind the events to be dropped. A client that is cut after them would
+    // never learn of the loss. A client that is closed now has lost nothing: it resumes from where it is.
     if (this.#toldBehindEvents()) return false
     this.#missed ??= new Set()
     const placed = new Set<Recipient>()
     for (const [key, item] of this.waiting.entries()) {
       if (item.is !== 'shared') continue
       this.waiting.delete(key, item)
-      // Outside of its group the subscription stood behind all that waited for it. It goes back to before the first.
+      // A subscription outside of its group stands behind all that waited for it. It goes back to before the first
+      // event.
       if (item.prev !== undefined && !placed.has(item.to)) item.to.stand(item.prev)
       if (item.prev !== undefined) placed.add(item.to)
       this.#miss(item.to, item.prev)
@@ -181,7 +180,7 @@ class Dropping extends Closing {
     return first !== -1 && items.slice(first).some((item) => item.is === 'own' && item.told)
   }
 
-  /** `prev`: where the client stays until it is told. */
+  /** `prev`: the subscription's position until the client is told. */
   #miss (to: Recipient, prev: EventId | undefined): void {
     if (prev !== undefined) to.standBefore(prev)
     this.#missed?.add(to)
@@ -203,9 +202,9 @@ class Dropping extends Closing {
   }
 }
 
-/** What was dropped is in the history; what is in none of it is lost. */
+/** Dropped events are read from the history again. Those of a topic without history are lost. */
 class Replaying extends Dropping {
-  /** When nothing waits here any more, only its socket holds too much. The client is kept: it can read that. */
+  /** If nothing waits in the outbox, only the socket holds too much. The client is kept, because it can read that. */
   override relieve (): boolean {
     return super.relieve() || this.waiting.entries().length === 0
   }
@@ -220,7 +219,7 @@ class Replaying extends Dropping {
   }
 }
 
-/** What keeping an event costs, bytes. */
+/** Bytes that a waiting event costs. */
 function sizeOf (entry: Entry): number {
   return entry.data.byteLength + entry.name.length + 128
 }
@@ -230,7 +229,7 @@ function keyOf (to: Recipient, entry: Entry): string {
   return `${name}\u0000${keyed && !isPlace(entry) ? '' : entry.name}\u0000${entry.key ?? ''}`
 }
 
-/** Where a client stands before it is given these. */
+/** The client's position before it gets these entries. */
 function placeBefore (entries: readonly Entry[]): EventId | undefined {
   return entries.find(({ prev }) => prev !== undefined)?.prev
 }

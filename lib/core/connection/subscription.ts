@@ -1,8 +1,8 @@
 /**
- * One topic that one client listens to. A durable one is either *level*, a member of a group that is written to with
- * shared bytes; or *apart*, at a place of its own, from where it pulls what follows; or *held*, in no group until the
- * client has its snapshot. An event sent before the snapshot would be undone by it, and a client that was told a cursor
- * before it would resume without it.
+ * One topic that one client listens to. A subscription to a topic with history is *level*: a member of a group, which
+ * gets shared bytes; or *apart*: at a position of its own, from which it pulls; or *held*: in no group until the client
+ * has its snapshot. A held subscription writes no event, because the snapshot would undo it, and tells no cursor,
+ * because a client that resumes from it would miss the snapshot.
  */
 import type { EventId } from '../adapter.ts'
 import { internalError, type CloseReason } from '../close-reasons.ts'
@@ -18,37 +18,37 @@ import type { Recipient } from './slow-client.ts'
 export type Standing =
   /** Where its topic's groups are. */
   | { readonly is: 'level' }
-  /** At a place of its own: behind, conflated, or before something that it has missed and has not been told of. */
+  /** At a position of its own: behind, conflated, or before dropped events of which the client has not been told. */
   | { readonly is: 'apart', at: EventId, search?: Search }
-  /** Waits for a snapshot, or for the rest of it. `tries`: those that were taken in vain. */
+  /** Waits for a snapshot, or for the rest of one. `tries`: how many were taken in vain. */
   | { readonly is: 'held', tries: number, snapshot: 'wanted' | 'asked' | TopicSnapshot, part: number }
 
 export type Apart = Standing & { is: 'apart' }
 export type Held = Standing & { is: 'held' }
 
-/** A read of what is older than the recent events, for the subscriptions that stand at `from`. */
+/** A read of events that are older than the recent ones, for a subscription that stands at `from`. */
 export interface Search { readonly from: EventId, state: 'asked' | 'gone' }
 
-/** The connection, as its subscriptions see it. */
+/** What a subscription needs of its connection. */
 export interface SubscriptionHost {
   readonly receiver: Receiver
   readonly closed: boolean
   readonly output: Output
-  /** It has not been left meanwhile. */
+  /** False if the client has left the topic. */
   listens (subscription: HeardSubscription): boolean
   leaveGroups (): void
   settle (): void
-  /** Events were lost for good: says so, and goes on from where the topic is now. */
+  /** Events were lost for good. Tells the client, and goes on from where the topic is now. */
   reset (subscription: Subscription, reason: ResetReason): void
-  /** Tells that one event is lost. Nothing else changes. */
+  /** Tells the client that one event is lost. Nothing else changes. */
   tellLoss (subscription: Subscription): void
-  /** The bytes of this event cannot be made. */
+  /** This event cannot be encoded. */
   gaveUp (entry: Entry, topic: string, error: unknown): void
   deliveryFailed (error: unknown, topic: string): void
-  /** Ends once the client has been given everything that waits for it. */
+  /** Ends the connection once the client has been given everything that waits for it. */
   finish (reason: CloseReason): void
   end (reason: CloseReason): void
-  /** Ends, and tells the client when to come back. */
+  /** Ends the connection, and tells the client when to come back. */
   sendAway (reason: CloseReason): void
 }
 
@@ -56,7 +56,7 @@ const LEVEL: Standing = Object.freeze({ is: 'level' })
 
 export class Subscription implements Member, Recipient {
   readonly topic: ActiveTopic
-  /** Where it joined. */
+  /** The position at which the client joined. */
   readonly from: EventId
   standing: Standing
   lost: EventId | undefined
@@ -64,7 +64,7 @@ export class Subscription implements Member, Recipient {
   slot = 0
   readonly #host: SubscriptionHost
 
-  /** `at`: the client's cursor, if it has one. `held`: it is to have a snapshot first. */
+  /** `at`: the client's cursor, if it has one. `held`: the client gets a snapshot first. */
   constructor (host: SubscriptionHost, topic: ActiveTopic, at: EventId | undefined, held: boolean) {
     this.#host = host
     this.topic = topic
@@ -76,17 +76,17 @@ export class Subscription implements Member, Recipient {
   get receiver (): Receiver { return this.#host.receiver }
   get buffered (): number { return this.#host.output.buffered }
   get ownPlace (): EventId | undefined { return this.standing.is === 'apart' ? this.standing.at : undefined }
-  /** Where it is, whatever the client has been told of that. */
+  /** The position of the subscription, even if the client has not been told of it. */
   get place (): EventId { return this.ownPlace ?? this.topic.position }
   get position (): EventId | undefined { return this.held || !this.topic.durable ? undefined : this.place }
 
-  /** Does nothing while it waits for a snapshot, which will say where it stands. */
+  /** Does nothing while the subscription is held: the snapshot will say where it stands. */
   stand (at: EventId): void {
     if (this.standing.is === 'apart') this.standing.at = at
     else if (this.standing.is === 'level') this.release(at)
   }
 
-  /** It waits for no snapshot any more. */
+  /** The subscription waits for no snapshot any more. */
   release (at: EventId): void {
     this.standing = { is: 'apart', at }
   }
@@ -95,7 +95,7 @@ export class Subscription implements Member, Recipient {
     if (this.standing.is === 'level') this.stand(id)
   }
 
-  /** From here on it stands where its topic does. */
+  /** From here on the subscription stands where its topic does. */
   level (): void {
     this.standing = LEVEL
   }
@@ -113,7 +113,7 @@ export class Subscription implements Member, Recipient {
 
   fail (error: unknown): void {
     this.#host.deliveryFailed(error, this.topic.name)
-    // The client comes back to where it was.
+    // The client comes back and resumes from its cursor.
     this.#host.end(internalError)
   }
 
@@ -146,22 +146,22 @@ export class Subscription implements Member, Recipient {
   }
 
   // --- one event after the other ---------------------------------------------------
-  // Where the bytes of several cannot be made together, each is made for itself. What cannot be made at all (another
-  // node let data through that this one's encoder cannot read) is given up alone, and told as a loss.
+  // If several events cannot be encoded together, each is encoded separately. An event that cannot be encoded at all
+  // (another node let data through that this one's encoder cannot read) is given up alone, and told as a loss.
 
   giveSingly (entries: readonly Entry[]): void {
     for (const entry of entriesFor(this.receiver, entries)) {
-      // Telling a loss may have ended the connection, or may have made this wait for a snapshot, which holds what
-      // follows.
+      // Telling a loss may have ended the connection. Or this subscription now waits for a snapshot, which includes
+      // what follows.
       if (this.#host.closed || this.held || !this.#host.listens(this)) return
       if (entry.id !== undefined) this.stand(entry.id)
       const bytes = this.bytesOrLoss(entry)
-      // May be empty: the flat format has no words for a place.
+      // The bytes may be empty: the flat format cannot tell a position.
       if (bytes && bytes.byteLength > 0) this.#host.output.write(bytes)
     }
   }
 
-  /** It stands at the event already. */
+  /** The subscription must stand at the event already. */
   bytesOrLoss (entry: Entry): Chunk | undefined {
     try {
       return this.#host.output.outlet.encodeOne(entry, this)
@@ -173,7 +173,7 @@ export class Subscription implements Member, Recipient {
 
   #lose (entry: Entry, error: unknown): void {
     this.#host.gaveUp(entry, this.topic.name, error)
-    // Where there is a snapshot, it makes good the loss. Otherwise the loss is told, and the client goes on.
+    // If the topic has a state, a new snapshot makes up for the loss. Otherwise the client is told, and goes on.
     if (this.topic.declared.hasState) this.#host.reset(this, 'lost')
     else this.#host.tellLoss(this)
   }

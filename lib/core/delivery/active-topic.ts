@@ -1,4 +1,4 @@
-/** One topic with listeners on this node: its log, who listens, and what waits to be written in this turn. */
+/** One topic with listeners on this node: its log, its listeners, and the events to write at the end of this turn. */
 import type { EphemeralEvent, EventId, LogEvent, Page, ReadLimits, StatePage } from '../adapter.ts'
 import type { AppLog } from '../callbacks.ts'
 import { sourceBrokenOff, sourceEnded, type CloseReason } from '../close-reasons.ts'
@@ -19,27 +19,27 @@ import { placed, Snapshots, type TopicSnapshot } from './snapshots.ts'
 import { newestOfEach } from '../state-codec.ts'
 import type { Turns } from './turns.ts'
 
-/** What topics report to, and what they ask. */
+/** What a topic needs of the node. */
 export interface DeliveryHost {
   readonly observe: Observer
   readonly log: AppLog
   readonly turns: Turns
   readonly tracing: Tracing
-  /** The app closes: clients have been told to come back. */
+  /** The app is closing, and clients have been told to come back. */
   readonly stopping: boolean
-  /** Resolves with the log's head, which is read once the node hears of all that follows it. */
+  /** Resolves with the log's head. It is read when the node is subscribed, so that no later event is missed. */
   listen (name: string, durable: boolean): Promise<EventId>
   unlisten (name: string): void
   read (name: string, after: EventId | null, limits: ReadLimits): Promise<Page>
   readState (name: string, from: string | null, count: number): Promise<StatePage>
   readFailed (error: unknown, name: string): void
-  /** Its log: what was known of the topic is lost. */
+  /** The topic's log was reset after a loss. */
   begunAnew (topic: ActiveTopic): void
 }
 
-/** Never added to. */
+/** Shared by all topics: never add to it. */
 const NONE: Entry[] = []
-/** Written within the turn once so much waits: a burst must not become one huge buffer. */
+/** If more bytes wait, they are written before the turn ends: a burst must not become one huge buffer. */
 const FLUSH_BYTES = 256 * 1024
 
 export class ActiveTopic implements HeardTopic {
@@ -48,13 +48,13 @@ export class ActiveTopic implements HeardTopic {
   readonly params: Record<string, string>
   /** Undefined for a topic without history. */
   readonly log: TopicLog | undefined
-  /** The id up to which the groups have been written. */
+  /** The last id that was written to the groups. */
   position: EventId = ''
-  /** How many need this topic, and do not listen to it (yet). */
+  /** How many callers need this topic open without listening to it (yet). */
   holds = 0
-  /** Listeners, in a group or catching up. */
+  /** Subscriptions, in a group or catching up. */
   listeners = 0
-  /** When the last listener left (performance.now). */
+  /** When the last listener or hold was gone (performance.now). */
   idleSince = 0
   readonly ready: Promise<void>
   /** `ready` has resolved. */
@@ -68,11 +68,11 @@ export class ActiveTopic implements HeardTopic {
   #state: KeyedState | undefined
   #pending: Entry[] = NONE
   #pendingBytes = 0
-  /** When the first of them was known here, where somebody watches. */
+  /** When the first pending event arrived, if somebody measures it; otherwise 0. */
   #began = 0
-  /** Something that waits is not for everybody. */
+  /** A pending event has an `except`. */
   #partial = false
-  /** When the groups were last written to, and the timer of what waits since (`coalesce`). */
+  /** For `coalesce`: when the groups were last written to, and the timer of the next write. */
   #flushedAt = -Infinity
   #later: NodeJS.Timeout | undefined
 
@@ -83,7 +83,7 @@ export class ActiveTopic implements HeardTopic {
     this.name = name
     this.log = declared.retention && new TopicLog(this.#logHost(), declared.retention)
     this.ready = this.#open()
-    // Those who wait for `ready` see the error. There may be nobody who waits.
+    // Callers that await `ready` get the error. Without a caller it must not be an unhandled rejection.
     this.ready.catch(() => {})
   }
 
@@ -113,7 +113,7 @@ export class ActiveTopic implements HeardTopic {
     if (this.listeners > 0) this.#push(ephemeralEntry(event))
   }
 
-  /** Queues for the groups; written once at the end of the turn, or of the time over which the topic is coalesced. */
+  /** Queues an entry for the groups. It is written when the turn ends, or when the `coalesce` time is over. */
   #push (entry: Entry): void {
     if (this.#pending.length === 0) this.#pendFirst(entry)
     else this.#pending.push(entry)
@@ -123,7 +123,7 @@ export class ActiveTopic implements HeardTopic {
   }
 
   #pendFirst (entry: Entry): void {
-    // An array with room for one: often no other event comes.
+    // An array literal has room for exactly one entry: often no other event comes.
     this.#pending = [entry]
     this.#began = this.#host.observe.began('deliver')
     this.#schedule()
@@ -143,7 +143,7 @@ export class ActiveTopic implements HeardTopic {
 
   // --- events out --------------------------------------------------------------
 
-  /** The turn is over. */
+  /** Called when the turn of the event loop is over. */
   endTurn (): void {
     if (!this.#later) this.flush()
     this.#replays?.forget()
@@ -152,7 +152,7 @@ export class ActiveTopic implements HeardTopic {
     for (const member of this.#members()) member.finish(ending)
   }
 
-  /** Writes what waits, and brings `position` behind it. */
+  /** Writes the pending entries to the groups, and moves `position` to the last of them. */
   flush (): void {
     const entries = this.#pending
     if (entries.length === 0) return
@@ -175,7 +175,7 @@ export class ActiveTopic implements HeardTopic {
     this.#replays?.forget()
   }
 
-  /** False when the bytes cannot be made: nobody was given any. */
+  /** False if the entries cannot be encoded: then no member got anything. */
   #fanOut (group: Group, entries: Entry[]): boolean {
     const { encoder, members } = group
     if (members.length === 0) return true
@@ -188,15 +188,15 @@ export class ActiveTopic implements HeardTopic {
     const Message = this.#partial ? PartialMessage : SharedMessage
     const message = new Message(entries, bytes, this, encoder)
     message.done = this.#host.observe.delivery(this, entries, members.length, bytes.byteLength, this.#began)
-    // Bytes that tell positions, and are made for one member alone, must be made now: the topic's position is about to
-    // change.
+    // A partial message encodes for each sender separately. If those bytes contain positions, this must happen before
+    // `position` changes.
     this.#host.turns.fanOut.add(group, message, this.#partial && !encoder.shared)
     return true
   }
 
   /**
-   * Takes the members out of their groups. Each then pulls from the log, one event after the other; events that are not
-   * in the log are given to it.
+   * The entries could not be encoded together. So the members leave their groups, and each pulls the events from the
+   * log one by one. Events without an id are not in the log: the member gets them here.
    */
   #giveSingly (groups: Group[], entries: readonly Entry[], before: EventId): void {
     const members = groups.flatMap((group) => group.members)
@@ -227,31 +227,31 @@ export class ActiveTopic implements HeardTopic {
     if (group.members.length === 0 && !group.encoder.shared) this.#groups.delete(group.encoder)
   }
 
-  /** Those in its groups, at this moment. */
+  /** A copy: members may leave their groups while the caller goes through it. */
   #members (): Member[] {
     return [...this.#groups.values()].flatMap(({ members }) => members)
   }
 
-  /** Tells everybody in the groups to come back. */
+  /** Ends the connections of all members, and tells the clients to come back. */
   sendAway (reason: CloseReason): void {
     for (const member of this.#members()) member.sendAway(reason)
   }
 
-  /** Why its listeners are to end: the last event says that nothing follows. */
+  /** Why the listeners are to end; undefined unless the last event says that nothing follows. */
   get ending (): CloseReason | undefined {
     const last = this.declared.policy.whole ? this.log?.recent.last : undefined
     if (!last || !FINAL_EVENTS.has(last.name)) return undefined
     return last.name === ABORTED ? sourceBrokenOff : sourceEnded
   }
 
-  // --- for those who catch up --------------------------------------------------
+  // --- for subscriptions that catch up -----------------------------------------
 
-  /** Some events after `id`; undefined when they are not among the recent ones any more. */
+  /** Some events after `id`; undefined if the recent events do not reach back to `id` any more. */
   after (id: EventId): Entry[] | undefined {
     return this.#replaying.after(id)
   }
 
-  /** The bytes of what follows `id`. */
+  /** The bytes of some events after `id`. */
   replay (encoder: Encoder, id: EventId): ReplayStep | 'level' | 'gone' {
     return this.#replaying.step(encoder, id)
   }
@@ -261,13 +261,13 @@ export class ActiveTopic implements HeardTopic {
     return this.#replays
   }
 
-  /** Those who ask at the same moment share one. */
+  /** Callers at the same time share one snapshot. */
   snapshot (): Promise<TopicSnapshot> {
     this.#snapshots ??= new Snapshots(this.#snapshotHost(this.log as TopicLog))
     return this.#snapshots.take()
   }
 
-  /** Of a keyed topic. */
+  /** Only for a keyed topic. */
   get state (): KeyedState {
     this.#state ??= new KeyedState(this.#stateHost(), this.log as TopicLog)
     return this.#state
@@ -284,7 +284,7 @@ export class ActiveTopic implements HeardTopic {
     }
   }
 
-  /** Its state, as it is sent. */
+  /** The state in parts, as clients get it. */
   get #stateParts (): KeyedSnapshots {
     this.#parts ??= new KeyedSnapshots(
       this.name, this.declared.policy.keyed?.event, this.state, this.log as TopicLog
@@ -292,12 +292,12 @@ export class ActiveTopic implements HeardTopic {
     return this.#parts
   }
 
-  /** Bytes of what is kept of it here, and can be read again. */
+  /** Bytes that `forget` would free. */
   get keptBytes (): number {
     return (this.log?.recent.bytes ?? 0) + (this.#state?.bytes ?? 0) + (this.#parts?.bytes ?? 0)
   }
 
-  /** Lets go of all that can be read again. */
+  /** Frees everything that can be read from the adapter again. */
   forget (): void {
     this.log?.forget()
     this.#state?.forget()
@@ -316,7 +316,7 @@ export class ActiveTopic implements HeardTopic {
     }
   }
 
-  // --- its log -----------------------------------------------------------------
+  // --- the log -----------------------------------------------------------------
 
   #logHost (): LogHost {
     return {
@@ -333,14 +333,14 @@ export class ActiveTopic implements HeardTopic {
     this.#push(entry)
   }
 
-  /** Tells everybody in the groups; those who catch up find out by themselves. */
+  /** Tells the members of the groups. A subscription that catches up notices the loss when it pulls. */
   #reset (reason: ResetReason): void {
     this.#state?.reset()
     this.#host.begunAnew(this)
     this.#host.turns.fanOut.finish()
     const members = this.#members()
-    // All of them leave their groups first: an event of another topic would tell a client this one's new position, and
-    // one that is cut then would come back behind a loss that it was not told of.
+    // All members leave their groups first. Otherwise an event of another topic could tell a client the new position,
+    // and a client cut then would resume after a loss that it was not told of.
     for (const member of members) member.leaveGroups()
     this.flush()
     this.#replays?.forget()

@@ -1,8 +1,8 @@
-/** The topics that somebody listens to here, or is about to, and the bound on what is kept of all of them. */
+/** The topics on this node that have listeners or are about to, and the limit of the memory that they may keep. */
 import type { DeclaredTopic, Params, TopicAt } from '../topics/topic.ts'
 import { ActiveTopic, type DeliveryHost } from './active-topic.ts'
 
-/** A topic without listeners is kept for so long: whoever comes back finds it warm. */
+/** How long a topic without listeners stays open, ms. A client that comes back meanwhile finds its recent events. */
 const LINGER_MS = 5000
 
 export class ActiveTopics {
@@ -10,7 +10,7 @@ export class ActiveTopics {
   readonly #maxRecentBytes: number
   readonly #topics = new Map<string, ActiveTopic>()
 
-  /** `maxRecentBytes`: what the recent events of all topics may take. */
+  /** `maxRecentBytes`: bytes that all topics together may keep: recent events, states and snapshots. */
   constructor (host: DeliveryHost, maxRecentBytes: number) {
     this.#host = host
     this.#maxRecentBytes = maxRecentBytes
@@ -22,14 +22,14 @@ export class ActiveTopics {
 
   get names (): Iterable<string> { return this.#topics.keys() }
 
-  /** Of those that somebody listens to. */
+  /** How many topics have listeners. */
   get listenedTo (): number {
     let count = 0
     for (const topic of this.#topics.values()) if (topic.listeners > 0) count++
     return count
   }
 
-  /** It stays until `release`. */
+  /** Keeps the topic open until `release`. */
   hold ({ topic: declared, params, name }: TopicAt): ActiveTopic {
     let topic = this.#topics.get(name)
     if (!topic) {
@@ -62,7 +62,7 @@ export class ActiveTopics {
     idle(topic)
   }
 
-  /** Resolves when it is open. One that could not be opened is not kept: the next one who asks tries again. */
+  /** Resolves when the topic is open. A topic that failed to open is removed, so that the next `hold` tries again. */
   async ready (topic: ActiveTopic): Promise<void> {
     try {
       await topic.ready
@@ -73,13 +73,13 @@ export class ActiveTopics {
     }
   }
 
-  /** Everything that waits is written now. */
+  /** Writes everything that waits now. */
   flush (): void {
     for (const topic of this.#topics.values()) topic.flush()
     this.#host.turns.finish()
   }
 
-  /** Lets go of idle topics and aged events, and keeps the recent events within the node's bound. */
+  /** Closes idle topics, drops aged events, and frees recent events above the node's limit. */
   sweep (lingerMs = LINGER_MS): void {
     const now = performance.now()
     let bytes = 0
@@ -89,7 +89,7 @@ export class ActiveTopics {
     }
     for (const topic of this.#topics.values()) {
       if (bytes <= this.#maxRecentBytes) break
-      // Somebody is about to join, and counts on finding here what it has missed.
+      // A client is about to join, and needs these recent events to catch up.
       if (topic.holds > 0) continue
       bytes -= topic.keptBytes
       topic.forget()

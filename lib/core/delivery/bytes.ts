@@ -1,4 +1,4 @@
-/** One encode for each event and encoder, whatever the number of listeners. */
+/** Encodes each event once per shared encoder, however many listeners there are. */
 import type { Entry } from '../event.ts'
 import type { Chunk, Encoder, HeardTopic } from '../wire.ts'
 

@@ -1,36 +1,36 @@
 /**
- * Writes to the members of groups, in slices: a publish to thousands must not hold the event loop up until the last of
- * them is written to. What waits is written in the order in which it was flushed, whatever its topic; each member gets
- * its bytes whole, and before anything that depends on its having them (`giveNow`).
+ * Writes to the members of groups in slices of time, so that a publish to thousands of members does not block the event
+ * loop. Messages are written in the order in which they were added, also across topics. A member gets a message whole,
+ * and gets it before anything that depends on it (`giveNow`).
  */
 import type { Chunk } from '../wire.ts'
 import type { Group, Member } from './member.ts'
 
-/** What the members of a group are to be given. */
+/** What is written to the members of a group. */
 export interface Message {
   readonly bytes: Chunk
-  /** All members have been written to. */
+  /** Called when all members have been written to. */
   readonly done: (() => void) | undefined
   give (member: Member): void
 }
 
-/** Some members of a group, and what they are to be given. */
+/** A message, and the members that have not been written to. */
 interface Job {
   readonly group: Group
-  /** Undefined for one that was served out of turn. */
+  /** Undefined where `giveNow` has written to the member already. */
   readonly members: Array<Member | undefined>
   readonly message: Message
-  /** Members from here down to the first have not been written to. */
+  /** The index of the next member. This member and those before it in the array have not been written to. */
   next: number
 }
 
-/** A turn of the event loop writes for so long. */
+/** How long one turn of the event loop writes, ms. */
 const SLICE_MS = 4
-/** Members written to between two looks at the clock, and at those who are next. */
+/** How many members are written to between two checks of the clock. `#look` reads as many ahead. */
 const STRIDE = 32
-/** `#look` is left out for fewer members. */
+/** For so few members or fewer, `#look` is left out. */
 const FEW = 4
-/** Past either limit everything is written at once: what waits must not grow. */
+/** Above either limit everything is written at once, so that the queue does not grow. */
 const MAX_JOBS = 64
 const MAX_BYTES = 1 << 20
 
@@ -40,21 +40,21 @@ export class FanOut {
   readonly #sliceMs: number
   #bytes = 0
   #deadline = 0
-  /** The last value that `#look` has read. Nobody uses it; without it the compiler would leave the reads out. */
+  /** The last value that `#look` has read. Nothing uses it, but without it the compiler would leave out the reads. */
   seen = 0
 
-  /** `resume` is called when something is left: `work` must follow in another turn. */
+  /** `resume` is called when jobs are left. Then `work` must be called in another turn. */
   constructor (resume: () => void, sliceMs = SLICE_MS) {
     this.#resume = resume
     this.#sliceMs = sliceMs
   }
 
-  /** Members wait to be written to. */
+  /** Jobs wait. */
   get busy (): boolean { return this.#jobs.length > 0 }
-  /** This turn has written enough. */
+  /** This turn has used up its time. */
   get spent (): boolean { return performance.now() >= this.#deadline }
 
-  /** Another turn: goes on where the last one stopped. True when nothing waits any more. */
+  /** Continues in another turn where the last one stopped. True when no job is left. */
   work (): boolean {
     this.#deadline = performance.now() + this.#sliceMs
     for (let job = this.#jobs[0]; job; job = this.#jobs[0]) {
@@ -65,7 +65,7 @@ export class FanOut {
     return !this.busy
   }
 
-  /** Writes to each member now, or behind what waits already. `urgent`: all of it is written now. */
+  /** Writes to each member now, or after the jobs that wait. `urgent`: writes all of it before this returns. */
   add (group: Group, message: Message, urgent: boolean): void {
     if (urgent) this.finish()
     const job = { group, members: group.members as Array<Member | undefined>, message, next: group.members.length - 1 }
@@ -77,13 +77,13 @@ export class FanOut {
       if (done) return message.done?.()
       this.#resume()
     }
-    // Members come and go until their turn.
+    // A copy: members may join and leave the group before the job is served.
     this.#jobs.push({ group, members: job.members.slice(0, job.next + 1), message, next: job.next })
     this.#bytes += message.bytes.byteLength
     if (this.#jobs.length > MAX_JOBS || this.#bytes > MAX_BYTES) this.finish()
   }
 
-  /** Writes all that waits. */
+  /** Writes everything that waits now. */
   finish (): void {
     if (!this.busy) return
     this.#deadline = Infinity
@@ -95,8 +95,8 @@ export class FanOut {
   }
 
   /**
-   * Writes what waits for these members, which are one client's: what it is about to be told, or its leaving, depends
-   * on it.
+   * Writes what waits for these members, which belong to one client. Call this before the client is told something that
+   * must come after these bytes, and before it leaves its groups.
    */
   giveNow (members: readonly Member[]): void {
     if (!this.busy) return
@@ -111,8 +111,8 @@ export class FanOut {
   }
 
   /**
-   * Serves the members from the last to the first: when a member leaves while it is written to, one that has had its
-   * turn takes its place. False: time is up.
+   * Serves the members from the last to the first. If a member leaves while it is written to, the last member of the
+   * group moves to its place, and that one has been served already. False: the time is up.
    */
   #serve (group: Group, job: Job): boolean {
     if (job.next >= FEW) this.#look(job)
@@ -127,9 +127,9 @@ export class FanOut {
   }
 
   /**
-   * Reads something of each of the next members, so that the processor fetches what the next writes need of all of them
-   * at once. Between writes, each a system call, it would wait for one cache line after the other: a twentieth of a
-   * fan-out's cost.
+   * Reads a property of each of the next members, so that the processor fetches the memory of all of them at once.
+   * Otherwise each write, a system call, would wait for one cache line after the other: a twentieth of a fan-out's
+   * cost.
    */
   #look ({ members, next }: Job): void {
     for (let i = next; i >= 0 && i > next - STRIDE; i--) this.seen = members[i]?.buffered ?? 0

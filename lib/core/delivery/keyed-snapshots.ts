@@ -1,7 +1,7 @@
 /**
- * A keyed topic's state, as it is sent to those who join: in parts, each of whose bytes are made once for all who are
- * given it. One that has been made goes on being given, while what followed it is at hand and little: whoever gets it
- * is given that too.
+ * The state of a keyed topic, in parts, for clients that join. The bytes of a part are made once for all clients. A
+ * snapshot is reused while few events have followed it and the log still has them: a client gets the snapshot, and then
+ * those events.
  */
 import type { KeyedEvent } from '../adapter.ts'
 import type { TopicLog } from '../log/topic-log.ts'
@@ -9,17 +9,15 @@ import type { KeyedState } from './keyed-state.ts'
 import type { StateCodec } from '../state-codec.ts'
 import type { SnapshotPart, TopicSnapshot } from './snapshots.ts'
 
-/** Bytes of a part's data, about. */
+/** About how many bytes of data a part has. */
 const PART_BYTES = 32 * 1024
-/** Changes behind a snapshot for which it is not made anew: so many, or a fraction of its keys. */
+/** A snapshot is reused until it misses more changes than this, and more than this fraction of its keys. */
 const FEW_CHANGES = 64
 const FRACTION = 8
-/** Bytes of a key and its names in a part. */
+/** Bytes that an item needs in a part besides its key and data. */
 const OVERHEAD = 64
 
-/**
- * Older ones that clients are still given. The oldest is given up for one more: whoever reads it so slowly starts over.
- */
+/** Snapshots that are kept, with the newest. One more drops the oldest: a client that still reads it starts over. */
 const MOST_GIVEN = 4
 
 interface Made extends TopicSnapshot {
@@ -33,7 +31,7 @@ export class KeyedSnapshots {
   readonly #event: string | undefined
   readonly #state: KeyedState
   readonly #log: TopicLog
-  /** The newest last. */
+  /** The snapshots that clients are given, the newest last. */
   #given: Made[] = []
 
   constructor (topic: string, event: string | undefined, state: KeyedState, log: TopicLog) {
@@ -55,7 +53,7 @@ export class KeyedSnapshots {
     })
   }
 
-  /** There is time to read it before what follows it is gone. */
+  /** True if few events have followed the snapshot, so that a client can read it before the log drops them. */
   #isFresh ({ from, changes, keys }: Made): boolean {
     const { recent } = this.#log
     const place = this.#log.locate(from)
@@ -74,7 +72,7 @@ export class KeyedSnapshots {
     return made
   }
 
-  /** Threat: a client that does not read would keep one for itself, each time. */
+  /** Threat: a client that does not read would keep a snapshot in memory, and another one each time it joins. */
   #giveUp (): void {
     const { length } = this.#given
     const kept = this.#given.filter(({ from }, i) =>
@@ -105,7 +103,7 @@ class StatePart implements SnapshotPart {
     this.#more = more
   }
 
-  /** What it keeps, about. */
+  /** About how many bytes of memory the part takes. */
   get bytes (): number { return this.#data?.byteLength ?? PART_BYTES }
 
   get data (): Uint8Array {
@@ -118,7 +116,7 @@ class StatePart implements SnapshotPart {
   }
 }
 
-/** At least one, which may be empty. */
+/** Returns at least one run, which may be empty. */
 function runsOf (events: readonly KeyedEvent[]): KeyedEvent[][] {
   const runs: KeyedEvent[][] = [[]]
   let bytes = 0

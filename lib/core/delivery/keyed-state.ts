@@ -1,10 +1,10 @@
 /**
- * The state of a keyed topic on this node: the newest event of each key. It is read from the adapter once, joined
- * exactly to the log, and kept up with the log from then on.
+ * The state of a keyed topic on this node: the newest event of each key. It is read from the adapter once. From then on
+ * it is updated by the events of the log.
  *
- * The join: the parts of the state are read at different times, while events come. The log's place before the first
- * read is the state's place. What a part holds that is newer is left out, since the log brings it; and nothing is
- * handed out before the log has brought all that was left out.
+ * The parts of the state are read at different times, while events arrive. So the state is the one at the log's last id
+ * before the first read. Newer events in a part are left out, because the log delivers them too. Nothing is handed out
+ * until the log has delivered all that was left out.
  */
 import type { EventId, KeyedEvent, StatePage } from '../adapter.ts'
 import type { Entry } from '../event.ts'
@@ -18,10 +18,10 @@ import { nextTurn } from '../turn.ts'
 export interface KeyedStateHost {
   readonly maxKeys: number
   readonly codec: () => StateCodec
-  /** ms that a state which has begun anew is left alone: those who keep it up may still be putting it together. */
+  /** ms to wait before a state is read after its log was reset: nodes may still be rebuilding it. */
   readonly settle: number
   read (from: string | null, count: number): Promise<StatePage>
-  /** A read failed and is tried again after a pause, for as long as the topic is open. */
+  /** A read failed. It is repeated after a pause, for as long as the topic is open. */
   readFailed (error: unknown): void
 }
 
@@ -33,17 +33,20 @@ type State =
 
 const UNREAD: State = Object.freeze({ is: 'unread' })
 const CLOSED: State = Object.freeze({ is: 'closed' })
-/** Keys of a part: Redis takes less than 1 ms for it. */
+/** Keys per part. Redis needs less than 1 ms for so many. */
 const PART_KEYS = 200
-/** An adapter may answer at once, so that no other work would come between the parts: ms of them in one turn. */
+/** How long reading goes on in one turn, ms. An adapter that answers at once would otherwise block the event loop. */
 const SLICE_MS = 4
-/** A store may hold more than is allowed here, as after a limit was lowered: so many times as much, or as any may. */
+/**
+ * A store may hold more keys than are allowed here, for example after the limit was lowered. Reading gives up above
+ * `MOST` times `maxKeys`, and never before `MOST_KEYS`.
+ */
 const MOST = 4
 const MOST_KEYS = 1_000_000
 const TRIES = 16
-/** How often the log is read on for what a part holds already. */
+/** How often the log is repaired to reach the head of the last part. */
 const REPAIRS = 3
-/** What a key costs besides its data, bytes. */
+/** Bytes that a key costs besides its text and data. */
 const OVERHEAD_BYTES = 300
 
 export class KeyedState {
@@ -51,11 +54,11 @@ export class KeyedState {
   readonly #log: TopicLog
   #state: State = UNREAD
   codec: StateCodec
-  /** How often it has changed. */
+  /** How many changes there were. */
   changes = 0
-  /** Its keys in order, until there are others. */
+  /** The keys in order; undefined after a key has come or gone. */
   #sorted: readonly string[] | undefined
-  /** When it may be read (performance.now). */
+  /** The earliest time to read the state (performance.now). */
   #settled = 0
   bytes = 0
 
@@ -65,7 +68,7 @@ export class KeyedState {
     this.codec = host.codec()
   }
 
-  /** Where the state is the log's: what it holds then. */
+  /** The newest event of each key at the log's last id; undefined while the state is not here. */
   get newest (): ReadonlyMap<string, KeyedEvent> | undefined {
     return this.#state.is === 'kept' ? this.#state.newest : undefined
   }
@@ -76,8 +79,8 @@ export class KeyedState {
   }
 
   /**
-   * Reads it, unless it is here already; whoever asks meanwhile waits for the same. `use` is called in the very step in
-   * which the state is the log's: behind any other the log may have begun anew.
+   * Reads the state, unless it is here already. Callers at the same time share one read. `use` is called in the same
+   * synchronous step in which the state is found to match the log: in a later step the log may have been reset.
    * @throws Unavailable, what the adapter rejects with, what `use` throws
    */
   async with<T> (use: (newest: ReadonlyMap<string, KeyedEvent>) => T): Promise<T> {
@@ -91,7 +94,7 @@ export class KeyedState {
     throw new Unavailable('the log of a keyed topic begins anew faster than its state can be read')
   }
 
-  /** An event that the log has appended. */
+  /** The log has appended an event. */
   append (entry: Entry): void {
     const state = this.#state
     if (state.is === 'unread' || state.is === 'closed') return
@@ -103,18 +106,18 @@ export class KeyedState {
     if (changes.length > 0) this.changes++
   }
 
-  /** The log has begun anew. */
+  /** The log was reset after a loss. */
   reset (): void {
     this.#settled = performance.now() + this.#host.settle
     this.forget()
   }
 
-  /** Its memory is needed: who asks next reads it again. */
+  /** Frees the memory. The next call of `with` reads the state again. */
   forget (): void {
     this.#let(UNREAD)
   }
 
-  /** Nobody is to read it any more. */
+  /** The topic is closed: the state cannot be read any more. */
   close (): void {
     this.#let(CLOSED)
   }
@@ -130,7 +133,7 @@ export class KeyedState {
   #begin (): void {
     this.codec = this.#host.codec()
     const done = Promise.resolve().then(async () => await this.#read(state))
-    // Those who wait see the error. There may be nobody who does.
+    // Callers that wait get the error. Without a caller it must not be an unhandled rejection.
     done.catch(() => {})
     const state: State & { is: 'read' } = { is: 'read', from: this.#log.last, since: new Map(), done }
     this.#state = state
@@ -157,7 +160,7 @@ export class KeyedState {
     this.changes++
   }
 
-  /** Undefined where it must be read anew. */
+  /** Undefined if the state must be read again. */
   async #readAll (state: State & { is: 'read' }): Promise<Map<string, KeyedEvent> | undefined> {
     const newest = new Map<string, KeyedEvent>()
     let seen = 0
@@ -167,7 +170,8 @@ export class KeyedState {
     for (let next: string | null = null; ;) {
       const page = await this.#readPart(state, next)
       if (!page || this.#state !== state) return undefined
-      // Another server, which has lost some: the log finds out what became of it.
+      // The head is older than this node's log, so another server answers that has lost events. The repair finds out
+      // what is missing.
       if (isNewer(state.from, page.head)) return await this.#lookAgain()
       for (const event of page.events) if (!isNewer(event.id, state.from)) gather(newest, event)
       seen += page.events.length + 1
@@ -192,7 +196,7 @@ export class KeyedState {
     await this.#log.repair()
   }
 
-  /** The log has come to what the last part was read behind. */
+  /** True if the log has reached the head that was read with the last part. */
   async #reached (head: EventId): Promise<boolean> {
     for (let i = 0; i < REPAIRS && isNewer(head, this.#log.last); i++) await this.#log.repair()
     return !isNewer(head, this.#log.last)
@@ -208,7 +212,7 @@ export class KeyedState {
   }
 }
 
-/** As strings are compared, by their UTF-16 code units. */
+/** Orders strings as `<` does, by their UTF-16 code units. */
 function byCode (a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }
@@ -217,7 +221,7 @@ function sizeOf ({ key, data }: KeyedEvent): number {
   return OVERHEAD_BYTES + key.length + data.byteLength
 }
 
-/** A key may come twice. */
+/** A key may be in several parts: the newest event counts. */
 function gather (newest: Map<string, KeyedEvent>, event: KeyedEvent): void {
   const known = newest.get(event.key)
   if (!known || isNewer(event.id, known.id)) newest.set(event.key, event)

@@ -1,4 +1,4 @@
-/** A listener of a topic, as those see it who deliver. */
+/** A listener of a topic, as delivery sees it. */
 import type { EventId } from '../adapter.ts'
 import type { CloseReason } from '../close-reasons.ts'
 import type { Entry, Receiver } from '../event.ts'
@@ -12,28 +12,28 @@ export interface Group {
 
 export interface Member {
   readonly receiver: Receiver
-  /** The group that it is in, and where. */
+  /** The member's group, and its index in `members`. */
   group: Group | undefined
   slot: number
-  /** Bytes that wait for it. */
+  /** Bytes that wait for the member's client. */
   readonly buffered: number
-  /** `bytes` are those of `entries`. */
+  /** `bytes` are the encoded `entries`. */
   deliver (bytes: Chunk, entries: readonly Entry[]): void
-  /** Writing to it has failed. It may have got some of it, or nothing. */
+  /** Writing to the member has failed. Its client may have got some of the bytes, or none. */
   fail (error: unknown): void
-  /** Takes it out of its groups: it is about to be told something that no other is. `settle` must follow. */
+  /** Takes the client out of its groups, before it is told something of its own. `settle` must follow. */
   leaveGroups (): void
-  /** What follows `id` could not be given to its group: the member gets it by itself, from there. */
+  /** The events after `id` could not be written to the group. The member stands at `id`, and pulls them by itself. */
   standBefore (id: EventId): void
   /**
-   * The member goes back into its groups when it has everything. `passing` is given to it first: those events are in no
-   * history.
+   * The member leaves its groups, and joins them again when it has everything. It gets `passing` first: events that are
+   * in no history.
    */
   takeSingly (passing: readonly Entry[]): void
   /** Events were lost for good. */
   reset (reason: ResetReason): void
-  /** Nothing follows in its topic. */
+  /** No more events follow in the topic. */
   finish (reason: CloseReason): void
-  /** Tells its client to come back. */
+  /** Ends the connection, and tells the client to come back. */
   sendAway (reason: CloseReason): void
 }

@@ -1,11 +1,11 @@
-/** What the members of a group are given. Objects, not closures: one is made for every write. */
+/** What is written to the members of a group. These are objects, not closures, because one is made for every write. */
 import { entriesFor, type Entry } from '../event.ts'
 import type { Chunk, Encoder, HeardTopic } from '../wire.ts'
 import { bytesOf } from './bytes.ts'
 import type { Message } from './fan-out.ts'
 import type { Member } from './member.ts'
 
-/** The same for every member. */
+/** Every member gets the same bytes. */
 export class SharedMessage implements Message {
   readonly bytes: Chunk
   done: (() => void) | undefined = undefined
@@ -21,11 +21,11 @@ export class SharedMessage implements Message {
   }
 }
 
-/** An event does not come back to its sender, who is only told its place. */
+/** Some events have an `except`: that connection gets only the position of the event. */
 export class PartialMessage extends SharedMessage {
   readonly #topic: HeardTopic
   readonly #encoder: Encoder
-  /** Connections that some of the events may not be for. */
+  /** Ids of the connections that do not get some of the events. */
   readonly #senders: ReadonlySet<string | undefined>
 
   constructor (entries: readonly Entry[], bytes: Chunk, topic: HeardTopic, encoder: Encoder) {
@@ -41,7 +41,7 @@ export class PartialMessage extends SharedMessage {
     if (own === this.entries) return super.give(member)
     if (own.length === 0) return
     const bytes = bytesOf(this.#encoder, own, this.#topic)
-    // May be empty: the flat format has no words for a place.
+    // The bytes may be empty: the flat format cannot tell a position.
     if (bytes.byteLength > 0) member.deliver(bytes, own)
   }
 }

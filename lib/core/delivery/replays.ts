@@ -1,4 +1,4 @@
-/** What follows a client's place in a topic, step by step, and the bytes of it: shared by all who come back at once. */
+/** The events after a client's position, step by step. Clients that come back at the same time share the bytes. */
 import type { EventId } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 import type { TopicLog } from '../log/topic-log.ts'
@@ -9,13 +9,13 @@ export interface ReplayStep {
   readonly bytes: Chunk
   readonly to: EventId
   readonly count: number
-  /** The events, where some are not for everybody; otherwise undefined. */
+  /** The events, if some of them have an `except`; otherwise undefined. */
   readonly entries: readonly Entry[] | undefined
 }
 
-/** Steps kept for the rest of a turn, of each encoder. */
+/** Steps that are kept of each encoder until the turn ends. One more drops all of them. */
 const MAX_STEPS = 16
-/** Bytes of one step. */
+/** A step ends when its data has so many bytes. */
 const STEP_BYTES = 64 * 1024
 
 export class Replays {
@@ -24,14 +24,14 @@ export class Replays {
   readonly #kept: () => void
   readonly #steps = new Map<Encoder, Map<EventId, ReplayStep>>()
 
-  /** `kept`: a step is kept, and `forget` is to be called when the turn is over. */
+  /** `kept` is called when a step was kept. `forget` must then be called when the turn ends. */
   constructor (topic: HeardTopic, log: TopicLog, kept: () => void) {
     this.#topic = topic
     this.#log = log
     this.#kept = kept
   }
 
-  /** Some events after `id`, none where it is the last; undefined when they are not among the recent ones any more. */
+  /** Some events after `id`, or none if it is the last. Undefined if the recent events do not reach back to it. */
   after (id: EventId): Entry[] | undefined {
     const { recent } = this.#log
     const start = this.#log.locate(id)
@@ -46,7 +46,7 @@ export class Replays {
     return entries
   }
 
-  /** The step from `id`. `level`: nothing follows. `gone`: what follows is not among the recent events any more. */
+  /** The step from `id`. `level`: no event follows. `gone`: the recent events do not reach back to `id` any more. */
   step (encoder: Encoder, id: EventId): ReplayStep | 'level' | 'gone' {
     const known = this.#steps.get(encoder)?.get(id)
     if (known) return known
@@ -72,7 +72,7 @@ export class Replays {
   }
 
   forget (): void {
-    // Clearing a map makes a new one inside, even where the map is empty.
+    // `clear` allocates a new table, even if the map is empty.
     if (this.#steps.size > 0) this.#steps.clear()
   }
 }

@@ -1,11 +1,11 @@
-/** A topic's state, as it is sent to those who join: taken once for all who ask at the same moment. */
+/** A topic's state for clients that join. Clients that ask at the same time share one snapshot. */
 import type { EventId } from '../adapter.ts'
 import { inNobodysName } from '../async-context.ts'
 import { toError, type AppLog } from '../callbacks.ts'
 import type { TopicLog } from '../log/topic-log.ts'
 import { CallbackTimeout } from '../../errors.ts'
 
-/** What the app has said of it. `at`: the id of the last event that it contains. */
+/** What the app returned. `at`: the id of the last event that the state contains. */
 export interface TakenSnapshot {
   readonly data: Uint8Array
   readonly event: string | undefined
@@ -18,16 +18,16 @@ export interface SnapshotPart {
 }
 
 export interface TopicSnapshot {
-  /** One at least; none once it is given up, and is to be taken anew. */
+  /** At least one part. Empty when the snapshot was dropped and must be taken again. */
   readonly parts: readonly SnapshotPart[]
-  /** Where the live events start for whoever is given this. */
+  /** The client's position after the snapshot: the next event's `prev`. */
   readonly from: EventId
 }
 
 export interface SnapshotHost {
   readonly name: string
   readonly log: AppLog
-  /** Those who wait have been told to come back. */
+  /** The app is closing, and the waiting clients have been told to come back. */
   readonly stopping: boolean
   place (): Promise<TopicSnapshot>
 }
@@ -45,7 +45,7 @@ export class Snapshots {
     return this.#underWay
   }
 
-  /** A failure is logged once, however many wait; whoever asks after it starts another. */
+  /** A failure is logged once, however many callers wait. The next call takes another snapshot. */
   async #takeOne (): Promise<TopicSnapshot> {
     try {
       return await this.#host.place()
@@ -65,14 +65,14 @@ export class Snapshots {
   }
 }
 
-/** One that the app takes. The position is fixed before it is asked. */
+/** Places a snapshot of the app. The position is read before the app is asked, so that no later event is missed. */
 export async function placed (log: TopicLog, take: () => Promise<TakenSnapshot>): Promise<TopicSnapshot> {
   const from = log.last
   const { data, event, at } = await take()
   const parts = [{ data, event }]
   if (at === undefined) return { parts, from }
-  // The state may be ahead of this node, or older than the recent events. A state whose place is not found is at
-  // least as new as `from`.
+  // The state may be newer than this node's log, or older than its recent events. If its place is not found, the state
+  // counts as at least as new as `from`.
   if (log.locate(at) === undefined) await log.reach(at)
   return { parts, from: log.locate(at) === undefined ? from : at }
 }

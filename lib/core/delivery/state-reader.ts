@@ -1,4 +1,4 @@
-/** The state of a keyed topic, as the app reads it: by pages, in the order of the keys. */
+/** Reads the state of a keyed topic for the app: by pages, in the order of the keys. */
 import { readStateOptions, type StateRange } from '../call-options.ts'
 import type { Patience } from '../callbacks.ts'
 import type { KeyedEvent } from '../adapter.ts'
@@ -26,14 +26,14 @@ export class StateReader {
     const range = readStateOptions(call, options)
     if (!at.topic.policy.keyed) throw new NotKeyed(at.topic.pattern)
     return await this.#holding(at, async (topic) => {
-      // What was published before is in it, also where this node has not heard of it yet.
+      // The state must contain what was published before this call, also events that this node has not received yet.
       await topic.log?.repair()
       if (topic.state.codec.partial) topic.state.forget()
       return await topic.state.with(() => pageOf(topic, range))
     })
   }
 
-  /** The topic is heard while `work` needs it, and for some seconds more. */
+  /** Keeps the topic open while `work` needs it, and for some seconds more. */
   async #holding<T> (at: TopicAt, work: (topic: ActiveTopic) => Promise<T>): Promise<T> {
     const { active, patience } = this.#host
     const topic = active.hold(at)
@@ -46,7 +46,7 @@ export class StateReader {
   }
 }
 
-/** In one step: nothing comes between the state and its place. */
+/** Synchronous: no event must come between the state and its `id`. */
 function pageOf ({ state, log }: ActiveTopic, { after, limit }: StateRange): StatePage {
   const keys = state.sortedKeys
   const start = after === undefined ? 0 : behind(keys, after)
@@ -54,7 +54,7 @@ function pageOf ({ state, log }: ActiveTopic, { after, limit }: StateRange): Sta
   return { items, id: log?.last ?? '', size: keys.length, more: start + limit < keys.length }
 }
 
-/** Where those start that come after a key, which may be gone. */
+/** The index of the first key behind `after`, which may be gone. */
 function behind (keys: readonly string[], after: string): number {
   let low = 0
   let high = keys.length
@@ -66,7 +66,7 @@ function behind (keys: readonly string[], after: string): number {
   return low
 }
 
-/** What cannot be read is left out, as if it were no longer kept. */
+/** An event that cannot be decoded is left out, as if it were no longer kept. */
 function itemOf (event: KeyedEvent | undefined): StateItem[] {
   if (!event) return []
   try {

@@ -1,4 +1,4 @@
-/** The end of each turn of the event loop: everything that was delivered in it is written then, topic by topic. */
+/** The end of each turn of the event loop. Everything that was delivered in the turn is written then, by topic. */
 import { onNextTurn } from '../turn.ts'
 import { FanOut } from './fan-out.ts'
 
@@ -29,7 +29,7 @@ export class Turns {
     onNextTurn(() => this.#end())
   }
 
-  /** Topics wait, and gather events, while those before them are being written. */
+  /** If the fan-out is busy or has used up its time, the remaining topics wait for the next turn, and gather events. */
   #end (): void {
     this.#scheduled = false
     if (!this.fanOut.work()) return
@@ -50,7 +50,7 @@ export class Turns {
     }
   }
 
-  /** Everything that waits is written now. */
+  /** Writes everything that waits now. */
   finish (): void {
     for (const topic of this.#dirty.splice(0)) this.#endOf(topic)
     this.fanOut.finish()

@@ -1,21 +1,21 @@
-/** A bounded run of linked entries, found by id in one step. Bounds: count, bytes of data, and age. */
+/** A bounded run of linked entries, found by id in constant time. The limits: count, bytes of data, and age. */
 import type { EventId, Retention } from '../adapter.ts'
 import type { Entry } from '../event.ts'
 
 interface Slot { entry: Entry, at: number }
 
-/** What an entry costs besides its data: objects, the id twice, the index. */
+/** Bytes that an entry costs besides its data: objects, the id twice, the index. */
 const OVERHEAD_BYTES = 300
 
 export class RecentEvents {
   readonly retention: Retention
   bytes = 0
   #slots: Slot[] = []
-  /** Slots before this one are gone already; they are cut off in batches. */
+  /** The first slot in use. Slots before it are removed in batches. */
   #head = 0
-  /** The position of `#slots[0]`. Positions only ever grow, also over a prepend. */
+  /** The position of `#slots[0]`. An entry keeps its position, also when older entries are prepended. */
   #base = 0
-  /** Positions by id. Made when one is first asked for, and let go of when none was asked for in a while. */
+  /** Positions by id. Made when one is first asked for, and dropped by `rest` when none was asked for in a while. */
   #index: Map<EventId, number> | undefined
   #asked = false
 
@@ -60,8 +60,8 @@ export class RecentEvents {
   }
 
   /**
-   * Older entries, in order; the last of them is what the first one here links to. May pass the bounds until the next
-   * push.
+   * Adds older entries, in order. The first entry here must link to the last of them. The limits may be exceeded until
+   * the next push.
    */
   prepend (entries: readonly Entry[]): void {
     const at = performance.now()
@@ -73,17 +73,14 @@ export class RecentEvents {
     for (const entry of entries) this.bytes += entry.data.byteLength + OVERHEAD_BYTES
   }
 
-  /** Lets go of what is older than `maxAge`. */
+  /** Drops the entries that are older than `maxAge`. */
   expire (): void {
     const oldest = performance.now() - this.retention.maxAge
     while (this.size > 0 && (this.#slots[this.#head] as Slot).at < oldest) this.#shift()
     this.#compact()
   }
 
-  /**
-   * Called now and then. Drops the index where nobody has asked for a position since the last call: most rings are
-   * never asked.
-   */
+  /** Called now and then. Drops the index if it was not needed since the last call: most topics never need it. */
   rest (): void {
     if (!this.#asked) this.#index = undefined
     this.#asked = false
@@ -103,7 +100,7 @@ export class RecentEvents {
     this.bytes -= slot.entry.data.byteLength + OVERHEAD_BYTES
   }
 
-  /** In batches, so that letting go of one entry costs a constant. */
+  /** Works in batches, so that dropping an entry takes constant time on average. */
   #compact (): void {
     if (this.#head < 32 || this.#head * 2 < this.#slots.length) return
     this.#slots = this.#slots.slice(this.#head)

@@ -1,8 +1,8 @@
 /**
  * The recent events of one topic on this node: a linked log.
  *
- * Guarantee: `host.append` is called with events each of which links to the one before (`prev === last`), or
- * `host.reset` is called first. Never a silent gap, never a duplicate, whatever order the adapter delivers in.
+ * Guarantee: every event that `host.append` gets links to the one before (`prev === last`), or `host.reset` was called
+ * first. There is never a silent gap or a duplicate, in whatever order the adapter delivers.
  */
 import type { EventId, LogEvent, Page, ReadLimits, Retention } from '../adapter.ts'
 import { durableEntry, type Entry } from '../event.ts'
@@ -13,40 +13,40 @@ import type { ResetReason } from '../wire.ts'
 
 export interface LogHost {
   append (entry: Entry): void
-  /** `last` has moved already. */
+  /** Events were lost. `last` has moved already. */
   reset (reason: ResetReason): void
-  /** `null`: from the oldest kept. */
+  /** `after` null: reads from the oldest event that is kept. */
   read (after: EventId | null, limits: ReadLimits): Promise<Page>
-  /** A read failed and is tried again after a pause, for as long as the log is open. */
+  /** A read failed. It is repeated after a pause, for as long as the log is open. */
   readFailed (error: unknown): void
   repaired (): void
 }
 
-/** A page of a repair or of a replayed past. */
+/** The limits of one page, in a repair or when older events are read. */
 const READ: ReadLimits = { count: 512, bytes: 1 << 20 }
-/** Events that may wait while a repair reads; past it they are dropped and read again. */
+/** Events that may wait during a repair. Above either limit they are dropped and read again. */
 const MAX_HELD = 1024
 const MAX_HELD_BYTES = 1 << 20
 
 export class TopicLog {
-  /** The id delivered last. */
+  /** The id of the event delivered last. */
   last: EventId
   readonly recent: RecentEvents
   readonly #host: LogHost
   #held: LogEvent[] = []
   #heldBytes = 0
-  /** Something may be missing that the read under way does not show: another must follow. */
+  /** The current read may not return everything that is missing: another read must follow. */
   #again = false
   #repairing: Promise<void> | undefined
   #opening = true
   #closed = false
-  /** The ring reaches back to the oldest event the adapter keeps: what it lacks is gone. */
+  /** The recent events reach back to the oldest event that the adapter keeps: older ones are gone. */
   #complete = false
   #wanted: EventId | undefined
-  /** The past has been read before. */
+  /** Older events have been read before. */
   #reached = false
   #reaching: Promise<void> | undefined
-  /** The oldest event of the ring, while what came before it is kept and cannot be read. */
+  /** The oldest recent event, if the events before it are kept but cannot be read. */
   #hole: EventId | undefined
 
   constructor (host: LogHost, retention: Retention) {
@@ -55,7 +55,7 @@ export class TopicLog {
     this.recent = new RecentEvents(retention)
   }
 
-  /** The subscription is live and the log stood at `head` after that. What came meanwhile was held. */
+  /** The adapter's subscription is live, and `head` was read after that. Events that came meanwhile were held. */
   open (head: EventId, genesis: boolean): void {
     this.last = head
     this.#complete = genesis
@@ -67,7 +67,7 @@ export class TopicLog {
     this.#closed = true
   }
 
-  /** Takes an event in any order, repeated, with holes. */
+  /** Takes events in any order, repeated, and with gaps. */
   deliver (event: LogEvent): void {
     if (this.#opening || this.#repairing) this.#hold(event)
     else if (event.prev === this.last) this.#append(event)
@@ -77,29 +77,29 @@ export class TopicLog {
     }
   }
 
-  /** Reads what follows `last` and passes it on. Single flight: asked meanwhile, it reads once more. */
+  /** Reads the events after `last` and appends them. A call during a repair makes the repair read once more. */
   async repair (): Promise<void> {
     this.#again = true
-    // There is no `last` to read from yet: `open` sees to it.
+    // There is no `last` to read from yet: `open` will start the repair.
     if (this.#opening) return
     this.#repairing ??= this.#repair()
     await this.#repairing
   }
 
-  /** Where the event after `cursor` stands in the ring; undefined when the ring does not reach back that far. */
+  /** The position of the event after `cursor`; undefined if the recent events do not reach back that far. */
   locate (cursor: EventId): number | undefined {
     this.recent.expire()
     return cursor === this.last ? this.recent.end : this.recent.after(cursor)
   }
 
   /**
-   * Brings what follows `cursor` into the ring, if the adapter still has it. Everybody who waits at the same time
-   * shares one read, and who comes later needs none, or one more: see `#pastFrom`.
+   * Reads the events after `cursor` into the recent events, if the adapter still has them. Callers at the same time
+   * share one read. Later callers need no read, or one more: see `#pastFrom`.
    */
   async reach (cursor: EventId): Promise<void> {
     if (!hasOrder(cursor)) return
     for (let round = 0; round < 3 && this.locate(cursor) === undefined && !this.#closed; round++) {
-      // Another node may have been ahead of this one: the client can know more than we do.
+      // The client may have been on a node that was ahead of this one, and have a newer id than `last`.
       if ((compareIds(cursor, this.last) ?? 0) > 0) {
         if (round > 0) return
         await this.repair()
@@ -123,7 +123,7 @@ export class TopicLog {
     return this.recent.first?.id ?? this.last
   }
 
-  /** Frees the ring; what clients ask for is read again. */
+  /** Drops the recent events. If a client needs them, they are read again. */
   forget (): void {
     if (this.recent.size === 0) return
     this.recent.clear()
@@ -162,7 +162,7 @@ export class TopicLog {
   async #repair (): Promise<void> {
     try {
       for (let more = true; more && !this.#closed;) {
-        // Held before this read starts: the read shows them, or they are older than `last`.
+        // These events were held before the read starts: the read returns them, or they are older than `last`.
         const held = this.#takeHeld()
         this.#again = false
         const complete = await this.#readOn()
@@ -172,7 +172,8 @@ export class TopicLog {
         more = !complete || this.#held.length > 0 || this.#again
       }
     } finally {
-      // In the same step as the last look: an event that came between the two would be held, and nobody would take it.
+      // In the same synchronous step as the last check of `#held`: an event that came in between would be held for
+      // ever.
       this.#repairing = undefined
     }
     this.#host.repaired()
@@ -184,7 +185,7 @@ export class TopicLog {
     return true
   }
 
-  /** One page after `last`. True when nothing more is known to follow. */
+  /** Reads one page after `last`. True if no more events are known to follow. */
   async #readOn (): Promise<boolean> {
     const page = await this.#read(this.last)
     if (!page) return true
@@ -199,7 +200,7 @@ export class TopicLog {
     return !page.more
   }
 
-  /** Prepends the adapter's past, from the oldest cursor waiting; what is beyond `last` goes to everybody. */
+  /** Prepends older events, from the oldest cursor that is waited for. Events after `last` are delivered as usual. */
   async #readPast (): Promise<void> {
     const wanted = this.#wanted
     this.#wanted = undefined
@@ -208,7 +209,7 @@ export class TopicLog {
     let after = this.#pastFrom(wanted)
     let foundStart = after === null
     let hole = false
-    // Bounded: the adapter keeps at most so many, give or take those that arrive meanwhile.
+    // The limit of this loop: the adapter keeps `limit` events, and more may arrive meanwhile.
     for (let read = 0; read <= this.recent.retention.limit * 2;) {
       const page = await this.#read(after)
       if (!page || this.#closed) return
@@ -230,8 +231,9 @@ export class TopicLog {
   }
 
   /**
-   * Reads from the oldest event kept where all fits a page, or where a second client asks for more than the first:
-   * after a deploy the clients that know most may come first, and each of the others would cost another read.
+   * Where to start reading older events; null: from the oldest that is kept. That is so if all events fit into a page,
+   * or if this is not the first read. After a deploy the clients with the newest cursors may come first, and each of
+   * the others would cost another read.
    */
   #pastFrom (cursor: EventId): EventId | null {
     const { limit, maxBytes } = this.recent.retention
@@ -240,7 +242,7 @@ export class TopicLog {
     return whole ? null : cursor
   }
 
-  /** True when the page reached what the ring (or `last`) holds already. */
+  /** Adds the page's events to `past`. True if the page reached the recent events, or `last`. */
   #collect (page: Page, past: Entry[]): boolean {
     for (const [index, event] of page.events.entries()) {
       if (this.recent.has(event.id)) return true

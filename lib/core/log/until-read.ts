@@ -1,9 +1,9 @@
-/** Reads that are tried again for as long as somebody needs them: the adapter may be away for a while. */
+/** Repeats a read for as long as its result is needed: the adapter may be away for a while. */
 
 const RETRY_FIRST_MS = 50
 const RETRY_MAX_MS = 500
 
-/** `failed` is told of each failure. Undefined once it is not `wanted` any more. */
+/** Calls `failed` for each failure. Resolves with undefined once the read is not `wanted` any more. */
 export async function untilRead<T> (
   wanted: () => boolean, read: () => Promise<T>, failed: (error: unknown) => void
 ): Promise<T | undefined> {

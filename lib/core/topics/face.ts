@@ -1,4 +1,4 @@
-/** What the app is handed of a topic: what its public type says, and no way to what is behind it. */
+/** The topic object that the app gets. It has what its public type says, and nothing behind it can be reached. */
 import type { HistoryPage, Published, StatePage } from '../published.ts'
 import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
 
@@ -30,7 +30,7 @@ export class TopicFace {
     this.#host = host
   }
 
-  /** What is behind one of ours; undefined for anything else. */
+  /** The declared topic behind a `TopicFace`; undefined for any other value. */
   static declared (value: unknown): DeclaredTopic | undefined {
     return typeof value === 'object' && value !== null && #topic in value ? value.#topic : undefined
   }
@@ -47,7 +47,7 @@ export class TopicFace {
     return Object.freeze({ topic: this, params: own, name })
   }
 
-  // Not async: that would be one promise more for each publish.
+  // Not async: that would make one more promise for each publish.
   publish (params: Params, event: string, data: unknown, options?: unknown): Promise<Published> {
     return this.#host.publish({ topic: this.#topic, params }, event, data, options)
   }
@@ -73,11 +73,11 @@ export class TopicFace {
   }
 }
 
-/** The topic that a reference (`topic.at(…)`) names; undefined for what is none. */
+/** The topic that a reference (`topic.at(…)`) names; undefined for any other value. */
 export function topicAt (value: unknown): TopicAt | undefined {
   if (typeof value !== 'object' || value === null) return undefined
   const { topic, params, name } = value as Partial<TopicRef>
   const declared = typeof name === 'string' ? TopicFace.declared(topic) : undefined
-  // Named anew from its topic and params: a reference could have been put together by hand.
+  // The name is made again from the topic and the params, because the app could have built the reference by hand.
   return declared?.at(params as Params)
 }

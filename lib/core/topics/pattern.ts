@@ -2,14 +2,14 @@
 import { PatternInvalid } from '../../errors.ts'
 import { hasControl, printable, RESERVED } from '../event-name.ts'
 
-/** Of patterns and of names. */
+/** The limit for patterns and for names. */
 export const MAX_NAME_BYTES = 255
 const PARAM_NAME = /^[A-Za-z_][A-Za-z0-9_]*$/
 
 export const isParam = (segment: string): boolean => segment.startsWith(':') || segment === '*'
 export const paramName = (segment: string): string => segment === '*' ? '*' : segment.slice(1)
 
-/** Its segments. @throws PatternInvalid */
+/** Splits a pattern into its segments. @throws PatternInvalid */
 export function readPattern (pattern: unknown): string[] {
   if (typeof pattern !== 'string' || pattern === '') {
     throw new PatternInvalid(printable(pattern), 'must be a non-empty string')
@@ -55,15 +55,16 @@ export function shapeOf (pattern: string): string {
 }
 
 /**
- * A param's value as a segment of a name: `*` may hold several.
- * @throws URIError where it is not well-formed Unicode
+ * Encodes a param's value as a segment of a name. The value of `*` may have several segments.
+ * @throws URIError if the value is not well-formed Unicode
  */
 export function encodeParam (param: string, value: string): string {
   return param === '*' ? value.split('/').map(encodeSegment).join('/') : encodeSegment(value)
 }
 
-// encodeURIComponent leaves "." as it is; a segment of only dots would be resolved away by anything that treats the
-// name as a path. Threat: it leaves "*" too, and a topic's name could be the text of a pattern, which a token may name.
+// encodeURIComponent does not encode ".". Anything that treats the name as a path would resolve a segment of only dots
+// away. Threat: it does not encode "*" either. A topic's name could then be the text of a pattern, which a token may
+// name.
 export function encodeSegment (text: string): string {
   const encoded = encodeURIComponent(text).replaceAll('*', '%2A')
   return /^\.+$/.test(encoded) ? encoded.replaceAll('.', '%2E') : encoded

@@ -1,4 +1,4 @@
-/** The way out of a publish: checked, encoded once, and handed to the adapter. And the way back into the past. */
+/** Publishes: checks an event, encodes it once, and passes it to the adapter. Also reads the history for the app. */
 import type { Adapter, AppendOptions, EventId, LogEvent, TraceContext } from '../adapter.ts'
 import { readHistoryOptions, readPublishOptions, readRemoveOptions, type PublishKeys } from '../call-options.ts'
 import { checkEventName } from '../event-name.ts'
@@ -17,18 +17,18 @@ export interface PublisherHost {
   readonly observe: Observer
   readonly tracing: Tracing
   readonly stopping: boolean
-  /** Members wait to be written to. */
+  /** A fan-out has members that wait to be written to. */
   readonly busy: boolean
 }
 
-/** A publisher that does not yield is made to, so that sockets get their turn to drain. */
+/** After so many events or bytes a publish waits for another turn of the event loop, so that sockets can drain. */
 const TURN_EVENTS = 128
 const TURN_BYTES = 128 * 1024
-/** A publisher waits for the fan-out for so many turns. */
+/** The most turns that a publish waits for the fan-out. */
 const MAX_TURNS = 16
 const HISTORY_BYTES = 16 << 20
 
-/** What is published to. */
+/** The topic to publish to. */
 type Target = Pick<TopicAt, 'topic' | 'params'>
 
 export class Publisher {
@@ -47,7 +47,7 @@ export class Publisher {
    */
   publish (target: Target, event: string, data: unknown, options?: unknown): Promise<Published> {
     const { tracer } = this.#host.tracing
-    // No promise more where nobody traces.
+    // Without a tracer there is no additional promise.
     return tracer
       ? inSpan(begun(tracer, 'publish', target, event), (span) => this.#publish(target, event, data, options, span))
       : this.#publish(target, event, data, options)
@@ -80,10 +80,7 @@ export class Publisher {
     return { id }
   }
 
-  /**
-   * A key of a keyed topic holds nothing from here on: an event, too.
-   * @throws Closed, NotKeyed, PublishOptionInvalid, TopicParamsInvalid, Conflict
-   */
+  /** Removes a key of a keyed topic. The removal is an event, too. */
   remove (target: Target, key: unknown, options?: unknown): Promise<Published> {
     const { tracer } = this.#host.tracing
     return tracer
@@ -119,13 +116,13 @@ export class Publisher {
     return { id }
   }
 
-  /** Appends what has been checked and encoded already. */
+  /** Appends data that is checked and encoded already. */
   async append (name: string, event: string, data: Uint8Array, options: AppendOptions): Promise<void> {
     await this.#host.adapter.publish(name, event, data, options)
     await this.#yieldAfter(data.byteLength)
   }
 
-  /** A client's own event: to the others in the topic, never stored. `sender`: who does not get it. */
+  /** Passes a client's event on to the others in the topic, and never stores it. `sender`: who does not get it. */
   async relay (at: TopicAt, event: string, data: unknown, sender: Receiver | undefined): Promise<void> {
     const { tracer } = this.#host.tracing
     await (tracer
@@ -137,7 +134,7 @@ export class Publisher {
     { topic, name }: TopicAt, event: string, data: unknown, sender: Receiver | undefined, span?: PublishSpan
   ): Promise<void> {
     if (this.#host.stopping) throw new Closed()
-    // Checked in production too: it is a client's.
+    // Always checked, whatever `validate` says, because the data comes from a client.
     const payload = await topic.encode(name, event, data, true)
     const except = sender && { connection: sender.id, identity: String(sender.identity.id) }
     await this.#host.adapter.ephemeral(name, {
@@ -153,11 +150,11 @@ export class Publisher {
     const page = await this.#host.adapter.read(name, after, { count: limit, bytes: HISTORY_BYTES })
     const heard = { name, pattern: topic.pattern, keyed: topic.policy.keyed !== undefined }
     const events = page.events.flatMap((event) => pastEvent(event, heard) ?? [])
-    // An event that cannot be read is left out, as if it were no longer kept.
+    // An event that cannot be decoded is left out, as if it were no longer kept.
     return { events, linked: page.linked && events.length === page.events.length, more: page.more }
   }
 
-  /** Undefined where the publisher may go on at once. */
+  /** Undefined if the publisher may go on at once. */
   #yieldAfter (bytes: number): Promise<void> | undefined {
     this.#turnEvents++
     this.#turnBytes += bytes
@@ -166,7 +163,7 @@ export class Publisher {
     return this.#turn
   }
 
-  /** One turn, or as many as the fan-out needs to catch up: publishing must not run away from it. */
+  /** Waits for one turn, or for as many as the fan-out needs: publishing must not run away from the fan-out. */
   async #turns (): Promise<void> {
     for (let turns = 0; turns === 0 || (turns < MAX_TURNS && this.#host.busy); turns++) await nextTurn()
     this.#turn = undefined
@@ -175,7 +172,7 @@ export class Publisher {
   }
 }
 
-/** `target`: its params may be wrong, which is found out within the span. */
+/** The params of `target` may be wrong. Then the publish throws within the span. */
 function begun (tracer: Tracer, kind: Publishing['kind'], { topic, params }: Target, event: unknown): PublishSpan {
   let name: string | undefined
   try {
@@ -189,7 +186,7 @@ function append (
   { key, dedupe, except: connection, expect }: PublishKeys, trace: TraceContext | undefined
 ): Promise<{ id: EventId } | void> {
   const plain = key === undefined && dedupe === undefined && connection === undefined && expect === undefined
-  // Most have none of them.
+  // Most publishes have none of these options.
   if (retention && plain) {
     return adapter.publish(name, event, data, trace ? { retention, format, trace } : { retention, format })
   }

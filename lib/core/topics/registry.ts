@@ -1,11 +1,11 @@
-/** Full name → declared topic, by Fastify's own router. */
+/** Finds the declared topic of a full name, by Fastify's own router. */
 import FindMyWay from 'find-my-way'
 import { PatternTaken, TopicUnknown } from '../../errors.ts'
 import { printable } from '../event-name.ts'
 import { MAX_NAME_BYTES, shapeOf } from './pattern.ts'
 import type { DeclaredTopic, Params, TopicAt } from './topic.ts'
 
-/** Bytes of a name that a client or the app gives: percent-encoding may have made three of one. */
+/** The longest name that is looked up, bytes. Percent-encoding may turn one byte into three. */
 const MAX_GIVEN_BYTES = MAX_NAME_BYTES * 3
 
 export class TopicRegistry {
@@ -18,7 +18,7 @@ export class TopicRegistry {
     const shape = shapeOf(topic.pattern)
     const twin = this.#topics.find((known) => shapeOf(known.pattern) === shape)
     if (twin) throw new PatternTaken(topic.pattern, twin.pattern === topic.pattern ? '' : ` as "${twin.pattern}"`)
-    // It may be the more exact owner of a name that was found before.
+    // The new topic may match a known name more exactly than the topic that has it.
     for (const known of this.#topics) known.forgetNames()
     this.#topics.push(topic)
     this.#asks ||= typeof topic.policy.authorize === 'function'
@@ -26,7 +26,7 @@ export class TopicRegistry {
   }
 
   get all (): readonly DeclaredTopic[] { return this.#topics }
-  /** Some topic has an `authorize` that is asked. */
+  /** True if some topic has an `authorize` function. */
   get asks (): boolean { return this.#asks }
 
   byPattern (pattern: string): DeclaredTopic | undefined {

@@ -1,4 +1,4 @@
-/** A declared topic: its pattern, its policy, and the names that it makes of params. */
+/** A declared topic: its pattern, its policy, and the names that are made from params. */
 import { EventDataInvalid, EventUnknown, TopicParamsInvalid } from '../../errors.ts'
 import type { EventId, KeyedBounds, Retention } from '../adapter.ts'
 import type { Patience } from '../callbacks.ts'
@@ -33,18 +33,18 @@ export interface TopicPolicy {
   /** Undefined: any event. */
   events: Map<string, Codec> | undefined
   /**
-   * Undefined: guarded by the hooks of the routes that carry it. `anyone`: a client may subscribe, and publish nothing.
-   * `token`: who has a token that names it.
+   * Undefined: only the hooks of the routes that carry the topic guard it. `anyone`: every client may subscribe, and
+   * none may publish. `token`: a client may do what its token says.
    */
   authorize: Authorize | 'anyone' | 'token' | undefined
   snapshot: ((params: Params) => unknown) | undefined
-  /** It keeps the newest event of each key. */
+  /** The topic keeps the newest event of each key. */
   keyed?: KeyedPolicy
-  /** The topics that a client hears are not said to be this one: it goes along with another. */
+  /** The topic goes along with another one. It is not listed among the topics that a client hears. */
   companion?: boolean
-  /** It is of use only from its start to its end: a client without a place in it is given all of it. */
+  /** The topic is of use only from its start to its end. A client whose cursor is not found gets all of it. */
   whole?: boolean
-  /** Check what is sent against its schema. */
+  /** Check data against its schema. */
   validate: boolean
   /** Listeners are written to at most once in so many ms. */
   coalesce?: number
@@ -52,41 +52,41 @@ export interface TopicPolicy {
 
 export interface KeyedPolicy {
   readonly bounds: KeyedBounds
-  /** As what its state is sent. */
+  /** The name of the event in which the state is sent, if it has one. */
   readonly event: string | undefined
   /** Default: each event is its key's newest. */
   readonly codec?: () => StateCodec
-  /** ms that a state which has begun anew is left alone. Default 0. */
+  /** ms to wait before the state is read after its log was reset. Default 0. */
   readonly settle?: number
 }
 
-/** What a topic asks of its node. */
+/** What a declared topic needs of the node. */
 export interface TopicHost {
   readonly patience: Patience
-  /** Bytes of one event's data. */
+  /** The most bytes that an event's data may have. */
   readonly maxEventBytes: number
-  /** Whose name this is, of all that are declared. */
+  /** The declared topic that this name belongs to: the one with the most exact pattern. */
   owner (name: string): DeclaredTopic | undefined
 }
 
-/** Names kept for each pattern. */
+/** Names cached for each pattern. One more drops the one that was made first. */
 const MAX_NAMES = 4096
 
 export class DeclaredTopic {
   readonly pattern: string
   readonly policy: TopicPolicy
   readonly paramNames: readonly string[]
-  /** Topics of clients now, on this node. */
+  /** Subscriptions to topics of this pattern, on this node. */
   subscriptions = 0
   readonly #host: TopicHost
   readonly #segments: readonly string[]
   readonly #reserved: boolean
-  /** The only param, where there is one: names follow from it, and are kept. */
+  /** The param's name, if there is exactly one: then names are cached by its value. */
   readonly #onlyParam: string | undefined
   readonly #names = new OrderOfUse<string, string>()
 
   /**
-   * `reserved`: its pattern is one of our own, and no name that a client or the app gives finds it.
+   * `reserved`: the pattern belongs to this package, and no name that a client or the app gives finds it.
    * @throws PatternInvalid
    */
   constructor (host: TopicHost, pattern: string, policy: TopicPolicy, reserved?: 'reserved') {
@@ -101,12 +101,12 @@ export class DeclaredTopic {
 
   get durable (): boolean { return this.policy.retention !== undefined }
   get retention (): Retention | undefined { return this.policy.retention }
-  /** A client without a usable cursor is given the present state first. */
+  /** A client without a usable cursor gets the present state first. */
   get hasState (): boolean { return this.policy.snapshot !== undefined || this.policy.keyed !== undefined }
   get snapshot (): TopicPolicy['snapshot'] { return this.policy.snapshot }
 
-  // Threat: a param that holds "/" or "%2F" must not reach another topic, so each is percent-encoded; and a name that
-  // another, more exact pattern would claim ("users/me" from "users/:id") is refused.
+  // Threat: a param that holds "/" or "%2F" must not reach another topic, so each param is percent-encoded. A name that
+  // a more exact pattern would claim ("users/me" from "users/:id") is refused.
   /** @throws TopicParamsInvalid */
   name (params: Params): string {
     if (!this.#onlyParam) return this.#makeName(params)
@@ -144,7 +144,7 @@ export class DeclaredTopic {
   }
 
   /**
-   * The bytes of an event's data, no more than an event may have.
+   * Encodes an event's data, and checks its size.
    * @throws EventUnknown, EventDataInvalid, EventTooLarge
    */
   encode (name: string, event: string, data: unknown, check = this.policy.validate): MaybePromise<Payload> {
@@ -187,7 +187,7 @@ export class DeclaredTopic {
     }
   }
 
-  /** `publish('said', data)` is meant for another library: the event would be taken for the params. */
+  /** Refuses `publish('said', data)`, the call of other libraries, which would take the event's name for the params. */
   #checkParams (params: unknown): void {
     const none = params === undefined || params === null
     if (typeof params === 'object' || (none && this.paramNames.length === 0)) return
@@ -207,7 +207,7 @@ export class DeclaredTopic {
 
 const SNAPSHOT_KEYS = new Set(['data', 'at', 'event'])
 
-/** `{ data, at }`, `{ data, event }` or both say how to take it; anything else is the state itself. */
+/** The app may return `{ data, at }`, `{ data, event }`, or all three. Any other value is the state itself. */
 function readSnapshot (taken: unknown): { data: unknown, at: EventId | undefined, event: string | undefined } {
   if (typeof taken === 'object' && taken !== null && 'data' in taken && ('at' in taken || 'event' in taken) &&
     Object.keys(taken).every((key) => SNAPSHOT_KEYS.has(key))) {
