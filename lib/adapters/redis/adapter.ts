@@ -266,7 +266,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return await this.#marks.marks(space)
   }
 
-  // --- as the rooms report ---------------------------------------------------------------
+  // --- reports of its parts ---------------------------------------------------------------
 
   #changed (): void {
     if (this.#state.is === 'closed') return
