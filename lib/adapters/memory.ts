@@ -69,7 +69,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   readonly members = new MemoryMembers(this.#memberLog())
   readonly #marks = new MemoryMarks()
   #counter = 0
-  /** Of all logs, estimated. */
+  /** Estimated bytes of all logs. */
   #bytes = 0
   #sink: Sink | undefined
   #timer: NodeJS.Timeout | undefined

@@ -1,4 +1,4 @@
-/** In the leading tab: the one connection, and all tabs that share it. */
+/** The part of the leading tab: the one connection, and all tabs that share it. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { catchUp } from './catch-up.ts'
 import type { TopicFrame } from './recent.ts'
