@@ -1,30 +1,30 @@
 /**
- * One topic's log in memory: its head, the events that are kept, the dedupe keys that hold, the state of a keyed topic,
- * and what all of it costs. A topic whose events are gone is its head alone.
+ * One topic's log in memory: its head, its events, its dedupe keys, the state of a keyed topic, and the memory that
+ * they use. A topic without events keeps only its head.
  */
 import type { AppendOptions, EventId, KeyedBounds, LogEvent, ReadLimits, Retention } from '../core/adapter.ts'
 import { OrderOfUse } from '../core/order-of-use.ts'
 import { MemoryState } from './memory-state.ts'
 
-/** What each costs in V8 besides its text and data, bytes: measured with the heap of 100,000 of them. */
+/** What each uses in V8 besides its text and data, bytes. Measured: the heap with 100,000 of each. */
 const HEAD_BYTES = 420
 const LIST_BYTES = 300
 const EVENT_BYTES = 340
 const TRACE_BYTES = 150
 const KEYS_BYTES = 300
 const KEY_BYTES = 370
-/** Dedupe keys of a topic. */
+/** At most so many dedupe keys for each topic. Above it the oldest is dropped. */
 const MAX_KEYS = 10_000
 
 interface Kept {
   readonly events: LogEvent[]
   /** When each was appended (performance.now). */
   readonly times: number[]
-  /** Of data. */
+  /** Bytes of the events' data. */
   bytes: number
-  /** What their traces cost. */
+  /** Bytes of the events' traces. */
   traces: number
-  /** When all of them go (performance.now). */
+  /** When all these events are dropped (performance.now). */
   expires: number
   retention: Retention
 }
@@ -32,7 +32,7 @@ interface Kept {
 interface Keys {
   readonly known: OrderOfUse<string, { readonly id: EventId, readonly at: number }>
   maxAge: number
-  /** Of the keys' own text. */
+  /** Length of the keys' text. */
   bytes: number
 }
 
@@ -49,9 +49,9 @@ function forget (kept: Kept, event: LogEvent): void {
 
 export class MemoryLog {
   head: EventId
-  /** When it was appended to last (performance.now). */
+  /** When the last event was appended (performance.now). */
   touched = 0
-  /** Of a keyed topic. */
+  /** Only for a keyed topic. */
   state: MemoryState | undefined
   readonly #fixed: number
   #ms = 0
@@ -67,7 +67,7 @@ export class MemoryLog {
   get events (): readonly LogEvent[] { return this.#kept?.events ?? NONE }
   get hasKeys (): boolean { return this.#keys !== undefined }
 
-  /** What it costs, estimated. */
+  /** Estimated bytes in memory. */
   get bytes (): number {
     const kept = this.#kept
     const keys = this.#keys
@@ -75,7 +75,7 @@ export class MemoryLog {
       (keys ? KEYS_BYTES + keys.bytes + keys.known.size * KEY_BYTES : 0) + (this.state?.bytes ?? 0)
   }
 
-  /** `mark`: what makes the id unique. */
+  /** `mark` is the part of the id that makes it unique. */
   append (mark: string, name: string, data: Uint8Array, options: AppendOptions): LogEvent {
     const event = this.#link(mark, name, data, options)
     this.#store(event, options)
@@ -89,7 +89,7 @@ export class MemoryLog {
     else this.state?.remove(key)
   }
 
-  /** Many keys at once: what one event says of several. */
+  /** Changes many keys, because one event names several members. */
   changeMany (
     id: EventId, name: string, put: ReadonlyMap<string, string>, removed: readonly string[], bounds: KeyedBounds
   ): void {
@@ -98,13 +98,13 @@ export class MemoryLog {
     for (const key of removed) state.remove(key)
   }
 
-  /** The time for which its state is kept is over. */
+  /** True if the state's lifetime is over. */
   isOver (now: number): boolean {
     return this.state !== undefined && now - this.touched > this.state.lifetime
   }
 
   #link (mark: string, name: string, data: Uint8Array, { format, key, except, trace }: AppendOptions): LogEvent {
-    // Never below the head's, whatever the clock does.
+    // Never lower than in the head's id, even if the clock is set back.
     const ms = Math.max(Date.now(), this.#ms)
     this.#seq = ms === this.#ms ? this.#seq + 1 : 0
     this.#ms = ms
@@ -126,12 +126,12 @@ export class MemoryLog {
 
   #store (event: LogEvent, { retention, lifetime }: AppendOptions): void {
     const now = this.touched = performance.now()
-    // What it held is forgotten already; what is appended now is not.
+    // The lifetime of these events is over. The new event begins a new list.
     if (this.#kept && this.#kept.expires < now) this.#kept = undefined
     const expires = now + (lifetime ?? Infinity)
     const kept = this.#kept
     if (!kept) {
-      // With room for just the one: often no other comes.
+      // An array literal has room for one element only. Many topics never get a second event.
       const { data: { byteLength: bytes } } = event
       this.#kept = { events: [event], times: [now], bytes, traces: traceBytes(event), expires, retention }
       return
@@ -145,7 +145,7 @@ export class MemoryLog {
     this.trim()
   }
 
-  /** Lets go of what is past the topic's bounds. */
+  /** Drops the events that are above the topic's limits. */
   trim (): void {
     const kept = this.#kept
     if (!kept) return
@@ -175,7 +175,7 @@ export class MemoryLog {
     this.#kept = undefined
   }
 
-  /** Lets go of its oldest events, but for the newest of all, until it costs so many bytes less. */
+  /** Drops the oldest events until so many bytes are free. The newest event stays. */
   shrinkEvents (bytes: number): void {
     const kept = this.#kept
     if (!kept) return
@@ -188,7 +188,7 @@ export class MemoryLog {
 
   // --- dedupe keys -----------------------------------------------------------
 
-  /** Under which id something was appended with this key, within the time for which that holds. */
+  /** The id of the event that was appended with this key, if that was at most `maxAge` ms ago. */
   known (key: string, maxAge: number): EventId | undefined {
     const known = this.#keys?.known.get(key)
     return known && performance.now() - known.at <= maxAge ? known.id : undefined
@@ -202,7 +202,7 @@ export class MemoryLog {
     if (keys.known.size > MAX_KEYS) this.#dropOldestKey(keys)
   }
 
-  /** Lets go of the keys whose time is over. */
+  /** Drops the keys that have expired. */
   expireKeys (): void {
     const keys = this.#keys
     if (!keys) return
@@ -211,7 +211,7 @@ export class MemoryLog {
     if (keys.known.size === 0) this.dropKeys()
   }
 
-  /** Lets go of its oldest keys until it costs so many bytes less. */
+  /** Drops the oldest keys until so many bytes are free. One key stays. */
   shrinkKeys (bytes: number): void {
     const keys = this.#keys
     if (!keys) return
@@ -230,7 +230,7 @@ export class MemoryLog {
 
   // --- reading ---------------------------------------------------------------
 
-  /** Where what follows `after` starts; undefined for an id that is not in the log. */
+  /** The index of the first event after `after`. Undefined if the log does not have that id. */
   position (after: EventId): number | undefined {
     const { events } = this
     if (after === this.head) return events.length
@@ -238,7 +238,7 @@ export class MemoryLog {
     return undefined
   }
 
-  /** Events from a position on, as many as fit; one at least. */
+  /** Takes events from a position on, up to the limits, and at least one. */
   take (start: number, { count, bytes }: ReadLimits): LogEvent[] {
     const { events } = this
     let end = start

@@ -1,11 +1,11 @@
-/** Moments by key, kept for a while behind them. */
+/** Marks in memory: the latest moment of each key. A mark expires some time after its moment. */
 
 interface Mark { at: number, until: number }
 
 export class MemoryMarks {
   readonly #spaces = new Map<string, Map<string, Mark>>()
 
-  /** False where `most` other keys are kept already. */
+  /** False if `most` other keys are kept already. */
   mark (space: string, key: string, at: number, ms: number, most: number): boolean {
     const marks = this.#live(space)
     const known = marks.get(key)

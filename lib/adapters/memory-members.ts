@@ -1,4 +1,4 @@
-/** Members in one process: what this node holds is all that there is. */
+/** Members in one process: this node holds all of them. */
 import type { Holding, KeyedEvent, LeaveReason, MemberChange, MemberStore, MemberTopic } from '../core/adapter.ts'
 import { countText, leaveText, MEMBERS_OF_EVENT, membersText } from '../core/member-events.ts'
 
@@ -36,11 +36,11 @@ export class MemoryMembers implements MemberStore {
     let waiting = this.#waiting.get(topic.topic)
     if (!waiting) this.#waiting.set(topic.topic, waiting = { topic, holdings: new Map() })
     waiting.holdings.set(id, holding)
-    // What is said in one turn is one event.
+    // The calls of one turn are applied together, so that few events are appended.
     this.#flush ??= Promise.resolve().then(() => this.#apply())
   }
 
-  /** What is held is never lost here. */
+  /** Does nothing: memory loses no member. */
   doubt (): void {}
 
   async held (): Promise<void> {

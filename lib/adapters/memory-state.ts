@@ -1,20 +1,20 @@
-/** The state of one keyed topic in memory: the newest event of each key, and what all of them cost. */
+/** The state of one keyed topic in memory: the newest event of each key, and the memory that they use. */
 import type { KeyedBounds, KeyedEvent, LogEvent } from '../core/adapter.ts'
 import { StateFull } from '../errors.ts'
 
-/** What a key costs in V8 besides its text and data, bytes. */
+/** What a key uses in V8 besides its text and data, bytes. */
 const KEY_BYTES = 300
 const MAP_BYTES = 200
 
-/** Of an event what a state keeps. */
+/** The parts of an event that a state keeps. */
 type Stored = Omit<LogEvent, 'prev' | 'key' | 'except'> & { prev?: string, key?: string }
 
 export class MemoryState {
   readonly #newest = new Map<string, KeyedEvent>()
   #bounds: KeyedBounds
-  /** Of data. */
+  /** Bytes of data. */
   #data = 0
-  /** Of the keys' own text. */
+  /** Length of the keys' text. */
   #text = 0
 
   constructor (bounds: KeyedBounds) {
@@ -23,7 +23,7 @@ export class MemoryState {
 
   get lifetime (): number { return this.#bounds.lifetime }
   get size (): number { return this.#newest.size }
-  /** What it costs, estimated. */
+  /** Estimated bytes in memory. */
   get bytes (): number { return MAP_BYTES + this.#data + this.#text + this.#newest.size * KEY_BYTES }
   get (key: string): KeyedEvent | undefined { return this.#newest.get(key) }
   get events (): KeyedEvent[] { return [...this.#newest.values()] }
@@ -33,8 +33,8 @@ export class MemoryState {
   }
 
   /**
-   * `room`: what the adapter has for it, bytes.
-   * @throws StateFull where one more key, or so many bytes of data, are too many
+   * `room`: bytes that the adapter has for this state.
+   * @throws StateFull if one more key, or so many more bytes of data, are too many
    */
   mustTake (topic: string, key: string, bytes: number, bounds: KeyedBounds, room: number): void {
     this.#bounds = bounds

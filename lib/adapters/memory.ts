@@ -1,4 +1,4 @@
-/** One process: the log in memory. A real adapter, under the same contract and suite as any other. */
+/** Logs in memory, for one process. It has the same contract, and passes the same suite, as every other adapter. */
 import type {
   Adapter, AppendOptions, EphemeralEvent, EventId, KeyedStates, LogEvent, Marks, MemberTopic, Ownership, Page,
   ReadLimits, Sink, StatePage
@@ -20,19 +20,19 @@ export interface MemoryOptions {
    * dedupe keys, then positions. A topic without its position begins anew, and its clients are told `reset`.
    */
   maxBytes?: number
-  /** How long the position of a quiet topic is kept after its events are gone, ms. Default 86400000. */
+  /** How long the position of a quiet topic is kept after its last event, ms. Default 86400000. */
   headAge?: number
 }
 
 const KNOWN: ReadonlySet<string> = new Set(['maxBytes', 'headAge'] satisfies Array<keyof MemoryOptions>)
 const DAY_MS = 86_400_000
 const SWEEP_MS = 10_000
-/** Names are hashed to so many generations. */
+/** Size of the table of generations. A topic's hash picks its entry. */
 const GENERATIONS = 4096
-/** Over the bound so much of it is freed that the next times are few. */
+/** Share of `maxBytes` that an eviction frees, so that the next publishes need none. */
 const FREED = 0.1
 const OWNER_BYTES = 300
-/** 48 bits tell boots apart. No more: it is part of every event's id, and a cursor holds only so many bytes of ids. */
+/** 48 bits tell starts of the process apart. No more: this is part of every id, and a cursor has a limit in bytes. */
 const BOOT_CHARS = 8
 
 /**
@@ -50,25 +50,26 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   readonly #maxBytes: number
   readonly #headAge: number
   readonly #boot = randomId().slice(0, BOOT_CHARS)
-  /** Those published to least recently first; and which of them have events, and dedupe keys, in the same order. */
+  /** All logs; those with events; those with dedupe keys. Each with the least recently published-to topic first. */
   readonly #logs = new OrderOfUse<string, MemoryLog>()
   readonly #holding = new OrderOfUse<string, MemoryLog>()
   readonly #dedupes = new OrderOfUse<string, MemoryLog>()
-  /** Those that say who is there, while somebody is. */
+  /** Topics of presence that have members now. Their logs are never forgotten. */
   readonly #heldLogs = new Set<string>()
-  /** Those that have a state. */
+  /** Keyed topics that have a state. */
   readonly #states = new Set<string>()
   readonly #subscribed = new Map<string, EventId>()
   /**
-   * A topic without events needs no state: its genesis follows from its name and the number of logs lost among the
-   * names of its hash. So a genesis is never used again, and a client that saw none of a topic's events can resume.
+   * The genesis of a topic is computed from its name, and from the number of lost logs in its entry of this table. So a
+   * topic without events uses no memory, a genesis is never used again, and a client that has not seen an event yet can
+   * resume.
    */
   readonly #generations = new Uint32Array(GENERATIONS)
   readonly #owners = new OrderOfUse<string, { owner: string, until: number }>()
   readonly members = new MemoryMembers(this.#memberLog())
   readonly #marks = new MemoryMarks()
   #counter = 0
-  /** Of the logs. */
+  /** Estimated bytes of all logs. */
   #bytes = 0
   #sink: Sink | undefined
   #timer: NodeJS.Timeout | undefined
@@ -86,7 +87,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref()
   }
 
-  /** What is going on, for `realtime.stats()`. */
+  /** Figures for `realtime.stats()`. */
   stats (): Record<string, unknown> {
     return { bytes: this.#used, topics: this.#logs.size }
   }
@@ -97,7 +98,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     const known = options.dedupe === undefined ? undefined : log?.known(options.dedupe, options.retention.maxAge)
     if (known !== undefined) return { id: known }
     if (options.expect !== undefined) this.#mustEnd(topic, options.expect)
-    // No state is larger than what an eviction leaves: others could go, and it would still be too much.
+    // A state must not be larger than what an eviction leaves. Otherwise evicting all other topics would not be enough.
     if (options.keyed && !mayChange(topic, log?.state, data, options, this.#maxBytes * (1 - FREED))) return { id: '' }
     const event = this.#append(topic, log ?? this.#open(topic), name, data, options)
     if (this.#used > this.#maxBytes) this.#evict(topic)
@@ -105,7 +106,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return { id: event.id }
   }
 
-  /** Undefined where there is none, or none any more. */
+  /** Undefined if the topic has no log, or if its state has expired. */
   #logOf (topic: string): MemoryLog | undefined {
     const log = this.#logs.get(topic)
     if (!log?.isOver(performance.now())) return log
@@ -142,7 +143,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
 
   async subscribe (topic: string): Promise<EventId> {
     const head = this.#head(topic)
-    // Pinned: the topic's first event links to what its listeners were told.
+    // Keeps the head, so that the topic's first event links to what its subscribers were told.
     this.#subscribed.set(topic, head)
     return head
   }
@@ -179,7 +180,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     }
   }
 
-  /** In one step, too. What is held is never forgotten: it lives as long as the connections that hold it. */
+  /** One step. A log with members is never forgotten: they stay as long as their connections. */
   #appendMembers (
     { topic, event: name, retention, maxMembers }: MemberTopic, text: string, put: ReadonlyMap<string, string>,
     removed: readonly string[]
@@ -250,10 +251,10 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return `0-0.${this.#boot}g${(this.#generations[name % GENERATIONS] as number).toString(36)}h${name.toString(36)}`
   }
 
-  /** What is kept, estimated. */
+  /** Estimated bytes of all that is kept. */
   get #used (): number { return this.#bytes + this.#owners.size * OWNER_BYTES }
 
-  /** Something of a log goes. */
+  /** Runs a change that removes parts of a log, and updates the byte count and the indexes. */
   #change (topic: string, log: MemoryLog, change: () => void): void {
     const before = log.bytes
     change()
@@ -262,7 +263,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     if (!log.hasKeys) this.#dedupes.delete(topic)
   }
 
-  /** The topic begins anew: a genesis that was never used is its place from here on. */
+  /** Forgets the log. The topic begins anew from a genesis that was never used, and its subscribers are told. */
   #forget (topic: string, log: MemoryLog): void {
     this.#bytes -= log.bytes
     for (const order of [this.#logs, this.#holding, this.#dedupes, this.#states]) order.delete(topic)
@@ -274,9 +275,9 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   }
 
   /**
-   * Over the node's bound. What a client can do without goes first: events (it reads what is left, or is told `reset`),
-   * then what keeps a publish from being doubled, then positions, last of all those of topics that are listened to. The
-   * topic just published to keeps its newest event.
+   * Frees memory above `maxBytes`, beginning with what a client misses least. Events go first: a client then reads what
+   * is left, or is told `reset`. Dedupe keys are next, then positions: those of topics with subscribers last. The topic
+   * that was just published to keeps its newest event.
    */
   #evict (current: string): void {
     const enough = this.#maxBytes * (1 - FREED)
@@ -293,7 +294,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     })
   }
 
-  /** The topics of an order but one, until little enough is used. */
+  /** Calls `free` for each topic of the order except one, until at most `enough` bytes are used. */
   #each (
     order: OrderOfUse<string, MemoryLog>, except: string, enough: number, free: (topic: string, log: MemoryLog) => void
   ): void {
@@ -304,7 +305,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     }
   }
 
-  /** What is too old goes; and so does a head nobody asked about for long, which makes its topic begin anew. */
+  /** Drops what has expired. If nothing was published for `headAge`, the head goes too, and the topic begins anew. */
   #sweep (): void {
     const now = performance.now()
     for (const [topic, { until }] of this.#owners.entries()) if (until <= now) this.#owners.delete(topic)
@@ -318,7 +319,9 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     }
   }
 
-  /** State and log are one piece: where a state is over, the topic begins anew. */
+  /**
+   * State and log belong together: when the state expires, the topic begins anew. A state without keys is just dropped.
+   */
   #expireState (topic: string, log: MemoryLog, now: number): void {
     if (log.state?.size !== 0) {
       if (log.isOver(now)) this.#forget(topic, log)
@@ -329,7 +332,7 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
   }
 }
 
-/** False for the removal of a key that holds nothing. @throws StateFull */
+/** False if the key to be removed holds nothing. @throws StateFull */
 function mayChange (
   topic: string, state: MemoryState | undefined, data: Uint8Array, { key = '', keyed }: AppendOptions, room: number
 ): boolean {

@@ -9,7 +9,7 @@ interface Ask {
   readonly resolve: (data: unknown) => void
   readonly reject: (error: Error) => void
   timer: ReturnType<typeof setTimeout> | undefined
-  /** It may be sent again: its handler is shown a key, by which it knows it. */
+  /** True if the message may be sent again. It has a `key`, by which its handler knows it again. */
   readonly again: boolean
   sent: boolean
 }
@@ -24,10 +24,10 @@ export class Asks {
   readonly #timeout: number
   readonly #offline: number
   #refs = 0
-  /** Of this client: keys of two must never be alike. */
+  /** Identifies this client, so that two clients never use the same key. */
   readonly #id = `${Date.now()}${Math.random()}`
 
-  /** `timeout`: ms until an answer is given up. `offline`: messages kept while there is no connection. */
+  /** `timeout`: ms until an answer is given up. `offline`: messages kept while not connected. */
   constructor (timeout: number, offline: number) {
     this.#timeout = timeout
     this.#offline = offline
@@ -42,12 +42,12 @@ export class Asks {
 
   ask (frame: ClientFrame, again = false): Promise<unknown> {
     const ref = ++this.#refs
-    // What JSON cannot hold is refused here, before anything depends on it.
+    // Throws now if the frame cannot be JSON, before any state changes.
     JSON.stringify(frame)
     return new Promise((resolve, reject) => {
       const ask: Ask = { frame: { ...frame, ref }, resolve, reject, again, sent: false, timer: undefined }
       this.#asks.set(ref, ask)
-      // One that is kept has all the time until it is sent.
+      // A message that is kept has no timeout until it is sent.
       if (!again) this.#limit(ask)
     })
   }
@@ -58,7 +58,7 @@ export class Asks {
     ask.timer = setTimeout(() => this.answer(ask.frame.ref, undefined, late), this.#timeout)
   }
 
-  /** Sends what was not sent. */
+  /** Sends the messages that are not sent yet. */
   flush (send: (frame: ClientFrame) => void): void {
     for (const ask of this.#asks.values()) {
       if (ask.sent) continue
@@ -68,7 +68,7 @@ export class Asks {
     }
   }
 
-  /** False where nobody asked. */
+  /** False if no message has this ref. */
   answer (ref: unknown, data: unknown, error?: Error): boolean {
     const ask = this.#asks.get(ref as number)
     if (!ask) return false
@@ -79,7 +79,7 @@ export class Asks {
     return true
   }
 
-  /** The connection is lost, and does not return at once. What may be sent again is kept, as far as there is room. */
+  /** The connection is lost, and does not return at once. Messages that may be sent again are kept, up to `offline`. */
   lost (): void {
     let kept = 0
     for (const [ref, ask] of this.#asks) {

@@ -1,4 +1,4 @@
-/** A WebSocket, or HTTP where it cannot be had: behind a proxy that refuses, strips or swallows upgrades. */
+/** A WebSocket, or HTTP if a proxy refuses, strips or swallows upgrades. */
 import type { ServerFrame } from '../protocol.ts'
 import { http } from './http.ts'
 import { forget, recall, remember } from './remembered.ts'
@@ -6,12 +6,12 @@ import { websocket } from './websocket.ts'
 import type { Place, Wire, WireHost, WireKind } from './wire.ts'
 
 const HTTP = 'http'
-/** From here on it is the server's own word, and none of a proxy's. */
+/** Close codes from here on come from the server itself, not from a proxy. */
 const OWN_CODES = 4000
-/** There is nobody here who speaks HTTP: the channel has no `http: true`. */
+/** With these statuses the channel has no `http: true`. */
 const NOBODY: ReadonlySet<number> = new Set([404, 405])
 
-/** Where a WebSocket has worked: HTTP may stand in for it so many times, before that is remembered. */
+/** For each server whose WebSocket has worked: how often HTTP may still replace it before HTTP is remembered. */
 const spare = new Map<string, number>()
 
 /**
@@ -56,12 +56,12 @@ class AutoWire implements Wire {
         }
       })
     } catch {
-      // There is none here, or the page's own policy forbids it.
+      // There is no WebSocket class, or the page's policy forbids it.
       return this.#byHttp(0)
     }
   }
 
-  /** `code`: what became of the WebSocket. */
+  /** `code`: how the WebSocket ended. */
   #byHttp (code: number): Wire {
     return http(this.#place, {
       opening: this.#host.opening,
@@ -77,7 +77,10 @@ class AutoWire implements Wire {
     })
   }
 
-  /** It is open. A server that was just restarting lets a WebSocket through the next time. */
+  /**
+   * Remembers HTTP when its stream is open. After one WebSocket that worked, it does so only the second time, because
+   * the server may just have restarted.
+   */
   #note (frame: ServerFrame): void {
     if (!('op' in frame) || frame.op !== 'open') return
     const left = spare.get(this.#key) ?? 0

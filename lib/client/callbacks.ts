@@ -1,6 +1,6 @@
-/** The page's own code, as the client calls it. */
+/** Calls of the page's own functions. */
 
-/** What it throws is the page's to see, and stops nothing of ours. */
+/** Calls a function of the page. Its error is thrown later, where the page sees it, and stops nothing here. */
 export function quietly (run: () => void): void {
   try {
     run()

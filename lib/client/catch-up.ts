@@ -1,10 +1,10 @@
-/** A connection for one tab and one topic, for as long as the tab is not where the shared one is. */
+/** A connection for one tab and one topic, until the tab is level with the shared connection. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import type { TopicFrame } from './recent.ts'
 import type { Dial } from './wire.ts'
 
 export interface CatchUpHost {
-  /** Of the topic that is wanted. */
+  /** A frame of the topic. */
   heard (frame: TopicFrame): void
   refused (error: Extract<ServerFrame, { op: 'error' }>): void
   /** The connection is lost. */

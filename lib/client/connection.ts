@@ -1,4 +1,4 @@
-/** The connection of a client: dials, comes back, wakes, and is let go when nobody wants it. It knows of no topics. */
+/** The connection of a client: it dials, reconnects, wakes, and closes when nobody needs it. It knows no topics. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { delayOf } from './backoff.ts'
 import { mayReturn, verdictOn, type Bye } from './close-codes.ts'
@@ -11,23 +11,23 @@ import { LONGEST_TIMER_MS, type Token, type TokenReason } from './token.ts'
 import { isHidden, isOffline, watchWake } from './wake.ts'
 import type { Opening, Wire } from './wire.ts'
 
-/** A connection that has lived for so long was a good one: the next delay is a short one again. */
+/** After a connection has lived for so long, ms, the next delay is a short one. */
 const GOOD_MS = 10_000
-/** A token that was good for so long has held: none is renewed more often. */
+/** After a connection has lived for so long, ms, a refused token may be renewed again. */
 const HELD_MS = 1000
 
 type Timer = ReturnType<typeof setTimeout>
 
-/** Whose connection it is. */
+/** The owner of the connection. */
 export interface ConnectionHost {
-  /** Somebody waits for something of it. */
+  /** True while something of the page needs the connection. */
   readonly wanted: boolean
   opening (): Omit<Opening, 'token'>
   opened (): void
   heard (frame: ServerFrame): void
-  /** It is not there, and does not return at once. */
+  /** The connection is lost, and does not return at once. */
   lost (): void
-  /** It is closed, or not let in: it does not return. */
+  /** The connection is closed or refused, and does not return. */
   over (): void
 }
 
@@ -38,11 +38,11 @@ export class Connection {
   readonly state: Derived<ClientState>
   #state: ClientState = { is: 'idle' }
   #wire: Wire | undefined
-  /** Another one for each try: what comes late of an older one is not heard. */
+  /** Counts attempts: callbacks of an older attempt are ignored. */
   #turn = 0
   #attempt = 0
   #openedAt = 0
-  /** Another token was asked for, and none has held since. */
+  /** True if a token was renewed after a refusal, and no connection has lived for `HELD_MS` since. */
   #renewed = false
   #lastError = ''
   #bye: Bye | undefined
@@ -65,28 +65,28 @@ export class Connection {
 
   // --- what its client wants -------------------------------------------------------------
 
-  /** Where it is not open, nothing is said. */
+  /** Sends a frame. Does nothing if the connection is not open. */
   say (frame: ClientFrame | Uint8Array): void {
     if (this.is === 'open') this.#wire?.send(frame)
   }
 
   ensure (): void { if (this.is === 'idle' && this.#host.wanted) this.#dial('open') }
 
-  /** Idle, a macrotask after the last has left. */
+  /** Closes the connection in the next macrotask if nothing needs it then. */
   letGo (): void {
     setTimeout(() => {
       if (!this.#host.wanted && this.is !== 'closed' && this.is !== 'refused') this.#sleep({ is: 'idle' })
     })
   }
 
-  /** What was heard does not link: it is asked for again, from the cursors. */
+  /** A frame did not link. Reconnects and resumes from the cursors. */
   broken (): void { this.#down(0) }
 
   close (): void {
     const { is } = this
     if (is === 'closed') return
     this.#sleep({ is: 'closed' })
-    // Where it was refused, everybody was told so.
+    // After a refusal the host knows already.
     if (is !== 'refused') this.#host.over()
   }
 
@@ -107,7 +107,7 @@ export class Connection {
     this.#token.ask(reason).then((token) => mine(() => this.#open(token, mine)), () => mine(() => this.#comeBack()))
   }
 
-  /** What is run by it is run as long as this try is the one that counts. */
+  /** Returns a function that runs callbacks only while this attempt is the present one. */
   #ofThisTurn (): (run: () => void) => void {
     const turn = this.#turn
     return (run) => { if (turn === this.#turn) run() }
@@ -122,7 +122,7 @@ export class Connection {
         down: (code) => mine(() => this.#down(code))
       })
     } catch (error) {
-      // No WebSocket here, or no URL for one: it would be the same again.
+      // There is no WebSocket class, or the URL is wrong. Another attempt would fail too.
       this.#refuse(error instanceof RealtimeError ? error.code : String(error))
     }
   }
@@ -167,7 +167,7 @@ export class Connection {
     this.#wait(Math.min(this.#bye?.retry ?? delayOf(this.#attempt++, this.#options), LONGEST_TIMER_MS))
   }
 
-  /** Nothing is dialled while nobody sees it, or while there is no network. */
+  /** Waits for the next attempt. A hidden page and one without a network do not dial. */
   #wait (ms: number): void {
     clearTimeout(this.#timer)
     if (isOffline()) return this.#become({ is: 'offline' })
@@ -181,7 +181,7 @@ export class Connection {
     this.#host.over()
   }
 
-  /** Nothing is left that runs. */
+  /** Ends the connection, its timers and listeners. */
   #sleep (state: ClientState): void {
     this.#drop()
     this.#token.letGo()
@@ -218,7 +218,7 @@ export class Connection {
     if (isHidden()) return
     clearTimeout(this.#hiding)
     this.#attempt = 0
-    // A page that was merely looked away from has an open socket, which may be slow.
+    // If the page did not sleep, its socket is open but may be slow, so the ping has the usual time.
     if (this.is === 'open') this.#pulse.ask(slept ? this.#wire?.patience ?? WAKE_MS : undefined)
     else if (this.is === 'waiting' || this.is === 'offline') this.#dial('open')
   }
@@ -235,7 +235,7 @@ export class Connection {
 
   #offline (): void {
     if (this.is === 'waiting') this.#wait(Infinity)
-    // A socket says nothing of a cable that was pulled.
+    // A socket does not report a pulled cable, so it is pinged.
     else if (this.is === 'open') this.#pulse.ask()
   }
 }

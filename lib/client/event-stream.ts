@@ -1,6 +1,6 @@
 /** Reads `text/event-stream` (WHATWG HTML, section 9.2.6). */
 
-/** A proxy's or an app's page is no stream, and comes where the stream cannot be had now. */
+/** Another content type is a page of a proxy or an app, which is sent when the stream is not available. */
 const STREAM = /^text\/event-stream\b/i
 
 export function isEventStream ({ status, headers }: Response): boolean {
@@ -8,8 +8,8 @@ export function isEventStream ({ status, headers }: Response): boolean {
 }
 
 /**
- * To the end of it, or until `hear` gives false, or `signal` is aborted: then the rest is let go. An app's own `fetch`
- * may know nothing of the signal.
+ * Reads text to the end, or until `hear` returns false or `signal` aborts. Then it cancels the body itself, because an
+ * app's own `fetch` may ignore the signal.
  */
 export async function readText (
   { body }: Response, signal: AbortSignal, hear: (text: string) => boolean
@@ -27,13 +27,13 @@ export async function readText (
 
 export interface StreamBlock {
   event: string
-  /** Undefined: it has none, and is no event. */
+  /** Undefined if the block has no data. Then it is no event. */
   data: string | undefined
   id: string | undefined
   retry: number | undefined
 }
 
-/** Takes text as it comes; gives each block that is whole. */
+/** Takes text in pieces, and calls back for each complete block. */
 export class EventStreamParser {
   #rest = ''
   #block: Partial<StreamBlock> = {}
@@ -68,7 +68,7 @@ export class EventStreamParser {
     else if (field === 'retry' && /^\d+$/.test(value)) this.#block.retry = Number(value)
   }
 
-  /** Also of a block without data: it may move the position. */
+  /** Reports also a block without data, because it may move the position. */
   #end (): void {
     const { event = '', id, retry } = this.#block
     this.#block = {}

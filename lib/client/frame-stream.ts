@@ -1,4 +1,4 @@
-/** A channel's stream over HTTP: the `open` that asks for it, and the frames that it brings. */
+/** A channel's stream over HTTP: sends `open`, and reads the frames. */
 import type { ServerFrame } from '../protocol.ts'
 import { bytesOf } from './bytes.ts'
 import { EventStreamParser, isEventStream, readText } from './event-stream.ts'
@@ -9,9 +9,9 @@ type StreamFrame = ServerFrame & { encoding?: 'base64' }
 
 export interface StreamHost {
   heard (frame: ServerFrame): void
-  /** The server, or a proxy before it, has let something through. */
+  /** Some bytes have arrived from the server, or from a proxy before it. */
   alive (): void
-  /** It was refused, or has ended. */
+  /** The stream was refused, or has ended. */
   over (why: Refusal): void
 }
 
@@ -27,7 +27,7 @@ export class FrameStream {
     this.#read(place, opening).then((why) => this.#end(why), () => this.#end(CUT))
   }
 
-  /** Nothing is told of it afterwards. */
+  /** Closes the stream. The host is not called any more. */
   close (): void {
     this.#over = true
     clearTimeout(this.#patience)
@@ -40,7 +40,7 @@ export class FrameStream {
     this.#host.over(why)
   }
 
-  /** Resolves with why it is over. */
+  /** Resolves with the reason of the end. */
   async #read (place: Place, { cursors, topics, token }: Opening): Promise<Refusal> {
     const response = await request(place, {
       body: JSON.stringify({ op: 'open', cursors, topics }),
@@ -58,7 +58,7 @@ export class FrameStream {
     return CUT
   }
 
-  /** What cannot be read throws, and is the end: it comes again. */
+  /** If a frame cannot be read, this throws, which ends the stream. The client then resumes. */
   #hear (data: string): void {
     clearTimeout(this.#patience)
     const { encoding, ...frame } = JSON.parse(data) as StreamFrame

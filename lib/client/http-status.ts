@@ -1,7 +1,7 @@
-/** What an HTTP status means for who asked. */
+/** Which HTTP statuses are temporary. */
 
-/** After these, as after any 5xx, it may be had later. */
+/** Temporary, as is every 5xx. */
 const LATER: ReadonlySet<number> = new Set([408, 425, 429])
 
-/** 0: nothing was answered. */
+/** 0 means that there was no answer. */
 export const mayComeBack = (status: number): boolean => status === 0 || status >= 500 || LATER.has(status)

@@ -1,4 +1,4 @@
-/** The HTTP wire (PROTOCOL.md 4.9): a stream that is heard, and requests for what is said. */
+/** The HTTP wire (PROTOCOL.md 4.9): a stream for what the client hears, and requests for what it sends. */
 import type { ClientFrame, Ref, ServerFrame } from '../protocol.ts'
 import { FrameStream } from './frame-stream.ts'
 import { mayComeBack } from './http-status.ts'
@@ -13,33 +13,33 @@ import type { Place, Wire, WireHost, WireKind } from './wire.ts'
  */
 export const http: WireKind = (place, host) => new HttpWire(place, host)
 
-/** A comment that comes a little late is no silence. */
+/** The stream counts as silent after so many heartbeats, so that a late comment does no harm. */
 const LATE = 1.5
 
-/** What a stream is opened for. */
+/** What a stream is opened with. */
 interface Wanted {
   readonly topics: Set<string>
   token: string | undefined
-  /** Refreshes that it answers. */
+  /** The refs of the refreshes that this stream answers. */
   refs: Array<Ref | undefined>
 }
 
-/** What is said on streams cannot be changed: who wants other topics, or has another token, opens another one. */
+/** An open stream cannot be changed. For other topics or another token the wire opens another stream. */
 class HttpWire implements Wire {
   readonly #place: Place
   readonly #host: WireHost
   readonly #posts: Posts
-  /** The one that is heard. */
+  /** The stream that is heard. */
   #stream: FrameStream | undefined
-  /** The one that takes its place as soon as it is open. */
+  /** The stream that replaces `#stream` when it is open. */
   #next: FrameStream | undefined
-  /** What `#stream` was opened for. */
+  /** What `#stream` was opened with. */
   #held: Wanted | undefined
   readonly #wanted: Wanted
-  /** Topics of which `#stream` is heard. */
+  /** The topics that `#stream` has joined. */
   #joined = new Set<string>()
   #connection = ''
-  /** `#wanted` has changed since the last stream was asked for. */
+  /** True if `#wanted` has changed since the last stream was asked for. */
   #stale = false
   #timer: ReturnType<typeof setTimeout> | undefined
   #closed = false
@@ -92,11 +92,11 @@ class HttpWire implements Wire {
       this.#host.heard({ op: 'error', ref: said.ref, code: 'NOT_OVER_HTTP', message })
       return
     }
-    // A ping asks whether the server is there: another stream says so.
+    // A ping is answered by opening another stream, which shows that the server is there.
     this.#change()
   }
 
-  /** Once for all that is said in this macrotask. */
+  /** All changes of one macrotask share one new stream. */
   #change (): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
@@ -107,7 +107,10 @@ class HttpWire implements Wire {
 
   // --- streams, one after the other ----------------------------------------------------------
 
-  /** One thing at a time: whoever relays is left out by the name of the stream that it hears. */
+  /**
+   * Either sends or opens. A relay names the stream of its sender, so that the sender does not get it back; that stream
+   * must not be replaced meanwhile.
+   */
   #step (): void {
     if (this.#closed || this.#next) return
     if (!this.#stale) this.#posts.next()
@@ -163,8 +166,8 @@ class HttpWire implements Wire {
   }
 
   /**
-   * Once the next stream is asked for, from where the client is, it brings what moves the client on. Until it is open
-   * only what is in no history is heard of this one: that comes once, or never.
+   * Tells whether a frame of the present stream counts. If the next stream is asked for, it brings all events with an
+   * id, from the cursors on. Until it is open, only events without an id count here, because they come only once.
    */
   #counts (frame: ServerFrame): boolean {
     const op = 'op' in frame ? frame.op : ''
@@ -179,12 +182,12 @@ class HttpWire implements Wire {
 
   #over (stream: FrameStream, asked: Wanted, why: Refusal): void {
     if (stream === this.#next && this.#refused(asked, why)) return
-    // Where another one has been asked for, that one goes on.
+    // If the next stream is asked for already, it takes over.
     if (stream === this.#stream && this.#next) this.#stream = undefined
     else this.#end(why)
   }
 
-  /** It is what was asked for that is refused, and not the client: that goes on with what it had. */
+  /** True if the server refused only the new topics or the new token. The client goes on with what it had. */
   #refused (asked: Wanted, { status, code, message }: Refusal): boolean {
     const held = this.#held
     if (!held || mayComeBack(status) || status < 400) return false

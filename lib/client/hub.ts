@@ -1,37 +1,37 @@
-/** In the tab that leads: the one connection, and all tabs that share it. */
+/** The part of the leading tab: the one connection, and all tabs that share it. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { catchUp } from './catch-up.ts'
 import type { TopicFrame } from './recent.ts'
 import { SharedTopic, type SharedTopicHost } from './shared-topic.ts'
 import type { Dial, Wire } from './wire.ts'
 
-/** What the topic of a topic's members is called, before its name. */
+/** The name of the topic of a topic's members is this prefix and the topic's name. */
 const PRESENCE = 'realtime:presence/'
 
 export interface HubHost {
-  /** Frames kept of each topic. */
+  /** How many frames are kept of each topic. */
   readonly recent: number
-  /** ms after which a tab that hears nothing asks whether this one is still there. */
+  /** How long a tab waits in silence before it asks whether the leader is there, ms. */
   readonly heartbeat: number
   readonly dial: Dial
-  /** To this tab's own session. */
+  /** Passes a frame to this tab's own session. */
   tellOwn (frame: ServerFrame): void
   tell (tabs: readonly string[], frame: ServerFrame): void
-  /** The connection of one tab is over. */
+  /** Ends the connection of one tab. */
   drop (tab: string): void
-  /** That of all of them. */
+  /** Ends the connections of all tabs. */
   down (code: number): void
 }
 
 type Op<Name extends string> = Extract<ServerFrame, { op: Name }>
-/** An answer is found by the `ref` that the hub has put in place of the tab's. */
+/** A frame that answers a request. The hub replaces the tab's `ref` by its own. */
 type Answer = Extract<ServerFrame, { ref?: unknown }>
 
 export class Hub implements SharedTopicHost {
   readonly recent: number
   readonly #own: string
   readonly #host: HubHost
-  /** True for those that have said `open`. */
+  /** All tabs. True if the tab has sent `open`. */
   readonly #tabs = new Map<string, boolean>()
   readonly #topics = new Map<string, SharedTopic>()
   readonly #asked = new Map<unknown, (answer: Answer) => void>()
@@ -39,11 +39,11 @@ export class Hub implements SharedTopicHost {
   #wire: Wire | undefined
   #opened: Op<'open'> | undefined
   #cursors: Record<string, string> = {}
-  /** The newest of this tab's. */
+  /** The newest token of this tab. */
   #token: string | undefined
   #over = false
 
-  /** `own`: the id of the tab that leads. */
+  /** `own`: the id of the leading tab. */
   constructor (own: string, host: HubHost) {
     this.#own = own
     this.#host = host
@@ -51,7 +51,7 @@ export class Hub implements SharedTopicHost {
     this.#tabs.set(own, false)
   }
 
-  /** True for one that was not known. */
+  /** Adds a tab. False if the hub knows it already. */
   add (tab: string): boolean {
     if (this.#tabs.has(tab)) return false
     this.#tabs.set(tab, false)
@@ -105,7 +105,7 @@ export class Hub implements SharedTopicHost {
   }
 
   #dial (cursors: Record<string, string>, token: string | undefined): void {
-    // Whoever is in a topic is to be known here, also where this tab has known it.
+    // The hub needs the full list of members, so the connection begins without cursors of presence.
     this.#cursors = Object.fromEntries(Object.entries(cursors).filter(([name]) => !name.startsWith(PRESENCE)))
     this.#token = token
     this.#wire = this.#host.dial({
@@ -115,7 +115,7 @@ export class Hub implements SharedTopicHost {
     })
   }
 
-  /** Where the connection stands by now. */
+  /** The cursors from which the connection would resume now. */
   get #places (): Record<string, string> {
     const places = { ...this.#cursors }
     for (const { name, last } of this.#topics.values()) if (last !== undefined) places[name] = last
@@ -123,8 +123,8 @@ export class Hub implements SharedTopicHost {
   }
 
   /**
-   * What this tab asks is whether the server is there, and what another one does, whether this tab is. A page that is
-   * frozen may hear what others say, but its timers stand still, and its socket too.
+   * A ping of this tab asks whether the server is there. A ping of another tab asks whether this tab is. The answer
+   * needs a timer: a frozen page may still receive messages, but its timers and its socket stand still.
    */
   #ping (tab: string): void {
     if (tab === this.#own) this.#say({ op: 'ping' })
@@ -193,14 +193,14 @@ export class Hub implements SharedTopicHost {
     const answer = this.#asked.get(frame.ref)
     this.#asked.delete(frame.ref)
     if (answer) return answer(frame)
-    // Over HTTP it names its topic alone.
+    // Over HTTP the error names only its topic.
     const refused = frame.op === 'error' && frame.topic !== undefined ? this.#topics.get(frame.topic) : undefined
     if (!refused) return
     this.#topics.delete(refused.name)
     refused.refused(frame as Op<'error'>)
   }
 
-  /** One of the channel's own. */
+  /** The server has joined one of the channel's own topics. */
   #joined (frame: Op<'subscribed'>): void {
     const { topic: name } = frame
     if (name.startsWith(PRESENCE)) return this.#ofTopic(frame)
@@ -224,7 +224,7 @@ export class Hub implements SharedTopicHost {
     else this.#topics.get(topic)?.heard(frame)
   }
 
-  /** This tab's token is the connection's: it is renewed here, for the topics of other tabs too. */
+  /** The connection has this tab's token, so this tab renews it for the topics of other tabs too. */
   #tellExpiry (frame: ServerFrame): void {
     if (!('op' in frame) || frame.op !== 'subscribed' || frame.expires === undefined) return
     if (!this.#topics.get(frame.topic)?.tabs.includes(this.#own)) this.#host.tellOwn(frame)
@@ -239,7 +239,7 @@ export class Hub implements SharedTopicHost {
     if (this.#over) return
     const others = tabs.filter((tab) => tab !== this.#own && this.#tabs.has(tab))
     if (others.length > 0) this.#host.tell(others, withoutExpiry(frame))
-    // What the page does to its data must not be done to what is kept here for others.
+    // A copy, because the page may change its data, and the hub keeps the frame for other tabs.
     if (tabs.includes(this.#own)) this.#host.tellOwn(structuredClone(frame))
   }
 
@@ -265,7 +265,7 @@ export class Hub implements SharedTopicHost {
   }
 }
 
-/** Nobody but the one who leads renews the token. */
+/** Removes `expires`, because only the leading tab renews the token. */
 function withoutExpiry (frame: ServerFrame): ServerFrame {
   return 'expires' in frame ? { ...frame, expires: undefined } : frame
 }

@@ -1,4 +1,4 @@
-/** Those who listen to one thing: each by an event's name, or to all of them. */
+/** The listeners of one topic or connection. Each listens to one event name, or to all. */
 import { quietly } from './callbacks.ts'
 
 export class Listeners<Told extends { event: string }> {
@@ -7,8 +7,8 @@ export class Listeners<Told extends { event: string }> {
   get size (): number { return this.#all.size }
 
   /**
-   * `event`: `*` for all of them. `first`: what it is told in a moment, if it is still there. `left`: called by
-   * what is returned, once.
+   * `event`: `*` for all. `first`: an event for this listener, told in a microtask if it still listens. `left` is
+   * called once, when the listener is removed.
    */
   add (event: string, run: (told: Told) => void, left: () => void, first?: Told): () => void {
     const hear = (told: Told): void => {
@@ -21,6 +21,6 @@ export class Listeners<Told extends { event: string }> {
 
   clear (): void { this.#all.clear() }
 
-  /** Who leaves meanwhile is told nothing more, and who comes meanwhile hears the next. */
+  /** A listener that is removed during this call is not called any more. One that is added hears the next event. */
   tell (told: Told): void { for (const hear of [...this.#all]) hear(told) }
 }

@@ -1,19 +1,19 @@
-/** Where a client stands in a topic's linked log: each event names the one before it, and is checked again here. */
+/** A client's position in a topic's linked log. Each event names the one before it, and the client checks that. */
 
-/** How often one place may break before what is missing counts as lost. */
+/** How often an event may not link to one position before the missing events count as lost. */
 const TRIES = 2
 
 export type Step =
-  /** It follows. */
+  /** The event links to the last one. */
   | 'next'
-  /** It was heard before. */
+  /** The event is the last one, repeated. */
   | 'twice'
-  /** Something is missing: it is asked for again, from where this client is. */
+  /** Events are missing. The client resumes from its position. */
   | 'gap'
-  /** It was asked for, and did not come. */
+  /** Events are missing, and resuming did not bring them. */
   | 'lost'
 
-/** A frame of the protocol. */
+/** The members of a protocol frame that name a position. */
 interface Standing { op: string, id?: string | undefined, recovered?: boolean | undefined }
 
 export class Position {
@@ -31,7 +31,10 @@ export class Position {
     return 'next'
   }
 
-  /** What names a place without an event. A cursor that was found stays: what follows it is on its way. */
+  /**
+   * Takes a frame that names a position without an event. If the cursor was found, the position stays: what follows it
+   * is on its way.
+   */
   stand ({ op, id, recovered }: Standing): void {
     const begins = op === 'snapshot' || op === 'reset'
     if (begins || (id !== undefined && recovered === undefined)) this.move(id)

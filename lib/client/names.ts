@@ -2,7 +2,7 @@
 
 /**
  * `rooms/:id` with `{ id: 'a b' }` is `rooms/a%20b`; `*` takes a path.
- * @throws TypeError where a param is missing
+ * @throws TypeError if a param is missing
  */
 export function nameOf (pattern: string, params: Readonly<Record<string, string>> = {}): string {
   return pattern.replace(/:(\w+)|\*/g, (found, param: string | undefined) => {
@@ -12,7 +12,7 @@ export function nameOf (pattern: string, params: Readonly<Record<string, string>
   })
 }
 
-// A segment of dots alone would be taken for a folder; "*" stands for a pattern.
+// A segment of dots only would be taken for a folder, and "*" for a pattern.
 function encoded (text: string): string {
   const name = encodeURIComponent(text).replaceAll('*', '%2A')
   return /^\.+$/.test(name) ? name.replaceAll('.', '%2E') : name

@@ -18,7 +18,7 @@ export interface SessionOptions extends Settings {
   dial: (host: WireHost) => Wire
 }
 
-/** Where one is a number, it is ms or a count. @throws TypeError for an option that is not known, or is not a number */
+/** Options that are numbers are ms or counts. @throws TypeError for an option that is unknown, or is not a number */
 export function settingsOf<T extends object> (of: string, options: Partial<T>, defaults: T): T {
   const settings = { ...defaults }
   for (const key of Object.keys(options) as Array<keyof T & string>) {
@@ -29,7 +29,7 @@ export function settingsOf<T extends object> (of: string, options: Partial<T>, d
     if (typeof defaults[key] === 'number' && !(typeof value === 'number' && value >= 0)) {
       throw new TypeError(`${of}: "${key}" must be a number`)
     }
-    // A timer that is set for longer would be over at once.
+    // A longer timer would fire at once.
     settings[key] = (typeof value === 'number' ? Math.min(value, LONGEST_TIMER_MS) : value) as T[typeof key]
   }
   return settings

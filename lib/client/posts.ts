@@ -1,19 +1,19 @@
-/** Messages over HTTP: one behind the other, as a WebSocket carries them and as its server handles them. */
+/** Messages over HTTP. They are sent one after the other, so that their order is kept as over a WebSocket. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { refusalOf, request } from './request.ts'
 import type { Place } from './wire.ts'
 
 export type Message = Extract<ClientFrame, { event: string }>
 
-/** Those past it are refused. */
+/** At most so many messages wait. Above it they are refused. */
 const MOST = 1000
 
 export interface PostsHost {
   readonly token: string | undefined
-  /** Which stream is the sender's. */
+  /** The id of the client's stream. */
   readonly connection: string
   answered (frame: ServerFrame): void
-  /** Nothing is under way. */
+  /** No message is on its way any more. */
   free (): void
 }
 
@@ -22,7 +22,7 @@ export class Posts {
   readonly #host: PostsHost
   readonly #waiting: Array<Message | Uint8Array<ArrayBuffer>> = []
   #abort: AbortController | undefined
-  /** What is under way is answered to nobody, as relays are. */
+  /** True if the message on its way expects no reply, such as a relay. */
   #hint = false
 
   constructor (place: Place, host: PostsHost) {
@@ -30,17 +30,17 @@ export class Posts {
     this.#host = host
   }
 
-  /** A message is under way that the server may send on to this client's own streams. */
+  /** True if a message is on its way that the server may relay to this client's own streams. */
   get relaying (): boolean { return this.#abort !== undefined && this.#hint }
 
   add (message: Message | Uint8Array): void {
     if (this.#waiting.length < MOST) {
-      // The page may write other things into its bytes meanwhile.
+      // A copy, because the page may reuse its buffer.
       this.#waiting.push(message instanceof Uint8Array ? new Uint8Array(message) : message)
     } else if ('ref' in message) this.#refuse(message, 'QUEUE_FULL', 'too many wait')
   }
 
-  /** Sends the next one, unless one is under way. */
+  /** Sends the next message, unless one is on its way. */
   next (): void {
     const message = this.#abort ? undefined : this.#waiting.shift()
     if (!message) return

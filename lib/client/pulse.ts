@@ -1,7 +1,7 @@
-/** Whether a connection that says it is open still is: it is asked in silence, and after every sleep. */
+/** Checks that an open connection is alive: it pings after a silence, and after every sleep. */
 
 const PROBE_MS = 3000
-/** Behind a sleep somebody looks at the page: it is live again within a second. */
+/** After a sleep somebody looks at the page, which must be live within a second. */
 export const WAKE_MS = 800
 
 type Timer = ReturnType<typeof setTimeout>
@@ -11,9 +11,9 @@ export class Pulse {
   readonly #dead: () => void
   #beat: ReturnType<typeof setInterval> | undefined
   #probe: Timer | undefined
-  /** ms of that one. */
+  /** The patience of the present ping, ms. */
   #patience = 0
-  /** Nothing was heard since the last beat. */
+  /** True if nothing was heard since the last beat. */
   #silent = false
 
   constructor (ping: () => void, dead: () => void) {
@@ -21,7 +21,7 @@ export class Pulse {
     this.#dead = dead
   }
 
-  /** `heartbeat`: ms of silence after which it is asked. */
+  /** `heartbeat`: ms of silence before a ping. */
   start (heartbeat: number): void {
     this.end()
     this.#beat = setInterval(() => {
@@ -37,7 +37,7 @@ export class Pulse {
     this.#probe = undefined
   }
 
-  /** Where no answer comes within so many ms, it is dead. Who asks again does not wait for longer. */
+  /** Pings. Without an answer within `patience` ms the connection is dead. A second call can only shorten the wait. */
   ask (patience = PROBE_MS): void {
     if (this.#probe !== undefined && this.#patience <= patience) return
     clearTimeout(this.#probe)

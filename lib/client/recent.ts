@@ -1,4 +1,4 @@
-/** What a leader keeps of a topic, for tabs that come later than it has joined. */
+/** What the leading tab keeps of a topic, for tabs that join later. */
 import type { ServerFrame } from '../protocol.ts'
 
 export type TopicFrame = Extract<ServerFrame, { topic: string }>
@@ -14,12 +14,12 @@ interface Presence {
 }
 
 export const isEvent = (frame: ServerFrame): frame is EventFrame => !('op' in frame) && 'topic' in frame
-/** The place in the log that a frame stands for. */
+/** The position that a frame leads to. */
 export const placeOf = (frame: TopicFrame): string | undefined => 'id' in frame ? frame.id : undefined
 
-/** The newest frames of a log, from a place on. */
+/** The newest frames of a topic's log, from a position on. */
 export class Recent {
-  /** The place before the first of them; undefined where that is not known yet. */
+  /** The position before the first frame. Undefined if it is not known yet. */
   #base: string | undefined
   #frames: TopicFrame[] = []
   readonly #most: number
@@ -40,13 +40,13 @@ export class Recent {
 
   push (frame: TopicFrame): void {
     this.#frames.push(frame)
-    // Half of them at a time: to let one go is to move all the others.
+    // Drops half of them at once, because each drop moves all others.
     if (this.#frames.length <= this.#most) return
     const old = this.#frames.splice(0, Math.ceil(this.#most / 2))
     this.#base = placeOf(old.at(-1) as TopicFrame)
   }
 
-  /** What follows this place; undefined where it is none that is kept. */
+  /** The frames after this position. Undefined if the position is not kept. */
   after (id: string): readonly TopicFrame[] | undefined {
     if (id === this.#base) return this.#frames
     const at = this.#frames.findLastIndex((frame) => placeOf(frame) === id)
@@ -54,7 +54,7 @@ export class Recent {
   }
 }
 
-/** The state of a keyed topic. */
+/** A copy of the state of a keyed topic. */
 export class KeyedCopy {
   readonly #items = new Map<string, Item>()
   #more = true
@@ -75,14 +75,14 @@ export class KeyedCopy {
     else if (key !== undefined) this.#items.set(key, { key, event, data })
   }
 
-  /** As one part. `at`: where the log is. */
+  /** Returns the state as one part. `at`: the log's position. */
   told (topic: string, at: string | undefined): SnapshotFrame {
     const data: Part = { part: 0, more: this.#more, items: [...this.#items.values()] }
     return { op: 'snapshot', topic, ...!this.#more && { id: at }, event: this.#name, data }
   }
 }
 
-/** Who is in a topic, or how many. */
+/** A copy of a topic's members, or of their number. */
 export class MembersCopy {
   readonly #members = new Map<string, Member>()
   #count: Presence | undefined
@@ -94,7 +94,7 @@ export class MembersCopy {
 
   get known (): boolean { return this.#known }
 
-  /** False where it does not link to what came before. */
+  /** False if the frame does not link to the one before. */
   take (frame: TopicFrame): boolean {
     this.#topic = frame.topic
     if (isEvent(frame)) return this.#event(frame)

@@ -1,4 +1,4 @@
-/** What is known of a way to a server for as long as a session lasts: in sessionStorage, or here if there is none. */
+/** What the client remembers of a server during a session: in sessionStorage, or in memory if there is none. */
 
 const PREFIX = 'fastify-realtime:'
 const memory = new Map<string, string>()
@@ -15,7 +15,7 @@ const own: Storage = {
   removeItem: (key) => { memory.delete(key) }
 }
 
-/** It may be forbidden (a sandboxed frame), or full. */
+/** sessionStorage may be forbidden (in a sandboxed frame), or full. */
 function stored<T> (run: (storage: Storage) => T): T {
   try {
     return run((globalThis as { sessionStorage?: Storage }).sessionStorage ?? own)

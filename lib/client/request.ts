@@ -1,4 +1,4 @@
-/** A request to a channel (PROTOCOL.md 4.9), and what it is refused with. */
+/** Requests to a channel (PROTOCOL.md 4.9), and their refusals. */
 import { mayComeBack } from './http-status.ts'
 import type { Place } from './wire.ts'
 
@@ -20,10 +20,10 @@ export async function request ({ url, fetch: own }: Place, { body, token, accept
   })
 }
 
-/** `status`: 0 where nothing was answered, or what comes from somebody else. */
+/** `status`: 0 if there was no answer, or one that is not the server's. */
 export interface Refusal {
   status: number
-  /** The server's word; empty where it has said none. */
+  /** The server's error code; empty if it gave none. */
   code: string
   message: string
   /** When to come back, ms. */
@@ -32,13 +32,13 @@ export interface Refusal {
 
 export const CUT: Refusal = { status: 0, code: '', message: 'connection lost', retry: undefined }
 
-/** The same word as over a WebSocket: that of PROTOCOL.md section 5. */
+/** Reads a refusal. Its code is the same as over a WebSocket (PROTOCOL.md section 5). */
 export async function refusalOf (response: Response): Promise<Refusal> {
   const { status, headers } = response
   const { code, message } = await errorOf(response)
   const after = mayComeBack(status) ? headers.get('retry-after') : null
   return {
-    // A page in place of an answer is a proxy's, or that of a network that wants a login first.
+    // A 200 without a stream is the page of a proxy, or of a network that wants a login first.
     status: status === 200 ? 0 : status,
     code: code === undefined ? '' : String(code).replace(/^FST_ERR_REALTIME_/, ''),
     message: String(message ?? `answered ${status}`),
@@ -54,7 +54,7 @@ async function errorOf (response: Response): Promise<{ code?: unknown, message?:
   return {}
 }
 
-/** Seconds, or a date. */
+/** `after`: seconds, or a date. */
 function delayIn (after: string): number | undefined {
   const ms = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now()
   return Number.isNaN(ms) ? undefined : Math.max(0, ms)

@@ -1,4 +1,4 @@
-/** What a client hears and says: its topics, and its messages. The connection that they go by comes and goes. */
+/** A client's topics and messages. They outlive its connection, which is lost and made anew. */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { Asks } from './asks.ts'
 import { delayOf } from './backoff.ts'
@@ -13,7 +13,7 @@ import { cursorsOf, HeardTopic, PRESENCE, type TopicHost } from './topic.ts'
 import type { ConnectionEvent } from './types.ts'
 import type { Opening } from './wire.ts'
 
-/** A topic that cannot be joined now is asked for again. */
+/** After these errors the client asks for the topic again. */
 const LATER: ReadonlySet<string> = new Set(['UNAVAILABLE', 'RATE_LIMITED'])
 const NOT_LET_IN = 'not let in'
 
@@ -24,9 +24,9 @@ export class Session implements TopicHost, ConnectionHost {
   readonly #token: Token
   readonly #connection: Connection
   readonly #listeners = new Listeners<ConnectionEvent>()
-  /** The channel's own topics that nobody here has asked for. */
+  /** The channel's own topics that the page does not use. */
   readonly #unheard = new Set<string>()
-  /** Asked for, and not answered. */
+  /** Topics whose subscribe has no answer yet. */
   readonly #asked = new Set<HeardTopic>()
   #later: ReturnType<typeof setTimeout> | undefined
   #renewing: Promise<void> | undefined
@@ -47,20 +47,20 @@ export class Session implements TopicHost, ConnectionHost {
 
   // --- topics ----------------------------------------------------------------------------
 
-  /** To be held at once. */
+  /** Returns a topic. The caller must hold it at once. */
   topic (name: string): HeardTopic {
     let topic = this.#topics.get(name)
     if (!topic) this.#topics.set(name, topic = new HeardTopic(name, this))
     return topic
   }
 
-  /** If anybody here hears it. */
+  /** Returns the topic if the page uses it. */
   peek (name: string): HeardTopic | undefined { return this.#topics.get(name) }
 
   join (topic: HeardTopic): void {
     const over = overWith(this.state.get())
     if (over) return topic.refused(over.code, over.message)
-    // What it was sent at the beginning nobody has heard: it is joined from the beginning.
+    // The server sent this topic's beginning when nobody listened, so the client leaves it and joins it anew.
     if (this.#unheard.delete(topic.name)) this.#unsubscribe(topic)
     this.#subscribe(topic)
     this.#connection.ensure()
@@ -72,23 +72,23 @@ export class Session implements TopicHost, ConnectionHost {
     this.#connection.letGo()
   }
 
-  /** What it was told does not link. */
+  /** A frame did not link: the connection is made anew. */
   broken (): void { this.#connection.broken() }
 
-  /** Its name is what the answer is found by. */
+  /** The `ref` is the topic's name, by which the answer is found. */
   #subscribe (topic: HeardTopic): void {
     const { name, position: { id } } = topic
     this.#asked.add(topic)
     this.hint({ op: 'subscribe', topic: name, ref: name, ...id !== undefined && { id } })
   }
 
-  /** With a `ref`: what the server takes by itself has none. */
+  /** Sends a `ref`, so that the answer differs from an `unsubscribed` by which the server takes a topic. */
   #unsubscribe (topic: HeardTopic): void {
     this.#asked.delete(topic)
     this.hint({ op: 'unsubscribe', topic: topic.name, ref: '' })
   }
 
-  /** What was asked for and is not there: once for all of it, however many answers said so. */
+  /** Asks again later for all topics without an answer, once for any number of errors. */
   #askLater (): void {
     this.#later ??= setTimeout(() => {
       this.#later = undefined
@@ -119,7 +119,7 @@ export class Session implements TopicHost, ConnectionHost {
     await this.#answered(this.#asks.ask({ op: 'presence', topic, state }))
   }
 
-  /** Said once, where there is a connection: what nobody keeps is not kept here either. */
+  /** Sends a frame if the client is connected. Otherwise the frame is dropped. */
   hint (frame: ClientFrame | Uint8Array): void { this.#connection.say(frame) }
 
   /** @throws RealtimeError */
@@ -178,7 +178,7 @@ export class Session implements TopicHost, ConnectionHost {
         return
       }
     }
-    // One that is not known (yet) says nothing to this client.
+    // Frames with an unknown `op` and no topic are ignored.
     if ('topic' in frame) this.#ofTopic(frame)
     else if ('event' in frame) this.#listeners.tell({ event: frame.event, data: frame.data })
   }
@@ -187,7 +187,7 @@ export class Session implements TopicHost, ConnectionHost {
     const { topic } = frame
     if ('op' in frame && frame.op === 'subscribed' && !this.#topics.has(topic)) this.#unheard.add(topic)
     const heard = this.#topics.get(topic)
-    // An event may still be one of an earlier subscription.
+    // Only `subscribed` is the answer: an event may belong to an earlier subscription.
     if (heard && 'op' in frame && frame.op === 'subscribed') this.#asked.delete(heard)
     if (topic.startsWith(PRESENCE)) this.#topics.get(topic.slice(PRESENCE.length))?.presenceFrame(frame)
     else heard?.frame(frame)
@@ -195,7 +195,7 @@ export class Session implements TopicHost, ConnectionHost {
 
   #error ({ code, message, ref, topic }: Extract<ServerFrame, { op: 'error' }>): void {
     if (this.#asks.answer(ref, undefined, new RealtimeError(code, message))) return
-    // What was said too fast was not read, so that the answer names nothing.
+    // The server did not read what came too fast, so its error does not name the topic.
     if (ref === undefined && code === 'RATE_LIMITED') return this.#askLater()
     const refused = this.#topics.get(topic ?? String(ref))
     if (!refused) return
@@ -206,7 +206,7 @@ export class Session implements TopicHost, ConnectionHost {
 
   // --- what a newer token changes ----------------------------------------------------------
 
-  /** The server took a topic: with a newer token it may be had again. */
+  /** The server took a topic. If the client's right expired, it asks for a newer token and joins again. */
   #taken ({ topic, reason, ref }: Extract<ServerFrame, { op: 'unsubscribed' }>): void {
     const heard = this.#topics.get(topic)
     if (!heard || ref !== undefined) return
@@ -218,7 +218,7 @@ export class Session implements TopicHost, ConnectionHost {
     this.#renew().then(mine(() => this.#subscribe(heard)), mine(refuse))
   }
 
-  /** One for all that lapse at one time. */
+  /** One refresh serves all topics that expire at the same time. */
   #renew (): Promise<void> {
     this.#renewing ??= this.#refresh().finally(() => { this.#renewing = undefined })
     return this.#renewing

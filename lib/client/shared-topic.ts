@@ -1,39 +1,45 @@
-/** One topic on the one connection, and the tabs that hear it: each at its own place in the log until it is level. */
+/**
+ * One topic on the shared connection, and its tabs. Each tab has its own position until it is level with the
+ * connection.
+ */
 import type { Ref, ServerFrame } from '../protocol.ts'
 import { isEvent, KeyedCopy, MembersCopy, placeOf, Recent, type SnapshotFrame, type TopicFrame } from './recent.ts'
 
 type Op<Name extends string> = Extract<ServerFrame, { op: Name }>
 
-/** Of one tab. */
+/** The state of one tab. */
 interface Seat {
-  /** Where it is, while it is not level. */
+  /** The tab's position, while the tab is not level. */
   at: string | undefined
   readonly ref: Ref | undefined
-  /** It is where the connection is, and is told all that comes. */
+  /** True if the tab is where the connection is, and gets every frame. */
   level: boolean
-  /** It has the list of members, and is told what changes. */
+  /** True if the tab has the list of members, and gets its changes. */
   members: boolean
-  /** It was told that it is in the topic. */
+  /** True if the tab has got its `subscribed`. */
   told: boolean
-  /** Ends the connection on which it catches up. */
+  /** Ends the connection on which the tab catches up. */
   stop: (() => void) | undefined
 }
 
 export interface SharedTopicHost {
-  /** Frames kept of a topic. */
+  /** How many frames are kept of a topic. */
   readonly recent: number
   tell (tabs: readonly string[], frame: ServerFrame): void
-  /** What follows `from` (or a beginning: a snapshot) on a connection for that alone. Returns what ends it. */
+  /**
+   * Opens a connection of one tab, for what follows `from`, or without it for a beginning (a snapshot). Returns what
+   * ends it.
+   */
   catchUp (tab: string, topic: string, from: string | undefined, heard: (frame: TopicFrame) => void): () => void
-  /** What the server has said does not link. */
+  /** A frame of the server did not link. */
   broken (): void
 }
 
-/** What a tab is to be told that comes without a cursor. */
+/** What a tab without a cursor gets first. */
 type Beginning =
-  /** This connection was given none, since it came with a cursor. */
+  /** Not known: the connection joined with a cursor, and so got no beginning. */
   | { is: 'unknown' }
-  /** It has not come yet; it never does where the topic has no history. */
+  /** It has not come yet. In a topic without history it never comes. */
   | { is: 'waiting' }
   | { is: 'none' }
   | { is: 'snapshot', frame: SnapshotFrame }
@@ -41,7 +47,7 @@ type Beginning =
 
 export class SharedTopic {
   readonly name: string
-  /** The cursor that the connection joined it with. */
+  /** The cursor with which the connection joined the topic. */
   #from: string | undefined
   readonly #host: SharedTopicHost
   readonly #seats = new Map<string, Seat>()
@@ -57,7 +63,7 @@ export class SharedTopic {
     this.#log = new Recent(host.recent)
   }
 
-  /** Where the connection stands. */
+  /** The position of the connection. */
   get last (): string | undefined { return this.#log.last }
   get empty (): boolean { return this.#seats.size === 0 }
   get tabs (): string[] { return [...this.#seats.keys()] }
@@ -81,7 +87,7 @@ export class SharedTopic {
     for (const tab of this.tabs) this.remove(tab)
   }
 
-  /** The server does not let the client in. */
+  /** The server refused the topic. */
   refused (error: Op<'error'>): void {
     for (const [tab, { ref }] of this.#seats) this.#host.tell([tab], { ...error, ref })
     this.end()
@@ -93,7 +99,7 @@ export class SharedTopic {
     else if (!this.#link(tab, seat)) this.#catchUp(tab, seat)
   }
 
-  /** Without a cursor: what the topic is now. */
+  /** Gives a tab without a cursor the present state of the topic. */
   #begin (tab: string, seat: Seat): void {
     const beginning = this.#beginning
     if (beginning.is === 'waiting') return this.#level(tab, seat, {})
@@ -101,7 +107,8 @@ export class SharedTopic {
     if (beginning.is === 'keyed') {
       return this.#level(tab, seat, {}, [beginning.copy.told(this.name, this.#log.last)])
     }
-    // With events behind it the tab would be told what happened before it came: the server has a newer one.
+    // If events came after the snapshot, the tab would get events from before it joined. The server has a newer
+    // snapshot.
     if (beginning.is === 'snapshot' && this.#log.last === beginning.frame.id) {
       return this.#level(tab, seat, {}, [beginning.frame])
     }
@@ -122,7 +129,7 @@ export class SharedTopic {
     this.#host.tell([tab], { ...said, op: 'subscribed', topic: this.name, ref: seat.ref })
   }
 
-  /** Where its place is one that is kept, it is told what follows. */
+  /** If the tab's position is among the kept frames, gives it the frames after it. */
   #link (tab: string, seat: Seat): boolean {
     const missed = seat.at === undefined ? undefined : this.#log.after(seat.at)
     if (missed) this.#level(tab, seat, { recovered: true }, missed)
@@ -130,8 +137,8 @@ export class SharedTopic {
   }
 
   /**
-   * Ids say nothing of who is ahead. So it is told what follows its place by another connection, until that, or this
-   * one, comes to where the other has been.
+   * Ids cannot show whether the tab or the connection is ahead. So the tab gets what follows its position over another
+   * connection, until one of the two reaches a position of the other.
    */
   #catchUp (tab: string, seat: Seat): void {
     seat.stop = this.#host.catchUp(tab, this.name, seat.at, (frame) => {
@@ -141,11 +148,11 @@ export class SharedTopic {
 
   #caughtUp (tab: string, seat: Seat, frame: TopicFrame): void {
     if ('op' in frame && frame.op === 'subscribed') {
-      // A cursor means nothing there: the topic has no history (any more).
+      // The cursor was ignored, so the topic has no history (any more).
       if (seat.at !== undefined && frame.recovered === undefined) return this.#level(tab, seat, {})
       this.#tellIn(tab, seat, frame)
       seat.at ??= frame.id
-    // What has no place comes on this connection.
+    // Events without an id come on the shared connection.
     } else if (!isEvent(frame) || frame.id !== undefined) {
       this.#host.tell([tab], frame)
       seat.at = placeOf(frame)
@@ -155,15 +162,15 @@ export class SharedTopic {
 
   // --- what the server says --------------------------------------------------------------
 
-  /** `from`: the cursor that it was joined with, where that is another. */
+  /** `from`: the cursor with which the topic was joined, if it is not the first one. */
   subscribed (frame: Op<'subscribed'>, from = this.#from): void {
-    // Over HTTP another stream says it again, and goes on where the one before it was.
+    // Over HTTP each new stream sends it again, and continues from the old one.
     if (this.#joined) return
     this.#joined = true
     this.#from = from
     const { id, recovered } = frame
     this.#log.start(recovered ? from : id)
-    // Also where a cursor means nothing: it has no history (any more).
+    // Also if the cursor was ignored, because the topic has no history (any more).
     if (recovered === undefined) this.#beginning = { is: id === undefined ? 'waiting' : 'none' }
     for (const [tab, seat] of [...this.#seats]) {
       if (seat.at === from) this.#level(tab, seat, frame)
@@ -172,7 +179,7 @@ export class SharedTopic {
   }
 
   heard (frame: TopicFrame): void {
-    // What comes before is of an earlier time, which was left.
+    // Frames before `subscribed` belong to an earlier subscription.
     if (!this.#joined) return
     if (isEvent(frame)) return this.#event(frame)
     const { op } = frame
@@ -200,7 +207,7 @@ export class SharedTopic {
     }
   }
 
-  /** A snapshot follows, where the topic has one. */
+  /** If the topic has snapshots, one follows the reset. */
   #reset (id: string | undefined): void {
     this.#log.start(id)
     if (this.#beginning.is !== 'none') this.#beginning = { is: 'unknown' }

@@ -1,4 +1,4 @@
-/** What is used of a WebSocket: the browser's, Node's (22), or that of `ws`. */
+/** The used part of a WebSocket: the browser's, Node's (22), or that of `ws`. */
 
 export interface AnySocket {
   binaryType: string

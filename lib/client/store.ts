@@ -8,14 +8,14 @@ export interface Store<T> {
   subscribe (changed: () => void): () => void
 }
 
-/** Made anew when it is asked for, and not at each change. */
+/** A store whose value is computed when it is read, not at each change. */
 export class Derived<T> implements Store<T> {
   readonly #make: () => T
   readonly #held: (held: boolean) => void
   readonly #listeners = new Set<{ run: () => void }>()
   #value: { is: T } | undefined
 
-  /** `held`: somebody wants it, or one less does. */
+  /** `held`: called with true for each new listener, and with false for each that leaves. */
   constructor (make: () => T, held: (held: boolean) => void) {
     this.#make = make
     this.#held = held

@@ -1,42 +1,42 @@
-/** What tabs of one browser say to one another, and the two things of a browser that they need for it. */
+/** The messages between tabs of one browser, and the two browser APIs that they need. */
 
-/** Pages of two releases may be open at one time: those that do not speak alike share nothing. */
+/** Pages of two releases may be open at the same time. Pages with different versions share nothing. */
 const VERSION = 1
 
 export type Post =
-  /** A tab looks for who leads. */
+  /** `hello`: a tab looks for the leader. `left`: a follower has left. */
   | { say: 'hello' | 'left' }
-  /** Who says so leads from here on, or leads no more. */
+  /** The sender leads from now on, or does not lead any more. */
   | { say: 'lead' | 'over' }
   | { say: 'welcome' }
   /**
-   * To the server: bytes, or JSON text, since what has a function in it cannot be cloned. `at`: when (ms since the
-   * epoch).
+   * A frame for the server: bytes, or JSON text, because an object with a function in it cannot be cloned. `at`: when
+   * it was sent (ms since the epoch).
    */
   | { say: 'said', frame: string | Uint8Array, at: number }
   | { say: 'heard', frame: object }
   | { say: 'down', code: number }
 
-/** `to`: those who are meant; all, where nobody is named. */
+/** `to`: the receivers. Undefined: all tabs. */
 type Envelope = { v: typeof VERSION, from: string, to: readonly string[] | undefined }
 
-/** What is used of a BroadcastChannel. */
+/** The used part of a BroadcastChannel. */
 export interface AnyChannel {
   onmessage: unknown
   postMessage (message: unknown): void
   close (): void
 }
 interface LockOptions { mode?: 'exclusive' | 'shared', steal?: boolean, signal?: AbortSignal }
-/** What is used of `navigator.locks`. */
+/** The used part of `navigator.locks`. */
 export interface AnyLocks {
   request (name: string, options: LockOptions, run: () => Promise<void>): Promise<unknown>
 }
 
-/** What the tabs have in common: a browser, and what else hides a page. */
+/** The parts of the browser that tabs use. */
 export interface Browser {
   readonly locks: AnyLocks
   readonly channel: (name: string) => AnyChannel
-  /** The page is frozen, or left. Returns what ends it. */
+  /** Calls `run` when the page is frozen or left. Returns what ends it. */
   readonly onSleep: (run: () => void) => () => void
 }
 
@@ -46,7 +46,7 @@ export class PostBox {
   readonly id: string
   readonly #channel: AnyChannel
 
-  /** @throws what the browser throws where the page may have no channel */
+  /** @throws what the browser throws if the page may not have a channel */
   constructor (channel: AnyChannel, id: string, each: (post: Post, from: string) => void) {
     this.id = id
     this.#channel = channel
@@ -76,7 +76,7 @@ const FIELDS: Record<Post['say'], (post: Record<string, unknown>) => boolean> = 
   down: ({ code }) => typeof code === 'number'
 }
 
-/** The channel is of this origin alone; another release of its pages may say what it likes. */
+/** Only pages of this origin can use the channel, but those of another release may post anything. */
 function isPost (data: unknown): data is Post & Envelope {
   const { v, from, to, say, ...rest } = Object(data) as Record<string, unknown>
   return v === VERSION && typeof from === 'string' && (to === undefined || Array.isArray(to)) &&
@@ -84,8 +84,8 @@ function isPost (data: unknown): data is Post & Envelope {
 }
 
 /**
- * Asks for a lock, and has it until what is returned is called. `held`: it has it. `lost`: it never gets it, or it
- * was taken from it.
+ * Asks for a lock and keeps it until the returned function is called. `held` is called when the lock is there, `lost`
+ * if the lock can never be had or was stolen.
  */
 export function claim (
   locks: AnyLocks, name: string, options: Omit<LockOptions, 'signal'>, held: () => void, lost: () => void = () => {}
@@ -93,7 +93,7 @@ export function claim (
   const stop = new AbortController()
   let letGo = (): void => {}
   const kept = new Promise<void>((resolve) => { letGo = resolve })
-  // A signal cannot be given to one who steals.
+  // A request that steals may not have a signal.
   const asked = options.steal ? options : { ...options, signal: stop.signal }
   const run = async (): Promise<void> => {
     if (stop.signal.aborted) return

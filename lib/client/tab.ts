@@ -1,6 +1,6 @@
 /**
- * One tab's connection, from its dialling to its end. It follows the tab that leads, or leads itself: it has the
- * connection to the server then. Each tab holds a lock of its own, by which the others see its end, however that came.
+ * One tab's connection. Either the tab follows the leading tab, or it leads and has the connection to the server. Each
+ * tab holds a lock of its own. Its release tells the other tabs that the tab has ended, for whatever reason.
  */
 import type { ClientFrame, ServerFrame } from '../protocol.ts'
 import { Hub } from './hub.ts'
@@ -9,22 +9,22 @@ import type { Dial, Wire, WireHost } from './wire.ts'
 
 export interface TabOptions {
   readonly browser: Browser
-  /** What is shared, and by whom. */
+  /** Identifies the connection that is shared. */
   readonly name: string
   readonly dial: Dial
-  /** Frames kept of each topic. */
+  /** How many frames are kept of each topic. */
   readonly recent: number
   /** ms */
   readonly patience: number
 }
 
-/** ms: a tab that has heard nothing for so long asks whether the one that leads is there. */
+/** ms: after so much silence a tab asks whether the leader is there. */
 const HEARTBEAT_MS = 5000
-/** ms: who is told something so late was asleep, and others may have gone on without it. */
+/** ms: if a message arrives so late, this tab was asleep, and other tabs may have gone on without it. */
 const STALE_MS = 5000
-/** So often it calls before it takes the lead from one that does not answer. */
+/** How often a tab calls before it takes the lead from a leader that does not answer. */
 const CALLS = 2
-/** ms: the timers of a hidden page, by which the one that leads answers, run once a second. */
+/** ms: a leader answers by a timer, and timers of a hidden page run once a second. */
 const HIDDEN_MS = 3000
 const NEVER = 4400
 
@@ -39,7 +39,7 @@ export class Tab implements Wire {
   #box: PostBox | undefined
   #leader: string | undefined
   #hub: Hub | undefined
-  /** Where nothing can be shared. */
+  /** The tab's own connection, if nothing can be shared. */
   #wire: Wire | undefined
   #calls = 0
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -71,7 +71,7 @@ export class Tab implements Wire {
   }
 
   #sendOn (said: ClientFrame | Uint8Array): void {
-    // Its token and its cursors are for a connection of its own.
+    // The token and the cursors of a follower are for a connection of its own.
     const open = 'op' in said && said.op === 'open'
     const frame = said instanceof Uint8Array ? said : JSON.stringify(open ? { op: 'open' } : said)
     this.#post({ say: 'said', frame, at: Date.now() })
@@ -102,7 +102,7 @@ export class Tab implements Wire {
     this.#host.down(code)
   }
 
-  /** Over, and to be dialled again at once: another one leads, or is going to. */
+  /** Ends this connection. The session dials again at once, because another tab leads or will lead. */
   #moveOn (): void {
     if (this.#role === 'over') return
     this.#host.heard({ op: 'bye', code: 1012, reason: 'another tab leads', reconnect: true, retry: 0 })
@@ -124,16 +124,18 @@ export class Tab implements Wire {
     this.#letLead = claim(locks, name, options, () => this.#lead(), () => this.#moveOn())
   }
 
-  /** A busy tab gets to its messages behind its timers: so it calls once more before it takes the lead. */
+  /**
+   * Calls for a leader. A busy tab runs its timers before its messages, so it calls once more before it takes the lead.
+   */
   #call (): void {
     if (this.#calls++ >= CALLS) return this.#askToLead({ steal: true })
     this.#post({ say: 'hello' })
-    // At random, so that two do not take it from each other.
+    // The delay is random, so that two tabs do not take the lead from each other.
     this.#timer = setTimeout(() => this.#call(), this.#options.patience / CALLS * (1 + Math.random() / 2))
   }
 
   #lead (): void {
-    // It follows already: somebody else has been faster.
+    // This tab follows already, because another one was faster.
     if (this.#role !== 'calling') return this.#letLead()
     this.#role = 'leading'
     clearTimeout(this.#timer)
@@ -154,7 +156,7 @@ export class Tab implements Wire {
     this.#openOrRefuse()
   }
 
-  /** Where it cannot be dialled at all, it would be the same again. */
+  /** If dialling throws, another attempt would fail too, so the client is refused. */
   #openOrRefuse (): void {
     try {
       this.#open()
@@ -198,7 +200,7 @@ export class Tab implements Wire {
     })
   }
 
-  /** `gone`: that tab is closed, has crashed, or has ended its part. */
+  /** Calls `gone` when the tab is closed, has crashed, or has ended its part. */
   #watch (tab: string, gone: () => void): void {
     const end = claim(this.#options.browser.locks, this.#lifeOf(tab), { mode: 'shared' }, () => {
       end()
@@ -229,11 +231,11 @@ export class Tab implements Wire {
   }
 
   #hearAsLeader (post: Post, from: string): void {
-    // By a timer: those of a frozen page stand still, and it is to be silent then.
+    // By a timer: the timers of a frozen page stand still, so that it does not answer.
     if (post.say === 'hello') setTimeout(() => this.#welcome(from))
     else if (post.say === 'left') this.#forget(from)
     else if (post.say === 'said') this.#hearSaid(from, post)
-    // This one has slept: the lead was taken from it.
+    // This tab has slept, and another one has taken the lead.
     else if (post.say === 'lead') this.#moveOn()
   }
 
@@ -249,7 +251,7 @@ export class Tab implements Wire {
     this.#hub?.remove(tab)
   }
 
-  /** Whoever has said something so long ago has given it up, and may have said it anew to another tab. */
+  /** The sender of such an old message has given it up, and may have sent it again to another leader. */
   #hearSaid (tab: string, { frame, at }: Extract<Post, { say: 'said' }>): void {
     if (Date.now() - at > STALE_MS) return this.#moveOn()
     try {
@@ -265,7 +267,7 @@ export class Tab implements Wire {
     this.#forget(tab)
   }
 
-  /** What cannot be read cannot be relied on either: it comes again. */
+  /** If a frame cannot be read, the connection ends, and the client resumes. */
   #tell (frame: ServerFrame): void {
     try {
       this.#host.heard(frame)
@@ -274,7 +276,7 @@ export class Tab implements Wire {
     }
   }
 
-  /** To all, or to the one that leads, where nobody is named. */
+  /** Posts to the named tabs. Without names: to the leader, or to all if there is none. */
   #post (post: Post, to?: readonly string[]): void {
     this.#box?.post(post, to ?? (this.#leader === undefined ? undefined : [this.#leader]))
   }

@@ -1,4 +1,4 @@
-/** The client's token: asked for once at a time, and renewed before it expires. */
+/** The client's token. The source is asked once at a time, and again before the token expires. */
 import { RealtimeError } from './errors.ts'
 
 /**
@@ -68,7 +68,7 @@ export class Token {
     this.#at = Infinity
   }
 
-  /** There is no connection any more that needs a token. */
+  /** No connection needs a token any more. */
   letGo (): void {
     this.stop()
     this.#giveUp()

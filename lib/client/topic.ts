@@ -1,4 +1,4 @@
-/** One topic that this client hears: its place in the log, who listens here, its members and its state. */
+/** One topic of this client: its position, its listeners, its members and its state. */
 import type { ResetReason, ServerFrame } from '../protocol.ts'
 import { RealtimeError } from './errors.ts'
 import { bytesOf } from './bytes.ts'
@@ -6,17 +6,17 @@ import { Position } from './log.ts'
 import { Listeners } from './listeners.ts'
 import { Derived } from './store.ts'
 
-/** What the topic of a topic's members is called, before its name. */
+/** The name of the topic of a topic's members is this prefix and the topic's name. */
 export const PRESENCE = 'realtime:presence/'
 
-/** What a listener is told. */
+/** What a listener gets. */
 export interface HeardEvent {
   topic: string
   event: string
   data: unknown
-  /** Of an event that is in a history. */
+  /** Undefined if the event is in no history. */
   id: string | undefined
-  /** Of a keyed topic. */
+  /** The key, in a keyed topic. */
   key: string | undefined
   /** Where it was published, if the server tells its clients. */
   traceparent: string | undefined
@@ -28,11 +28,11 @@ export interface HeardMember { id: string, info?: unknown, state?: unknown }
 export interface StateEntry { event: string, data: unknown }
 
 export interface TopicHost {
-  /** The first wants it. */
+  /** The topic has its first listener. */
   join (topic: HeardTopic): void
-  /** Nobody wants it any more. */
+  /** The topic has no listener any more. */
   leave (topic: HeardTopic): void
-  /** What it was told does not link: all of it is to be asked for again. */
+  /** A frame did not link: the client must resume from its cursors. */
   broken (): void
 }
 
@@ -53,7 +53,7 @@ interface Presence { type: string, part?: number, members?: HeardMember[], ids?:
 export class HeardTopic {
   readonly name: string
   readonly position = new Position()
-  /** Of those who are there. */
+  /** The position in the topic of its members. */
   readonly presence = new Position()
   readonly #host: TopicHost
   readonly #listeners = new Listeners<HeardEvent>()
@@ -64,7 +64,7 @@ export class HeardTopic {
   #joined = false
   #refusal: HeardEvent | undefined
   #keyed = false
-  /** The server has said so. */
+  /** True after the first `subscribed` of the server. */
   #subscribedTo = false
   readonly members: Derived<readonly HeardMember[]>
   readonly count: Derived<number>
@@ -82,7 +82,7 @@ export class HeardTopic {
   // --- who listens -----------------------------------------------------------------------
 
   on (event: string, run: (event: HeardEvent) => void): () => void {
-    // Who comes behind a refusal is told as well.
+    // A listener that is added after a refusal is told of the refusal.
     const leave = this.#listeners.add(event, run, () => this.release(), this.#refusal)
     this.hold()
     return leave
@@ -95,7 +95,7 @@ export class HeardTopic {
     this.#host.join(this)
   }
 
-  /** Left a macrotask later: a page that draws itself anew (React's StrictMode) leaves and comes back at once. */
+  /** Leaves in the next macrotask. A page that renders again (React's StrictMode) leaves and joins at once. */
   release (): void {
     if (--this.#holds === 0) setTimeout(() => this.#leave())
   }
@@ -122,7 +122,7 @@ export class HeardTopic {
   }
 
   #event ({ event, id, prev, key, traceparent, data }: EventFrame): void {
-    // It is of an earlier time, which was left: its place would stand for a snapshot that is not heard yet.
+    // The event belongs to an earlier subscription. Its id would move the position past the snapshot that is to come.
     if (!this.#subscribedTo) return
     if (id !== undefined && !this.#follows(this.position, id, prev)) return
     if (key !== undefined || event === 'realtime:removed') this.#keep(event, key, data)
@@ -195,7 +195,7 @@ export class HeardTopic {
 
   // --- iteration -------------------------------------------------------------------------
 
-  /** `most`: events that may wait for their reader. @throws RealtimeError */
+  /** `most`: how many events may wait for their reader. @throws RealtimeError */
   async * iterate (most: number): AsyncGenerator<HeardEvent, void, undefined> {
     const waiting: HeardEvent[] = []
     const end: RealtimeError[] = []
@@ -226,7 +226,7 @@ function isPart (data: unknown): data is Snapshot {
   return part !== undefined && Array.isArray(items)
 }
 
-/** Where a client goes on in each of them. */
+/** The cursors from which a client resumes its topics. */
 export function cursorsOf (topics: Iterable<HeardTopic>): Record<string, string> {
   const cursors: Record<string, string> = {}
   for (const { name, position, presence } of topics) {

@@ -1,17 +1,17 @@
-/** Tells when this page was asleep, is hidden, or has no network. Where there is no page, by the clock alone. */
+/** Tells when this page was asleep, is hidden, or has no network. Without a page only the clock can show that. */
 
 export interface WakeHost {
-  /** What seemed open may be dead. `slept`: behind a sleep, a frozen tab or another network it most likely is. */
+  /** Connections may be dead. `slept`: after a sleep, a frozen tab or a new network, they most likely are. */
   awake (slept: boolean): void
   hidden (): void
   offline (): void
 }
 
 const TICK_MS = 1000
-/** A timer that is so much late has not been late: the machine has slept, or the page was frozen. */
+/** If a timer is so late, the machine has slept or the page was frozen. */
 const JUMP_MS = 15_000
 
-/** What is used of a page. */
+/** The used part of a page. */
 type Handler = (event: { persisted?: boolean }) => void
 interface Page {
   addEventListener (type: string, run: Handler): void
@@ -37,14 +37,14 @@ export function watchWake (host: WakeHost): () => void {
   }
   const slept = (): void => host.awake(true)
   const timer = setInterval(() => jumped() && slept(), TICK_MS)
-  // Node: it keeps no process alive.
+  // In Node the timer must not keep the process alive.
   timer.unref?.()
 
   const visible = (): void => isHidden() ? host.hidden() : host.awake(jumped())
   const heard: Array<[Partial<Page> | undefined, string, Handler]> = [
     [page.document, 'visibilitychange', visible],
     [page.document, 'resume', slept],
-    // From the back/forward cache; the first one is no sleep.
+    // Only a page from the back/forward cache has slept; the first `pageshow` is no sleep.
     [page, 'pageshow', (event) => { if (event.persisted) slept() }],
     [page, 'online', slept],
     [page, 'offline', host.offline]

@@ -6,7 +6,7 @@ import type { WireKind } from './wire.ts'
 
 export type { SocketClass } from './socket-class.ts'
 
-// Its own: a bundle of the client must reach nothing of the server.
+// A copy of the constant, because a bundle of the client must not include server code.
 const SUBPROTOCOL: typeof Protocol = 'fastify-realtime.v1'
 
 /** A WebSocket. The default of `connect`. */
@@ -23,7 +23,7 @@ export const websocket: WireKind = (place, host) => {
   }
   socket.onmessage = ({ data }: { data: string | ArrayBuffer }) => { if (!over) hear(data) }
   socket.onclose = ({ code }: { code: number }) => end(code)
-  // `close` follows, and says more.
+  // The `close` event that follows says more.
   socket.onerror = () => {}
 
   function hear (data: string | ArrayBuffer): void {
@@ -31,7 +31,7 @@ export const websocket: WireKind = (place, host) => {
     try {
       host.heard(typeof data === 'string' ? JSON.parse(data) as ServerFrame : binaryFrame(data))
     } catch {
-      // What comes behind half a frame, or none, cannot be relied on either: it comes again.
+      // After a broken frame nothing else can be relied on. The client resumes.
       end(0)
     }
   }

@@ -4,35 +4,35 @@ import type { SocketClass } from './socket-class.ts'
 
 export interface Wire {
   send (said: ClientFrame | Uint8Array): void
-  /** Nothing is heard of it afterwards. */
+  /** Closes the wire. The host is not called any more. */
   close (): void
-  /** ms that it may take to answer a page that wakes, where it may take longer than others. */
+  /** How long the wire may take to answer a ping after a sleep, ms, if that is longer than usual. */
   readonly patience?: number | undefined
 }
 
-/** What a connection begins with: who its client is, what it hears, and where it stands in that. */
+/** What a connection begins with: the client's cursors, token and topics. */
 export interface Opening {
   cursors: Record<string, string>
   token: string | undefined
-  /** Those that the client wants. Over a WebSocket it asks for each of them, once that is open. */
+  /** The topics that the client wants. Over a WebSocket it subscribes to each after `open`. */
   topics: string[]
 }
 
 export interface WireHost {
-  /** As it is at this moment. */
+  /** Returns the present cursors, token and topics. */
   opening (): Opening
   heard (frame: ServerFrame): void
-  /** It is over. `code`: of the close frame (RFC 6455 §7.4), an HTTP status, or 0 where nothing was said. */
+  /** The connection has ended. `code`: of the close frame (RFC 6455 §7.4), an HTTP status, or 0 if there was none. */
   down (code: number): void
 }
 
-/** Where a wire leads, and what it is made of. */
+/** The target of a wire, and the APIs that it uses. */
 export interface Place {
   /** Absolute. */
   url: string
-  /** A connection on which nothing is said for longer is given up, ms. */
+  /** How long a new connection may take to send its first frame, ms. Then it is given up. */
   handshakeTimeout: number
-  /** A message that is not answered for longer is given up, ms. */
+  /** How long a message over HTTP may wait for its answer, ms. Then it is given up. */
   timeout: number
   WebSocket: SocketClass | undefined
   fetch: typeof fetch | undefined

@@ -1,4 +1,4 @@
-/** Several nodes on one Redis: the rooms of the adapter, put together. */
+/** The adapter for several nodes on one Redis. This file composes its parts. */
 import type {
   Adapter, AppendOptions, EphemeralEvent, EventId, KeyedStates, Marks, Ownership, Page, ReadLimits, Sink, StatePage
 } from '../../core/adapter.ts'
@@ -31,7 +31,7 @@ export interface Connections {
   messages: (commands: Commands, host: SubscriptionsHost) => Messages
 }
 
-/** A fresh one can be started, once. */
+/** An adapter can be started only once, while it is fresh. */
 type State =
   | { readonly is: 'fresh' | 'closed' }
   | { readonly is: 'started', readonly sink: Sink }
@@ -134,7 +134,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return this.#state.is === 'started' ? this.#state.sink : undefined
   }
 
-  /** What is going on, for `realtime.stats()`. */
+  /** Figures for `realtime.stats()`. */
   stats (): Record<string, unknown> {
     return {
       state: this.#health.up ? 'up' : 'down',
@@ -176,7 +176,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
   #unreachable (cause: Error): Error {
     const { connectTimeout } = this.#settings
     const why = `Redis did not answer within connectTimeout (${connectTimeout} ms): ${cause.message}`
-    // No client is there yet: whoever starts the app is to read it.
+    // No client is connected yet. This text is for the person who starts the app.
     return Object.assign(new Unavailable(why), { message: `not available now: ${why}` })
   }
 
@@ -266,7 +266,7 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return await this.#marks.marks(space)
   }
 
-  // --- as the rooms report ---------------------------------------------------------------
+  // --- reports of its parts ---------------------------------------------------------------
 
   #changed (): void {
     if (this.#state.is === 'closed') return

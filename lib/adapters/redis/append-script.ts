@@ -1,32 +1,32 @@
-/** APPEND: events of a topic go to Redis in one step. */
+/** APPEND: the script that appends events of a topic in one step. */
 import { HEAD_OF, PARTS, script, STATE_OF, type Script } from './lua.ts'
 
-/** What a topic's declaration says of its log; in the text of its script, so that Redis need not be told each time. */
+/** The limits of a topic's log. They are constants in the text of its script, so that no command has to carry them. */
 export interface AppendPolicy {
   readonly limit: number
   /** ms */
   readonly maxAge: number
   readonly maxBytes: number
-  /** ms the log lives. */
+  /** How long the log is kept, ms. */
   readonly life: number
-  /** ms the head lives. */
+  /** How long the head is kept, ms. */
   readonly headLife: number
-  /** Of a keyed topic. */
+  /** Only for a keyed topic. */
   readonly keyed?: { readonly maxKeys: number, readonly maxBytes: number, readonly lifetime: number }
   readonly announce: 'PUBLISH' | 'SPUBLISH'
 }
 
-/** From here on a log is cut by whole nodes of the stream (up to 100 events, or 4 KB), which takes half the time. */
+/** From this limit on Redis trims whole nodes of the stream (up to 100 events, or 4 KB), which takes half the time. */
 const EXACT_LIMIT = 256
 const MARK_MS = 600_000
-/** A log goes on behind an id that is so far ahead of the clock. */
+/** If a foreign entry at the log's end is at most so far ahead of the clock, ms, the log continues after it. */
 const AHEAD_MS = 60_000
-/** Entries of others at its end among which the last is looked for. */
+/** At most so many foreign entries at the log's end are skipped. With that many or more, the log begins anew. */
 const STRANGERS = 100
 /** Arguments of APPEND before the events. */
 const HEAD_ARGUMENTS = 8
 
-/** In APPEND of a keyed topic, behind what it finds of the head. */
+/** The part of APPEND that only keyed topics have. It follows the reading of the head. */
 const KEYED_BEGIN = `
 local state = KEYS[#KEYS]
 local held = stateBytes(state, id)
@@ -41,7 +41,7 @@ end
 held = held + 0
 `
 
-/** Why an event of a keyed topic is not appended: `~` where nothing is to be removed, `#` where the state is full. */
+/** Why an event of a keyed topic is not appended: `~` if there is nothing to remove, `#` if the state is full. */
 const keyedRefusal = ({ maxKeys, maxBytes }: NonNullable<AppendPolicy['keyed']>): string => `
 local function refusal (change, key, body)
   local before = redis.call('HSTRLEN', state, key)
@@ -51,7 +51,6 @@ local function refusal (change, key, body)
 end
 `
 
-/** What the event changes in the state. */
 const KEYED_CHANGE = `
     held = held - redis.call('HSTRLEN', state, key)
     if change == '-' then
@@ -64,19 +63,20 @@ const KEYED_CHANGE = `
 `
 
 /**
- * KEYS: log, head, mark, owner, dedupe keys, and of a keyed topic the state. ARGV: batch number, the number of the one
- * that must be there before it or '', the oldest number that is not acknowledged, nonce, channel, owner or '', nonce of
- * a genesis (another at each attempt), the server or '-', then for each event: index of its dedupe key or 0, bytes of
- * its data, body; and of a keyed topic `+` or `-` and the key that is put or removed. Behind the index may stand `=`
- * and the id that must be the last one, or `-`: there must be no event yet. Returns the ids, joined by spaces; of an
- * event that was not appended, since another id was the last, `!` and that one; of a keyed topic `~` where nothing was
- * to be removed, `#k` or `#b` where the state has too many keys or bytes.
+ * KEYS: log, head, mark, owner, dedupe keys, and for a keyed topic the state. ARGV: the batch's number; the number of
+ * the batch that must have come before it, or ''; the oldest number that is not acknowledged; nonce; channel; owner or
+ * ''; nonce for a genesis (another at each attempt); the server or '-'. Then for each event: index of its dedupe key or
+ * 0, bytes of its data, body, and for a keyed topic `+` (put) or `-` (remove) and the key. After the index there may be
+ * `=` and the id that must be the last one, or `-`: the topic must have no event yet. Returns the ids, joined by
+ * spaces. An event that was not appended has instead: `!` and the last id, if another id was expected; for a keyed
+ * topic `~` if there was nothing to remove, `#k` or `#b` if the state has too many keys or bytes.
  *
- * The mark makes it safe to send batches behind each other, to send them again, and to have a given-up one arrive late:
- * a batch is applied once, behind the one that was sent before it, and never behind a later one of the same node. It
- * holds `<number> <ids>` of those that are not acknowledged yet, a line each, the newest first.
+ * The mark makes three things safe: to send a batch before the last one is acknowledged, to send a batch again, and
+ * that a batch arrives after it was given up. A batch is applied once, after the one that was sent before it, and never
+ * after a later one of the same node. The mark holds a line `<number> <ids>` for each batch that is not acknowledged
+ * yet, the newest first.
  *
- * Numbers stay text where they can: most of the script's time would go into turning them to and fro.
+ * Numbers stay text where possible: converting them would take most of the script's time.
  */
 function append ({ limit, maxAge, maxBytes, life, headLife, announce, keyed }: AppendPolicy): Script {
   const step = keyed ? 4 : 3
@@ -209,11 +209,10 @@ return all
 `)
 }
 
-/** Policies whose scripts are kept made. */
+/** Scripts are kept for at most so many policies. Above it all are dropped and made again. */
 const MAX_KNOWN = 1000
 const known = new Map<string, Script>()
 
-/** APPEND for a topic's policy. */
 export function appendScript (policy: AppendPolicy): Script {
   const key = JSON.stringify(policy)
   let made = known.get(key)

@@ -1,4 +1,6 @@
-/** From a batch of the publish queue to APPEND: one step in Redis, and copied to replicas where that is asked for. */
+/**
+ * Turns a batch of the publish queue into one call of APPEND. If asked for, it waits until replicas have the events.
+ */
 import type { AppendOptions, KeyedBounds } from '../../core/adapter.ts'
 import { Unavailable } from '../../errors.ts'
 import type { Batch, Ticket } from './batch.ts'
@@ -13,7 +15,10 @@ import type { Script } from './lua.ts'
 export class Appender {
   readonly #node: RedisNode
   readonly #wait: RedisSettings['wait']
-  /** By what says it all: a retention may be that of several topics, the bounds of a keyed one are its own. */
+  /**
+   * Scripts by the object that determines them: the bounds of a keyed topic, or else its retention, which topics may
+   * share.
+   */
   readonly #scripts = new WeakMap<object, Script>()
 
   constructor (node: RedisNode, wait: RedisSettings['wait']) {
@@ -21,7 +26,7 @@ export class Appender {
     this.#wait = wait
   }
 
-  /** Resolves with the ids, joined by spaces; '' when a later batch is there already. */
+  /** Resolves with the ids, joined by spaces; '' if Redis has a later batch already. */
   async append (topic: string, batch: Batch): Promise<string> {
     const { commands } = this.#node
     if (!commands.up) throw commands.why
@@ -38,7 +43,7 @@ export class Appender {
     return idsOf(ids, tickets.length)
   }
 
-  /** Those before the events. */
+  /** The arguments before those of the events. */
   #arguments ({ number, after, oldest }: Batch, channel: string, owner = ''): Argument[] {
     const { id, commands } = this.#node
     return [
@@ -47,7 +52,7 @@ export class Appender {
     ]
   }
 
-  /** A topic's policy is one object, as a rule: its script is found by it. */
+  /** A topic's policy is usually one object, so the script is found by that object. */
   #script (options: AppendOptions): Script {
     const { retention, lifetime, keyed } = options
     if (lifetime !== undefined) return this.#makeScript(options)
@@ -79,7 +84,7 @@ export class Appender {
   }
 }
 
-/** What the events add to APPEND's arguments, and their dedupe keys. */
+/** The arguments that the events add to APPEND, and their dedupe keys. */
 function eventArguments (
   tickets: readonly Ticket[], dedupeKey: (key: string) => string
 ): { keys: string[], args: Argument[] } {

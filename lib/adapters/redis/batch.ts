@@ -1,14 +1,14 @@
-/** Events of a topic that go to Redis in one step. */
+/** Batches: events of a topic that are appended in one step. */
 import type { AppendOptions, EventId } from '../../core/adapter.ts'
 
-/** An event whose publisher waits. */
+/** One event that waits, and its publisher's promise. */
 export interface Ticket {
   readonly body: string | Buffer
   /** Bytes of its data. */
   readonly size: number
   readonly options: AppendOptions
   readonly deadline: number
-  /** Its publisher has the answer. */
+  /** True once the publisher has its answer. */
   settled: boolean
   readonly resolve: (id: EventId) => void
   readonly reject: (error: Error) => void
@@ -17,9 +17,9 @@ export interface Ticket {
 export interface Batch {
   readonly number: number
   readonly tickets: readonly Ticket[]
-  /** The one that must be there before it; 0: none is on its way. */
+  /** The number of the batch that Redis must have applied before this one. 0: none is on its way. */
   after: number
-  /** The oldest that is not acknowledged. */
+  /** The number of the oldest batch that is not acknowledged. */
   oldest: number
   state: 'on its way' | 'failed'
 }
@@ -27,7 +27,7 @@ export interface Batch {
 const BATCH_EVENTS = 64
 const BATCH_BYTES = 256 * 1024
 
-/** Takes the oldest that may go together out of the queue: their options are one command's. */
+/** Takes the oldest events that may share a command, because their options are the same, out of the queue. */
 export function takeTickets (queue: Ticket[]): readonly Ticket[] {
   const first = (queue[0] as Ticket).options
   let count = 0

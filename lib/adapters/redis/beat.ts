@@ -1,6 +1,6 @@
 /**
- * Every quiet topic is looked at now and then, for what no message told of: it is compared with its head, whose life is
- * renewed. Some of them have their turn at each tick, so that all have had it within a beat.
+ * Finds events that no message announced. Each quiet topic is compared with its head in Redis once in a beat, and the
+ * life of its head is renewed. Each tick handles a share of the topics.
  */
 import { COMPARED_AT_ONCE, type HeadComparison } from './head-comparison.ts'
 import { GENESIS_MS, HEAD_MS } from './lifetimes.ts'
@@ -15,7 +15,7 @@ export class Beat {
   readonly #node: RedisNode
   readonly #topics: ListenedTopics
   readonly #comparison: HeadComparison
-  /** Where this beat has come to. */
+  /** The topics that this beat has not handled yet. */
   #rest: Iterator<ListenedTopic> | undefined
 
   constructor (node: RedisNode, topics: ListenedTopics, comparison: HeadComparison) {
@@ -33,7 +33,7 @@ export class Beat {
     }
   }
 
-  /** So many, or what is left of this beat. */
+  /** Takes the next topics of this beat, at most `count`. */
   #next (count: number): ListenedTopic[] {
     const next: ListenedTopic[] = []
     this.#rest ??= this.#topics.all()
@@ -48,7 +48,7 @@ export class Beat {
     return next
   }
 
-  /** The head of a topic that is listened to does not go, however quiet it is. */
+  /** The head of a topic that this node listens to must not expire, however quiet the topic is. */
   async #renew (topic: ListenedTopic, now: number): Promise<void> {
     const life = isGenesis(topic.last) ? GENESIS_MS : HEAD_MS
     if (now - topic.renewedAt < life / 3) return

@@ -8,11 +8,11 @@ import { retryDelay } from './link.ts'
 import type { Script } from './lua.ts'
 import { identityOf, inspect } from './server-identity.ts'
 
-/** Keys that are asked for at once. */
+/** GETs that are sent at once. */
 const GET_KEYS = 100
 /** How often the cluster is asked which master has which slots. */
 const SLOTS_MS = 5000
-/** Servers that stay known. */
+/** Identities of servers that are remembered. */
 const MAX_KNOWN = 256
 
 export class ClusterCommands implements Commands {
@@ -38,7 +38,7 @@ export class ClusterCommands implements Commands {
       this.#change(true)
       this.tick()
     })
-    // Another server, or one that is back: are the events there that were acknowledged?
+    // A new server, or one that is back, may lack events that were acknowledged.
     cluster.on('+node', (node: Redis) => node.on('ready', () => this.tick()))
     cluster.on('close', () => this.#change(false))
     cluster.on('end', () => {
@@ -57,7 +57,7 @@ export class ClusterCommands implements Commands {
     return evaluate(this.#cluster, this.#clean, script, keys, args)
   }
 
-  /** A key at a time: keys of several slots cannot be asked for together. */
+  /** One GET for each key, because one command cannot read keys of several slots. */
   async get (keys: readonly string[]): Promise<Array<string | null>> {
     const values: Array<string | null> = []
     for (let i = 0; i < keys.length; i += GET_KEYS) {
@@ -79,7 +79,7 @@ export class ClusterCommands implements Commands {
   }
 
   async listeners (channel: string): Promise<number> {
-    // Asked of every master: the one that has the slot knows.
+    // Every master is asked. The one that has the slot gives the count.
     const counts = await this.#ask(Promise.all(this.#cluster.nodes('master').map(async (node) => {
       const [, count] = await node.call('pubsub', 'shardnumsub', channel) as [string, number]
       return Number(count)
@@ -106,7 +106,7 @@ export class ClusterCommands implements Commands {
   }
 
   #refreshSlots (): void {
-    // What goes wrong comes by way of 'node error'.
+    // Errors arrive as 'node error'.
     this.#cluster.refreshSlotsCache(() => {})
   }
 
@@ -120,7 +120,7 @@ export class ClusterCommands implements Commands {
     this.#host.changed(up, up ? undefined : this.why)
   }
 
-  /** A master that does not answer is not missed here: its successor will be seen. */
+  /** Masters that do not answer are skipped. If one is replaced, its successor is seen later. */
   async #look (): Promise<void> {
     const infos = await Promise.allSettled(this.#cluster.nodes('master').map(inspect))
     const known = infos.flatMap((info) => info.status === 'fulfilled' ? [identityOf(info.value)] : [])
@@ -128,7 +128,7 @@ export class ClusterCommands implements Commands {
     const before = new Set(this.#identity?.split(' '))
     const added = known.filter((one) => !before.has(one))
     if (this.#identity !== undefined && added.length > 0) await this.#host.replaced(added.sort().join(' '))
-    // Those of masters that are away for a moment stay known.
+    // Keeps the identities of masters that did not answer: they are not new when they are back.
     this.#identity = [...new Set([...before, ...known])].slice(-MAX_KNOWN).join(' ')
   }
 }

@@ -1,23 +1,26 @@
 /**
- * An event as Redis holds and carries it: `<format> <bytes of name> <bytes of key, or -><fields>\n<name><key><data>`.
- * Redis does not look inside. What is read again is checked in decode.ts.
+ * The body of an event in Redis: `<format> <bytes of name> <bytes of key, or -><fields>\n<name><key><data>`. Redis does
+ * not look inside. decode.ts reads and checks it.
  *
- * Fields come behind the key's bytes, each a space and `<name>=<text without spaces>`. A reader skips those that it
- * does not know, so that nodes of two versions run side by side while a deploy rolls; an event that must not be read by
- * one that does not know it says so by `v`.
+ * After the key's length come fields, each a space and `<name>=<text without spaces>`. A reader skips fields that it
+ * does not know, so that nodes of two versions can run side by side during a deploy. If an event must not be read by
+ * older versions, its field `v` says so.
  *
  * | field | since | holds |
  * | --- | --- | --- |
  * | `v` | 2 | the oldest version that may read this; absent: any |
- * | `x` | 2 | the connection that does not get it, percent-encoded |
+ * | `x` | 2 | the connection that does not get the event, percent-encoded |
  * | `i` | 2 | the identity that this connection must have, percent-encoded |
- * | `t` | 2 | where it was published: W3C's `traceparent`. What is not well formed is left out, and no fault |
- * | `s` | 2 | W3C's `tracestate`, percent-encoded; counts with a `t` alone |
+ * | `t` | 2 | where the event was published: W3C's `traceparent`. A malformed one is ignored, and is no fault |
+ * | `s` | 2 | W3C's `tracestate`, percent-encoded; counts only together with `t` |
  */
 import type { EphemeralEvent, Except, Format, TraceContext } from '../../core/adapter.ts'
 import { readTrace } from '../../core/trace.ts'
 
-/** What this code reads. Version 1 knew no fields, and skips them all; `t` and `s` came later, and need no reader. */
+/**
+ * The version that this code reads. Version 1 knew no fields, and skips them all. `t` and `s` came later without a new
+ * version, because a reader may skip them.
+ */
 export const VERSION = 2
 
 const FORMATS: Record<Format, string> = { json: 'j', text: 't', binary: 'b' }
@@ -31,7 +34,7 @@ export interface Content {
   trace?: TraceContext
 }
 
-/** Text stays text: ioredis puts a command together several times as quickly when no argument of it is a Buffer. */
+/** Text stays a string: ioredis builds a command several times faster if none of its arguments is a Buffer. */
 export function encodeBody ({ name, data, format, key, except, trace }: Content): string | Buffer {
   const fields = (except === undefined ? '' : exceptFields(except)) + (trace ? traceFields(trace) : '')
   const keyBytes = key === undefined ? '-' : Buffer.byteLength(key)
@@ -44,7 +47,7 @@ export function encodeBody ({ name, data, format, key, except, trace }: Content)
   return body
 }
 
-/** An identity longer than this is not carried, and the event comes to everybody. */
+/** With an identity longer than this, the event has no `except`: everybody gets it. */
 const MAX_IDENTITY = 512
 
 function exceptFields ({ connection, identity }: Except): string {
@@ -53,7 +56,7 @@ function exceptFields ({ connection, identity }: Except): string {
   return ` x=${encodeURIComponent(connection)} i=${encodeURIComponent(identity)}`
 }
 
-/** From a tracer of this process: it may have been handed anything. */
+/** The trace comes from a tracer of this process, which may have been given anything, so it is checked. */
 function traceFields (given: TraceContext): string {
   const trace = readTrace(given.traceparent, given.tracestate)
   if (!trace) return ''
@@ -61,10 +64,13 @@ function traceFields (given: TraceContext): string {
   return tracestate === undefined ? ` t=${traceparent}` : ` t=${traceparent} s=${encodeURIComponent(tracestate)}`
 }
 
-/** What may stand between two spaces. */
+/** Text that can stand between two spaces. */
 const WORD = /^[\x21-\x7e]+$/
 
-/** `! <the connection that does not get it, or -> <body>`. The body says so too, and more; version 1 reads the word. */
+/**
+ * `! <the connection that does not get it, or -> <body>`. Version 1 reads that connection from here, later versions
+ * from the body.
+ */
 export function encodeEphemeral (event: EphemeralEvent): string | Buffer {
   const { connection = '-' } = event.except ?? {}
   const head = `! ${WORD.test(connection) ? connection : '-'} `

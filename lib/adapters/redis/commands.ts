@@ -1,4 +1,7 @@
-/** The way commands go: to one server (single-commands.ts), or to the masters of a cluster (cluster-commands.ts). */
+/**
+ * The connection for commands: to one server (single-commands.ts), or to the masters of a cluster
+ * (cluster-commands.ts).
+ */
 import type { Cluster, Redis } from 'ioredis'
 import type { Clean } from './driver-error.ts'
 import type { Script } from './lua.ts'
@@ -6,7 +9,7 @@ import type { Script } from './lua.ts'
 export type Argument = string | Buffer | number
 
 export interface CommandsHost {
-  /** Another server answers than before, or the same after a restart: acknowledged events may be missing there. */
+  /** Another server answers than before, or it was restarted. It may lack events that were acknowledged. */
   readonly replaced: (identity: string) => Promise<void>
   readonly changed: (up: boolean, why: Error | undefined) => void
 }
@@ -15,20 +18,20 @@ export interface Commands {
   readonly up: boolean
   readonly why: Error
   readonly cluster: boolean
-  /** Which process answers; '-' where there are several. */
+  /** Which server process answers; '-' on a cluster. */
   readonly server: string
   connect (): void
   run (script: Script, keys: readonly string[], args: readonly Argument[]): Promise<unknown>
-  /** Of each key its value, or null. */
+  /** Resolves with the value of each key, or null. */
   get (keys: readonly string[]): Promise<Array<string | null>>
-  /** It lives so long at least. */
+  /** Raises the key's time to live to `ms`. It never shortens it. */
   expire (key: string, ms: number): Promise<unknown>
-  /** Replicas that have all that was written over this connection. */
+  /** Resolves with the number of replicas that have all writes of this connection. */
   wait (replicas: number, ms: number): Promise<number>
   publish (channel: string, message: string | Buffer): Promise<unknown>
-  /** Nodes that listen to a channel. */
+  /** Resolves with the number of nodes that listen to a channel. */
   listeners (channel: string): Promise<number>
-  /** A sign of life, and a look at who answers. Every few seconds. */
+  /** Checks the connection, and which server answers. Called every few seconds. */
   tick (): void
   version (): Promise<string>
   close (): void
@@ -44,13 +47,13 @@ export async function evaluate (
     return await client.callBuffer('evalsha', command)
   } catch (error) {
     const cleaned = clean(error)
-    // A server that was restarted has forgotten its scripts.
+    // A restarted server does not have the script any more.
     if (!cleaned.message.startsWith('NOSCRIPT')) throw cleaned
     return await answerOf(client.callBuffer('eval', [lua, ...command.slice(1)]), clean)
   }
 }
 
-/** Of the driver's errors only what may be told. */
+/** Waits for an answer. An error of the driver is thrown without its secrets. */
 export async function answerOf<T> (answer: Promise<T>, clean: Clean): Promise<T> {
   try {
     return await answer

@@ -1,7 +1,7 @@
 /**
- * What stands in Redis, read. Threat: whoever may write there can write anything, and a newer node writes what this one
- * does not know. All of it comes through here: lengths, ids, names, keys, and data that is what its format says. What
- * cannot be read is no event; it is counted, and nothing throws.
+ * Reads what is in Redis. Threat: whoever can write to Redis can write anything, and a newer node writes what this one
+ * does not know. So this file checks all of it: lengths, ids, names, keys, and that data has its format. What cannot be
+ * read is counted, and is no event. Nothing here throws.
  */
 import { isUtf8 } from 'node:buffer'
 import type {
@@ -11,7 +11,7 @@ import { isEventName, isPublishKey } from '../../core/event-name.ts'
 import { readTrace } from '../../core/trace.ts'
 import { VERSION, type Content } from './codec.ts'
 
-/** What comes over a channel. `invalid`: it is none of ours. */
+/** A message of a channel. `invalid`: it is not in a format of this adapter. */
 export type Message =
   | { type: 'events', events: LogEvent[] }
   | { type: 'ephemeral', event: EphemeralEvent }
@@ -21,7 +21,7 @@ export type Message =
 interface Head {
   readonly format: Format
   readonly nameBytes: number
-  /** -1: it has no key. */
+  /** -1 if the event has no key. */
   readonly keyBytes: number
   readonly except: Except | undefined
   readonly trace: TraceContext | undefined
@@ -40,25 +40,25 @@ const MAX_ID = 128
 const HEAD = /^([jtb]) (\d{1,3}) (-|\d{1,3})((?: [\x21-\x7e]+)*)$/
 const MAX_HEAD = 8192
 const MAX_EXCEPT = 4096
-/** Heads seen: most events have one of a few. */
+/** Heads that are kept parsed. Most events have one of a few. */
 const MAX_KNOWN = 256
 
 const INVALID: Message = { type: 'invalid' }
 
 export class Decoder {
-  /** What could not be read. */
+  /** How many messages, events and entries could not be read. */
   invalid = 0
   readonly #heads = new Map<string, Head>()
   #readable: NonNullable<Sink['readable']> = () => true
 
-  /** Asked of each event's data. */
+  /** Sets the check of each event's data. */
   ask (sink: Sink): void {
     this.#readable = (data, format) => sink.readable?.(data, format) ?? true
   }
 
   /**
-   * `<id> <prev> <body>`; several as `&`, and `\n<bytes> ` before each; an ephemeral event as `! <word> <body>`; or
-   * `?`, where the log began anew.
+   * An event is `<id> <prev> <body>`. Several events are `&`, with `\n<bytes> ` before each. An ephemeral event is `!
+   * <word> <body>`. `?` says that the log began anew.
    */
   message (topic: string, message: Buffer): Message {
     const heard = this.#message(topic, message)
@@ -86,7 +86,7 @@ export class Decoder {
     return this.#event(topic, id, prev, told.subarray(second + 1))
   }
 
-  /** One that cannot be read is left out: the others show by their links that it is missing. */
+  /** Leaves out an event that cannot be read. The links of the others show that it is missing. */
   #several (topic: string, message: Buffer): Message {
     const events: LogEvent[] = []
     for (let at = 1; at < message.length;) {
@@ -112,14 +112,16 @@ export class Decoder {
     return { type: 'ephemeral', event: asTold ? event : { ...event, except: { connection } } }
   }
 
-  /** Undefined where it is none of ours, which is counted. */
+  /** Undefined if the entry cannot be read. It is then counted as invalid. */
   event (topic: string, id: string, prev: string, body: Buffer): LogEvent | undefined {
     const event = this.#event(topic, id, prev, body)
     if (!event) this.invalid++
     return event
   }
 
-  /** A key of a keyed topic's state: `<id> <body>`. Undefined where it is none of ours, which is counted. */
+  /**
+   * Reads a key of a keyed topic's state: `<id> <body>`. Undefined if it cannot be read. It is then counted as invalid.
+   */
   keyed (topic: string, key: Buffer, value: Buffer): KeyedEvent | undefined {
     const space = value.indexOf(SPACE)
     const id = value.toString('latin1', 0, Math.min(Math.max(space, 0), MAX_ID + 1))
@@ -152,7 +154,7 @@ export class Decoder {
     if (name === undefined || !isEventName(name, topic)) return undefined
     if ((head.keyBytes >= 0 && !isPublishKey(key)) || !this.#readable(data, head.format)) return undefined
     const { format, except, trace } = head
-    // Most have none of them.
+    // Most events have none of these three.
     if (key === undefined && except === undefined && !trace) return { name, data, format }
     return {
       name,
@@ -168,7 +170,7 @@ export class Decoder {
     const known = this.#heads.get(line)
     if (known) return known
     const head = readHead(line)
-    // Of one with an `except` there are as many as senders, and each trace is another.
+    // Heads with an `except` or a trace are not kept: there would be one for each sender or trace.
     if (head && !head.except && !head.trace && this.#heads.size < MAX_KNOWN) this.#heads.set(line, head)
     return head
   }
@@ -178,30 +180,30 @@ function isId (id: string): id is EventId {
   return id.length <= MAX_ID && ID.test(id)
 }
 
-/** The id in a topic's head; null where it has none. */
+/** The id in a topic's head. Null if there is no valid one. */
 export function headOf (value: string | null): EventId | null {
   const id = value?.split(' ', 1)[0] ?? ''
   return isId(id) ? id : null
 }
 
-/** What APPEND answers for each event, joined by spaces; empty where it does not say so many. */
+/** APPEND's answers, one for each event, joined by spaces. Empty if the number or an answer is wrong. */
 export function idsOf (answer: unknown, count: number): string {
   const text = String(answer)
   const ids = text.split(' ')
   return ids.length === count && ids.every((id) => isRefusal(id) || isId(conflicting(id) ?? id)) ? text : ''
 }
 
-/** What a keyed topic did not take: `~` a removal of nothing, `#k` one more key, `#b` so many more bytes. */
+/** Why a keyed topic did not change: `~` nothing to remove, `#k` too many keys, `#b` too many bytes. */
 function isRefusal (answer: string): answer is '~' | '#k' | '#b' {
   return answer === '~' || answer === '#k' || answer === '#b'
 }
 
-/** It was appended, under this id. */
+/** True if the answer is the id of an appended event. */
 export function isAppended (answer: string): boolean {
   return !isRefusal(answer) && conflicting(answer) === undefined
 }
 
-/** The last id of the topic, where it was not the one that was expected. */
+/** The last id of the topic, if another id was expected. */
 export function conflicting (answer: string): EventId | undefined {
   return answer.startsWith('!') ? answer.slice(1) : undefined
 }
@@ -227,7 +229,9 @@ function readHead (line: string): Head | undefined {
   }
 }
 
-/** Null where it cannot be read: whom the event is not for must not get it by a fault. */
+/**
+ * Null if it cannot be read. The event is then dropped, because a fault must not deliver it to its excepted connection.
+ */
 function readExcept (x: string | undefined, i: string | undefined): Except | undefined | null {
   if (x === undefined) return undefined
   const connection = decoded(x)
@@ -245,7 +249,7 @@ function decoded (text: string): string | undefined {
   }
 }
 
-/** Undefined where the bytes are no UTF-8. */
+/** Undefined if the bytes are not UTF-8. */
 function textOf (body: Buffer, start: number, end: number): string | undefined {
   const text = body.toString('latin1', start, end)
   if (/^[\x20-\x7e]*$/.test(text)) return text

@@ -1,15 +1,15 @@
 /**
- * An error of the driver's as one of ours: its message and code, and nothing else.
+ * Copies an error of the driver: its message and code, and nothing else.
  *
- * Threat: ioredis hangs the command on its errors (`command: { name: 'auth', args: ['the password'] }`), and others
- * beneath (`previousErrors`, `lastNodeError`, `cause`); and a server that knows no AUTH repeats what it was sent. All
- * of it would stand in the app's log.
+ * Threat: ioredis attaches the command to its errors (`command: { name: 'auth', args: ['the password'] }`), and nests
+ * others (`previousErrors`, `lastNodeError`, `cause`). A server that does not know AUTH repeats its arguments. All of
+ * this would get into the app's log.
  */
 
-/** What the driver reports, as far as it may be told. */
+/** An error of the driver, without its secrets. */
 export class RedisError extends Error {
   override readonly name = 'RedisError'
-  /** Of the system's errors: `ECONNREFUSED`. */
+  /** The code of a system error, such as `ECONNREFUSED`. */
   declare readonly code?: string
 
   constructor (message: string, code: string | undefined) {
@@ -22,11 +22,11 @@ export type Clean = (thrown: unknown) => Error
 
 const MAX_MESSAGE = 500
 const MAX_DEPTH = 3
-/** A shorter one would be found everywhere. */
+/** Shorter passwords are not removed, because they would be found everywhere. */
 const LEAST_SECRET = 3
 const ECHO = /(with args beginning with:).*$/s
 
-/** A cleaner for the errors of this client: none of its passwords passes. */
+/** Makes a cleaner for the errors of a client. It removes all of the client's passwords. */
 export function cleanerOf (client: { readonly options: object }): Clean {
   const known = new WeakMap<object, Error>()
   return (thrown) => {
@@ -44,7 +44,7 @@ function made (thrown: unknown, client: { readonly options: object }): Error {
   return new RedisError(message.slice(0, MAX_MESSAGE), typeof code === 'string' ? code : undefined)
 }
 
-/** Some say nothing but that others, beneath, went wrong. */
+/** Adds the nested message, because some errors only say that others occurred. */
 function wordsOf (thrown: unknown, depth = 0): string {
   const { message, lastNodeError, errors } = (thrown ?? {}) as {
     message?: unknown, lastNodeError?: unknown, errors?: unknown
@@ -60,7 +60,7 @@ function without (secrets: readonly string[], text: string): string {
   return secrets.reduce((rest, secret) => rest.replaceAll(secret, '…'), text)
 }
 
-/** Of a server's client, and of a cluster's: its own, its nodes', and those it was told of first. */
+/** The passwords of a client: its own, those for sentinels and nodes, and those of a cluster's startup nodes. */
 function secretsOf (client: { readonly options: object }): string[] {
   const { password, sentinelPassword, redisOptions } = client.options as Record<string, unknown>
   const nodes = Reflect.get(client, 'startupNodes') as unknown

@@ -1,6 +1,6 @@
 /**
- * Another server answers, or the same after a restart: are the events still there that were acknowledged to this node?
- * Where one is not, VERIFY begins its log anew and tells all listeners.
+ * After a failover or restart, checks that Redis still has the events that were acknowledged to this node. If one is
+ * missing, VERIFY begins the topic's log anew and tells all its listeners.
  */
 import type { EventId } from '../../core/adapter.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
@@ -10,15 +10,15 @@ import { VERIFY } from './scripts.ts'
 
 interface Acknowledged { readonly id: EventId, readonly at: number }
 
-/** How long a node remembers what was acknowledged to it. */
+/** How long a node remembers acknowledged events. */
 const ACKNOWLEDGED_MS = 60_000
-/** Of so many topics; past it, of those published to last. */
+/** At most so many topics. Above it, the topics that were published to least recently are forgotten. */
 const MAX_ACKNOWLEDGED = 100_000
 const VERIFY_AT_ONCE = 100
 
 export class Failover {
   readonly #node: RedisNode
-  /** The last event of each topic. */
+  /** The last acknowledged event of each topic. */
   readonly #acknowledged = new OrderOfUse<string, Acknowledged>()
 
   constructor (node: RedisNode) {
@@ -30,12 +30,12 @@ export class Failover {
     if (this.#acknowledged.size > MAX_ACKNOWLEDGED) this.#acknowledged.shift()
   }
 
-  /** Forgets what was acknowledged too long ago. */
+  /** Forgets events that were acknowledged more than `ACKNOWLEDGED_MS` ago. */
   expire (now: number): void {
     while (now - (this.#acknowledged.oldest?.at ?? now) >= ACKNOWLEDGED_MS) this.#acknowledged.shift()
   }
 
-  /** `identity`: what servers came since. */
+  /** `identity`: the servers that are new, joined by spaces. */
   async replaced (identity: string): Promise<void> {
     const oldest = performance.now() - ACKNOWLEDGED_MS
     const due = [...this.#acknowledged.entries()].filter(([, { at }]) => at >= oldest)

@@ -1,25 +1,25 @@
 /**
- * Topics that are listened to, compared with their heads in Redis: where the head is not what was heard last, something
- * may have been missed.
+ * Compares topics that this node listens to with their heads in Redis. If the head is not the last id that was heard,
+ * events may have been missed.
  */
 import type { EventId } from '../../core/adapter.ts'
 import type { ListenedTopic } from './listened-topics.ts'
 import { sleep } from './sleep.ts'
 
 export interface ComparisonHost {
-  /** Heads can be asked for. */
+  /** True if heads can be read now. */
   up (): boolean
   heads (topics: readonly string[]): Promise<Array<EventId | null>>
   suspect (topics: string[]): void
 }
 
-/** Heads asked for in one turn. */
+/** Heads that are read at once. */
 export const COMPARED_AT_ONCE = 500
 const RETRY_MS = 200
 
 export class HeadComparison {
   readonly #host: ComparisonHost
-  /** Listened to again, and to be compared. */
+  /** Topics that are listened to again after a gap, and wait for their comparison. */
   readonly #due = new Set<ListenedTopic>()
   #state: 'rests' | 'compares' = 'rests'
 
@@ -35,7 +35,7 @@ export class HeadComparison {
     this.#due.delete(topic)
   }
 
-  /** Compares what is due, until nothing is. */
+  /** Compares until no topic is due. */
   work (): void {
     if (this.#state === 'compares' || this.#due.size === 0 || !this.#host.up()) return
     this.#state = 'compares'
@@ -57,9 +57,9 @@ export class HeadComparison {
     const suspect: string[] = []
     for (const [i, one] of some.entries()) {
       const head = heads[i]
-      // What was heard meanwhile shows by its link whether something is missing.
+      // An event that came during the read shows by its link whether others are missing.
       if (head === one.last || one.last !== before[i]) continue
-      // What the hub is about to read need not be suspected again.
+      // The hub is about to read up to this head, so it is not suspected again.
       one.last = head ?? one.last
       suspect.push(one.topic)
     }

@@ -1,9 +1,9 @@
-/** Whether Redis can be reached, for whoever waits for it; an outage that lasts is told of. */
+/** Tells whether Redis can be reached, and lets callers wait for it. Only an outage that lasts is reported. */
 import { overWithin } from '../../core/callbacks.ts'
 import { retryDelay } from './link.ts'
 import { sleep } from './sleep.ts'
 
-/** A way to Redis. */
+/** One of the two connections to Redis. */
 interface Way {
   readonly up: boolean
   readonly why: Error
@@ -15,12 +15,12 @@ export interface HealthHost {
   state (state: 'up' | 'down', why?: Error): void
 }
 
-/** `in doubt`: it is not up, and perhaps will be in a moment. `down`: it was told so. */
+/** `in doubt`: Redis is not up, and the outage is not reported yet. `down`: it is reported. */
 type State =
   | { readonly is: 'well' | 'down' | 'closed' }
   | { readonly is: 'in doubt', readonly timer: NodeJS.Timeout }
 
-/** An outage is told of when it lasts. */
+/** An outage is reported when it has lasted so long. */
 const GRACE_MS = 500
 
 export class Health {
@@ -33,12 +33,12 @@ export class Health {
     this.#host = host
   }
 
-  /** Both ways are. */
+  /** True if both connections are up. */
   get up (): boolean {
     return this.#host.commands.up && this.#host.messages.up
   }
 
-  /** A way is up, or is not any more. */
+  /** Called when a connection comes up or is lost. */
   changed (): void {
     if (this.#host.commands.up) this.#wake()
     if (this.up) this.#heal()
@@ -67,7 +67,7 @@ export class Health {
 
   // --- for those who wait --------------------------------------------------------------
 
-  /** Until commands can go. @throws why they cannot */
+  /** Resolves when commands can be sent. @throws why they cannot */
   async upWithin (ms: number): Promise<void> {
     const { commands } = this.#host
     const deadline = performance.now() + ms
@@ -78,7 +78,10 @@ export class Health {
     }
   }
 
-  /** Until it is worth trying again: commands can go, or `ms` are over; where they can, for a moment. */
+  /**
+   * Resolves when it is worth trying again. If commands can be sent now, that is after a short delay; else when they
+   * can be sent, or after `ms`.
+   */
   async pause (attempt: number, ms: number): Promise<void> {
     if (!this.#host.commands.up) await this.upWithin(ms).catch(() => {})
     else await sleep(retryDelay(attempt))

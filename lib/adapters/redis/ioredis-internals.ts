@@ -1,5 +1,5 @@
 /**
- * What is used of ioredis beyond its API, in one place; looked for at run time, since the app's ioredis may be another
+ * Everything that uses ioredis beyond its API. It is looked up at run time, because the app's ioredis may be another
  * copy.
  */
 import type { EventEmitter } from 'node:events'
@@ -7,26 +7,26 @@ import type { Cluster, Redis } from 'ioredis'
 
 interface Connector {
   connect (...args: unknown[]): Promise<EventEmitter>
-  /** Of Sentinel's: a client that asks a sentinel who is the master. */
+  /** Only of a Sentinel connector: makes a client that asks a sentinel for the master. */
   connectToSentinel? (endpoint: unknown, options?: object): Redis
 }
 
 const ignore = (): void => {}
 const guarded = new WeakSet<Redis>()
 
-/** Which socket it is now: another one after each reconnect. */
+/** The present socket. It is another one after each reconnect. */
 export function streamOf (redis: Redis): unknown {
   return Reflect.get(redis, 'stream')
 }
 
 /**
- * No socket of this client, of its duplicates and of the sentinels that it asks is ever without a listener for errors.
+ * Gives each socket a listener for errors: those of this client, of its duplicates and of the sentinels that it asks.
  *
- * Threat: ioredis listens for the first error of a socket alone. A second one (a TLS alert behind a certificate that
- * was refused, when the client is closed meanwhile) would end the process. What matters comes by way of the client's
- * own events.
+ * Threat: ioredis listens only for the first error of a socket. A second one would end the process, for example a TLS
+ * alert after a refused certificate while the client is being closed. Errors that matter also arrive as events of the
+ * client.
  *
- * Call before it connects.
+ * Call it before the client connects.
  */
 export function guardSockets (redis: Redis): Redis {
   if (guarded.has(redis)) return redis
@@ -44,16 +44,16 @@ function guardConnector (connector: Connector): void {
   const ask = connector.connectToSentinel?.bind(connector)
   if (!ask) return
   connector.connectToSentinel = (endpoint, options) => {
-    // Lazily: otherwise it would be connecting already. The first command connects it.
+    // Without `lazyConnect` the client would be connecting already. Its first command connects it.
     return guardSockets(ask(endpoint, { ...options, lazyConnect: true })).on('error', ignore)
   }
 }
 
-/** The same for every node of a cluster. */
+/** Does the same for every node of a cluster. */
 export function guardCluster (cluster: Cluster): Cluster {
-  // Told of before it connects.
+  // The event comes before the node connects.
   cluster.on('+node', (node: Redis) => { guardSockets(node) })
-  // A connection for subscriptions of the cluster's own, which has none here: ours are on shards.
+  // The cluster's own connection for subscriptions is not started: this adapter subscribes on shards.
   const subscriber: unknown = Reflect.get(cluster, 'subscriber')
   if (typeof subscriber === 'object' && subscriber !== null) Reflect.set(subscriber, 'start', ignore)
   return cluster

@@ -1,22 +1,22 @@
-/** What a topic's keys and channel are called in Redis. `{…}` is the hash tag: all of a topic is on one slot. */
+/** The names of a topic's keys and channel in Redis. `{…}` is the hash tag: it puts all of a topic on one slot. */
 
 export interface TopicKeys {
   readonly log: string
   readonly head: string
   readonly owner: string
-  /** Of a keyed topic. */
+  /** Only for a keyed topic. */
   readonly state: string
-  /** Of one that says who is there: what its nodes have said. */
+  /** Only for a topic of presence: what its nodes have said. */
   readonly nodes: string
-  /** Set by a node that found the log forked. */
+  /** Set by the node that began the log anew after a failover. */
   readonly fork: string
-  /** What a publishing node appended last. */
+  /** The batches that a node appended last. */
   readonly mark: (node: string) => string
   readonly dedupe: (key: string) => string
   readonly channel: string
 }
 
-/** Topics whose keys are kept made. */
+/** Keys are kept for at most so many topics. Above it all are dropped and made again. */
 const MAX_KNOWN = 20_000
 
 export class Keys {
@@ -28,14 +28,14 @@ export class Keys {
   }
 
   #channel (topic: string): string {
-    // Threat: a brace in a topic would move the tag, and with it the slot. Injective, since "%" is escaped too.
+    // Threat: a brace in a topic would move the hash tag, and with it the slot. Escaping "%" too makes names unique.
     return `${this.#prefix}{${topic.replace(/[%{}]/g, encodeURIComponent)}}`
   }
 
-  /** The nodes that hold members. No topic has this name. */
+  /** The hash of the nodes that hold members. No topic has this name. */
   get registry (): string { return this.#channel('realtime:nodes') }
 
-  /** Of marks: a sorted set, apart from all topics. */
+  /** The sorted set of a space's marks. It belongs to no topic. */
   marks (space: string): string {
     return `${this.#prefix}marks:{${space}}`
   }

@@ -1,26 +1,29 @@
 /**
  * One connection to one Redis server, and whether it can be relied on.
  *
- * Retries are ours: what ioredis would resend, queue or subscribe again by itself is off (see SETTINGS). A server that
- * is silent, also in the handshake, is found by the watch and the pings, and the connection is made anew.
+ * This adapter does all retries itself, so SETTINGS turns off what ioredis would resend, queue or subscribe again. If a
+ * server is silent, also in the handshake, timeouts and pings notice that, and the connection is made anew.
  */
 import type { Redis, RedisOptions } from 'ioredis'
 import { cleanerOf, type Clean } from './driver-error.ts'
 import { guardSockets, streamOf } from './ioredis-internals.ts'
 
-/** A connection that is silent for so long while something is asked of it is cut. */
+/** A connection is cut if it is silent for so long while an answer is due. */
 export const SILENCE_MS = 4000
 const HANDSHAKE_MS = 4000
 const CONNECT_MS = 3000
 const RETRY_FIRST_MS = 30
 const RETRY_MAX_MS = 400
 
-/** When to try again: soon, since everything waits for it; apart, since other nodes do so too. */
+/**
+ * The delay before the next attempt, ms. It is short, because everything waits for it, and random, because other nodes
+ * try too.
+ */
 export function retryDelay (times: number): number {
   return Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** Math.min(times, 10)) + Math.floor(Math.random() * 60)
 }
 
-/** On top of what the app chose. */
+/** These settings override those of the app. */
 export const SETTINGS = {
   lazyConnect: true,
   autoResubscribe: false,
@@ -30,31 +33,31 @@ export const SETTINGS = {
   maxRetriesPerRequest: 0,
   connectTimeout: CONNECT_MS,
   socketTimeout: SILENCE_MS,
-  // A sentinel that accepts the connection and says nothing would hold it for ever.
+  // Without this, a sentinel that accepts the connection but says nothing would hold it for ever.
   sentinelCommandTimeout: CONNECT_MS,
   keepAlive: 10_000,
   noDelay: true,
   protocol: 2,
   replyMapping: 'legacy',
-  // Of an app's own client: it would be put before keys, and not before channels.
+  // Overrides the prefix of an app's own client: ioredis would put it before keys, but not before channels.
   keyPrefix: '',
   stringNumbers: false,
   enableAutoPipelining: false,
   retryStrategy: retryDelay,
   sentinelRetryStrategy: retryDelay,
-  // A master that became a replica: the connection is to be made to its successor.
+  // The server is a replica now. The new connection goes to the new master.
   reconnectOnError: (error: Error) => error.message.startsWith('READONLY')
 } as const satisfies RedisOptions
 
 export interface LinkHost {
-  /** Makes the connection fit for use; a throw has it made anew. */
+  /** Prepares a new connection. If this rejects, the connection is made anew. */
   readonly prepare: () => Promise<void>
   readonly changed: (up: boolean, why: Error | undefined) => void
 }
 
 export class Link {
   readonly redis: Redis
-  /** For whatever its client reports. */
+  /** Cleans the errors of this client. */
   readonly clean: Clean
   up = false
   #why: Error | undefined
@@ -70,21 +73,21 @@ export class Link {
     redis.on('connect', () => this.#watchHandshake())
     redis.on('ready', () => { this.#ready().catch(() => {}) })
     redis.on('close', () => this.#lost())
-    // ioredis gives up for good when it is told to disconnect while it is about to connect. There is no giving up here.
+    // ioredis stops for good if it is told to disconnect while it is about to connect. This connection never gives up.
     redis.on('end', () => this.#connectAgain())
   }
 
-  /** Why it is not up, as far as is known. */
+  /** Why the connection is not up, as far as is known. */
   get why (): Error {
     return this.#why ?? new Error('there is no connection to Redis')
   }
 
   connect (): void {
-    // What goes wrong comes by way of 'error', and is tried again.
+    // Errors arrive as 'error' events, and the connection is tried again.
     this.redis.connect().catch(() => {})
   }
 
-  /** Asks for a sign of life: without one the socket's timeout cuts it. */
+  /** Checks the connection. Without an answer the socket's timeout cuts it. */
   ping (): void {
     if (this.redis.status === 'ready') this.redis.ping().catch(() => {})
   }
@@ -93,7 +96,7 @@ export class Link {
   renew (why: unknown): void {
     if (this.#closed) return
     this.#why = this.clean(why)
-    // On its way already, otherwise.
+    // In any other status it is already being made anew.
     if (this.redis.status === 'ready' || this.redis.status === 'connect') this.redis.disconnect(true)
   }
 
@@ -124,7 +127,7 @@ export class Link {
       this.renew(error)
       return
     }
-    // It may have been lost, and made anew, meanwhile.
+    // The connection may have been lost and made anew during `prepare`.
     if (this.#closed || this.redis.status !== 'ready' || streamOf(this.redis) !== stream) return
     this.up = true
     this.#host.changed(true, undefined)

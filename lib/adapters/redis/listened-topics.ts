@@ -1,4 +1,6 @@
-/** The topics that this node listens to: from wanting one to its live channel and its head, and what is heard on it. */
+/**
+ * The topics that this node listens to. Each gets a live channel and then its head; events that arrive are passed on.
+ */
 import type { EphemeralEvent, EventId, LogEvent } from '../../core/adapter.ts'
 import { within } from '../../core/callbacks.ts'
 import { Unavailable } from '../../errors.ts'
@@ -10,12 +12,12 @@ import { orUnavailable } from './unavailable.ts'
 export interface ListenedTopic {
   readonly topic: string
   readonly durable: boolean
-  /** The id that was heard last, or where the log stood; '' until that is known. */
+  /** The last id that was heard, or the head when the topic was opened. '' until that is known. */
   last: EventId
-  /** When something was heard last, and when the head's life was renewed (performance.now). */
+  /** When the last event came, and when the head's life was last renewed (performance.now). */
   heardAt: number
   renewedAt: number
-  /** What is published now is heard. */
+  /** True if the channel is subscribed, so that what is published is heard. */
   live: boolean
   waiters: Array<(error?: Error) => void>
 }
@@ -28,9 +30,9 @@ export interface ListeningHost {
   head (topic: string): Promise<EventId>
   event (topic: string, event: LogEvent): void
   ephemeral (topic: string, event: EphemeralEvent): void
-  /** Its log began anew. */
+  /** The topic's log began anew. */
   suspect (topic: string): void
-  /** It is live again: what was published in between was not heard. */
+  /** The topic is live again after a gap. What was published in the gap was not heard. */
   missed (topic: ListenedTopic): void
   left (topic: ListenedTopic): void
 }
@@ -59,7 +61,7 @@ export class ListenedTopics {
     try {
       return await orUnavailable(async () => await this.#open(listened, durable))
     } catch (error) {
-      // One that was there before is somebody else's, too.
+      // A topic that was known before is also used by other callers, so it stays.
       if (!known && this.#topics.get(channel) === listened) this.unsubscribe(topic)
       throw error
     }
@@ -75,7 +77,7 @@ export class ListenedTopics {
   async #open (listened: ListenedTopic, durable: boolean): Promise<EventId> {
     if (!listened.live) await this.#becomesLive(listened)
     if (!durable) return ''
-    // Behind the acknowledgement: what is published from here on is heard.
+    // The head is read after the subscription is acknowledged, so everything after this head is heard.
     const head = await this.#host.head(listened.topic)
     if (listened.last === '') listened.last = head
     listened.renewedAt = performance.now()
@@ -109,12 +111,12 @@ export class ListenedTopics {
 
   // --- as the channels report --------------------------------------------------------
 
-  /** Nothing is heard any more. */
+  /** Marks all topics as not live. */
   deafen (): void {
     for (const listened of this.#topics.values()) listened.live = false
   }
 
-  /** `anew`: they were live before. */
+  /** `anew`: these channels were live before. */
   live (channels: readonly string[], anew: boolean): void {
     for (const channel of channels) {
       const listened = this.#topics.get(channel)

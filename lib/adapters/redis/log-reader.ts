@@ -1,4 +1,4 @@
-/** Logs and their heads, read. */
+/** Reads logs, states and heads. */
 import type { EventId, KeyedEvent, Page, ReadLimits, StatePage } from '../../core/adapter.ts'
 import { headOf, type Decoder } from './decode.ts'
 import { GENESIS_MS } from './lifetimes.ts'
@@ -24,7 +24,7 @@ export class LogReader {
     return await pageOf(step, after, (id, prev, body) => this.#decoder.event(topic, id, prev, body))
   }
 
-  /** Of a keyed topic. */
+  /** Reads a part of a keyed topic's state. */
   async state (topic: string, from: string | null, count: number): Promise<StatePage> {
     const { commands, keys, announce } = this.#node
     const { log, head, state, channel } = keys.of(topic)
@@ -39,7 +39,7 @@ export class LogReader {
     return { head: String(last), events, next: String(next) || undefined }
   }
 
-  /** Of each topic the last id, or its genesis; null where nothing is known of it. */
+  /** Resolves with the last id of each topic, or its genesis. Null if nothing is known of the topic. */
   async heads (topics: readonly string[]): Promise<Array<EventId | null>> {
     const { commands, keys } = this.#node
     const values = await commands.get(topics.map((topic) => keys.of(topic).head))
@@ -47,7 +47,7 @@ export class LogReader {
   }
 }
 
-/** Nothing was ever published behind it. */
+/** True if the id is the genesis of a log without events. */
 export function isGenesis (id: EventId): boolean {
   return id.startsWith('0-0.')
 }

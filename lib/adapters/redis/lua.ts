@@ -1,12 +1,12 @@
 /**
- * What the scripts have in common, and how things lie in Redis. A log is a stream `<ms>-<seq>` with the fields `n`
- * (nonce), `p` (prev), `c` (bytes appended before it) and `e` (the event), in this order; a later version may put
- * others behind them. The head is `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from
- * before that server>`, and what a later version puts behind. Bodies are never looked into, and never parsed.
+ * What the scripts share, and how logs are stored. A log is a stream of entries `<ms>-<seq>` with the fields `n`
+ * (nonce), `p` (prev), `c` (bytes appended before it) and `e` (the event), in this order. A later version may add
+ * fields after them. The head is `<id> <bytes ever appended> <bytes known to be trimmed> <server> <the last id from
+ * before that server>`, and may have more after that. Scripts never parse the bodies.
  *
- * Threat: anybody's hand may have been on these keys. What is none of ours never makes a script fail: a head that
- * cannot be read, or a log that takes no event any more, begins anew, which listeners are told as a loss; an entry that
- * cannot be read is handed on as such.
+ * Threat: anybody may have changed these keys. Foreign data never makes a script fail. If a head cannot be read, or a
+ * log accepts no event any more, the log begins anew, and its listeners are told that events were lost. An entry that
+ * cannot be read is returned as such.
  */
 import { createHash } from 'node:crypto'
 
@@ -16,7 +16,7 @@ export function script (lua: string): Script {
   return { lua, sha: createHash('sha1').update(lua).digest('hex') }
 }
 
-/** A value of another type counts as none; so does a head that is none. */
+/** A value of another type counts as absent; so does a head that cannot be read. */
 export const HEAD_OF = `
 local function valueOf (key)
   local value = redis.pcall('GET', key)
@@ -32,7 +32,7 @@ local function headOf (state)
 end
 `
 
-/** Of an entry's fields: nonce, prev, bytes before it, body. Nothing of what a stranger added. */
+/** Returns nonce, prev, bytes before it and body of an entry's fields. It ignores fields that others added. */
 export const PARTS = `
 local function parts (fields)
   if fields[1] ~= 'n' or fields[3] ~= 'p' or fields[5] ~= 'c' or fields[7] ~= 'e' then return nil end
@@ -50,11 +50,11 @@ end
 `
 
 /**
- * The state of a keyed topic is a hash: of each key `<id> <body>` of its newest event, and under the empty name
- * `<id of the head> <bytes of all events in it>`. State and log are one piece: where the two name different heads, one
- * of them was lost, and both begin anew. A genesis needs no state.
+ * The state of a keyed topic is a hash: for each key `<id> <body>` of its newest event, and under the empty name `<id
+ * of the head> <bytes of all events in it>`. State and log belong together. If they name different heads, one of them
+ * was lost, and both begin anew. A genesis needs no state.
  *
- * `stateBytes` is nil where the state does not belong to this head.
+ * `stateBytes` is nil if the state does not belong to this head.
  */
 export const STATE_OF = `
 local function stateBytes (state, head)

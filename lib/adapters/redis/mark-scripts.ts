@@ -1,9 +1,9 @@
-/** Marks, in one step each. Threat: anybody's hand may have been on the key; one of another type counts as none. */
+/** The scripts of marks. Threat: anybody may have changed the key. A value of another type counts as absent. */
 import { script } from './lua.ts'
 
 /**
- * KEYS: marks. ARGV: key, moment, ms to live, how many may be kept. 0 where there is no room. What is over goes by the
- * server's clock: the nodes' may differ.
+ * KEYS: marks. ARGV: key, moment, ms to live, how many may be kept. Returns 0 if there is no room. Marks expire by the
+ * server's clock, because the clocks of nodes may differ.
  */
 export const MARK = script(`
 local known = redis.pcall('ZCARD', KEYS[1])

@@ -1,4 +1,4 @@
-/** Moments by key: a sorted set for each space, whose scores are the moments. */
+/** Marks on Redis: a sorted set for each space. The scores are the moments. */
 import type { Marks } from '../../core/adapter.ts'
 import { timeToLive } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
@@ -28,7 +28,7 @@ export class RedisMarks implements Marks {
   }
 }
 
-/** Threat: anybody may have written there. What is no moment is left out. */
+/** Threat: anybody may have written to the set. Entries whose score is not a moment are left out. */
 function read (answer: unknown): ReadonlyMap<string, number> {
   const parts = Array.isArray(answer) ? answer.map(String) : []
   const marks = new Map<string, number>()

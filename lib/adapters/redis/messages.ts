@@ -1,16 +1,15 @@
-/** How messages come to this node: over one connection, or one to each master of a cluster (sharded-messages.ts). */
+/** How messages reach this node: over one connection, or one to each master of a cluster (sharded-messages.ts). */
 import type { Redis } from 'ioredis'
 import { Subscriptions, type SubscriptionsHost } from './subscriptions.ts'
 
-/** What carries messages to this node. */
 export interface Messages {
-  /** Every connection there should be is up. */
+  /** True if every connection that is needed is up. */
   readonly up: boolean
   readonly why: Error
   connect (): void
   add (channel: string): void
   remove (channel: string): void
-  /** A sign of life; and on a cluster, a look at who has which slot. */
+  /** Checks the connections, and on a cluster which master has which slot. */
   tick (): void
   close (): void
 }

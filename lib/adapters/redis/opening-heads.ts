@@ -1,4 +1,4 @@
-/** Heads of topics that are about to be listened to: those that are asked for in one turn are read together. */
+/** Reads the heads of topics that this node begins to listen to. Reads of one turn go together. */
 import type { EventId } from '../../core/adapter.ts'
 import { onNextTurn } from '../../core/turn.ts'
 import { GENESIS_MS } from './lifetimes.ts'
@@ -16,14 +16,14 @@ const HEADS_AT_ONCE = 100
 
 export class OpeningHeads {
   readonly #node: RedisNode
-  /** In this turn. */
+  /** Reads that were asked for in this turn. */
   readonly #asked: Asked[] = []
 
   constructor (node: RedisNode) {
     this.#node = node
   }
 
-  /** A topic of which nothing is known begins here, with a genesis. */
+  /** Resolves with the head. If Redis has none, it creates a genesis. */
   read (topic: string): Promise<EventId> {
     return new Promise((resolve, reject) => {
       if (this.#asked.push({ topic, resolve, reject }) === 1) onNextTurn(() => this.#readAll())

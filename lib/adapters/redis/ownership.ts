@@ -1,11 +1,11 @@
-/** Who alone may append to a topic: a key with an end, which its owner claims again while it lives. */
+/** Leases in Redis: who alone may append to a topic. The key expires unless its owner claims it again. */
 import type { Ownership } from '../../core/adapter.ts'
 import { timeToLive } from './lifetimes.ts'
 import type { RedisNode } from './node.ts'
 import { CLAIM, OWNER, RELEASE } from './scripts.ts'
 import { orUnavailable } from './unavailable.ts'
 
-/** An owner whose lease has no end is none: it is given this one. */
+/** A lease without an end, which is not ours, is given this one. */
 const STRAY_MS = 6000
 
 export class RedisOwnership implements Ownership {
@@ -28,7 +28,7 @@ export class RedisOwnership implements Ownership {
     return owner === null ? undefined : String(owner)
   }
 
-  /** What cannot be given back ends by itself. */
+  /** If Redis cannot be reached, the lease ends by itself. */
   async release (topic: string, owner: string, next?: { owner: string, ms: number }): Promise<void> {
     const args = [owner, next?.owner ?? '', String(timeToLive(next?.ms ?? 1))]
     await this.#node.commands.run(RELEASE, this.#keys(topic), args).catch(() => {})

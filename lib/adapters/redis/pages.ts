@@ -1,27 +1,26 @@
-/** A page of a log, in whose stream there may be entries that are none of ours. */
+/** Reads a page of a log. Its stream may have foreign entries. */
 import type { EventId, LogEvent, Page } from '../../core/adapter.ts'
 
-/** READ: from the oldest, after an id, or behind a place in the stream. */
+/** One call of READ: from the oldest entry, after an id, or after a place in the stream. */
 export type ReadStep = (how: 'oldest' | 'after' | 'behind', from: string) => Promise<unknown>
-/** Undefined for an entry that cannot be read. */
+/** Undefined if the entry cannot be read. */
 export type ReadEntry = (id: string, prev: string, body: Buffer) => LogEvent | undefined
 
-/** Head, 1 when linked, 1 when there is more, and id, prev and body of each entry. */
+/** The head, 1 if linked, 1 if there is more, and id, prev and body of each entry. */
 type Answer = [head: Buffer, linked: number, more: number, ...entries: Buffer[]]
 
-/** Events that link, each to the one before. */
+/** Events of which each links to the one before. */
 interface Run {
   readonly events: LogEvent[]
-  /** Something was passed over before them, or they do not link to what they should. */
+  /** True if entries before them were skipped, or if the first event does not link to `after`. */
   readonly broken: boolean
-  /** They end before something that would break them. */
+  /** True if an entry follows that cannot be read or does not link. */
   readonly cut: boolean
 }
 
 /**
- * What cannot be read, or does not link, may stand in an event's place: a page ends before it, and the next one begins
- * behind it and is not linked, which whoever reads takes for a loss. So nothing is read again and again, and nothing is
- * missed in silence.
+ * If an entry cannot be read, or does not link, the page ends before it. The next page begins after that entry and is
+ * not linked, which its reader takes as a loss. So no entry is read for ever, and no loss is silent.
  */
 export async function pageOf (step: ReadStep, after: EventId | null, read: ReadEntry): Promise<Page> {
   let answer = await step(after === null ? 'oldest' : 'after', after ?? '') as Answer
@@ -57,7 +56,7 @@ function runOf (entries: readonly Buffer[], after: EventId | undefined, read: Re
   return { events, broken, cut: false }
 }
 
-/** `<ms>-<seq>`, with or without a nonce behind. */
+/** The place in the stream, `<ms>-<seq>`, of an id or an entry. */
 function placeOf (id: string): string {
   return id.split('.', 1)[0] as string
 }

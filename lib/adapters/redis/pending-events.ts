@@ -1,4 +1,4 @@
-/** Events that wait for Redis: so many bytes of them, each for so long, and each is answered once. */
+/** Counts the bytes of events that wait for Redis, sets their deadlines, and answers each publisher once. */
 import type { AppendOptions, EventId } from '../../core/adapter.ts'
 import { Unavailable } from '../../errors.ts'
 import type { Ticket } from './batch.ts'
@@ -10,7 +10,7 @@ export interface PendingSettings {
   readonly maxPending: number
 }
 
-/** What one that waits costs besides its data, bytes. */
+/** What each waiting event uses besides its data, bytes. */
 const OVERHEAD = 256
 
 export class PendingEvents {
@@ -21,7 +21,7 @@ export class PendingEvents {
     this.#settings = settings
   }
 
-  /** Why another of this size may not wait, too. */
+  /** Returns the error if an event of this size would exceed `maxPending`. */
   refusal (size: number): Error | undefined {
     if (this.bytes + size + OVERHEAD <= this.#settings.maxPending) return undefined
     return new Unavailable(`${this.bytes} bytes already wait for Redis (maxPending), so the event was not published`)
@@ -43,12 +43,12 @@ export class PendingEvents {
     if (this.#leave(ticket)) ticket.reject(error)
   }
 
-  /** What became of it is not known. */
+  /** Rejects the publish. It is not known whether the event was appended. */
   giveUp (ticket: Ticket): void {
     if (!ticket.settled) this.reject(ticket, this.#unknown(ticket))
   }
 
-  /** False: it had its answer. */
+  /** Takes the event out of the count. False if its publisher has the answer already. */
   #leave (ticket: Ticket): boolean {
     if (ticket.settled) return false
     ticket.settled = true
@@ -56,7 +56,7 @@ export class PendingEvents {
     return true
   }
 
-  /** With the key under which it may be published once more without being doubled. */
+  /** The error has the dedupe key, with which the app can publish again without doubling the event. */
   #unknown ({ options: { dedupe } }: Ticket): Error {
     const key = dedupe === undefined
       ? 'With a "dedupe" key you could safely try again.'

@@ -1,4 +1,4 @@
-/** Publishing: a queue for each topic that something is published to, and one bound and one clock for all of them. */
+/** Publishing: one queue for each topic that has waiting events, with one limit and one timer for all. */
 import type { AppendOptions, EventId } from '../../core/adapter.ts'
 import { overWithin } from '../../core/callbacks.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
@@ -16,7 +16,7 @@ export class PublishQueue {
   readonly #topics = new OrderOfUse<string, TopicQueue>()
   #number = 0
   #sweep: NodeJS.Timeout | undefined
-  /** `ends`: nothing more is taken, and what is on its way may arrive. */
+  /** `ends`: publishes are refused, and events on their way may still arrive. */
   #state: { readonly is: 'open' } | { readonly is: 'ends', readonly empty: () => void } = { is: 'open' }
 
   constructor (host: PublishQueueHost, settings: PendingSettings) {
@@ -29,7 +29,7 @@ export class PublishQueue {
     }
   }
 
-  /** Bytes that wait. */
+  /** Bytes of events that wait. */
   get bytes (): number { return this.#pending.bytes }
 
   /** @throws Unavailable */
@@ -65,7 +65,7 @@ export class PublishQueue {
     for (const [, queue] of this.#topics.entries()) queue.expire(now)
   }
 
-  /** Waits for what is on its way, so long, and gives up the rest. */
+  /** Waits at most `ms` for events on their way, and rejects the rest. */
   async close (ms: number): Promise<void> {
     await overWithin(ms, new Promise<void>((resolve) => {
       this.#state = { is: 'ends', empty: resolve }

@@ -1,10 +1,10 @@
-/** What must be one step in Redis, besides APPEND (append-script.ts). */
+/** Scripts for what must be one step in Redis. APPEND is in append-script.ts. */
 import { BEGIN_ANEW, HEAD_OF, PARTS, script, STATE_OF } from './lua.ts'
 
 /**
- * KEYS: log, head. ARGV: 'after', 'oldest', or 'behind' a place in the stream, id, count, bytes, nonce, ms that a new
- * genesis lives. Returns the head, 1 when linked, 1 when there is more, and id, prev and body of each event; of an
- * entry that is none of ours its place in the stream, and two empty texts.
+ * KEYS: log, head. ARGV: 'after', 'oldest', or 'behind' a place in the stream; id; count; bytes; nonce; ms that a new
+ * genesis lives. Returns the head, 1 if linked, 1 if there is more, and id, prev and body of each event. For a foreign
+ * entry it returns the place in the stream and two empty texts.
  */
 export const READ = script(`${HEAD_OF}${PARTS}${BEGIN_ANEW}
 local log, head = KEYS[1], KEYS[2]
@@ -53,9 +53,9 @@ return result
 `)
 
 /**
- * KEYS: log, head, state. ARGV: where the part starts, as the part before said, or '', keys, nonce, ms that a new
- * genesis lives, 'PUBLISH' or 'SPUBLISH', channel. Returns the head, where the next part starts or '', and key and
- * value of each event. A place in a hash holds for one server alone: another one starts over.
+ * KEYS: log, head, state. ARGV: where the part starts, as the part before said, or ''; keys; nonce; ms that a new
+ * genesis lives; 'PUBLISH' or 'SPUBLISH'; channel. Returns the head, where the next part starts or '', and key and
+ * value of each event. A place in a hash is valid on one server only: another server starts over.
  */
 export const STATE = script(`${HEAD_OF}${BEGIN_ANEW}${STATE_OF}
 local log, head, state = KEYS[1], KEYS[2], KEYS[3]
@@ -92,11 +92,12 @@ return heads
 `)
 
 /**
- * KEYS: log, head, fork, state. ARGV: an id acknowledged before the server changed, what servers came since, nonce, ms
- * a genesis lives, 'PUBLISH' or 'SPUBLISH', channel, the server or '-'. When the id is not in the log any more,
- * acknowledged events may be lost, and listeners that did not get them would link past the loss: the log begins anew,
- * once for each server. One that is not newer than what this server began with was trimmed: a server that lost it lost
- * all that came behind it too. The state of a keyed topic stays: what follows the new genesis must be newer.
+ * KEYS: log, head, fork, state. ARGV: an id acknowledged before the server changed; the servers that are new; nonce; ms
+ * a genesis lives; 'PUBLISH' or 'SPUBLISH'; channel; the server or '-'. If the id is not in the log any more,
+ * acknowledged events may be lost, and listeners that did not get them would link past the loss. So the log begins
+ * anew, once for each server. If the id is not newer than the one that this server began with, it was only trimmed: a
+ * server that had lost it would also have lost all later ids. The state of a keyed topic stays, so what follows the new
+ * genesis must be newer.
  */
 export const VERIFY = script(`${HEAD_OF}${PARTS}${BEGIN_ANEW}${STATE_OF}
 local log, head, fork = KEYS[1], KEYS[2], KEYS[3]
@@ -137,7 +138,7 @@ redis.call(ARGV[5], ARGV[6], '?')
 return 'forked'
 `)
 
-/** A lease ends by itself: what would stand for ever is no lease, and is given an end. */
+/** Every lease must end by itself. If a key has no time to live, it gets one. */
 const OWNER_OF = `
 local function ownerOf (key, ms)
   local owner = redis.pcall('GET', key)
@@ -147,12 +148,12 @@ local function ownerOf (key, ms)
 end
 `
 
-/** KEYS: owner. ARGV: ms. Returns who owns it now, or nothing. */
+/** KEYS: owner. ARGV: ms. Returns the owner, or nothing. */
 export const OWNER = script(`${OWNER_OF}
 return ownerOf(KEYS[1], ARGV[1]) or false
 `)
 
-/** KEYS: owner. ARGV: node, ms. Returns who owns it now. */
+/** KEYS: owner. ARGV: node, ms. Returns the present owner. */
 export const CLAIM = script(`${OWNER_OF}
 local owner = ownerOf(KEYS[1], ARGV[2])
 if owner and owner ~= ARGV[1] then return owner end
@@ -160,7 +161,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 `)
 
-/** KEYS: owner. ARGV: owner, the next one or '', its ms. */
+/** KEYS: owner. ARGV: owner; the next owner or ''; ms for the next owner. */
 export const RELEASE = script(`
 if redis.pcall('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '' then return redis.call('DEL', KEYS[1]) end

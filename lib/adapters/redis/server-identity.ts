@@ -1,4 +1,4 @@
-/** Which server answers: that is how a failover and a restart are recognised. */
+/** Identifies the server that answers. A failover or restart changes its identity. */
 import type { Redis } from 'ioredis'
 
 /** `run_id` changes with a restart, `master_replid` with a failover. */

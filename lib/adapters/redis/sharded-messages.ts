@@ -1,10 +1,10 @@
-/** The channels of a cluster: each on a connection to the master that has its slot. */
+/** The channels of a cluster. Each is subscribed on a connection to the master that has its slot. */
 import type { Cluster, Redis } from 'ioredis'
 import { slotOf } from './keys.ts'
 import type { Messages } from './messages.ts'
 import { Subscriptions, type SubscriptionsHost } from './subscriptions.ts'
 
-/** Where slots are is looked up again at most so often when something seems to have moved. */
+/** If a slot seems to have moved, slots are looked up again at most so often. */
 const LOOK_MS = 100
 
 export class ShardedMessages implements Messages {
@@ -12,7 +12,7 @@ export class ShardedMessages implements Messages {
   readonly #open: (node: Redis) => Redis
   readonly #host: SubscriptionsHost
   readonly #shards = new Map<string, Subscriptions>()
-  /** Where each channel is now; undefined while nobody has its slot. */
+  /** The master of each channel. Undefined while no master has its slot. */
   readonly #places = new Map<string, string | undefined>()
   readonly #slots = new Map<string, number>()
   #looking: NodeJS.Timeout | undefined
@@ -35,7 +35,7 @@ export class ShardedMessages implements Messages {
     return down?.why ?? new Error('the cluster is not ready')
   }
 
-  /** The cluster's own connections are the commands'. */
+  /** Does nothing: the commands open the cluster's own connections. */
   connect (): void {}
 
   add (channel: string): void {
@@ -82,7 +82,7 @@ export class ShardedMessages implements Messages {
     }
   }
 
-  /** Puts a channel where its slot is. `anew`: it was elsewhere, and may have missed something on the way. */
+  /** Moves a channel to the master of its slot. `anew`: it may have missed events if it was on another master. */
   #place (channel: string, anew: boolean): void {
     const before = this.#places.get(channel)
     const place = this.#cluster.slots[this.#slots.get(channel) as number]?.[0]

@@ -1,4 +1,4 @@
-/** Commands to one server, also one that Sentinel names. */
+/** Commands to one server, or to the master that Sentinel names. */
 import type { Redis } from 'ioredis'
 import { answerOf, evaluate, type Argument, type Commands, type CommandsHost } from './commands.ts'
 import { Link } from './link.ts'
@@ -7,7 +7,7 @@ import { identityOf, inspect } from './server-identity.ts'
 
 /** Keys of one MGET. */
 const GET_KEYS = 500
-/** Of an identity: enough to tell servers apart. */
+/** Characters of an identity that are enough to tell servers apart. */
 const SERVER_CHARS = 12
 
 export class SingleCommands implements Commands {

@@ -1,18 +1,18 @@
 /**
- * The channels of one connection. What is wanted and what Redis has acknowledged are brought together by one loop, so
- * that nothing overtakes: a channel that is left and wanted again at once is subscribed in the end.
+ * The channels of one connection. One loop compares the wanted channels with those that Redis has acknowledged, so that
+ * commands keep their order: a channel that is left and at once wanted again ends up subscribed.
  */
 import { onNextTurn } from '../../core/turn.ts'
 import type { Redis } from 'ioredis'
 import { streamOf } from './ioredis-internals.ts'
 import { Link } from './link.ts'
 
-/** Channels of one command. */
+/** At most so many channels in one command. */
 const BATCH = 500
 
 export interface SubscriptionsHost {
   readonly message: (channel: string, message: Buffer) => void
-  /** These are live. `anew`: they were before, and what was published in between was not heard. */
+  /** These channels are live. `anew`: they were live before, and what was published in between was not heard. */
   readonly live: (channels: string[], anew: boolean) => void
   readonly changed: (up: boolean, why: Error | undefined) => void
   /** The server does not have the slot of some channel any more. */
@@ -24,9 +24,9 @@ export class Subscriptions {
   readonly #sharded: boolean
   readonly #host: SubscriptionsHost
   readonly #wanted = new Set<string>()
-  /** Acknowledged on this connection. */
+  /** Channels that Redis acknowledged on this connection. */
   readonly #live = new Set<string>()
-  /** Live at some time since it was wanted. */
+  /** Channels that have been live since they were wanted. */
   readonly #known = new Set<string>()
   readonly #dirty = new Set<string>()
   #working = false
@@ -39,7 +39,7 @@ export class Subscriptions {
       host.message(channel.toString(), message)
     })
     redis.on('moved', () => {
-      // Which one it was is not said: all are asked for again, which costs nothing where it is live.
+      // The event does not name the channel, so all are subscribed again. For a live channel this changes nothing.
       this.#again()
       host.moved()
     })
@@ -48,12 +48,12 @@ export class Subscriptions {
   get up (): boolean { return this.#link.up }
   get why (): Error { return this.#link.why }
   get size (): number { return this.#wanted.size }
-  /** Everything wanted is live. */
+  /** True if all wanted channels are live. */
   get settled (): boolean { return this.#link.up && this.#live.size === this.#wanted.size && this.#dirty.size === 0 }
 
   connect (): void { this.#link.connect() }
 
-  /** A sign of life; and another try for what was refused because its slot was on its way. */
+  /** Checks the connection, and tries channels again that were refused because their slot was being moved. */
   ping (): void {
     this.#link.ping()
     if (!this.#link.up || this.#working || this.#live.size === this.#wanted.size) return
@@ -71,7 +71,7 @@ export class Subscriptions {
     return this.#wanted
   }
 
-  /** `known`: it was heard elsewhere until now. */
+  /** `known`: the channel was live on another master until now. */
   add (channel: string, known = false): void {
     this.#wanted.add(channel)
     if (known) this.#known.add(channel)
@@ -102,7 +102,7 @@ export class Subscriptions {
     this.#host.changed(up, why)
   }
 
-  /** In the next turn, so that what is asked for together goes together. */
+  /** Starts in the next turn, so that the calls of one turn share a command. */
   #start (): void {
     if (this.#working || !this.#link.up) return
     this.#working = true
@@ -127,7 +127,8 @@ export class Subscriptions {
         else kept.push(channel)
         if (join.length >= BATCH || leave.length >= BATCH) break
       }
-      // Left and wanted again before it was let go of: whoever wants it now waits to hear that it is live.
+      // These channels were left and wanted again before the command to leave was sent. Their callers wait to hear that
+      // they are live.
       this.#report(kept)
       await Promise.all([this.#leave(leave), this.#join(join)])
     }
@@ -155,7 +156,10 @@ export class Subscriptions {
     if (anew.length > 0) this.#host.live(anew, true)
   }
 
-  /** A command may name channels of one slot only: those of a tag each. One that has moved away is left out. */
+  /**
+   * A command can name only channels of one slot, so each channel has its own. A channel whose slot has moved is left
+   * out.
+   */
   async #joinShards (channels: string[]): Promise<string[]> {
     const joined = await Promise.all(channels.map(async (channel) => {
       try {

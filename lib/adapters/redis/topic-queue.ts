@@ -1,8 +1,8 @@
 /**
- * One topic's events on their way to Redis. A batch has a number and is tried under it again until its time is up;
- * Redis applies it once (APPEND's mark). Some are on their way at a time, each of which Redis applies only behind the
- * one before it; when one fails, those behind it wait for their answers, and then go again one by one. So the order of
- * the calls is kept over retries.
+ * One topic's events on their way to Redis. A batch keeps its number when it is tried again, until its deadline, and
+ * APPEND's mark makes Redis apply it only once. Several batches can be on their way, and Redis applies each only after
+ * the one before it. If one fails, the queue waits for the answers to those after it, and then sends all again one by
+ * one. So the order of the calls is kept over retries.
  */
 import type { EventId } from '../../core/adapter.ts'
 import { Conflict, NotOwner, StateFull, Unavailable } from '../../errors.ts'
@@ -12,31 +12,31 @@ import type { PendingEvents } from './pending-events.ts'
 
 export interface TopicQueueHost {
   readonly pending: PendingEvents
-  /** Appends a batch in one step; resolves with the ids, or '' when a later batch is there already. */
+  /** Appends a batch in one step. Resolves with the ids, or with '' if Redis has a later batch already. */
   append (topic: string, batch: Batch): Promise<string>
   /** Resolves when it is worth trying again; never rejects. */
   pause (attempt: number): Promise<void>
   acknowledged (topic: string, id: EventId): void
-  /** A batch's number: higher than all before it, of any topic. */
+  /** The number for a batch. It is higher than all before, of any topic. */
   nextNumber (): number
-  /** Nothing is left. */
+  /** The queue has no events any more. */
   empty (topic: string): void
 }
 
-/** Batches on their way. */
+/** At most so many batches are on their way. */
 const IN_FLIGHT = 8
-/** What will not get better by waiting. All else is tried again. */
+/** Errors that a retry cannot help. All others are tried again. */
 const FINAL = /^(NOTOWNER|NOPERM|NOAUTH|WRONGPASS|WRONGTYPE|ERR )/
 
 export class TopicQueue {
   readonly #topic: string
   readonly #host: TopicQueueHost
   readonly #waiting: Ticket[] = []
-  /** On their way, the oldest first. */
+  /** Batches on their way, the oldest first. */
   readonly #flight: Batch[] = []
-  /** `gathers`: what the same turn publishes goes along. `stuck`: a batch has failed, and nothing new is sent. */
+  /** `gathers`: events of the same turn join one batch. `stuck`: a batch has failed, and no new one is sent. */
   #state: 'sends' | 'gathers' | 'stuck' = 'sends'
-  /** Number of the newest batch that is acknowledged. */
+  /** The number of the newest acknowledged batch. */
   #newest = 0
 
   constructor (topic: string, host: TopicQueueHost) {
@@ -105,7 +105,7 @@ export class TopicQueue {
     else if (this.#flight.every(({ state }) => state === 'failed')) this.#sendAgain().catch(() => {})
   }
 
-  /** One by one, so that none overtakes another. */
+  /** Sends the failed batches again, one by one, so that their order is kept. */
   async #sendAgain (): Promise<void> {
     await this.#host.pause(0)
     for (let batch = this.#flight[0]; batch; batch = this.#flight[0]) {
@@ -131,7 +131,7 @@ export class TopicQueue {
   }
 
   #settle ({ number, tickets }: Batch, answer: string): void {
-    // A later one is there, and what became of these is not known any more: as a rule nobody waits for them.
+    // Redis has a later batch, so the fate of this one is unknown. Usually its publishers do not wait any more.
     if (answer === '') return this.#giveUp(tickets)
     const ids: EventId[] = answer.split(' ')
     const last = ids.findLast(isAppended)
@@ -159,7 +159,7 @@ export class TopicQueue {
 
   // --- giving up ---------------------------------------------------------------------
 
-  /** Those whose time is up. */
+  /** Gives up events whose deadline has passed. */
   expire (now: number): void {
     for (const { tickets } of this.#flight) this.#giveUp(tickets.filter(({ deadline }) => deadline <= now))
     const left = this.#waiting.findIndex(({ deadline }) => deadline > now)
@@ -170,7 +170,7 @@ export class TopicQueue {
     for (const ticket of tickets) this.#host.pending.giveUp(ticket)
   }
 
-  /** All of them. */
+  /** Rejects all events. */
   close (why: () => Error): void {
     const tickets = [...this.#flight.flatMap(({ tickets }) => tickets), ...this.#waiting.splice(0)]
     for (const ticket of tickets) this.#host.pending.reject(ticket, why())

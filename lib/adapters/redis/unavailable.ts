@@ -1,4 +1,4 @@
-/** Whatever goes wrong on the way to Redis: who asked is told that it is not available now. */
+/** Turns every error on the way to Redis into `Unavailable`. */
 import { Unavailable } from '../../errors.ts'
 
 export function unavailable (error: unknown): Error {

@@ -1,4 +1,4 @@
-/** The server must know what the adapter asks of it: shard channels, and INFO with several sections (both Redis 7). */
+/** Checks that the server has shard channels, and INFO with several sections (both since Redis 7). */
 import { AdapterUnsupported } from '../../errors.ts'
 
 /** @throws AdapterUnsupported */

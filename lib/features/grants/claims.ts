@@ -1,4 +1,4 @@
-/** What a token says (RFC 7519 §4.1), read: whoever made it. */
+/** Checks the claims of a token (RFC 7519 §4.1), whoever made it. */
 import sjson from 'secure-json-parse'
 import { identityId } from '../../core/identity.ts'
 
@@ -22,13 +22,13 @@ export interface Claims {
 export interface Times {
   /** Now, ms since the epoch. */
   readonly now: number
-  /** By how much the clocks of those who sign may differ, ms. */
+  /** How much the clocks of the signers may differ, ms. */
   readonly tolerance: number
   /** The longest that a token may live, ms. */
   readonly maxLifetime: number
 }
 
-/** Checked claims, or why they are none. */
+/** Checked claims, or what is wrong with them. */
 export type Read = { readonly claims: Claims } | { readonly fault: string, readonly expired?: true }
 
 const SECOND_MS = 1000
@@ -46,7 +46,7 @@ function shapeFault (value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'has no claims'
   if (isPoisoned(value)) return 'has a forbidden key (__proto__ or constructor)'
   const { sub, exp, iat, nbf, realtime } = value as { [K in keyof Claims]: unknown }
-  // Not a number: a token says who it is by text, as RFC 7519 has it.
+  // Not a number: RFC 7519 says that `sub` is text.
   if (typeof sub !== 'string' || identityId(sub) === undefined) return 'needs a "sub" that is a non-empty string'
   if (!isMoment(exp)) return 'needs an "exp" in seconds since the epoch'
   if (iat !== undefined && !isMoment(iat)) return 'has an "iat" that is not seconds since the epoch'
@@ -54,7 +54,7 @@ function shapeFault (value: unknown): string | undefined {
   return realtime === undefined ? undefined : rightsFault(realtime)
 }
 
-// Threat: what the app merges from claims would reach the prototype of all objects.
+// Threat: if the app merges claims, such a key would reach the prototype of all objects.
 function isPoisoned (value: object): boolean {
   try {
     sjson.scan(value, { protoAction: 'error', constructorAction: 'error' })
@@ -87,12 +87,12 @@ function timeFault ({ exp, iat, nbf }: Claims, { now, tolerance, maxLifetime }: 
   return exp * SECOND_MS - issued > maxLifetime + tolerance ? 'lives for longer than maxLifetime' : undefined
 }
 
-/** When it ends, ms since the epoch. */
+/** When the token ends, ms since the epoch. */
 export function endOf ({ exp }: Claims): number {
   return exp * SECOND_MS
 }
 
-/** When it was issued, ms since the epoch; undefined where it does not say. */
+/** When the token was issued, ms since the epoch. Undefined if it does not say. */
 export function issueOf ({ iat }: Claims): number | undefined {
   return iat === undefined ? undefined : Math.round(iat * SECOND_MS)
 }

@@ -1,21 +1,21 @@
-/** When something ends, as the app says it. */
+/** Checks the times that the app gives. */
 import { printable } from '../../core/event-name.ts'
 import { Expired, ExpiryInvalid } from '../../errors.ts'
 
 /** A wall clock. */
 export interface Clock {
-  /** Is this moment (ms since the epoch) over? */
+  /** True if this moment (ms since the epoch) is over. */
   isOver (wall: number): boolean
 }
 
-/** Fewer ms than this are the year 1973: they are seconds. */
+/** As ms this is the year 1973. A smaller number is probably seconds. */
 const LEAST = 100_000_000_000
-/** The last moment that a Date can tell (ECMA-262 §21.4.1.1). */
+/** The last moment of a Date (ECMA-262 §21.4.1.1). */
 const LAST = 8_640_000_000_000_000
 
 /**
- * A moment in ms since the epoch; undefined where none is given.
- * @throws ExpiryInvalid, or Expired where it is over
+ * A moment in ms since the epoch. Undefined if none is given.
+ * @throws ExpiryInvalid, or Expired if it is over
  */
 export function readExpiry (value: unknown, of: string, clock: Clock): number | undefined {
   const moment = readMoment(value, of, 'expiresAt')

@@ -1,11 +1,11 @@
-/** What `authorize` answered, read: closed by default. */
+/** Checks the answer of `authorize`. Everything that does not allow refuses. */
 import { unknownIn, whyUnknown } from '../../known.ts'
 import { printable } from '../../core/event-name.ts'
 import { GrantInvalid } from '../../errors.ts'
 import { endOf, type Claims } from './claims.ts'
 import { readExpiry, type Clock } from './expiry.ts'
 
-/** What allows a client in a topic. */
+/** What allows a client to use a topic. */
 export interface Grant {
   /** ms since the epoch. */
   readonly expiresAt?: number
@@ -13,20 +13,20 @@ export interface Grant {
   readonly info?: unknown
 }
 
-/** Allowed, for as long as the connection lasts. */
+/** Allowed until the connection ends. */
 export const UNLIMITED: Grant = Object.freeze({})
 
 const KNOWN: ReadonlySet<string> = new Set(['allow', 'expiresAt', 'info'])
 
 /**
- * `true`, or an object of its own member `allow: true`; undefined for anything else.
- * @throws GrantInvalid for what allows and cannot be understood, ExpiryInvalid, Expired
+ * Allows for `true`, or for an object with its own member `allow: true`. Undefined for anything else.
+ * @throws GrantInvalid if the answer allows but has unknown members; ExpiryInvalid, Expired
  */
 export function readAnswer (answer: unknown, of: string, clock: Clock): Grant | undefined {
   if (answer === true) return UNLIMITED
   if (typeof answer !== 'object' || answer === null || !allows(answer)) return undefined
   const unknown = unknownIn(answer, KNOWN)
-  // Threat: with "expireAt" misspelt the grant would never end.
+  // Threat: with a misspelt "expireAt" the grant would never end.
   if (unknown !== undefined) throw new GrantInvalid(of, `"${printable(unknown)}" ${whyUnknown(unknown, KNOWN)}`)
   const { expiresAt, info } = answer as { expiresAt?: unknown, info?: unknown }
   const until = readExpiry(expiresAt, of, clock)
@@ -38,7 +38,7 @@ function allows (answer: object): boolean {
   return !Array.isArray(answer) && Object.hasOwn(answer, 'allow') && (answer as { allow?: unknown }).allow === true
 }
 
-/** The same, ending no later than the claims that were asked about. */
+/** The same grant, ending no later than the claims that it depends on. */
 export function endingBy (grant: Grant | undefined, claims: Claims | undefined): Grant | undefined {
   if (!grant || !claims) return grant
   const end = endOf(claims)

@@ -1,4 +1,4 @@
-/** Who may, and until when: the feature, as routes and the app use it. */
+/** Who may do what, and until when: the feature, as routes and the app use it. */
 import type { Deadlines } from '../../core/deadlines.ts'
 import type { Feature } from '../../core/hub.ts'
 import type { Identity } from '../../core/identity.ts'
@@ -16,7 +16,7 @@ export interface GrantsHost extends RevocationHost {
 }
 
 export interface GrantsSettings {
-  /** How long what has ended goes on, ms. */
+  /** How long an expired right still holds, ms. */
   readonly grace: number
   readonly revocation: RevocationSettings
 }
@@ -24,7 +24,7 @@ export interface GrantsSettings {
 export class Grants implements HoldingHost, Feature {
   readonly deadlines: Deadlines
   readonly grace: number
-  /** Undefined where clients bring none. */
+  /** Undefined if this server does not accept tokens. */
   readonly tokens: Tokens | undefined
   readonly revocation: Revocation
   readonly #host: GrantsHost
@@ -55,7 +55,9 @@ export class Grants implements HoldingHost, Feature {
 
   // --- who it is -------------------------------------------------------------------
 
-  /** The claims that a request brings, where tokens are taken. @throws TokenInvalid, Expired, Revoked */
+  /**
+   * The claims of the request's token, if it has one and tokens are accepted. @throws TokenInvalid, Expired, Revoked
+   */
   brought (request: Bringing): MaybePromise<Claims | undefined> {
     const token = this.tokens?.find(request)
     return token === undefined ? undefined : this.verify(token, request)
@@ -71,8 +73,8 @@ export class Grants implements HoldingHost, Feature {
   }
 
   /**
-   * Who the client is: what `identify` says, or else its token. It never is nobody where it brought a token.
-   * @throws TokenInvalid where it brought another user's; ExpiryInvalid, Expired, Revoked
+   * The client's identity: that of `identify`, or else of its token. A client with a token is never anonymous.
+   * @throws TokenInvalid if the token belongs to another user; ExpiryInvalid, Expired, Revoked
    */
   identityOf (identity: Identity | undefined, claims: Claims | undefined): Identity | undefined {
     const named = this.#checked(identity)
@@ -83,13 +85,13 @@ export class Grants implements HoldingHost, Feature {
     return named
   }
 
-  /** What `identify` gave, with moments that are moments. */
+  /** The identity that `identify` returned, with its times checked. */
   #checked (identity: Identity | undefined): Identity | undefined {
     if (!identity) return undefined
     const { id, expiresAt } = identity
     readExpiry(expiresAt, 'the identity', this.deadlines)
     const issuedAt = readMoment(identity.issuedAt, 'the identity', 'issuedAt')
-    // What does not say when it was issued (a session) is the app's to end.
+    // An identity without a time of issue (a session) is not revoked here. The app ends it.
     if (issuedAt !== undefined) this.#mustHold('the login', id, issuedAt)
     return identity
   }
@@ -99,7 +101,7 @@ export class Grants implements HoldingHost, Feature {
   }
 }
 
-/** What a token says of its bearer, who is somebody. Its rights are no part of that. */
+/** The identity of a token's bearer, who is never anonymous. Rights are not part of an identity. */
 function bearerOf (claims: Claims): Identity {
   const { realtime, anonymous, ...own } = claims as Claims & { anonymous?: unknown }
   const issuedAt = issueOf(claims)

@@ -1,4 +1,6 @@
-/** What allows one client, and when it ends: its identity, and its topics. Made only for a client that has such. */
+/**
+ * What allows one client, and when that ends: its identity, and its grants. Only clients with limited rights have one.
+ */
 import { expired } from '../../core/close-reasons.ts'
 import type { CloseReason } from '../../core/close-reasons.ts'
 import type { Deadline, Deadlines, Due } from '../../core/deadlines.ts'
@@ -8,7 +10,7 @@ import type { Grant } from './grant.ts'
 /** The client's connection. */
 export interface Holder {
   readonly closed: boolean
-  /** Does it hear this topic, or is it about to? */
+  /** True if the client hears this topic, or is about to. */
   concerns (topic: string): boolean
   lapse (topic: string, reason: LapseReason): void
   sendAway (reason: CloseReason): void
@@ -16,19 +18,19 @@ export interface Holder {
 
 export interface HoldingHost {
   readonly deadlines: Deadlines
-  /** How long what has ended goes on, ms: time for a client to bring something newer. */
+  /** How long an expired right still holds, ms. In this time the client can bring a newer one. */
   readonly grace: number
-  /** Something has ended. */
+  /** A right has expired. For the counters. */
   expired (): void
 }
 
 interface Held {
   readonly grant: Grant
-  /** When it ends, on the clock that never jumps; Infinity where it does not. */
+  /** When the grant ends, on the clock that never jumps. Infinity if it does not end. */
   readonly until: number
 }
 
-/** Grants of topics that were left are looked for when so many are kept. */
+/** When so many grants are kept, those of topics that the client has left are dropped. */
 const MIN_SWEPT = 64
 
 export class Holding implements Due {
@@ -44,10 +46,10 @@ export class Holding implements Due {
     this.#holder = holder
   }
 
-  /** Names that are kept. */
+  /** The number of grants that are kept. */
   get size (): number { return this.#held.size }
 
-  /** The identity ends then (ms since the epoch), or with the connection. */
+  /** Sets when the identity ends (ms since the epoch). Undefined: with the connection. */
   identityEnds (expiresAt: number | undefined): void {
     this.#identityUntil = this.#moment(expiresAt)
     this.#arm()
@@ -66,12 +68,12 @@ export class Holding implements Due {
     return this.#held.get(topic)?.grant
   }
 
-  /** ms from now until what allows it in this topic ends; 0 where it has. */
+  /** ms from now until the client's right to this topic ends. 0 if it has ended. */
   expires (topic: string): number | undefined {
     return this.#fromNow(Math.min(this.#identityUntil, this.#held.get(topic)?.until ?? Infinity))
   }
 
-  /** ms from now until the first end of what allows it. */
+  /** ms from now until the first of the client's rights ends. */
   get firstEnd (): number | undefined {
     return this.#fromNow(this.#first)
   }

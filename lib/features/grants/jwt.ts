@@ -1,8 +1,8 @@
-/** Tokens by HS256 (RFC 7515, RFC 7518 §3.2): checked and signed by fast-jwt, which is loaded where it is needed. */
+/** Checks and signs HS256 tokens (RFC 7515, RFC 7518 §3.2) with fast-jwt, which is loaded only if it is needed. */
 import { NAMELESS, type TokenSettings } from './token-options.ts'
 
 export interface Signer {
-  /** The claims of a token that is signed by one of the keys, whatever they say; throws for any other. */
+  /** Returns the claims of a token that one of the keys has signed. Throws for any other. */
   verify (token: string): unknown
   sign (claims: object): string
 }
@@ -14,9 +14,9 @@ export async function makeSigner (
 ): Promise<Signer> {
   const { createSigner, createVerifier } = await import('fast-jwt')
   const { kid, issuer, audience, clockTolerance } = settings
-  // What is checked only where it is there would let through what lacks it.
+  // Without this a token that lacks a claim would pass the checks of that claim.
   const requiredClaims = ['exp', 'sub', ...(issuer ? ['iss'] : []), ...(audience ? ['aud'] : [])]
-  // No cache: a token that was let in once would be let in again, whatever it then says.
+  // No cache: a cached token would be accepted again without new checks.
   const verifiers = new Map([...keys].map(([name, key]): [string, Verify] => [name, createVerifier({
     key,
     algorithms: ['HS256'],
@@ -32,8 +32,8 @@ export async function makeSigner (
 }
 
 /**
- * Threat: the last letter of a signature has bits that say nothing (RFC 4648 §3.5). Of two texts of one token a list of
- * refused ones would know one.
+ * Threat: the last letter of a signature has unused bits (RFC 4648 §3.5), so one token has several texts. A list of
+ * refused texts would miss the others.
  */
 function canonical (token: string): string {
   const signature = token.slice(token.lastIndexOf('.') + 1)
@@ -41,7 +41,7 @@ function canonical (token: string): string {
   return token
 }
 
-/** Where there is one key, tokens need not name it. */
+/** With only one key, tokens need not name it. */
 function verifierOf (verifiers: ReadonlyMap<string, Verify>, token: string): Verify {
   const [only] = verifiers
   if (only && only[0] === NAMELESS) return only[1]

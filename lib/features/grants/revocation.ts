@@ -1,6 +1,6 @@
 /**
- * Signing out everywhere: what was issued before an order is refused on every node, also on those that start later. The
- * order goes over the nodes' bus; the adapter keeps it for those who were not there to hear it.
+ * Signing out everywhere: all nodes refuse what was issued before the order, also nodes that start later. The order
+ * goes over the nodes' bus. The adapter keeps it for nodes that did not hear it.
  */
 import { marksOf, type Adapter, type Marks } from '../../core/adapter.ts'
 import type { AppLog } from '../../core/callbacks.ts'
@@ -11,10 +11,10 @@ import type { Deadlines } from '../../core/deadlines.ts'
 import { RevocationsFull } from '../../errors.ts'
 import { RevokedIdentities } from './revoked.ts'
 
-/** A connection, as far as it can be revoked. */
+/** The parts of a connection that a revocation needs. */
 interface Revocable {
   readonly identity: { readonly id: string }
-  /** When what proves its identity was issued; undefined where that does not say. */
+  /** When the proof of its identity was issued. Undefined if the proof does not say. */
   readonly issuedAt: number | undefined
   sendAway (reason: CloseReason): void
 }
@@ -31,15 +31,15 @@ export interface RevocationHost {
 }
 
 export interface RevocationSettings {
-  /** How long each is kept, ms. */
+  /** How long each revocation is kept, ms. */
   readonly age: number
-  /** As many are kept. */
+  /** How many revocations are kept. */
   readonly most: number
 }
 
 const SPACE = 'revoked'
 const ORDER = 'revoke'
-/** By how much the clocks of nodes may differ: what is further ahead is no clock's. */
+/** How much the clocks of nodes may differ. A time that is further ahead is wrong. */
 const MOST_AHEAD_MS = 300_000
 
 export class Revocation {
@@ -57,7 +57,7 @@ export class Revocation {
     host.node.obey(ORDER, (said) => this.#obey(said))
   }
 
-  /** Resolves when every node is told, and those that start later will be. @throws RevocationsFull, Unavailable */
+  /** Resolves when every node is told, and nodes that start later will be. @throws RevocationsFull, Unavailable */
   async revoke (identity: string): Promise<void> {
     const { age, most } = this.#settings
     const at = Date.now()
@@ -68,16 +68,16 @@ export class Revocation {
 
   #obey ({ identity, at }: Members): (() => void) | undefined {
     if (!isText(identity) || !isMoment(at)) return undefined
-    // The order to end its connections comes behind.
+    // The order that ends its connections follows.
     return () => { this.identities.add(identity, bounded(at)) }
   }
 
-  /** Orders are heard from here on: what was ordered before is read. */
+  /** Reads the revocations from before this node heard orders. */
   async start (): Promise<void> {
     await this.#read()
   }
 
-  /** Something may have been missed, or the adapter may have lost what it kept: each tells the other. */
+  /** This node may have missed orders, or the adapter may have lost marks. Each gets what the other has. */
   resync (): void {
     this.#syncing ??= this.#sync()
       .catch((error: unknown) => this.#host.log.warn({ err: error },
@@ -101,7 +101,7 @@ export class Revocation {
     return kept
   }
 
-  /** Its orders were not heard, so connections are here that they would have ended. */
+  /** Ends connections that the missed orders would have ended. */
   #endOld (): void {
     for (const client of [...this.#host.clients]) {
       const { identity: { id }, issuedAt } = client
@@ -114,7 +114,7 @@ function isMoment (value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value > 0
 }
 
-/** Threat: who writes to the adapter's server could refuse somebody for ever. */
+/** Threat: with a time far ahead, a writer to the adapter's server could refuse a user for ever. */
 function bounded (at: number): number {
   return Math.min(at, Date.now() + MOST_AHEAD_MS)
 }

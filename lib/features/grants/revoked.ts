@@ -1,11 +1,11 @@
-/** Who was signed out everywhere, and when: what was issued to them until then is refused. */
+/** The identities that were signed out everywhere, and when. What was issued to them until then is refused. */
 import type { Deadlines } from '../../core/deadlines.ts'
 import { OrderOfUse } from '../../core/order-of-use.ts'
 
 interface Revoked {
   /** ms since the epoch. */
   readonly at: number
-  /** Until when it matters, on the clock that never jumps: a wall clock set forth must not forget it. */
+  /** Until when the revocation is kept, on the clock that never jumps: a wall clock set forward must not drop it. */
   readonly until: number
 }
 
@@ -15,7 +15,7 @@ export class RevokedIdentities {
   readonly #most: number
   readonly #known = new OrderOfUse<string, Revoked>()
 
-  /** `ms`: for how long each is kept; `most`: as many are. */
+  /** `ms`: how long each is kept. `most`: how many are kept. */
   constructor (clock: Pick<Deadlines, 'now' | 'momentOf'>, ms: number, most: number) {
     this.#clock = clock
     this.#ms = ms
@@ -24,24 +24,24 @@ export class RevokedIdentities {
 
   get size (): number { return this.#known.size }
 
-  /** When it was revoked, ms since the epoch. */
+  /** When the identity was revoked, ms since the epoch. */
   at (identity: string): number | undefined {
     return this.#known.size === 0 ? undefined : this.#known.get(identity)?.at
   }
 
-  /** Was this issued (ms since the epoch) before it was revoked? What does not say when counts as old. */
+  /** True if this was issued (ms since the epoch) before the revocation. Without a time of issue it counts as old. */
   refuses (identity: string, issuedAt: number | undefined): boolean {
     const at = this.at(identity)
     return at !== undefined && (issuedAt === undefined || issuedAt <= at)
   }
 
-  /** One that is not known yet would take the place of another. */
+  /** True if this identity is new, and would take the place of another. */
   isFullFor (identity: string): boolean {
     this.#forgetOld()
     return this.#known.size >= this.#most && !this.#known.has(identity)
   }
 
-  /** False where as much is known already. */
+  /** False if this revocation, or a later one, is known already. */
   add (identity: string, at: number): boolean {
     this.#forgetOld()
     if (at <= (this.at(identity) ?? -Infinity)) return false
@@ -50,13 +50,13 @@ export class RevokedIdentities {
     return true
   }
 
-  /** Each with when it was revoked. */
+  /** Each identity with the time of its revocation. */
   * entries (): Generator<[string, number]> {
     this.#forgetOld()
     for (const [identity, { at }] of this.#known.entries()) yield [identity, at]
   }
 
-  /** In the order in which they became known, which is about that in which they end. */
+  /** Drops old entries. They are in the order in which they became known, which is about that of their ends. */
   #forgetOld (): void {
     const now = this.#clock.now
     for (let oldest = this.#known.oldest; oldest && oldest.until <= now; oldest = this.#known.oldest) {

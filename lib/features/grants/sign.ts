@@ -1,4 +1,4 @@
-/** Tokens of this server's own making. */
+/** Makes tokens. */
 import { printable } from '../../core/event-name.ts'
 import { identityId } from '../../core/identity.ts'
 import { TopicFace, topicAt } from '../../core/topics/face.ts'
@@ -8,7 +8,7 @@ import { onlyKnown, record } from '../../known.ts'
 import type { Grants } from './grants.ts'
 
 const KNOWN: ReadonlySet<string> = new Set(['sub', 'subscribe', 'publish', 'info', 'expiresIn', 'claims'])
-/** Of claims that have a place of their own. */
+/** Claims that another option of sign() sets, or that may not be set. */
 const RESERVED: ReadonlySet<string> = new Set(['sub', 'exp', 'iat', 'nbf', 'iss', 'aud', 'realtime', '__proto__'])
 const HOUR_MS = 3_600_000
 const SECOND_MS = 1000
@@ -45,7 +45,9 @@ export function signToken ({ tokens, revocation }: Grants, topics: TopicRegistry
   return token
 }
 
-/** A login that follows a revocation is not refused by it, in whichever second it falls. */
+/**
+ * The time of issue. A token that is made after a revocation must not be refused by it, even within the same second.
+ */
 function issuedNow (revokedAt: number | undefined): number {
   const now = Math.floor(Date.now() / SECOND_MS)
   return revokedAt === undefined ? now : Math.max(now, Math.floor(revokedAt / SECOND_MS) + 1)
@@ -67,7 +69,7 @@ function ownClaims (claims: unknown): object {
   return claims
 }
 
-/** Full names, and texts of patterns. @throws TopicUnknown */
+/** Full names, and the texts of patterns. @throws TopicUnknown */
 function names (topics: TopicRegistry, right: string, value: unknown): string[] {
   return [value].flat().map((one: unknown) => {
     const declared = TopicFace.declared(one)
@@ -79,7 +81,7 @@ function names (topics: TopicRegistry, right: string, value: unknown): string[] 
   })
 }
 
-/** A name holds neither ":" nor "*": who writes one means a pattern, which is not declared. */
+/** A name has neither ":" nor "*", so a text with one of them is a pattern that is not declared. */
 function nameOf (topics: TopicRegistry, name: string): string {
   if (/[:*]/.test(name)) throw new TopicUnknown(printable(name), 'Declare its pattern with fastify.topic().')
   return topics.resolve(name).name

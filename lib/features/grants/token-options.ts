@@ -3,9 +3,9 @@ import { OptionInvalid } from '../../errors.ts'
 import { onlyKnown, record } from '../../known.ts'
 
 export interface TokenSettings {
-  /** By `kid`; undefined where the app verifies tokens itself. */
+  /** Secrets by their `kid`. Undefined if the app verifies tokens itself. */
   readonly keys: ReadonlyMap<string, Buffer> | undefined
-  /** The key that signs. Undefined where there is one alone, which needs no name. */
+  /** The `kid` of the key that signs. Undefined if the only key has no name. */
   readonly kid: string | undefined
   readonly verify: ((token: string, request: unknown) => unknown) | undefined
   readonly issuer: readonly string[] | undefined
@@ -21,9 +21,9 @@ export interface TokenSettings {
 const KNOWN: ReadonlySet<string> = new Set([
   'secret', 'keys', 'kid', 'verify', 'issuer', 'audience', 'clockTolerance', 'maxLifetime', 'maxBytes', 'query'
 ] satisfies Array<keyof TokenSettings | 'secret'>)
-/** The name of a key that has none. */
+/** Stands for the name of a key without a name. */
 export const NAMELESS = ''
-/** RFC 7518 §3.2: of the size of the hash at least. */
+/** RFC 7518 §3.2: at least the size of the hash. */
 const MIN_SECRET_BYTES = 32
 const MAX_KEYS = 64
 const DAY_MS = 86_400_000
@@ -63,7 +63,7 @@ function readKeys (value: unknown): ReadonlyMap<string, Buffer> {
   return new Map(keys)
 }
 
-// Threat: a short secret is found by trying, from any one token.
+// Threat: with one token, an attacker can find a short secret by trying.
 function readSecret (name: string, value: unknown): Buffer {
   if (typeof value !== 'string' && !(value instanceof Uint8Array)) {
     throw new OptionInvalid(name, 'must be a string or bytes')
@@ -73,14 +73,14 @@ function readSecret (name: string, value: unknown): Buffer {
     throw new OptionInvalid(name,
       `has ${bytes.byteLength} bytes: HS256 needs at least ${MIN_SECRET_BYTES} random bytes (RFC 7518, section 3.2)`)
   }
-  // Threat: whoever has a public key could sign by it as if it were a secret.
+  // Threat: with a public key as the secret, everybody who knows that key could sign.
   if (/^\s*-----BEGIN /.test(bytes.toString('latin1'))) {
     throw new OptionInvalid(name, 'is a PEM key, but HS256 needs a secret. For such keys use "verify"')
   }
   return bytes
 }
 
-/** Objects do not keep the order of their members where these look like numbers, so it is never the first. */
+/** The first of several keys is never the default: objects reorder members whose names look like numbers. */
 function readKid (kid: unknown, keys: ReadonlyMap<string, Buffer> | undefined): string | undefined {
   if (kid === undefined && (!keys || keys.size === 1)) return keys && [...keys.keys()][0]
   if (typeof kid !== 'string' || !keys?.has(kid)) {

@@ -1,4 +1,4 @@
-/** Tokens that clients bring: found, checked, and made. */
+/** Finds, checks and makes tokens. */
 import sjson from 'secure-json-parse'
 import { statusAsked, type Patience } from '../../core/callbacks.ts'
 import { andThen, isThenable, type MaybePromise } from '../../core/maybe-promise.ts'
@@ -7,7 +7,7 @@ import { readClaims, type Claims } from './claims.ts'
 import { makeSigner, type Signer } from './jwt.ts'
 import type { TokenSettings } from './token-options.ts'
 
-/** A request, as far as it brings a token. */
+/** The parts of a request that may have a token. */
 export interface Bringing {
   readonly headers: { readonly authorization?: string | undefined }
   readonly query: unknown
@@ -28,10 +28,10 @@ export class Tokens {
     return new Tokens(settings, patience, settings.keys && await makeSigner(settings, settings.keys))
   }
 
-  /** Where there is none, tokens are made by others alone. */
+  /** Undefined if only others make tokens. */
   get signer (): Signer | undefined { return this.#signer }
 
-  /** The token that a request brings. @throws TokenInvalid */
+  /** The token of a request. @throws TokenInvalid */
   find ({ headers: { authorization }, query }: Bringing): string | undefined {
     const borne = authorization === undefined ? undefined : /^bearer(?: +|$)(.*)$/i.exec(authorization)?.[1]
     if (borne !== undefined) return borne.trimEnd()
@@ -40,10 +40,10 @@ export class Tokens {
     throw new TokenInvalid('is given more than once in the query')
   }
 
-  /** @throws TokenInvalid, Expired, and what the app's `verify` throws with a status of 500 and more */
+  /** @throws TokenInvalid, Expired, and what the app's `verify` throws with a status of 500 or more */
   verify (token: string, request: unknown): MaybePromise<Claims> {
     const { maxBytes } = this.settings
-    // Threat: whoever sends it has not been asked anything yet. Nothing is made of what is too large.
+    // Threat: the sender is not checked yet, so a token that is too large is not even parsed.
     if (token.length > maxBytes) throw new TokenInvalid(`is larger than tokens.maxBytes (${maxBytes})`)
     return andThen(this.#claimsOf(token, request), (claims) => this.#checked(claims))
   }
@@ -64,7 +64,7 @@ export class Tokens {
       return this.#signer?.verify(token)
     } catch (error) {
       if ((error as { code?: unknown }).code === 'FAST_JWT_EXPIRED') throw new Expired('the token')
-      // Not why: whoever tries to make one is told nothing.
+      // The error does not say why, because that would help to forge tokens.
       throw new TokenInvalid('is not valid')
     }
   }
@@ -77,7 +77,10 @@ export class Tokens {
   }
 }
 
-/** What the app's `verify` gave, as JSON: it may be of any shape, and whoever reads it later must find no traps. */
+/**
+ * Copies what the app's `verify` returned, as JSON. It may have any shape, and later readers must not meet getters or
+ * poisoned keys.
+ */
 function copied (claims: unknown): unknown {
   try {
     return sjson.parse(JSON.stringify(claims), { protoAction: 'error', constructorAction: 'error' })
@@ -86,7 +89,9 @@ function copied (claims: unknown): unknown {
   }
 }
 
-/** An error of 500 and more says that it could not be checked now; any other that it does not hold. */
+/**
+ * An error with a status of 500 or more means that the token could not be checked now; any other that it is not valid.
+ */
 function refuse (error: unknown): never {
   if ((statusAsked(error) ?? 0) >= 500) throw error
   throw new TokenInvalid('is not valid')

@@ -1,4 +1,4 @@
-/** The events of a topic that says who is there, as they change its state; and the state, as it is sent. */
+/** How the events of a presence topic change its state, and how that state is sent. */
 import type { EventId, KeyedEvent } from '../../core/adapter.ts'
 import type { Entry } from '../../core/event.ts'
 import { countText, memberEventStart } from '../../core/member-events.ts'
@@ -14,7 +14,7 @@ interface MemberEvent {
 
 const NOTHING: ReadonlyArray<readonly [string, Change]> = []
 
-/** Each key is a member's id. Threat: others may write into the log: what is no member is passed over. */
+/** Each key is a member's id. Threat: others may write into the log, so what is not a member is skipped. */
 export const whoIsThere: StateCodec = {
   changes (entry) {
     const { members, ids } = read(entry)
@@ -30,7 +30,7 @@ export const whoIsThere: StateCodec = {
     `"members":[${events.map(({ data }) => Buffer.from(data).toString()).join(',')}]}`
 }
 
-/** Of a topic that says only how many: its events name nobody, and the number is that of the last one. */
+/** For a topic in `count` mode. Its events name no members, and the number is that of the last event. */
 export function howMany (): StateCodec {
   let last: number | undefined
   return {

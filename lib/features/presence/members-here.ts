@@ -1,11 +1,11 @@
 /**
- * The members of one topic that are connected to this node, each by one connection or several. One that has lost its
- * last connection stays for the grace: it may be reloading a page. While it does, and when it comes back, nobody is
- * told anything.
+ * The members of one topic that are connected to this node, each by one or more connections. A member that has lost its
+ * last connection stays for the grace, because it may be reloading a page. If it comes back in time, nobody is told
+ * anything.
  */
 import type { LeaveReason, MemberStore, MemberTopic } from '../../core/adapter.ts'
 
-/** Who a connection is here. `info`: as JSON text. */
+/** Which member a connection belongs to. `info`: as JSON text. */
 export interface Membership { readonly id: string, readonly info: string | undefined }
 
 /** How a connection has left. `lost`: it may come back. */
@@ -14,9 +14,9 @@ export type Departure = 'lost' | Exclude<LeaveReason, 'lost'>
 interface MemberHere {
   readonly connections: Set<object>
   info: string | undefined
-  /** What its client says of itself, as JSON text. */
+  /** What the member's client says of itself, as JSON text. */
   state: string | undefined
-  /** What the store was told. */
+  /** The text that the store has. */
   shown: string
   grace: NodeJS.Timeout | undefined
 }
@@ -27,7 +27,7 @@ export class MembersHere {
   readonly #empty: () => void
   readonly #members = new Map<string, MemberHere>()
 
-  /** `empty`: called when the last one is gone. */
+  /** `empty`: called when the last member is gone. */
   constructor (store: MemberStore, topic: MemberTopic, empty: () => void) {
     this.#store = store
     this.topic = topic
@@ -61,7 +61,7 @@ export class MembersHere {
     this.#store.hold(this.topic, id, { is: 'there', data, shows })
   }
 
-  /** What its client says of itself. False where it is no member. */
+  /** Sets what the member's client says of itself. False if it is no member. */
   update (id: string, state: string): boolean {
     const member = this.#members.get(id)
     if (!member) return false
@@ -83,7 +83,7 @@ export class MembersHere {
     if (this.#members.size === 0) this.#empty()
   }
 
-  /** The node closes: what becomes of its members is the store's to say. */
+  /** The node closes. The store decides what becomes of its members. */
   close (): void {
     for (const { grace } of this.#members.values()) clearTimeout(grace)
     this.#members.clear()

@@ -1,10 +1,10 @@
-/** What is declared of the presence of a topic. */
+/** The declaration of a topic's presence. */
 import type { FastifyRequest } from 'fastify'
 import type { LeaveReason } from '../../core/adapter.ts'
 import type { Identity } from '../../core/identity.ts'
 import type { Check } from '../../core/validation.ts'
 
-/** Of a member, as the app is handed it. */
+/** A member, as the app gets it. */
 export interface Member { id: string, info?: unknown, state?: unknown }
 
 export interface PresencePolicy {
@@ -18,7 +18,7 @@ export interface PresencePolicy {
   readonly event: string
   readonly id: ((identity: Identity) => unknown) | undefined
   readonly info: ((identity: Identity, request: FastifyRequest) => unknown) | undefined
-  /** Undefined: clients may say nothing of themselves. */
+  /** Undefined: clients may not show a state. */
   readonly state: Check | undefined
   readonly onJoin: ((member: Member, context: { topic: string }) => unknown) | undefined
   readonly onLeave: ((member: { id: string }, context: { topic: string, reason: LeaveReason }) => unknown) | undefined

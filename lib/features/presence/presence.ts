@@ -1,5 +1,6 @@
 /**
- * Who is there: for each topic that is declared so, another one that says it, and the members connected to this node.
+ * Presence: for each topic that declares it, a companion topic that says who is there, and the members connected to
+ * this node.
  */
 import {
   memberStoreOf, type Adapter, type MemberChange, type MemberStore, type MemberTopic, type Retention
@@ -24,23 +25,23 @@ export interface PresenceHost extends TopicHost {
   attach (feature: Feature): void
 }
 
-/** A topic that says who is in another one. */
+/** The topic that says who is in another topic. */
 export interface Companion { readonly declared: DeclaredTopic, readonly policy: PresencePolicy }
 
-/** A page of those who are there. */
+/** A page of members. */
 interface Members { readonly members: unknown[], readonly size: number, readonly more: boolean }
 
-/** Of its events so many are kept: who comes back within that time is told what has changed, others who is there. */
+/** A client that comes back while its events are kept gets the changes. Others get the list of members. */
 const RETENTION: Retention = Object.freeze({ limit: 1000, maxAge: 120_000, maxBytes: 4 << 20 })
 
 export class Presence implements Feature {
   readonly #host: PresenceHost
   readonly #store: MemberStore | undefined
-  /** By the topic that it is about, and by itself. */
+  /** Companions by the topic that they are about, and policies by the companion's own topic. */
   readonly #companions = new Map<DeclaredTopic, Companion>()
   readonly #policies = new Map<DeclaredTopic, PresencePolicy>()
   readonly #here = new Map<string, MembersHere>()
-  /** Who a connection will be in a topic that it is about to join, and who it is in those that it has joined. */
+  /** The membership of each connection by companion name: before it joins the companion, and after. */
   readonly #expected = new WeakMap<object, Map<string, Membership>>()
   readonly #entered = new WeakMap<object, Map<string, Membership>>()
 
@@ -59,7 +60,7 @@ export class Presence implements Feature {
       retention: RETENTION,
       schemas: undefined,
       events: undefined,
-      // Asked anew where rights may have been taken. Where nobody is asked, it goes as the topic goes.
+      // Called again when rights may have been taken. Without `authorize`, the companion goes as its topic goes.
       authorize: typeof authorize === 'function'
         ? (request, { params, claims }) =>
             authorize(request, { topic: topic.name(params), params, action: 'presence', claims })
@@ -78,7 +79,7 @@ export class Presence implements Feature {
     this.#policies.set(declared, policy)
   }
 
-  /** Apps without presence pay nothing for it. */
+  /** Called for the first declaration: apps without presence have no cost. */
   #begin (store: MemberStore): void {
     store.watch((topic, change) => this.#told(topic, change), (name) => this.#describe(name))
     this.#host.attach(this)
@@ -88,7 +89,7 @@ export class Presence implements Feature {
     return this.#companions.get(topic)
   }
 
-  /** What says who is in this one is called; undefined where nothing does, or where its name would be too long. */
+  /** The name of this topic's companion. Undefined if it has none, or if the name would be too long. */
   nameIn (topic: DeclaredTopic, params: Params): string | undefined {
     try {
       return this.#companions.get(topic)?.declared.name(params)
@@ -106,12 +107,14 @@ export class Presence implements Feature {
     return { members: items.map(({ data }) => data), size, more }
   }
 
-  /** Says who the connection is in a topic, before it joins the companion. Without it, it only watches. */
+  /**
+   * Sets which member the connection will be, before it joins the companion. Without this the connection only watches.
+   */
   expect (connection: object, { name }: TopicAt, membership: Membership): void {
     put(this.#expected, connection, name, membership)
   }
 
-  /** What a client says of itself, as JSON text. False where it is no member. */
+  /** Sets what a client says of itself, as JSON text. False if it is no member. */
   update (connection: object, { topic, params }: TopicAt, state: string): boolean {
     const name = this.nameIn(topic, params) ?? ''
     const membership = this.#entered.get(connection)?.get(name)
@@ -130,7 +133,7 @@ export class Presence implements Feature {
   }
 
   left (connection: Listener, { declared, params, name }: ActiveTopic, how: Departed): void {
-    // Its members go with the node, which comes back or does not.
+    // A node that stops does not report departures one by one: the store handles all its members at once.
     if (this.#host.stopping) return
     const companion = how === 'ended' ? undefined : this.nameIn(declared, params)
     if (companion !== undefined) this.#leave(connection, companion, departureOf(how, connection))
@@ -141,7 +144,7 @@ export class Presence implements Feature {
     if (this.#policies.has(declared)) this.#store?.doubt(name)
   }
 
-  /** It has left the topic itself. */
+  /** The connection has left the topic, so it leaves the companion too. */
   #leave (connection: Listener, name: string, how: Departure): void {
     this.#depart(connection, name, how)
     connection.remove(name)
@@ -210,10 +213,10 @@ function put (
   all.set(connection, known.set(name, membership))
 }
 
-/** By these the server sends a client away. Behind any other end it may be reloading its page. */
+/** With these reasons the server sends a client away. After any other end the client may be reloading its page. */
 const SENT_AWAY: ReadonlySet<string> = new Set([closedByApp, forbidden, tooManyFaults].map(({ name }) => name))
 
-/** Nobody who was sent away for good is waited for. */
+/** A client that was sent away for good gets no grace. */
 function departureOf (how: Departed, { reason }: Listener): Departure {
   if (how === 'taken') return 'removed'
   if (how === 'left') return 'left'

@@ -1,12 +1,12 @@
 /**
- * Runs that a client begins anew under one key (`start: 'POST'`): the last one begun is the present one, and those
- * before it are over. Which one that is says the last event of a topic of the key's own, which all nodes read alike. A
- * run is named by its key and a mark, so that each has a topic and an owner of its own.
+ * Runs that clients begin anew under one key (`start: 'POST'`). The last one begun is the present run; the runs before
+ * it are over. The last event of a topic of the key says which one is present, so all nodes agree. A run is named by
+ * its key and a mark, so each has its own topic and owner.
  *
- * Each is appended behind the one that was the present, and behind no other: so each run has one successor, which stops
- * it. No order finds a run whose source is not open yet: it looks by itself before it opens. And a node looks again as
- * often as it renews its leases, since a successor may have died before it stopped anybody, and an adapter that is
- * short of room may have forgotten which run is the present.
+ * Each run is appended only directly after the run that was present. So each run has one successor, which stops it. A
+ * stop order does not find a run whose source is not open yet, so such a run checks before it opens. A node checks
+ * again each time that it renews its leases, because a successor may have died before it stopped its predecessor, and
+ * an adapter that is short of memory may have dropped the present run.
  */
 import type { EventId, Retention } from '../../core/adapter.ts'
 import { randomId } from '../../core/id.ts'
@@ -22,13 +22,13 @@ export interface RunKey { readonly space: string, readonly key: string }
 
 const RETENTION: Retention = { limit: 8, maxAge: RUNNING_MS, maxBytes: 1 << 16 }
 const PAGE = { count: 8, bytes: 1 << 16 }
-/** Of those that begin at one moment one gets through each time. */
+/** Of the runs that begin at the same moment, one succeeds in each try. */
 const MOST_TRIES = 200
 
-/** One that this node has begun. */
+/** A run that this node has begun. */
 export interface Begun { readonly key: RunKey, readonly mark: string, readonly at: TopicAt }
 
-/** What stands last in a key's topic. `mark` is undefined where nothing does, or it is forgotten. */
+/** The last event of a key's topic. `mark` is undefined if there is none, or it is not kept any more. */
 interface Last { readonly head: EventId, readonly mark: string | undefined }
 
 export class BegunRuns {
@@ -43,7 +43,7 @@ export class BegunRuns {
     runs.alsoCheck(async () => await this.#check())
   }
 
-  /** The next run of this key. The one before it is stopped, on whichever node. @throws Unavailable */
+  /** Begins the next run of this key. The run before it is stopped on its node. @throws Unavailable */
   async begin (key: RunKey): Promise<Begun> {
     const mark = randomId()
     const begun = { key, mark, at: this.#runs.at(runWith(key, mark)) }
@@ -57,7 +57,10 @@ export class BegunRuns {
     }
   }
 
-  /** Makes it the present one. It runs by then: a key never names a run that is yet to run. @throws Unavailable */
+  /**
+   * Makes the run the present one. It counts as running already, so a key never names a run that does not run yet.
+   * @throws Unavailable
+   */
   async #succeed (begun: Begun): Promise<void> {
     const { key, mark } = begun
     for (let tries = 0; tries < MOST_TRIES; tries++) {
@@ -71,12 +74,12 @@ export class BegunRuns {
     throw new Unavailable('too many runs of one key are starting at the same time')
   }
 
-  /** It is begun, and not going to run: its client has left. */
+  /** The run will not start, because its client has left. */
   async leave ({ at }: Begun): Promise<void> {
     await this.#runs.leave(at)
   }
 
-  /** Starts the source of a run that was begun, unless another one has begun since. */
+  /** Starts the source of a run that was begun, unless another run has begun since. */
   async ensure (begun: Begun, settings: RunSettings, open: OpenRun): Promise<void> {
     await this.#runs.ensure(begun.at, settings, async (signal) => {
       if (await this.#isPresent(begun)) return signal.aborted ? [] : await open(signal)
@@ -85,13 +88,13 @@ export class BegunRuns {
     })
   }
 
-  /** Undefined where none was begun, or the last one is over and forgotten. */
+  /** The present run. Undefined if none was begun, or the last one is over and not kept any more. */
   async present (key: RunKey): Promise<RunParams | undefined> {
     const mark = (await this.#last(key)).mark ?? this.#markHere(key)
     return mark === undefined ? undefined : runWith(key, mark)
   }
 
-  /** Stops the present run of a key, on whichever node. True when one runs. */
+  /** Stops the present run of a key on its node. True if one runs. */
   async stop (key: RunKey): Promise<boolean> {
     const run = await this.present(key)
     return run !== undefined && await this.#runs.stop(run)
@@ -99,7 +102,7 @@ export class BegunRuns {
 
   // --- which one is the present ----------------------------------------------------------
 
-  /** True also where that is forgotten. */
+  /** True also if no run is kept as present. */
   async #isPresent ({ key, mark }: Begun): Promise<boolean> {
     const last = await this.#last(key)
     return last.mark === undefined || last.mark === mark
@@ -114,7 +117,7 @@ export class BegunRuns {
 
   async #checkOne (begun: Begun): Promise<void> {
     const { head, mark } = await this.#last(begun.key)
-    // Should another one have begun meanwhile, this is not appended.
+    // If another run has begun meanwhile, this is not appended.
     if (mark === undefined) await this.#append(begun.key, begun.mark, head)
     else if (mark !== begun.mark) this.#stopHere(begun)
   }
@@ -123,7 +126,7 @@ export class BegunRuns {
     this.#runs.stopHere(runWith(key, mark))
   }
 
-  /** Of the run of a key that was begun here last, and still runs. */
+  /** The mark of the key's run that was begun here last, and still runs. */
   #markHere ({ space, key }: RunKey): string | undefined {
     const own = [...this.#begun].filter((begun) => begun.key.space === space && begun.key.key === key)
     return own.findLast(({ at }) => this.#runs.runsHere(at.name))?.mark
@@ -135,7 +138,7 @@ export class BegunRuns {
     return { head, mark: last && Buffer.from(last.data).toString() }
   }
 
-  /** False where something else is the last by now. */
+  /** False if another event is the last one by now. */
   async #append (key: RunKey, mark: string, expect: EventId): Promise<boolean> {
     const options = { retention: RETENTION, format: 'text', lifetime: RUNNING_MS, expect } as const
     try {
@@ -153,7 +156,7 @@ export class BegunRuns {
   }
 }
 
-/** A mark has no space in it, so no key can be taken for another's. */
+/** A mark has no space in it, so two pairs of key and mark never make the same name. */
 function runWith ({ space, key }: RunKey, mark: string): RunParams {
   return runOf(space, `${mark} ${key}`)
 }

@@ -1,18 +1,18 @@
 /**
- * Who runs a source: the node that has the lease on its topic, for as long as it renews the lease. Where the adapter
- * knows of no leases, there is only one node.
+ * Leases of runs. The node that has the lease on a run's topic runs its source, as long as it renews the lease. If the
+ * adapter has no leases, there is only one node.
  */
 import { ownershipOf, type Adapter, type Ownership } from '../../core/adapter.ts'
 
-/** A node that says nothing for so long does not run its sources any more. */
+/** If a node does not renew its leases for so long, its sources count as lost. */
 const LEASE_MS = 6000
-/** How often leases are renewed, and those of others looked at. */
+/** How often a node renews its leases and checks those of others. */
 export const LEASE_TICK_MS = 2000
-/** Whose a run is, or how it is over. `nobody`: it has not begun, or its node is lost. */
+/** Where a run is, or how it has ended. `nobody`: it has not begun, or its node is lost. */
 export type Holder = 'here' | 'elsewhere' | 'nobody' | Ending
-/** How a run is over. */
+/** How a run has ended. */
 export type Ending = 'ended' | 'broken-off'
-/** In place of an owner when the run is over. */
+/** The owner of the lease of a run that has ended. */
 const OVER: Readonly<Record<Ending, string>> = { ended: 'over', 'broken-off': 'broken-off' }
 
 export class Leases {
@@ -27,7 +27,7 @@ export class Leases {
   /** The owner that an append to a run's topic must name. */
   get owner (): string | undefined { return this.#ownership && this.#node }
 
-  /** Claims it, or claims it again. True when this node may run it. */
+  /** Claims or renews the lease. True if this node may run the source. */
   async claim (name: string): Promise<boolean> {
     return this.#ownership === undefined || await this.#ownership.claim(name, this.#node, LEASE_MS) === this.#node
   }
@@ -43,13 +43,13 @@ export class Leases {
     await this.#ownership?.release(name, this.#node)
   }
 
-  /** The run is over. That is known for so many ms. */
+  /** Marks the run as ended, for `ms`. */
   async end (name: string, ending: Ending, ms: number): Promise<void> {
     await this.#ownership?.release(name, this.#node, { owner: OVER[ending], ms })
   }
 }
 
-/** By a node that lives. */
+/** True if a live node has the lease. */
 export function isHeld (holder: Holder): holder is 'here' | 'elsewhere' {
   return holder === 'here' || holder === 'elsewhere'
 }

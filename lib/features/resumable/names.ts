@@ -1,22 +1,22 @@
 /**
- * What runs are called. A run is named by its space (a route's, or one that several routes name) and its key, either of
- * which may hold anything and be of any length; both become params of one topic's name, and no two names are the same.
+ * The names of runs. A run is named by its space (of one route, or shared by several) and its key. Both may have any
+ * text of any length. They become params of a topic's name, and no two runs get the same name.
  */
 import { createHash } from 'node:crypto'
 import { encodeSegment } from '../../core/topics/pattern.ts'
 import { OptionInvalid, RunKeyInvalid, RunSpaceUnknown } from '../../errors.ts'
 
 export const RUN_PATTERN = 'realtime:runs/:space/:key'
-/** Which run of a key is the present one. */
+/** The topic that says which run of a key is the present one. */
 export const PRESENT_PATTERN = 'realtime:present/:space/:key'
 
-/** A run, as its topic's params say it. */
+/** A run, as the params of its topic. */
 export interface RunParams { readonly space: string, readonly key: string }
 
-/** A part of at most so many bytes stands as it is. A hash is one byte longer, so no such part can be taken for one. */
+/** A part of at most so many bytes is used unchanged. A hash is one byte longer, so the two cannot be confused. */
 const MAX_PART = 63
 
-/** `whose`: of a route, or of stop(). @throws RunKeyInvalid */
+/** `whose`: for the error: the route, or stop(). @throws RunKeyInvalid */
 export function checkRunKey (whose: string, key: unknown): string {
   if (typeof key === 'string' && key !== '') return key
   throw new RunKeyInvalid(whose, key === '' ? 'empty' : key === null ? 'null' : `of type ${typeof key}`)
@@ -28,8 +28,8 @@ export function runOf (space: string, key: string): RunParams {
 }
 
 /**
- * The run of one identity and the params of its request. Always a hash, of another kind than a long key's: there is no
- * text that a `key` function could give to reach it.
+ * The run of one identity and the params of its request. It is always a hash, of another kind than that of a long key.
+ * So no text that a `key` function returns can reach it.
  */
 export function ownRunOf (
   space: string, identity: string, params: ReadonlyArray<readonly [string, unknown]>
@@ -41,16 +41,16 @@ function part (text: string): string {
   return text.isWellFormed() && encodeSegment(text).length <= MAX_PART ? text : hash('text', text)
 }
 
-/** Of the UTF-16 units, so that texts that are not well-formed are told apart too. */
+/** Hashes the UTF-16 units, so that texts that are not well-formed differ too. */
 function hash (kind: 'own' | 'text', text: string): string {
   return createHash('sha256').update(kind).update('\0').update(text, 'utf16le').digest('hex')
 }
 
 /** The spaces of this node's routes. */
 export class RunSpaces {
-  /** By name: the patterns of the routes whose runs are in it. */
+  /** By name: the patterns of the routes whose runs are in the space. */
   readonly #patterns = new Map<string, Set<string>>()
-  /** Those in which a run is begun by a POST, and ends the one before it. */
+  /** By name: true if in this space a POST begins a run and ends the one before it. */
   readonly #begun = new Map<string, boolean>()
 
   /** @throws OptionInvalid */
@@ -67,8 +67,8 @@ export class RunSpaces {
   }
 
   /**
-   * The space that the app means: by its name or its route's pattern, or the only one there is. A name that is not
-   * known here may be that of another node's route.
+   * Finds the space that the app means, by its name or its route's pattern, or the only space. An unknown name may
+   * belong to a route of another node.
    * @throws RunSpaceUnknown
    */
   find (given: string | undefined): string {

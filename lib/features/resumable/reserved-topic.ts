@@ -1,8 +1,8 @@
-/** Topics that runs are kept in, which no client can name. */
+/** Topics for runs, which no client can name. */
 import type { Retention } from '../../core/adapter.ts'
 import { DeclaredTopic, type TopicHost } from '../../core/topics/topic.ts'
 
-/** `whole`: it is of use only as a whole, and ends with its last event. */
+/** `whole`: the topic is of use only as a whole, and ends with its last event. */
 export function reservedTopic (
   host: TopicHost, pattern: string, { retention, whole }: { retention: Retention, whole?: boolean }
 ): DeclaredTopic {

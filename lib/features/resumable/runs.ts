@@ -1,13 +1,13 @@
 /**
- * Resumable sources: what a source yields goes into a topic of its own, so that whoever asks again, on any node, gets
- * what was said and then the rest, and the source runs once.
+ * Resumable sources. What a source yields goes into a topic of its own. So a client that asks again, on any node, gets
+ * what was said and then the rest, and the source runs only once.
  *
- * A run's log starts at its oldest event, and ends with `realtime:end` or `realtime:aborted`. It is kept whole, for
- * `maxAge` after the last event, and then forgotten whole: a trimmed front would be a cut answer.
+ * A run's log starts at its oldest event, and ends with `realtime:end` or `realtime:aborted`. It is kept whole for
+ * `maxAge` after the last event, and then dropped whole, because a log without its front would be a cut answer.
  *
- * The node that runs it owns the topic by a lease, without which it can append nothing. When the lease ends before the
- * run does, whichever node has a listener takes it over, only to say `realtime:aborted`. Of a run that has said
- * nothing, nothing is kept: whoever asks next starts it anew.
+ * The node that runs it owns the topic by a lease, without which it cannot append. If the lease ends before the run
+ * does, a node with a listener takes the run over, only to say `realtime:aborted`. If the run has said nothing, nothing
+ * is kept, and the next request starts it anew.
  */
 import type { AppendOptions, Format, EventId, Retention } from '../../core/adapter.ts'
 import { inNobodysName, keepContext } from '../../core/async-context.ts'
@@ -28,9 +28,9 @@ import { Closed, NotOwner } from '../../errors.ts'
 export interface RunSettings {
   /** How long an ended run is kept, ms. */
   readonly maxAge: number
-  /** Bytes of data of one run; past it, it is aborted. */
+  /** Bytes of data of one run. Above it the run is aborted. */
   readonly maxBytes: number
-  /** `data`: what its source yields is the data itself, and no event. */
+  /** `data`: the source yields the data itself, not events. */
   readonly yields?: Yields
 }
 
@@ -43,18 +43,18 @@ type End = {
   reason: 'done' | 'stopped' | 'failed' | 'too-large' | 'closing' | 'node-lost'
 }
 
-/** A run may be silent for so long before it is forgotten: its end always follows. */
+/** How long a silent run is kept, ms. It is so long because the end of a run always follows. */
 export const RUNNING_MS = 86_400_000
 const MAX_EVENTS = 1_000_000
 
 interface Run {
   readonly at: TopicAt
-  /** Aborted in the context of the request that started it. */
+  /** Aborted in the async context of the request that started the run. */
   readonly abort: AbortController
   readonly origin: ReturnType<typeof keepContext>
   readonly opened: Promise<void>
   end: End | undefined
-  /** Its end is stored, or cannot be. Undefined until its source is open. */
+  /** Resolves when the end is stored, or cannot be. Undefined until the source is open. */
   ended: Promise<void> | undefined
 }
 
@@ -63,9 +63,9 @@ export class Runs {
   readonly #host: RunsHost
   readonly #leases: Leases
   readonly #running = new Map<string, Run>()
-  /** Reserved, and not running yet, each with the end that was ordered meanwhile. */
+  /** Runs that are reserved and not running yet, with the end that was ordered meanwhile. */
   readonly #reserved = new Map<string, End | undefined>()
-  /** Runs that were asked for here, wherever they run. This node looks after them when theirs is lost. */
+  /** Runs that clients of this node have asked for. If the node of a run is lost, this node ends it. */
   readonly #followed = new Map<string, RunSettings>()
   readonly #checks: Array<() => Promise<unknown>> = []
   #topic: DeclaredTopic | undefined
@@ -88,7 +88,7 @@ export class Runs {
 
   /**
    * Starts the source, unless it runs or its events are still kept. Resolves when the source has said something, or
-   * takes long to do so; what it throws until then is thrown to all who wait for it.
+   * takes long. What the source throws before that is thrown to all callers that wait.
    */
   async ensure (at: TopicAt, settings: RunSettings, open: OpenRun): Promise<void> {
     this.follow(at, settings)
@@ -98,7 +98,7 @@ export class Runs {
     const end = this.#reserved.get(at.name)
     if (end) abort.abort()
     const opened = this.#open(at, settings, open, abort)
-    // Before anything is awaited, so that the next to ask finds it.
+    // This comes before any await, so that the next caller finds the run.
     this.#running.set(at.name, { at, abort, origin: keepContext(), opened, end, ended: undefined })
     this.#reserved.delete(at.name)
     try {
@@ -109,7 +109,7 @@ export class Runs {
     }
   }
 
-  /** Checks again and again, as often as leases are renewed. */
+  /** Adds a check that runs each time that leases are renewed. */
   alsoCheck (check: () => Promise<unknown>): void {
     this.#checks.push(check)
   }
@@ -118,19 +118,19 @@ export class Runs {
     return this.#running.has(name) || this.#reserved.has(name)
   }
 
-  /** From now on it runs, for whoever asks, though its source is not open. Until `ensure`, or `leave`. */
+  /** Makes the run count as running before its source is open, until `ensure` or `leave`. */
   async reserve ({ name }: TopicAt): Promise<void> {
     this.#reserved.set(name, undefined)
     await this.#leases.claim(name)
   }
 
-  /** It is not going to run. */
+  /** Ends the reservation, because the run will not start. */
   async leave (at: TopicAt): Promise<void> {
-    // Should that fail, its lease ends by itself.
+    // If this fails, the lease ends by itself.
     if (this.#reserved.delete(at.name)) await this.#giveBack(at).catch(() => {})
   }
 
-  /** Somebody here listens to the run, wherever it runs. @throws Closed */
+  /** A client of this node listens to the run, which may run on any node. @throws Closed */
   follow (at: TopicAt, settings: RunSettings): void {
     if (this.#closed) throw new Closed()
     this.#followed.set(at.name, settings)
@@ -156,7 +156,7 @@ export class Runs {
       })
       this.#goOn(at, settings, reader, await reader.first(), abort)
     } catch (error) {
-      // Should that fail too, its lease ends by itself.
+      // If this fails too, the lease ends by itself.
       await this.#giveBack(at).catch(() => {})
       throw error
     }
@@ -172,14 +172,14 @@ export class Runs {
     if (run) run.ended = ended
   }
 
-  /** True when the run has said something already, all of it or a part. A part whose node is lost gets its end now. */
+  /** True if the run has events already. If they have no end and the run's node is lost, the end is stored now. */
   async #begun (at: TopicAt, settings: RunSettings): Promise<boolean> {
     if (!await isKept(this.#host.adapter, at.name)) return false
     await this.#takeOver(at, settings)
     return true
   }
 
-  /** True when nothing follows `cursor` and nothing ever will. */
+  /** True if nothing follows `cursor` now or later. */
   async over (at: TopicAt, cursor: EventId): Promise<boolean> {
     if (this.runsHere(at.name)) return false
     const { linked, events } = await this.#host.adapter.read(at.name, cursor, { count: 1, bytes: 1 })
@@ -187,7 +187,7 @@ export class Runs {
     return !isHeld(await this.#leases.holder(at.name))
   }
 
-  /** What there is of it. A part whose node is lost gets its end now. */
+  /** The state of the run. If it has no end and its node is lost, the end is stored now. */
   async state (at: TopicAt, settings: RunSettings): Promise<RunState> {
     if (this.runsHere(at.name)) return 'runs'
     const holder = await this.#leases.holder(at.name)
@@ -200,7 +200,7 @@ export class Runs {
     return ending ?? 'broken-off'
   }
 
-  /** Stops the run, on whichever node. True when it runs at all. */
+  /** Stops the run on its node. True if it runs. */
   async stop (run: RunParams): Promise<boolean> {
     if (this.stopHere(run)) return true
     if (await this.#leases.holder(this.at(run).name) !== 'elsewhere') return false
@@ -209,22 +209,22 @@ export class Runs {
   }
 
   /**
-   * Threat: whoever may write to the adapter's server can say anything. A node of the version before gives no space,
-   * and has no run of ours.
+   * Threat: a writer to the adapter's server can send anything. A node of the version before gives no space, and none
+   * of its runs is ours.
    */
   #readStop ({ space, key }: Members): (() => void) | undefined {
     if (!isText(key) || !(space === undefined || isText(space))) return undefined
     return () => { if (space !== undefined) this.stopHere({ space, key }) }
   }
 
-  /** True when it ran here. */
+  /** True if the run was on this node. */
   stopHere (run: RunParams): boolean {
     return this.#stop(this.at(run).name, { name: 'realtime:end', reason: 'stopped' })
   }
 
   /**
-   * The node closes, and its sources end with it. Resolves when their ends are in their topics here, so that the
-   * listeners can be told.
+   * The node closes, and its sources end. Resolves when the local topics have these ends, so that listeners can be
+   * told.
    */
   closing (): Promise<unknown> | undefined {
     this.#closed = true
@@ -261,9 +261,9 @@ export class Runs {
   ): Promise<void> {
     const end = await this.#pull(at, settings, reader, first)
     const reason = this.#running.get(at.name)?.end ?? end
-    // The source is not waited for: one that does not listen to its signal must not hold the end back.
+    // The source is not awaited: if it ignores its signal, it must not delay the end.
     if (reason.reason !== 'done') abort.abort()
-    // Another node has taken it over, and has said so.
+    // After `node-lost` another node has taken the run over, and has stored its end.
     if (reason.reason !== 'node-lost') await this.#end(at, settings, reason)
   }
 
@@ -312,7 +312,7 @@ export class Runs {
     if (!await this.#leases.claim(name)) this.#stop(name, { name: 'realtime:aborted', reason: 'node-lost' })
   }
 
-  /** Looks after a run of another node: when its lease has ended and its end was never said, this node says it. */
+  /** Looks after a run of another node. If its lease has ended without an end of the run, this node stores the end. */
   async #follow (name: string, settings: RunSettings): Promise<void> {
     if (this.runsHere(name)) return
     const topic = this.#host.active.get(name)
@@ -335,7 +335,7 @@ export class Runs {
   }
 
   /**
-   * The run, or its node, failed before it had said anything. Those who wait for it here are told to ask again, which
+   * The run, or its node, failed before its first event. Local clients that wait for it are told to ask again, which
    * starts it anew.
    */
   async #giveBack (at: TopicAt): Promise<void> {

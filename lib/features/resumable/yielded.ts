@@ -1,4 +1,4 @@
-/** What the source of a run yields, as it is stored. */
+/** Encodes what the source of a run yields, for its topic. */
 import type { Format } from '../../core/adapter.ts'
 import { checkEventName } from '../../core/event-name.ts'
 import { bounded, encodeAny, type Payload } from '../../core/payload.ts'
@@ -7,7 +7,7 @@ import { EventDataInvalid } from '../../errors.ts'
 
 export interface RunEvent { event?: string, data?: unknown }
 
-/** `data`: what is yielded is the data itself, and no event. */
+/** `data`: the source yields the data itself, not events. */
 export type Yields = 'events' | 'data' | undefined
 
 export interface Told { readonly name: string, readonly data: Uint8Array, readonly format: Format }

@@ -1,6 +1,7 @@
 /**
- * What this node holds of one topic: what it wants to be in Redis, and what it knows to be there. One batch is on its
- * way at a time, with the token of the one before; it is sent again, byte for byte, until Redis has answered.
+ * The members that this node holds in one topic: those that it wants in Redis, and those that it knows to be there. One
+ * batch is on its way at a time, with the token of the batch before. It is sent again unchanged until Redis has
+ * answered.
  */
 import type { Holding, LeaveReason, MemberChange, MemberTopic } from '../../../core/adapter.ts'
 
@@ -8,7 +9,7 @@ import type { Holding, LeaveReason, MemberChange, MemberTopic } from '../../../c
 export type HoldAnswer =
   | {
     readonly is: 'done'
-    /** Since when Redis knows anything of the topic. */
+    /** Identifies the life of the topic in Redis. It changes if Redis lost the topic. */
     readonly birth: string
     readonly joined: readonly string[]
     readonly gone: ReadonlyArray<[LeaveReason, string[]]>
@@ -22,7 +23,7 @@ export interface Batch {
   readonly node: string
   readonly before: string
   readonly token: string
-  /** Kind, id and text of each. */
+  /** Kind, id and text of each member. */
   readonly args: readonly string[]
   readonly ids: readonly string[]
 }
@@ -30,17 +31,17 @@ export interface Batch {
 export interface HeldTopicHost {
   readonly node: string
   token (): string
-  /** Registers and indexes this node. False where it is another one from here on. @throws what Redis answers */
+  /** Registers this node and indexes the topic. False if the node has got another name. @throws what Redis answers */
   prepare (topic: string): Promise<boolean>
   send (topic: MemberTopic, batch: Batch): Promise<HoldAnswer>
-  /** Members of this node that are in Redis, by id. */
+  /** Resolves with the members that Redis has for this node: text by id. */
   readHeld (topic: string, node: string): Promise<Map<string, string>>
-  /** The node was taken for dead under this name. */
+  /** Redis took the node with this name for dead. */
   died (node: string): Promise<void>
   told (topic: MemberTopic, change: MemberChange): void
-  /** Resolves when it is worth trying again; false once nobody wants it any more. */
+  /** Resolves when it is worth trying again, or with false if the adapter was closed. */
   pause (attempt: number): Promise<boolean>
-  /** Nothing of it is held, and all of that is said. */
+  /** This node holds no member of the topic any more, and Redis knows that. */
   empty (topic: string): void
 }
 
@@ -48,30 +49,30 @@ const BATCH_MEMBERS = 200
 const BATCH_BYTES = 48 * 1024
 const KINDS: Record<LeaveReason, string> = { left: '-', removed: 'r', lost: 'l' }
 
-/** What is to be said of a member, until Redis knows it. */
+/** What Redis is to know of a member that is there. */
 type Wish = Holding & { readonly is: 'there' }
 
 export class HeldTopic {
   topic: MemberTopic
   readonly #host: HeldTopicHost
   readonly #wanted = new Map<string, Wish>()
-  /** Why those went that are not wanted any more. */
+  /** Why members left that this node does not hold any more. */
   readonly #gone = new Map<string, LeaveReason>()
-  /** Under which name of this node Redis knows it, and up to which batch. */
+  /** The name under which this node was last sent, and the token of its last batch. */
   #node = ''
   #token = ''
   #stored = new Map<string, string>()
   readonly #dirty = new Set<string>()
-  /** Those that Redis has known to be held here, under whatever name. */
+  /** Members that Redis has known to be held here, under any name of this node. */
   readonly #held = new Set<string>()
   #birth = ''
-  /** Those that this node held when Redis lost them: that they are there again is no news. */
+  /** Members that this node held when Redis lost them. Their new join is not reported. */
   readonly #lost = new Set<string>()
-  /** Those whose leave Redis had taken, and then lost: that they leave again is no news. */
+  /** Members whose leave Redis had accepted and then lost. Their new leave is not reported. */
   readonly #left = new Set<string>()
   /** Members for whom there was no room, in the order in which they were refused. */
   readonly #refused = new Set<string>()
-  /** Nobody knows whether Redis has it still. */
+  /** True if Redis may have lost some of it. */
   #doubtful = false
   #working: Promise<void> | undefined
 
@@ -94,29 +95,29 @@ export class HeldTopic {
     this.work()
   }
 
-  /** Redis may have lost it: it is compared. */
+  /** Redis may have lost members: compares them. */
   doubt (): void {
     this.#doubtful = true
     this.work()
   }
 
-  /** Says again some of the members for whom there was no room: others may have left, on any node. */
+  /** Sends again some of the members for whom there was no room: others may have left, on any node. */
   askForRoom (): void {
     if (this.#refused.size === 0) return
     for (const id of [...this.#refused].slice(0, BATCH_MEMBERS)) this.#dirty.add(id)
     this.work()
   }
 
-  /** Nobody is held, and nothing is to be said. */
+  /** True if no member is held and nothing is being sent. */
   get idle (): boolean { return this.#working === undefined && this.#wanted.size === 0 }
 
-  /** Resolves when all is said. */
+  /** Resolves when Redis knows everything. */
   async settled (): Promise<void> {
     while (this.#working) await this.#working
   }
 
   work (): void {
-    // What is said in one turn goes together.
+    // Calls of one turn go into one batch.
     this.#working ??= Promise.resolve().then(async () => await this.#work()).finally(() => {
       this.#working = undefined
       if (this.#dirty.size > 0 || this.#doubtful) this.work()
@@ -150,7 +151,7 @@ export class HeldTopic {
     this.#refused.clear()
   }
 
-  /** Under another name: all of it is to be said, and nothing of that is news where others know it. */
+  /** This node has another name. All members are sent again; if other nodes know a member, that is no join. */
   #startAnew (): void {
     this.#node = this.#host.node
     this.#token = ''
@@ -181,7 +182,7 @@ export class HeldTopic {
   #wordsFor (id: string): string[] {
     const wish = this.#wanted.get(id)
     if (!wish) return [KINDS[this.#gone.get(id) ?? 'left'], id, JSON.stringify(id)]
-    // What this node has shown before is its own to change.
+    // A node may change what it has shown itself.
     const ours = wish.shows === 'ours' || this.#stored.has(id)
     return [ours ? '+' : '=', id, wish.data]
   }
@@ -227,7 +228,9 @@ export class HeldTopic {
     this.#birth = birth
   }
 
-  /** Some of what was said is not there, as on a replica that lacked it: the difference is said again. */
+  /**
+   * Redis lacks some of what it had accepted, for example after a failover to a replica. The difference is sent again.
+   */
   async #compare (node: string, token: string): Promise<void> {
     const stored = await this.#host.readHeld(this.topic.topic, node)
     const before = this.#stored
@@ -241,7 +244,7 @@ export class HeldTopic {
     for (const [id, { shows, data }] of this.#wanted) {
       const text = stored.get(id)
       if (text === undefined && before.has(id)) this.#lost.add(id)
-      // What others hold too is theirs to show: two nodes would take turns without end.
+      // If other nodes hold the member too, their text stays. Otherwise two nodes would overwrite each other for ever.
       if (text === undefined || (shows === 'ours' && text !== data)) this.#dirty.add(id)
     }
     this.#doubtful = true

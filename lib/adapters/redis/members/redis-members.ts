@@ -1,6 +1,4 @@
-/**
- * Members on Redis: what this node holds of each topic, the lease by which it does, and the reaping of nodes that died.
- */
+/** Members on Redis: what this node holds of each topic, its lease, and the removal of what dead nodes held. */
 import type { Holding, LeaveReason, MemberChange, MemberStore, MemberTopic } from '../../../core/adapter.ts'
 import { memberEventStart } from '../../../core/member-events.ts'
 import type { RedisNode } from '../node.ts'
@@ -9,25 +7,25 @@ import { HeldTopic, type Batch, type HeldTopicHost, type HoldAnswer } from './he
 import { HELD, HOLD, NODES, REAP } from './scripts.ts'
 
 export interface RedisMembersHost {
-  /** Resolves when it is worth trying again; never rejects. */
+  /** Resolves when it is worth trying again. Never rejects. */
   pause (attempt: number): Promise<void>
   acknowledged (topic: string, id: string): void
-  /** Topics that are listened to here. */
+  /** The topics that this node listens to. */
   listened (): readonly string[]
 }
 
 type Told = (topic: MemberTopic, change: MemberChange) => void
 
 const LIFE_MS = 86_400_000
-/** Keys that are looked at in one step. */
+/** Keys that one script reads. */
 const PART_KEYS = 200
-/** Each topic is compared so often, ms, for what nobody told of; its life is renewed by that. */
+/** How often each topic is compared with Redis, ms, in case nobody reported a loss. This also renews its life. */
 const COMPARE_MS = 60_000
-/** All topics are looked at for so many leases longer than a name that stands nowhere is waited for. */
+/** All topics are looked at for so many leases more than the time after which an unlisted node counts as dead. */
 const LEASES_LONGER = 3
-/** A topic that holds nobody any more is remembered for so long, ms: a failover may bring those back who had left. */
+/** How long an empty topic is remembered, ms. A failover may bring back members that had left. */
 const EMPTIED_MS = 60_000
-/** Of so many topics; past it, of those left last. */
+/** At most so many topics. Above it, those that were left first are forgotten. */
 const MAX_EMPTIED = 100_000
 const NOTHING: Told = () => {}
 
@@ -38,27 +36,27 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
   readonly #registry: Registry
   readonly #beatMs: number
   readonly #topics = new Map<string, HeldTopic>()
-  /** Those of them that hold nobody any more, and at which beat they were left. */
+  /** Topics without members here, and the beat at which each became empty. */
   readonly #emptied = new Map<string, number>()
-  /** Beats at which Redis was there: while it is away nothing is forgotten. */
+  /** Counts beats at which Redis could be reached. Without Redis nothing is forgotten. */
   #beatsUp = 0
-  /** Topics in which this node is indexed, under its present name. */
+  /** Topics in which this node is indexed under its present name. */
   readonly #indexed = new Set<string>()
   #told = NOTHING
-  /** How a topic is declared that this node holds nothing of. */
+  /** Returns the declaration of a topic of which this node holds no member. */
   #describe: (topic: string) => MemberTopic | undefined = () => undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
   #tokens = 0
-  /** Topics that have not had their turn to be compared, how many have it in a beat, and how many are due. */
+  /** Topics still to be compared in this round, how many are compared in one beat, and how many are due. */
   #rest: string[] = []
   #perBeat = 0
   #due = 0
-  /** Of each topic the names that stand nowhere, and since which beat they were seen. */
+  /** For each topic, the nodes that are not in the registry, and the beat at which each was first seen. */
   readonly #strangers = new Map<string, ReadonlyMap<string, number>>()
   /**
-   * Beats since Redis may have lost who is alive: all topics are looked at in the first of them. They are counted, not
-   * timed: a process that stood still has not looked meanwhile.
+   * Beats since Redis may have lost the registry. All topics are looked at in the first of them. Beats are counted, not
+   * time: a process that was paused has not looked meanwhile.
    */
   #beatsLooking = 0
 
@@ -98,7 +96,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     this.#topics.get(topic)?.doubt()
   }
 
-  /** Redis may have lost some of it. */
+  /** Redis may have lost members of these topics. */
   suspect (topics: readonly string[] | 'all'): void {
     for (const topic of topics === 'all' ? this.#topics.keys() : topics) this.#topics.get(topic)?.doubt()
   }
@@ -113,9 +111,9 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
 
   #beat (): void {
     if (this.#closed) return
-    // What it would have looked at meanwhile it has not seen.
+    // Nothing could be looked at, so looking starts over.
     if (!this.#node.commands.up) return this.#startLooking()
-    // Who holds nothing, and never did, is no node that anybody has to look after; but it looks after the others.
+    // A node that never held a member is not registered, but its beat looks after the other nodes.
     this.#registry.beat().catch(() => {})
     this.#beatsUp++
     this.#forgetSome()
@@ -139,7 +137,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     this.#beatsLooking = 0
   }
 
-  /** Once in a lease. */
+  /** Looks at all topics, once in a lease. */
   #lookAtAll (): void {
     const leases = 1 + Math.ceil(this.#registry.patience / (LEASE_BEATS * this.#beatMs)) + LEASES_LONGER
     if (this.#beatsLooking >= leases * LEASE_BEATS || ++this.#beatsLooking % LEASE_BEATS !== 0) return
@@ -159,15 +157,15 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     }
   }
 
-  /** Those that it holds members of, or that somebody here is told of. */
+  /** The topics of which this node holds members, or that it has declared and listens to. */
   #names (): string[] {
     const heard = this.#host.listened().filter((name) => this.#describe(name) !== undefined)
     return [...new Set([...this.#topics.keys(), ...heard])]
   }
 
   /**
-   * What was said under a name that stands nowhere holds nobody, once that was so for long enough: a node whose name
-   * Redis has lost says all of it under another one before.
+   * Removes what a node said that has not been in the registry for long enough. The delay lets a node whose name Redis
+   * lost say everything under its new name first.
    */
   async #scrub (topic: string): Promise<void> {
     const said = await this.#node.commands.run(NODES, [this.#node.keys.of(topic).nodes], []) as Buffer[]
@@ -176,7 +174,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     const seen = new Map(strangers.map((node) => [node, before?.get(node) ?? this.#beatsUp]))
     if (strangers.length > 0) this.#strangers.set(topic, seen)
     else this.#strangers.delete(topic)
-    // Beats, for a machine that stood still: that node had no time to say it either.
+    // Patience is counted in beats: if this machine was paused, the other node may have been paused too.
     const patience = this.#registry.patience / this.#beatMs
     for (const [node, since] of seen) {
       if (this.#beatsUp - since >= patience) await this.#registry.buryNow(node, [topic])
@@ -190,7 +188,7 @@ export class RedisMembers implements MemberStore, HeldTopicHost {
     const topics = [...this.#topics.values()]
     for (const topic of topics) topic.work()
     for (const topic of topics) topic.doubt()
-    // The new name holds all of it first: nobody sees anything.
+    // First the new name holds everything, then the old one is removed. So no client sees a leave.
     Promise.all(topics.map(async (topic) => await topic.settled()))
       .then(async () => await this.#registry.buryNow(old)).catch(() => this.#startLooking())
   }

@@ -1,16 +1,16 @@
 /**
- * The nodes that hold members, and which of them are alive. Each raises its number at every beat. A number that does
- * not move for some beats is that of a dead node: whoever marks it first reaps it, step by step, and a mark that does
- * not move any more is taken over by the same rule.
+ * The registry of nodes that hold members, and which of them are alive. Each node raises its number at every beat. If a
+ * number does not change for some beats, its node is dead. The first node that marks it reaps it step by step. If the
+ * mark stops changing, another node takes over by the same rule.
  */
 import { randomId } from '../../../core/id.ts'
 import type { RedisNode } from '../node.ts'
 import { BEAT, FORGET, INDEX, MARK, TOPICS, UNINDEX } from './scripts.ts'
 
 export interface RegistryHost {
-  /** This node is another one from here on: what it holds must be said anew. */
+  /** This node has a new name. It must say again what it holds. */
   renewed (old: string): void
-  /** A node is dead, and this one is to reap it. Resolves when none of it is left. */
+  /** A node is dead, and this node must reap it. Resolves when nothing of it is left. */
   reap (dead: Dead): Promise<void>
 }
 
@@ -20,22 +20,22 @@ export type EndReason = 'left' | 'lost'
 export interface Dead {
   readonly node: string
   readonly reason: EndReason
-  /** Says that it goes on. False where another has taken over. */
+  /** Records progress. False if another node has taken over. */
   step (): Promise<boolean>
-  /** Its topics, by parts. */
+  /** The topics of the dead node, in parts. */
   topics (): AsyncGenerator<readonly string[]>
 }
 
-/** Beats after which a number that has not moved is a dead node's. */
+/** A node is dead if its number has not changed for so many beats. */
 export const LEASE_BEATS = 3
-/** What is seen sooner after the last look is not another one. */
+/** A look that comes sooner than so many beats after the last one does not count. */
 const SOON = 0.8
-/** Having looked away for so many beats, a node knows nothing of the others' numbers. */
+/** After so many beats without a look, this node forgets what it knows of the other nodes. */
 const LATE = 2.5
 const LIFE_MS = 86_400_000
 const TOPICS_AT_ONCE = 500
 
-/** How often the same value was seen. */
+/** A node's value, and how often it was seen again. */
 interface Seen { value: string, times: number }
 
 export class Registry {
@@ -44,14 +44,14 @@ export class Registry {
   readonly #key: string
   readonly #beatMs: number
   readonly #seen = new Map<string, Seen>()
-  /** Those that stood there at the last beat, alive or being reaped. */
+  /** The nodes that were registered at the last beat, alive or being reaped. */
   #listed: ReadonlySet<string> = new Set()
   #id = newNode()
   #state: 'new' | 'registered' | 'closed' = 'new'
-  /** ms that members stay which have lost their node. */
+  /** How long members stay after their node has died, ms. */
   #grace = 0
   #looked = -Infinity
-  /** Not to be judged before (performance.now): after a gap the others may have been away too. */
+  /** No node is judged before this time (performance.now): after a gap the others may have been paused too. */
   #blindUntil = 0
   #beating: Promise<void> | undefined
   #renewing: Promise<void> | undefined
@@ -66,10 +66,10 @@ export class Registry {
   get id (): string { return this.#id }
   get listed (): ReadonlySet<string> { return this.#listed }
 
-  /** For so long (ms) one that gives no sign of life is waited for. */
+  /** How long a silent node is waited for, ms. */
   get patience (): number { return Math.max(LEASE_BEATS * this.#beatMs, this.#grace) }
 
-  /** The longest of all topics. */
+  /** Keeps the longest grace of all topics. */
   raiseGrace (ms: number): void {
     this.#grace = Math.max(this.#grace, ms)
   }
@@ -96,7 +96,7 @@ export class Registry {
     return answer ? pairs(answer as Buffer[]) : undefined
   }
 
-  /** This node was taken for dead, or Redis has lost it. */
+  /** This node was taken for dead, or Redis has lost it. It takes another name. */
   async #renew (): Promise<void> {
     this.#renewing ??= this.#takeAnotherName().finally(() => { this.#renewing = undefined })
     await this.#renewing
@@ -111,7 +111,7 @@ export class Registry {
       const all = await this.#say('new')
       if (all && !this.#isClosed) this.#state = 'registered'
     } finally {
-      // Also where it could not be said: what it holds is to be said under the new name, as soon as that is possible.
+      // Even if Redis did not answer: what this node holds must be said under the new name as soon as possible.
       if (!this.#isClosed) this.#host.renewed(old)
     }
   }
@@ -121,7 +121,7 @@ export class Registry {
     if (this.#state === 'new') await this.beat()
   }
 
-  /** False where this node was taken for dead: it is another one then. */
+  /** False if this node was taken for dead. It has a new name then. */
   async index (topic: string): Promise<boolean> {
     const { commands } = this.#node
     const id = this.#id
@@ -131,12 +131,12 @@ export class Registry {
     return false
   }
 
-  /** It holds nobody there any more. What comes later comes behind this. */
+  /** This node holds no member of the topic any more. Later commands arrive after this one. */
   unindex (topic: string): void {
     this.#node.commands.run(UNINDEX, [this.#topicsOf(this.#id)], [topic]).catch(() => {})
   }
 
-  /** Under this name: many topics may find it out at once. */
+  /** The node with this name was taken for dead. Many topics may report this at once. */
   async died (node: string): Promise<void> {
     if (this.#beating) await this.#beating
     if (node === this.#id) await this.#renew()
@@ -161,7 +161,7 @@ export class Registry {
     this.#blindUntil = now + LEASE_BEATS * this.#beatMs
   }
 
-  /** True when it has not moved for long enough. */
+  /** True if the node's value has not changed for long enough. */
   #see (node: string, value: string): boolean {
     const seen = this.#seen.get(node)
     if (seen?.value !== value) {
@@ -178,11 +178,11 @@ export class Registry {
     const grave = new Grave(this.#node, this.#key, this.#topicsOf(node), node, reason as EndReason, this.#id)
     if (!await grave.mark(value, Number(steps) + 1)) return
     this.#seen.delete(node)
-    // Not awaited: this node's own heart must go on.
+    // Not awaited, because this node's own beat must go on.
     this.#host.reap(grave).then(async () => await grave.forget()).catch(() => {})
   }
 
-  /** This node's own old name, or one that stands nowhere any more. */
+  /** Reaps this node's own old name, or a name that is not in the registry. */
   async buryNow (node: string, topics?: readonly string[]): Promise<void> {
     const grave = new Grave(this.#node, this.#key, this.#topicsOf(node), node, 'lost', this.#id, topics)
     await grave.mark('*', 1)
@@ -194,7 +194,7 @@ export class Registry {
     return `${this.#key}:t:${node}`
   }
 
-  /** Its members stay for the grace: a node that takes its place may have them by then. */
+  /** Marks this node as left. Its members stay for the grace, in which another node may take them over. */
   async close (): Promise<void> {
     const registered = this.#state === 'registered'
     this.#state = 'closed'
@@ -215,7 +215,7 @@ class Grave implements Dead {
 
   readonly #known: readonly string[]
 
-  /** `known`: topics that may not be among those that stand in Redis. */
+  /** `known`: topics that may be missing from the node's topics in Redis. */
   constructor (
     redis: RedisNode, registry: string, topics: string, node: string, reason: EndReason, reaper: string,
     known: readonly string[] = []
@@ -258,7 +258,7 @@ class Grave implements Dead {
   }
 }
 
-/** Another one each time: what was said under an old name is never taken for a new one's. */
+/** Each name is used once, so that what was said under an old name is never taken for a new one's. */
 function newNode (): string {
   return randomId()
 }

@@ -1,24 +1,24 @@
 /**
- * Members in Redis. Of a topic, all in its slot: log, head and state as those of any keyed topic, where the body of a
- * member bears the nodes that hold it (`h=,a,b,`); and `nodes`, a hash of node → the token of its last batch, or
- * `x<ms>` for one that was reaped here. In one slot for all topics: the registry, a hash of node → `<beats> <grace>`,
- * or `x<steps> <reaper> <reason> <grace>` for one that is dead; and of each node the set of its topics.
+ * Members in Redis. Each topic has, in its slot: log, head and state as every keyed topic, where the body of a member
+ * names the nodes that hold it (`h=,a,b,`); and `nodes`, a hash of node → the token of its last batch, or `x<ms>` if
+ * the node was reaped here. One slot for all topics has: the registry, a hash of node → `<beats> <grace>`, or `x<steps>
+ * <reaper> <reason> <grace>` if the node is dead; and for each node the set of its topics.
  *
- * A token says: all that this node has said of the topic up to here is in the state. Where state, head or log are lost,
- * the tokens go with them.
+ * A token means: the state has all that this node has said of the topic up to here. If state, head or log are lost, the
+ * tokens are lost with them.
  */
 import { HEAD_OF, script, STATE_OF } from '../lua.ts'
 
-/** Arguments that HOLD and REAP have in common, and what they make of them. */
+/** The number of arguments that HOLD and REAP share. */
 const HEADER = 10
-/** How long a topic in which nobody is lives, ms. */
+/** How long a topic without members is kept, ms. */
 const EMPTY_MS = 3_600_000
 
 /**
  * KEYS: log, head, state, nodes. ARGV: nonce, channel, 'PUBLISH' or 'SPUBLISH', ms that all of it lives, the server,
- * events kept, what the body of an event starts with, `count` or `members`, members at most, the node.
+ * number of events kept, what the body of an event starts with, `count` or `members`, the most members, the node.
  *
- * XADD comes first: where Redis is out of memory nothing has been written then.
+ * XADD comes first: if Redis is out of memory, nothing has been written then.
  */
 const BEGIN = `${HEAD_OF}${STATE_OF}
 local log, head, state, nodes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -122,13 +122,13 @@ end
 `
 
 /**
- * What a node says of a topic. ARGV behind the header: the token of the batch before, or ''; this one's; then of each
- * member `=` (there, shown as others show it), `+` (there, shown so), `-`, `r` or `l` (gone: left, removed, lost), its
- * id, and its text, or where it is gone the id as JSON.
+ * What a node says of a topic. ARGV after the header: the token of the batch before, or ''; the token of this one; then
+ * for each member `=` (there, shown as other nodes show it), `+` (there, shown with this text), `-`, `r` or `l` (gone:
+ * left, removed, lost), its id, and its text, or for one that is gone the id as JSON.
  *
- * Returns `done`, the last id, since when there are tokens, and the ids of those that have joined, have left, were
- * lost, were removed, found no room; `lost` and the token that is there, where the batch before is not, and nothing was done; or
- * `dead`.
+ * Returns `done`, the last id, the topic's birth, and the ids of members that have joined, left, were lost, were
+ * removed, and found no room. If the batch before is not there, it does nothing and returns `lost` and the present
+ * token. If the node was reaped, it returns `dead`.
  */
 export const HOLD = script(`${BEGIN}
 if known == ARGV[${HEADER + 2}] then
@@ -185,10 +185,10 @@ finish()
 return { 'done', id, birth, ids.joined, ids.left, ids.lost, ids.removed, ids.refused }
 `)
 
-/** Nodes that were reaped here are remembered for so long, ms: what they have said late is not taken. */
+/** How long reaped nodes are remembered, ms. What they say late is not accepted. */
 const REMEMBERED_MS = 3_600_000
 
-/** In one place of a hash: it holds for one server alone. */
+/** A place in a hash. It is valid on one server only. */
 const PLACE = `
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)') or ''
 local function placeOf (text)
@@ -199,8 +199,8 @@ local function nextOf (place) return place == '0' and '' or run .. ' ' .. place 
 `
 
 /**
- * A node holds nothing any more. ARGV behind the header: where the part starts, or ''; keys of a part; the reason.
- * Returns where the next part starts, or ''; the last id; and the ids of those who are not there any more.
+ * Removes all that a node holds. ARGV after the header: where the part starts, or ''; keys of a part; the reason.
+ * Returns where the next part starts, or ''; the last id; and the ids of the members that are gone.
  */
 export const REAP = script(`${BEGIN}${PLACE}
 local reason = ARGV[${HEADER + 3}]
@@ -233,7 +233,7 @@ finish()
 return { nextOf(found[1]), id, ids }
 `)
 
-/** KEYS: nodes. Returns those whose words are believed. */
+/** KEYS: nodes. Returns the nodes that were not reaped. */
 export const NODES = script(`
 local all = redis.pcall('HGETALL', KEYS[1])
 local result = {}
@@ -244,7 +244,8 @@ return result
 `)
 
 /**
- * KEYS: state. ARGV: where the part starts, or ''; keys; node. Returns where the next starts, and id and text of each.
+ * KEYS: state. ARGV: where the part starts, or ''; keys; node. Returns where the next part starts, and id and text of
+ * each member.
  */
 export const HELD = script(`${PLACE}
 local found = redis.pcall('HSCAN', KEYS[1], placeOf(ARGV[1]), 'COUNT', ARGV[2])
@@ -263,7 +264,8 @@ return result
 // --- the registry ----------------------------------------------------------------------
 
 /**
- * KEYS: registry. ARGV: node, grace, ms it lives, 'new' or ''. Returns all of it, or nothing where the node is dead.
+ * KEYS: registry. ARGV: node, grace, ms to live, 'new' or ''. Returns the whole registry, or nothing if the node is
+ * dead.
  */
 export const BEAT = script(`
 local mine = redis.pcall('HGET', KEYS[1], ARGV[1])
@@ -275,7 +277,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return redis.call('HGETALL', KEYS[1])
 `)
 
-/** KEYS: registry, the node's topics. ARGV: node, topic, ms it lives. Returns 0 where the node is dead. */
+/** KEYS: registry, the node's topics. ARGV: node, topic, ms to live. Returns 0 if the node is dead. */
 export const INDEX = script(`
 local mine = redis.call('HGET', KEYS[1], ARGV[1])
 if not mine or not string.match(mine, '^%d+ ') then return 0 end
@@ -288,15 +290,13 @@ redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return 1
 `)
 
-/** KEYS: the node's topics. ARGV: a topic in which it holds nobody any more. */
+/** KEYS: the node's topics. ARGV: a topic in which the node holds no member any more. */
 export const UNINDEX = script(`
 redis.pcall('SREM', KEYS[1], ARGV[1])
 return 1
 `)
 
-/**
- * KEYS: registry. ARGV: node, what stands there or '*', what is to stand there. Returns 0 where something else does.
- */
+/** KEYS: registry. ARGV: node, the expected value or '*', the new value. Returns 0 if another value is there. */
 export const MARK = script(`
 local value = redis.call('HGET', KEYS[1], ARGV[1])
 if ARGV[2] ~= '*' and value ~= ARGV[2] then return 0 end
@@ -311,7 +311,7 @@ if found.err then return { '0' } end
 return { found[1], unpack(found[2]) }
 `)
 
-/** KEYS: registry, the node's topics. ARGV: node, what stands there. */
+/** KEYS: registry, the node's topics. ARGV: node, the expected value. */
 export const FORGET = script(`
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 redis.call('HDEL', KEYS[1], ARGV[1])
