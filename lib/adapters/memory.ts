@@ -315,7 +315,9 @@ export class MemoryAdapter implements Adapter, Ownership, KeyedStates, Marks {
     const oldest = now - this.#headAge
     for (const [topic, log] of this.#logs.entries()) {
       if (log.touched > oldest) break
-      if (!this.#subscribed.has(topic) && !log.state && !this.#heldLogs.has(topic)) this.#forget(topic, log)
+      // A log that still has events has not expired, however long ago the last of them was published.
+      const needed = this.#subscribed.has(topic) || this.#holding.has(topic) || this.#heldLogs.has(topic)
+      if (!needed && !log.state) this.#forget(topic, log)
     }
   }
 

@@ -58,6 +58,12 @@ async function put (node: Adapter, topic: string, data: Uint8Array | string = 'x
   return (await node.publish(topic, 'said', Buffer.from(data), { retention: RETENTION, format: 'text' })).id
 }
 
+/** `maxAge`: ms */
+async function putFor (node: Adapter, topic: string, maxAge: number): Promise<EventId> {
+  const { id } = await node.publish(topic, 'said', Buffer.from('{}'), { retention: { ...RETENTION, maxAge }, format: 'json' })
+  return id
+}
+
 async function kept (node: Adapter, topic: string): Promise<number> {
   return (await node.read(topic, null, ALL)).events.length
 }
@@ -102,17 +108,38 @@ t.test('a head that nobody asked about for long goes, and its topic begins anew 
     const genesis = await node.subscribe('old', true)
     node.unsubscribe('old')
     t.notOk(geneses.has(genesis), 'a new genesis')
-    const ids = [await put(node, 'old'), await put(node, 'old')]
-    clock.forward(900)
+    const ids = [await putFor(node, 'old', 500), await putFor(node, 'old', 500)]
+    clock.forward(400)
+    sweep()
+    t.match(await node.read('old', genesis, ALL), { linked: true })
+    clock.forward(500)
     sweep()
     t.same(await node.heads(['old']), [ids[1]], 'young enough')
-    t.match(await node.read('old', genesis, ALL), { linked: true })
+    t.match(await node.read('old', ids[1] as EventId, ALL), { linked: true, events: [] })
     clock.forward(200)
     sweep()
     t.same(await node.heads(['old']), [null], 'gone')
     for (const lost of [...geneses, genesis, ...ids]) t.equal((await node.read('old', lost, ALL)).linked, false, 'no cursor of a lost log links')
     geneses.add(genesis)
   }
+})
+
+t.test('a topic keeps the events that it is to keep for longer than heads, and begins anew once they are gone', async (t) => {
+  const { node, clock, sweep } = await sweepable(t, { headAge: 1000 })
+  const first = await putFor(node, 'week', 5000)
+  clock.forward(2000)
+  sweep()
+  const second = await putFor(node, 'week', 5000)
+  clock.forward(2000)
+  sweep()
+  t.match(await node.read('week', null, ALL), { events: [{ id: first }, { id: second }] })
+  t.match(await node.read('week', first, ALL), { linked: true, events: [{ id: second, prev: first }] })
+  clock.forward(2000)
+  sweep()
+  t.match(await node.read('week', first, ALL), { linked: true, events: [{ id: second }] }, 'the first is over, the second is not')
+  clock.forward(2000)
+  sweep()
+  t.same(await node.heads(['week']), [null])
 })
 
 t.test('a topic with a listener never begins anew', async (t) => {
@@ -132,7 +159,7 @@ t.test('a topic that was only listened to links to its first event, whatever was
   const { node, clock, sweep } = await sweepable(t, { headAge: 1000 })
   const genesis = await node.subscribe('waiting', true)
   // So many that some share whatever the adapter counts lost logs by.
-  for (let i = 0; i < 5000; i++) await put(node, `passing/${i}`)
+  for (let i = 0; i < 5000; i++) await putFor(node, `passing/${i}`, 500)
   clock.forward(2000)
   sweep()
   const first = await put(node, 'waiting')

@@ -130,6 +130,18 @@ t.test('a server that is gone: clients are told of no address', async (t) => {
   }
 })
 
+t.test('a password with a malformed escape or a lone surrogate stands in no error, and ends no process', async (t) => {
+  for (const password of ['%zz-secret', '\ud800-secret', '%']) {
+    const client = { options: { password, redisOptions: { password } }, startupNodes: [`redis://:${password}@host:1`, { password }] }
+    const error = cleanerOf(client)(new Error(`at ${password}!`))
+    t.type(error, RedisError)
+    if (password.length > 1) t.notMatch(error.message, 'secret')
+  }
+  const { app, logs } = appOf(t, { cluster: { nodes: ['redis://:%zz-secret@127.0.0.1:1'] } })
+  await t.rejects(async () => await app.ready(), { code: 'FST_ERR_REALTIME_UNAVAILABLE' })
+  t.notMatch(logs.join(), 'secret')
+})
+
 t.test('what is left of a driver\'s error', async (t) => {
   const client = { options: { password: SECRET, sentinelPassword: WRONG, redisOptions: { password: OTHER } } }
   const clean = cleanerOf(client)

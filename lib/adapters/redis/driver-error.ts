@@ -68,10 +68,21 @@ function secretsOf (client: { readonly options: object }): string[] {
     password, sentinelPassword, passwordIn(redisOptions), ...(Array.isArray(nodes) ? nodes.map(passwordIn) : [])
   ]
   return all.filter((one) => typeof one === 'string').filter(({ length }) => length >= LEAST_SECRET)
-    .flatMap((secret) => [secret, encodeURIComponent(secret)])
+    .flatMap((secret) => [secret, orUnchanged(encodeURIComponent, secret)])
 }
 
 function passwordIn (node: unknown): unknown {
-  if (typeof node === 'string') return URL.canParse(node) ? decodeURIComponent(new URL(node).password) : undefined
+  if (typeof node === 'string') {
+    return URL.canParse(node) ? orUnchanged(decodeURIComponent, new URL(node).password) : undefined
+  }
   return (node as { password?: unknown } | undefined)?.password
+}
+
+/** A malformed escape cannot be decoded, and a lone surrogate cannot be encoded. */
+function orUnchanged (change: (text: string) => string, text: string): string {
+  try {
+    return change(text)
+  } catch {
+    return text
+  }
 }

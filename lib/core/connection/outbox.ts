@@ -101,9 +101,13 @@ export class Outbox implements Waiting {
     }
   }
 
-  /** Drops the events that can be pulled from the recent events instead. */
+  /** Drops the events. Those with an id are pulled from the recent events instead; those without are lost. */
   releaseEvents (): void {
-    for (const [key, item] of this.#items.entries()) if (item.is === 'event') this.delete(key, item)
+    for (const [key, item] of this.#items.entries()) {
+      if (item.is !== 'event') continue
+      this.delete(key, item)
+      if (item.entry.id === undefined) this.dropped(item.to.topic)
+    }
   }
 
   // --- as the policy changes it ------------------------------------------------------

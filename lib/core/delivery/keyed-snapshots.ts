@@ -121,10 +121,11 @@ function runsOf (events: readonly KeyedEvent[]): KeyedEvent[][] {
   const runs: KeyedEvent[][] = [[]]
   let bytes = 0
   for (const event of events) {
-    bytes += event.data.byteLength + event.key.length + OVERHEAD
+    const size = event.data.byteLength + event.key.length + OVERHEAD
+    bytes += size
     if (bytes > PART_BYTES && runs.at(-1)?.length !== 0) {
       runs.push([])
-      bytes = event.data.byteLength
+      bytes = size
     }
     runs.at(-1)?.push(event)
   }

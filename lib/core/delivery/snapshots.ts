@@ -3,7 +3,7 @@ import type { EventId } from '../adapter.ts'
 import { inNobodysName } from '../async-context.ts'
 import { toError, type AppLog } from '../callbacks.ts'
 import type { TopicLog } from '../log/topic-log.ts'
-import { CallbackTimeout } from '../../errors.ts'
+import { CallbackTimeout, SnapshotOutdated } from '../../errors.ts'
 
 /** What the app returned. `at`: the id of the last event that the state contains. */
 export interface TakenSnapshot {
@@ -65,8 +65,13 @@ export class Snapshots {
   }
 }
 
-/** Places a snapshot of the app. The position is read before the app is asked, so that no later event is missed. */
-export async function placed (log: TopicLog, take: () => Promise<TakenSnapshot>): Promise<TopicSnapshot> {
+/**
+ * Places a snapshot of the app. The position is read before the app is asked, so that no later event is missed.
+ * @throws SnapshotOutdated if events that the state lacks are no longer kept
+ */
+export async function placed (
+  topic: string, log: TopicLog, take: () => Promise<TakenSnapshot>
+): Promise<TopicSnapshot> {
   const from = log.last
   const { data, event, at } = await take()
   const parts = [{ data, event }]
@@ -74,5 +79,7 @@ export async function placed (log: TopicLog, take: () => Promise<TakenSnapshot>)
   // The state may be newer than this node's log, or older than its recent events. If its place is not found, the state
   // counts as at least as new as `from`.
   if (log.locate(at) === undefined) await log.reach(at)
-  return { parts, from: log.locate(at) === undefined ? from : at }
+  if (log.locate(at) !== undefined) return { parts, from: at }
+  if (log.lacksAfter(at)) throw new SnapshotOutdated(topic, at)
+  return { parts, from }
 }

@@ -6,7 +6,7 @@
  */
 import type { EventId, LogEvent, Page, ReadLimits, Retention } from '../adapter.ts'
 import { durableEntry, type Entry } from '../event.ts'
-import { compareIds, hasOrder } from '../id.ts'
+import { compareIds, hasOrder, isGenesis } from '../id.ts'
 import { RecentEvents } from './recent-events.ts'
 import { untilRead } from './until-read.ts'
 import type { ResetReason } from '../wire.ts'
@@ -117,6 +117,12 @@ export class TopicLog {
     const order = compareIds(cursor, this.#oldest)
     if (order === undefined || order >= 0) return 'unknown-cursor'
     return this.#oldest === this.#hole ? 'lost' : 'expired'
+  }
+
+  /** True if some of the events after `cursor`, which was not found, are gone. */
+  lacksAfter (cursor: EventId): boolean {
+    const start = this.recent.first?.prev ?? this.last
+    return !isGenesis(start) && (compareIds(cursor, start) ?? 0) < 0
   }
 
   get #oldest (): EventId {

@@ -3,10 +3,11 @@ import t, { type Test } from 'tap'
 import { memory } from '../../../lib/adapters/memory.ts'
 import type { Adapter, Sink } from '../../../lib/core/adapter.ts'
 import { Connection } from '../../../lib/core/connection/connection.ts'
-import { isPlace, type Entry } from '../../../lib/core/event.ts'
+import { Outbox } from '../../../lib/core/connection/outbox.ts'
+import { durableEntry, ephemeralEntry, isPlace, type Entry } from '../../../lib/core/event.ts'
 import { Hub } from '../../../lib/core/hub.ts'
 import { DeclaredTopic } from '../../../lib/core/topics/topic.ts'
-import type { SlowPolicy } from '../../../lib/core/connection/slow-client.ts'
+import type { Recipient, SlowPolicy } from '../../../lib/core/connection/slow-client.ts'
 import type { Encoder, HeardSubscription, HeardTopic, Notice, Outlet } from '../../../lib/core/wire.ts'
 import { Random, seedOf, turns } from '../../random/random.ts'
 
@@ -229,6 +230,22 @@ t.test('latest: of what waits the newest of each key is kept, and every jump is 
   await turns(1)
   t.equal(client.numbers('a').at(-1), 200, 'and on as before')
   t.equal(client.notices().length, 1)
+})
+
+t.test('latest: of the events that wait when the topics change, those without an id are lost and counted as dropped', async (t) => {
+  const dropped: string[] = []
+  const outlet = { buffered: 0 } as unknown as Outlet
+  const outbox = new Outbox({
+    closed: false, settings: { maxBuffered: MAX_BUFFERED, slow: 'latest' }, dropped: ({ name }) => dropped.push(name)
+  }, { full: true, outlet, force () {} })
+  const to = (name: string): Recipient => ({ topic: { name }, standBefore () {} }) as unknown as Recipient
+  const event = { name: 'moved', data: Buffer.from('{}'), format: 'json' } as const
+  outbox.add(event.data, to('a'), [ephemeralEntry(event)])
+  outbox.add(event.data, to('b'), [durableEntry({ ...event, id: '1-1.a', prev: '1-0.a' })])
+  outbox.addOwn(Buffer.from('own'), false)
+  outbox.releaseEvents()
+  t.same(dropped, ['a'], 'the other can be pulled again')
+  t.equal(outbox.bytes, 3)
 })
 
 t.test('latest: a client whose newest events alone are too much goes', async (t) => {
