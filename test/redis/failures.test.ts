@@ -181,6 +181,8 @@ async function lateAnswer (t: Test): Promise<{ node: Node, proxy: FaultProxy, pr
 t.test('a batch that is sent again, since its answer was lost, is applied once', async (t) => {
   const { node, proxy, prefix } = await lateAnswer(t)
   await node.adapter.subscribe('a', true)
+  // Redis knows the script from here on: it would ask for it, and be held as well.
+  await node.publish('b', '0')
   proxy.hold('down')
   const published = Promise.all([node.publish('a', '1'), node.publish('a', '2')])
   await until('the batch in Redis', async () => await server.ask(async (redis) => await redis.xlen(`${prefix}{a}:log`)) === 2)
