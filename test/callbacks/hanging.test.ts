@@ -92,7 +92,7 @@ for (const { name, told, options, declare } of hanging) {
   t.test(`an app whose handlerTimeout is shorter answers by itself while ${name} does not settle`, async (t) => {
     const asked = new Inbox<(error: unknown) => void>()
     const hang = async (): Promise<never> => await new Promise<never>((_resolve, reject) => asked.push(reject))
-    const app = await appOf(t, { ...options?.(hang), joinTimeout: 100, maxConnections: 10, maxConnectionsPerAddress: 10 }, (app) => declare(app, hang, '/stream'), { handlerTimeout: 20 })
+    const app = await appOf(t, { ...options?.(hang), joinTimeout: 300_000, maxConnections: 10, maxConnectionsPerAddress: 10 }, (app) => declare(app, hang, '/stream'), { handlerTimeout: 20 })
     for (let i = 0; i < 3; i++) t.equal(await stream(app), '503')
     for (const reject of asked.drain()) reject(undefined)
     await turn()

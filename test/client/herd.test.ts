@@ -54,7 +54,10 @@ async function waits (t: Test, end: (app: Awaited<ReturnType<typeof live>>, sock
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const found: number[] = []
   for (let i = 0; i < CLIENTS; i++) {
-    const client = connect(`${url}/realtime`, { WebSocket: WebSocket as unknown as SocketClass, firstDelay: 60_000, longestDelay: 60_000 })
+    const client = connect(`${url}/realtime`, {
+      // Who is not connected in time waits a minute, as one that was cut: none is to be, before all are there.
+      WebSocket: WebSocket as unknown as SocketClass, firstDelay: 60_000, longestDelay: 60_000, handshakeTimeout: 600_000
+    })
     t.teardown(() => client.close())
     client.topic('news').on('*', () => {})
     client.state.subscribe(() => {

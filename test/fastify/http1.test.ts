@@ -110,14 +110,17 @@ t.test('garbage behind a request ends that connection and no other', async (t) =
 })
 
 t.test('no timeout of the server cuts a quiet stream', async (t) => {
-  // Each far shorter than a heartbeat; a plain request that is held shows that the first does cut.
-  const app = await live(t, { heartbeat: 2000 }, { connectionTimeout: 60, keepAliveTimeout: 30, requestTimeout: 60 })
+  // Each far shorter than a heartbeat; a plain request that is held shows that the first does cut. It begins with the
+  // request, and not with the connection: a slow machine would be cut before it has asked.
+  const app = await live(t, { heartbeat: 2000 }, { requestTimeout: 60 })
+  app.addHook('onRequest', async ({ raw }) => { raw.socket.setTimeout(60) })
   app.topic('news')
   app.stream('/news', { topics: 'news' })
   app.stream('/finite', { source: briefly })
   const held = gate()
   app.get('/held', async () => await held.passed)
   await listen(app)
+  app.server.keepAliveTimeout = 60_000
   const kept = await dial(t, app)
   kept.ask('GET /finite', SSE)
   await kept.until('\r\n0\r\n\r\n')
@@ -131,6 +134,7 @@ t.test('no timeout of the server cuts a quiet stream', async (t) => {
     cut.ask('GET /held')
     await cut.closed
   }
+  app.server.keepAliveTimeout = 30
   const idle = await dial(t, app)
   idle.ask('GET /finite', SSE)
   await idle.closed

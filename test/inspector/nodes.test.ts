@@ -53,8 +53,11 @@ t.test('one node sees the clients of all, and acts on those of another', async (
 t.test('a node that does not answer is told to be silent, and the others are shown', async (t) => {
   const [one, other] = [await nodeOf(t, { answerTimeout: 300 }), await nodeOf(t)]
   const { ask } = await openInspector(t, one.app)
-  const { nodes } = await ask('overview')
-  const names = nodes.map(({ node }: { node: string }) => node)
+  let names: string[] = []
+  await until('both to answer in time', async () => {
+    names = (await ask('overview')).nodes.map(({ node }: { node: string }) => node)
+    return names.length === 2
+  })
   await other.app.close()
   const { nodes: left, silent } = await ask('overview')
   t.same([left.length, silent], [1, [names[1]]])
@@ -62,7 +65,7 @@ t.test('a node that does not answer is told to be silent, and the others are sho
 
 t.test('while Redis is away the node shows itself, and that the adapter is down', async (t) => {
   const away = await RedisServer.start(t)
-  const { app } = await nodeOf(t, { answerTimeout: 200 }, { adapter: redis({ url: away.url, connectTimeout: 500, publishTimeout: 500 }) })
+  const { app } = await nodeOf(t, { answerTimeout: 200 }, { adapter: redis(away.url) })
   const { ask } = await openInspector(t, app)
   await ask('overview')
   await away.kill()
@@ -81,7 +84,7 @@ t.test('an answer that would not fit into one event is cut, and says so', async 
 })
 
 t.test('what a stranger writes to Redis makes no node up beyond the bound, and ends nothing', async (t) => {
-  const [one, other] = [await nodeOf(t, { maxNodes: 3, answerTimeout: 300 }), await nodeOf(t)]
+  const [one, other] = [await nodeOf(t, { maxNodes: 3 }), await nodeOf(t)]
   const { ask } = await openInspector(t, one.app)
   const { nodes: [{ node: here }] } = await ask('overview')
   // The stranger hears the questions, as whoever may read Redis can, and answers them in many names, with anything.

@@ -70,6 +70,11 @@ export class FaultProxy {
     for (const [i, link] of [...this.#links].entries()) if (nth === undefined || i === nth) link.held[direction] = true
   }
 
+  /** Whether this is on its way to the server, and has not arrived. */
+  holds (text: string): boolean {
+    return [...this.#links].some((link) => link.holds(text))
+  }
+
   /** What was held goes on its way, also where the one who sent it has left meanwhile. */
   release (): void {
     for (const link of [...this.#links]) link.release()
@@ -121,6 +126,10 @@ class Link {
     for (const pipe of this.#pipes) pipe.frozen = true
   }
 
+  holds (text: string): boolean {
+    return this.#pipes[0].holds(text)
+  }
+
   end (): void {
     for (const pipe of this.#pipes) pipe.end()
     this.#client.destroy()
@@ -154,6 +163,10 @@ class Pipe {
   }
 
   get idle (): boolean { return this.#queue.every(({ chunk }) => typeof chunk === 'string') }
+
+  holds (text: string): boolean {
+    return this.#queue.some(({ chunk }) => typeof chunk !== 'string' && chunk.includes(text))
+  }
 
   pump (): void {
     clearTimeout(this.#timer)

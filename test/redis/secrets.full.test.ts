@@ -88,7 +88,7 @@ t.test('the start says what is wrong, in the server\'s words', async (t) => {
 })
 
 t.test('a password that is changed while the app runs: clients are told a fixed text, and the log no secret', async (t) => {
-  const { app, logs } = appOf(t, { connection: { host, port, password: SECRET }, connectTimeout: 500, publishTimeout: 500 })
+  const { app, logs } = appOf(t, { connection: { host, port, password: SECRET }, connectTimeout: 3000, publishTimeout: 3000 })
   await app.ready()
   t.equal((await app.inject({ method: 'POST', url: '/news' })).statusCode, 200)
   await asOwner(SECRET, async (own) => {
@@ -119,7 +119,7 @@ t.test('a password that is changed while the app runs: clients are told a fixed 
 
 t.test('a server that is gone: clients are told of no address', async (t) => {
   const own = await RedisServer.start(t)
-  const { app, logs } = appOf(t, { url: own.url, connectTimeout: 500, publishTimeout: 500 })
+  const { app, logs } = appOf(t, { url: own.url, connectTimeout: 3000, publishTimeout: 3000 })
   await app.ready()
   await own.kill()
   await until('the outage', () => logs.some((line) => line.includes('the adapter is not available')))

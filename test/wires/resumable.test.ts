@@ -234,7 +234,7 @@ t.test('a source much quicker than its reader loses nothing', async (t) => {
     source: function * () { for (let n = 0; n < count; n++) yield { event: 'token', data: { n, filler } } }
   })
   await app.listen({ port: 0, host: '127.0.0.1' })
-  const readers = await Promise.all([1, 2, 3].map(() => connectStream(app, '/answers/1', { t })))
+  const readers = await Promise.all([1, 2, 3].map(() => connectStream(app, '/answers/1', { t, timeout: 30_000 })))
   for (const reader of readers) {
     await reader.next('realtime:end')
     t.same(reader.events.filter(({ event }) => event === 'token').map(({ data }) => (data as { n: number }).n), Array.from({ length: count }, (_, n) => n))
