@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { WebSocket } from 'ws'
 import t, { type Test } from 'tap'
 import { slotOf } from '../../lib/adapters/redis/keys.ts'
+import { marksOf, type Marks } from '../../lib/core/adapter.ts'
 import { connectChannel, connectStream, type StreamClient } from '../../lib/testing/index.ts'
 import { codeOf, dial, portOf } from '../helpers/app.ts'
 import { hasten } from '../helpers/hasten.ts'
@@ -189,6 +190,17 @@ t.test('a batch that is sent again, since its answer was lost, is applied once',
   proxy.cut()
   t.equal(new Set(await published).size, 2)
   t.same(await node.history('a'), ['1', '2'])
+})
+
+t.test('marks are asked for again where the connection is lost meanwhile', async (t) => {
+  const { node, proxy } = await lateAnswer(t)
+  const marks = marksOf(node.adapter) as Marks
+  await marks.mark('lost', 'ada', Date.now(), 60_000, 10)
+  proxy.hold('up')
+  const asked = marks.marks('lost')
+  await until('the question', () => proxy.holds('lost'))
+  proxy.cut()
+  t.same([...(await asked).keys()], ['ada'])
 })
 
 t.test('an attempt that was given up, and arrives late, does not overtake', async (t) => {

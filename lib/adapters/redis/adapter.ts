@@ -262,8 +262,18 @@ export class RedisAdapter implements Adapter, Ownership, KeyedStates, Marks {
     return await this.#marks.mark(space, key, at, ms, most)
   }
 
+  /** Asks again if the connection is lost meanwhile, within `connectTimeout`: the start of the app needs the answer. */
   async marks (space: string): Promise<ReadonlyMap<string, number>> {
-    return await this.#marks.marks(space)
+    const deadline = performance.now() + this.#settings.connectTimeout
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.#marks.marks(space)
+      } catch (error) {
+        const left = deadline - performance.now()
+        if (left <= 0 || this.#commands.up || this.#state.is === 'closed') throw error
+        await this.#health.pause(attempt, left)
+      }
+    }
   }
 
   // --- reports of its parts ---------------------------------------------------------------
