@@ -69,7 +69,14 @@ class PresenceNode {
   }
 }
 
-export interface PresenceWorld { readonly port: number, readonly prefix: string, readonly stranger: Redis, readonly t: Teardown }
+export interface PresenceWorld {
+  readonly port: number
+  readonly prefix: string
+  readonly stranger: Redis
+  readonly t: Teardown
+  /** Fewer than there are people: which of them are shown is not said, but how many, and the same ones everywhere. */
+  readonly maxMembers?: number
+}
 
 export class PresenceSchedule {
   readonly #world: PresenceWorld
@@ -106,8 +113,9 @@ export class PresenceSchedule {
       if (this.#random.chance(0.08)) await this.#quiet()
     }
     await this.#quiet()
-    // On a busy machine all of them may have stood still, and be taken for dead for it.
-    if (stall.longest() > BEAT_MS) return
+    // On a busy machine all of them may have stood still, and be taken for dead for it. Where there is no room for
+    // everybody, those who lose their place to a Redis that forgets are seen to leave.
+    if (stall.longest() > BEAT_MS || this.#world.maxMembers !== undefined) return
     this.audited = true
     for (const events of [...this.#heard, ...this.#nodes.map(({ watcher }) => watcher.events)]) {
       assert.deepEqual(this.#auditor.faults(events, 'rooms/1'), [], `joins and leaves that nobody made:\n${this.said.join('\n')}`)
@@ -128,7 +136,7 @@ export class PresenceSchedule {
   get #first (): PresenceNode { return this.#nodes[0] as PresenceNode }
 
   async #startNode (): Promise<PresenceNode> {
-    const { t, port, prefix } = this.#world
+    const { t, port, prefix, maxMembers } = this.#world
     const proxy = await FaultProxy.start(t, port)
     const app = Fastify({ forceCloseConnections: true }) as unknown as FastifyInstance
     await app.register(realtime, {
@@ -136,7 +144,9 @@ export class PresenceSchedule {
       closeTimeout: 200,
       identify: (request) => ({ id: String(request.headers.user) })
     })
-    const topic = app.topic('rooms/:room', { authorize: () => true, presence: { grace: this.#random.pick([0, 150]) } })
+    const topic = app.topic('rooms/:room', {
+      authorize: () => true, presence: { grace: this.#random.pick([0, 150]), ...(maxMembers !== undefined && { maxMembers }) }
+    })
     app.channel('/rooms/:room', { topics: topic, presence: true })
     app.channel('/watch/:room', { topics: topic, presence: 'watch' })
     await app.ready()
@@ -257,7 +267,7 @@ export class PresenceSchedule {
         const wanted = this.#wanted()
         const { members } = await node.topic.presence({ room: '1' }, { limit: 1000 }).catch(() => ({ members: [] }))
         const state = members.map(({ id }) => id)
-        if (same(wanted, state) && same(wanted, node.roster.ids)) break
+        if (this.#agree(wanted, state) && same([...state].sort(), node.roster.ids)) break
         if (performance.now() > deadline) {
           throw new Error(`node ${this.#nodes.indexOf(node)}: there are ${wanted.join(' ')}, in Redis ${state.join(' ')}, to its watcher ${node.roster.ids.join(' ')} (${node.roster.heard.join(' ')}; connections ${node.app.realtime.connections().map(({ identity, topics }) => identity.id + topics.length).join(' ')})\n${this.said.join('\n')}`)
         }
@@ -267,6 +277,12 @@ export class PresenceSchedule {
     this.checks++
     const zoe = this.#first.tabs.findIndex(({ user }) => user === 'zoe')
     if (zoe >= 0) await (this.#first.tabs.splice(zoe, 1)[0] as Tab).client.drop()
+  }
+
+  #agree (wanted: readonly string[], state: readonly string[]): boolean {
+    const { maxMembers = Infinity } = this.#world
+    return state.length === Math.min(wanted.length, maxMembers) && new Set(state).size === state.length &&
+      state.every((id) => wanted.includes(id))
   }
 
   #wanted (): string[] {
