@@ -145,9 +145,6 @@ export const AdapterUnsupported = make('ADAPTER_UNSUPPORTED', '%s %s is too old:
 export const CallbackTimeout = make('CALLBACK_TIMEOUT',
   '%s did not settle within %s ms (joinTimeout), so it was given up. ' +
   'Make it resolve or reject sooner, or raise joinTimeout.', 503)
-export const SnapshotOutdated = make('SNAPSHOT_OUTDATED',
-  '"snapshot" of topic "%s" returned a state that is too old: events after its "at" (%s) are no longer kept. ' +
-  'Return a newer state, or let the topic keep more history.', 503)
 
 const NotAvailable = make('UNAVAILABLE', 'not available now%s', 503)
 

@@ -78,7 +78,11 @@ export class MemoryMembers implements MemberStore {
       else if (!this.#log.has(topic.topic, id)) refused.set(id, holding.data)
     }
     const room = Math.max(0, topic.maxMembers - this.#log.size(topic.topic))
-    const joining = [...refused].slice(0, room)
+    const joining: Array<[string, string]> = []
+    for (const one of refused) {
+      if (joining.length === room) break
+      joining.push(one)
+    }
     for (const [id] of joining) refused.delete(id)
     if (refused.size > 0) this.#refused.set(topic.topic, refused)
     else this.#refused.delete(topic.topic)

@@ -6,6 +6,7 @@ import { OptionInvalid } from '../errors.ts'
 import { onlyKnown } from '../known.ts'
 import { loadPeer } from '../peers.ts'
 import { Instruments, type PromClient } from './instruments.ts'
+import type { Realtime } from '../types/realtime.ts'
 import { watch } from './watch.ts'
 
 const PREFIX = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/
@@ -35,11 +36,21 @@ const BUCKETS = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5
 const metrics: FastifyPluginAsync<MetricsOptions> = async (app, options) => {
   const { client, register, prefix, buckets } = await read(options)
   const instruments = new Instruments(client, { register, prefix, buckets, realtime: app.realtime })
-  const unwatch = watch(app.realtime, instruments)
+  const unwatch = watched(app.realtime, instruments)
   app.addHook('onClose', async () => {
     unwatch()
     instruments.remove()
   })
+}
+
+/** Leaves nothing in the registry where it throws. @throws OptionInvalid */
+function watched (realtime: Realtime, instruments: Instruments): () => void {
+  try {
+    return watch(realtime, instruments)
+  } catch (error) {
+    instruments.remove()
+    throw error
+  }
 }
 
 async function read (options: MetricsOptions) {

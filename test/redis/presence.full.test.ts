@@ -144,6 +144,27 @@ t.test('more than maxMembers are not shown; whoever waits on any node is shown o
   t.same([...one.told, ...two.told].filter((told) => told.startsWith('+carl')), ['+carl'])
 })
 
+t.test('Redis that loses a full topic costs nobody a place, and those who wait come in their order', { timeout: 60_000 }, async (t) => {
+  const prefix = freshPrefix()
+  const one = await startNode(t, prefix, { maxMembers: 2 })
+  const roster = await one.watch()
+  const ada = await one.join('ada')
+  const bob = await one.join('bob')
+  await roster.untilIds('ada', 'bob')
+  for (const name of ['carl', 'dora', 'emil']) await one.join(name)
+  const topic = `${prefix}{realtime:presence/rooms/1}`
+  const lists = roster.lists
+  await stranger.del(...['state', 'head', 'nodes', 'log'].map((key) => `${topic}:${key}`))
+  await one.join('fred')
+  await roster.until('the list anew', ({ ids, lists: now }) => now > lists && ids.length === 2)
+  t.same(roster.ids, ['ada', 'bob'])
+  await ada.close()
+  await roster.untilIds('bob', 'carl')
+  await bob.close()
+  await roster.untilIds('carl', 'dora')
+  t.same(one.told, ['+ada', '+bob', '-ada left', '+carl', '-bob left', '+dora'])
+})
+
 for (const { room, maxMembers, schedules } of [
   { room: 'room for all', maxMembers: undefined, schedules: SCHEDULES },
   { room: 'room for three', maxMembers: 3, schedules: Math.ceil(SCHEDULES / 3) }

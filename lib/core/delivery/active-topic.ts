@@ -312,7 +312,7 @@ export class ActiveTopic implements HeardTopic {
       get stopping () { return host.stopping },
       place: async () => this.declared.policy.keyed
         ? await this.#stateParts.take()
-        : await placed(this.name, log, async () => await this.declared.takeSnapshot(this.params))
+        : await placed(log, async () => await this.declared.takeSnapshot(this.params))
     }
   }
 

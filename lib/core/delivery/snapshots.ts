@@ -3,7 +3,7 @@ import type { EventId } from '../adapter.ts'
 import { inNobodysName } from '../async-context.ts'
 import { toError, type AppLog } from '../callbacks.ts'
 import type { TopicLog } from '../log/topic-log.ts'
-import { CallbackTimeout, SnapshotOutdated } from '../../errors.ts'
+import { CallbackTimeout } from '../../errors.ts'
 
 /** What the app returned. `at`: the id of the last event that the state contains. */
 export interface TakenSnapshot {
@@ -65,13 +65,8 @@ export class Snapshots {
   }
 }
 
-/**
- * Places a snapshot of the app. The position is read before the app is asked, so that no later event is missed.
- * @throws SnapshotOutdated if events that the state lacks are no longer kept
- */
-export async function placed (
-  topic: string, log: TopicLog, take: () => Promise<TakenSnapshot>
-): Promise<TopicSnapshot> {
+/** Places a snapshot of the app. The position is read before the app is asked, so that no later event is missed. */
+export async function placed (log: TopicLog, take: () => Promise<TakenSnapshot>): Promise<TopicSnapshot> {
   const from = log.last
   const { data, event, at } = await take()
   const parts = [{ data, event }]
@@ -80,6 +75,6 @@ export async function placed (
   // counts as at least as new as `from`.
   if (log.locate(at) === undefined) await log.reach(at)
   if (log.locate(at) !== undefined) return { parts, from: at }
-  if (log.lacksAfter(at)) throw new SnapshotOutdated(topic, at)
-  return { parts, from }
+  // Where events after `at` are gone, the client is told so: from that place it cannot go on without a reset.
+  return { parts, from: log.lacksAfter(at) ? at : from }
 }

@@ -104,8 +104,12 @@ export class HeldTopic {
   /** Sends again some of the members for whom there was no room: others may have left, on any node. */
   askForRoom (): void {
     if (this.#refused.size === 0) return
-    for (const id of [...this.#refused].slice(0, BATCH_MEMBERS)) this.#dirty.add(id)
+    this.#markRefused()
     this.work()
+  }
+
+  #markRefused (): void {
+    for (const id of [...this.#refused].slice(0, BATCH_MEMBERS)) this.#dirty.add(id)
   }
 
   /** True if no member is held and nothing is being sent. */
@@ -189,7 +193,7 @@ export class HeldTopic {
 
   async #take (batch: Batch, answer: HoldAnswer): Promise<void> {
     if (answer.is === 'done') return this.#done(batch, answer)
-    for (const id of batch.ids) this.#dirty.add(id)
+    this.#setDirty([...batch.ids, ...this.#dirty])
     if (answer.is === 'dead') return await this.#host.died(batch.node)
     await this.#compare(batch.node, answer.token)
   }
@@ -197,8 +201,12 @@ export class HeldTopic {
   #done ({ args, token }: Batch, { birth, joined, gone, refused }: HoldAnswer & { is: 'done' }): void {
     this.#token = token
     this.#bornAgain(birth)
-    for (let i = 1; i < args.length; i += 3) this.#refused.delete(args[i] as string)
-    for (const id of refused) this.#refused.add(id)
+    const still = new Set(refused)
+    // Those who are refused again keep their place among those who wait.
+    for (let i = 1; i < args.length; i += 3) if (!still.has(args[i] as string)) this.#refused.delete(args[i] as string)
+    for (const id of still) this.#refused.add(id)
+    // Before anybody comes later.
+    if (gone.some(([, ids]) => ids.length > 0)) this.#markRefused()
     const members: string[] = []
     for (let i = 0; i < args.length; i += 3) {
       const [kind, id, text] = args.slice(i, i + 3) as [string, string, string]
@@ -247,6 +255,15 @@ export class HeldTopic {
       // If other nodes hold the member too, their text stays. Otherwise two nodes would overwrite each other for ever.
       if (text === undefined || (shows === 'ours' && text !== data)) this.#dirty.add(id)
     }
+    // Members who were shown are sent first, and those who wait for room later: the loss costs nobody a place.
+    const due = [...this.#dirty].filter((id) => !(this.#refused.has(id) && this.#wanted.has(id)))
+    this.#setDirty(due.sort((a, b) => Number(before.has(b)) - Number(before.has(a))))
     this.#doubtful = true
+  }
+
+  /** They are sent in this order. */
+  #setDirty (ids: readonly string[]): void {
+    this.#dirty.clear()
+    for (const id of ids) this.#dirty.add(id)
   }
 }

@@ -131,17 +131,18 @@ end
  * token. If the node was reaped, it returns `dead`.
  */
 export const HOLD = script(`${BEGIN}
+local reasons = { ['-'] = 'left', r = 'removed', l = 'lost' }
 if known == ARGV[${HEADER + 2}] then
   local refused = {}
   for i = ${HEADER + 3}, #ARGV, 3 do
-    local held = ARGV[i] == '=' or ARGV[i] == '+'
-    if held and redis.call('HEXISTS', state, ARGV[i + 1]) == 0 then refused[#refused + 1] = ARGV[i + 1] end
+    local at, holders = holding(redis.call('HGET', state, ARGV[i + 1]))
+    local held = at and string.find(holders, ',' .. node .. ',', 1, true)
+    if not reasons[ARGV[i]] and not held then refused[#refused + 1] = ARGV[i + 1] end
   end
   return { 'done', id, birth, {}, {}, {}, {}, refused }
 end
 if known and string.sub(known, 1, 1) == 'x' then return { 'dead' } end
 if (known or '') ~= ARGV[${HEADER + 1}] then return { 'lost', known or '' } end
-local reasons = { ['-'] = 'left', r = 'removed', l = 'lost' }
 local joins, updates, leaves = {}, {}, { left = {}, lost = {}, removed = {} }
 local ids = { joined = {}, left = {}, lost = {}, removed = {}, refused = {} }
 local sets, news, dels = {}, {}, {}
